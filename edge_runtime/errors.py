@@ -1,0 +1,71 @@
+"""Every error that SonoEdge raises on purpose.
+
+    SonoEdgeError
+    ├── UsageError            wrong argument or combination of arguments
+    ├── DataError             folder, label, split or CSV that cannot be used
+    │   └── ImageError        one image that cannot be decoded
+    ├── BundleError           bundle.json, digests, files, schema
+    │   └── VerificationError the replay of golden.npz deviates
+    ├── ModelError            model file that cannot be split, converted or run
+    └── MissingExtraError     an optional package is not installed
+
+The command line prints ``error: <message>`` and exits with ``exit_code``; it never shows a traceback for these.
+"""
+
+from __future__ import annotations
+
+
+class SonoEdgeError(Exception):
+    """Base of all expected errors. ``exit_code`` is what the command line returns."""
+
+    exit_code = 1
+
+
+class UsageError(SonoEdgeError):
+    """An argument, or a combination of arguments, that makes no sense."""
+
+    exit_code = 2
+
+
+class DataError(SonoEdgeError):
+    """Images, labels, groups or a split that cannot be used."""
+
+    exit_code = 3
+
+
+class ImageError(DataError):
+    """One image that cannot be decoded; the others of a batch are still answered."""
+
+
+class BundleError(SonoEdgeError):
+    """A bundle that is damaged, incomplete, or of an unknown schema."""
+
+    exit_code = 4
+
+
+class VerificationError(BundleError):
+    """An artifact does not reproduce the results stored in golden.npz."""
+
+    exit_code = 5
+
+
+class ModelError(SonoEdgeError):
+    """A model that cannot be read, split, converted or run."""
+
+    exit_code = 6
+
+
+class MissingExtraError(SonoEdgeError):
+    """An optional package is missing.
+
+    Args:
+        package: the module that could not be imported.
+        extra: the extra of the ``sonoedge`` distribution that brings it.
+    """
+
+    exit_code = 7
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f'{package} is not installed. Install it with: pip install "sonoedge[{extra}]"')
+        self.package = package
+        self.extra = extra

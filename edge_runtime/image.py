@@ -1,0 +1,168 @@
+"""Decoding, colour and resizing: the only code in SonoEdge that turns a file into model input.
+
+`train`, quantization calibration, the benchmarks and the device all call these functions, so an image is
+the same array everywhere. The rule (bundle schema 1): decode, 8 bits per channel, ``convert("RGB")``, Pillow
+``BILINEAR`` with its antialiasing support, stretched to the input size; no letterbox and no crop. Values stay
+0–255: each backbone's own normalisation is inside its graph.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from edge_runtime.errors import ImageError, MissingExtraError
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".dcm", ".dicom"})
+MAX_PIXELS = 50_000_000
+_DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
+_PILLOW_FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
+
+UInt8Image = NDArray[np.uint8]
+Float32Array = NDArray[np.float32]
+
+
+def read_image(path: str | Path) -> UInt8Image:
+    """Decode an image file.
+
+    Args:
+        path: PNG, JPEG, BMP, TIFF (first frame) or DICOM still (first frame).
+
+    Returns:
+        uint8 array (height, width, 3), RGB, 0–255. Alpha is composited over black, the background of an
+        ultrasound frame. 16-bit and float grey images are stretched from their own minimum and maximum.
+
+    Raises:
+        ImageError: the file is missing, truncated, not an image, or larger than ``MAX_PIXELS``.
+        MissingExtraError: a DICOM file without pydicom.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ImageError(f"No such image file: {path}")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"Cannot read {path}: {error.strerror or error}") from error
+    return decode_image(data, name=str(path))
+
+
+def decode_image(data: bytes, *, name: str = "image") -> UInt8Image:
+    """Decode the bytes of an image file; the content decides the format, not the name.
+
+    See `read_image` for the returned array and the errors; ``name`` only appears in messages.
+    """
+    if not data:
+        raise ImageError(f"{name} is empty (0 bytes).")
+    if data[128:132] == b"DICM":
+        return _decode_dicom(data, name)
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns above its own pixel limit; ours is checked below, before any pixel is decoded.
+            warnings.simplefilter("ignore")
+            image = Image.open(io.BytesIO(data), formats=_PILLOW_FORMATS)
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise ImageError(
+                    f"{name} has {width}x{height} pixels. At most {MAX_PIXELS:,} pixels are accepted."
+                )
+            image.load()
+            return to_rgb(image)
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{name} is too large: at most {MAX_PIXELS:,} pixels are accepted.") from error
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{name} is not a PNG, JPEG, BMP, TIFF or DICOM image.") from error
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError) as error:
+        # Pillow's decoders raise all of these on truncated or forged files.
+        raise ImageError(f"{name} cannot be decoded: {error}") from error
+
+
+def to_rgb(image: Image.Image) -> UInt8Image:
+    """Convert a decoded Pillow image of any mode to uint8 (height, width, 3) RGB."""
+    if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
+        grey = _stretch_to_uint8(np.asarray(image))
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if image.mode in {"LA", "PA", "RGBA", "La", "RGBa"} or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba)
+    return np.asarray(image.convert("RGB"))
+
+
+def resize(image: UInt8Image, size: tuple[int, int]) -> UInt8Image:
+    """Stretch an RGB image to the model's input size with Pillow's antialiased bilinear filter.
+
+    Args:
+        image: uint8 (height, width, 3).
+        size: (height, width) in pixels.
+
+    Returns:
+        uint8 (size[0], size[1], 3).
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ImageError(
+            "Input must be a uint8 RGB image of shape (height, width, 3). "
+            f"Received: dtype={image.dtype}, shape={image.shape}."
+        )
+    if image.shape[:2] == tuple(size):
+        return image
+    height, width = size
+    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+
+
+def to_input(image: UInt8Image, size: tuple[int, int]) -> Float32Array:
+    """Resize an RGB image and add the batch axis: float32 (1, height, width, 3), 0–255."""
+    return resize(image, size)[None].astype(np.float32)
+
+
+def find_images(path: str | Path) -> list[Path]:
+    """All image files under a folder, sorted; a file is returned as it is. ``masks`` folders are skipped."""
+    path = Path(path)
+    if not path.is_dir():
+        return [path]
+    found = (p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+    return sorted(p for p in found if "masks" not in p.relative_to(path).parts[:-1])
+
+
+def _stretch_to_uint8(grey: NDArray[Any]) -> UInt8Image:
+    values = grey.astype(np.float64)
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    if high <= low:
+        return np.zeros(grey.shape, np.uint8)
+    scaled = (np.nan_to_num(values, nan=low, posinf=high, neginf=low) - low) * (255.0 / (high - low))
+    return np.rint(scaled).astype(np.uint8)
+
+
+def _decode_dicom(data: bytes, name: str) -> UInt8Image:
+    """First frame of a DICOM image (PS3.3 C.7.6.3): photometric interpretation and VOI window applied."""
+    try:
+        import pydicom
+        from pydicom import pixels
+    except ImportError as error:
+        raise MissingExtraError("pydicom", "dicom") from error
+    try:
+        dataset = pydicom.dcmread(io.BytesIO(data))
+        rows, columns = int(dataset.Rows), int(dataset.Columns)
+        if rows * columns > MAX_PIXELS:
+            raise ImageError(f"{name} has {columns}x{rows} pixels. At most {MAX_PIXELS:,} are accepted.")
+        frame = pixels.pixel_array(dataset, index=0)
+        photometric = str(dataset.PhotometricInterpretation)
+        if photometric == "PALETTE COLOR":
+            frame = pixels.apply_color_lut(frame, dataset)
+        if frame.ndim == 3:
+            return frame if frame.dtype == np.uint8 else _stretch_to_uint8(frame)
+        windowed = pixels.apply_voi_lut(pixels.apply_modality_lut(frame, dataset), dataset)
+        as_is = windowed.dtype == np.uint8
+        grey = windowed if as_is else _stretch_to_uint8(windowed)
+        if photometric == "MONOCHROME1":
+            grey = 255 - grey
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    except ImageError:
+        raise
+    except (AttributeError, ValueError, KeyError, RuntimeError, NotImplementedError, OSError, TypeError) as error:
+        raise ImageError(f"{name} is a DICOM file without a readable image: {error}") from error
