@@ -68,9 +68,7 @@ def decode_image(data: bytes, *, name: str = "image") -> UInt8Image:
             image = Image.open(io.BytesIO(data), formats=_PILLOW_FORMATS)
             width, height = image.size
             if width * height > MAX_PIXELS:
-                raise ImageError(
-                    f"{name} has {width}x{height} pixels. At most {MAX_PIXELS:,} pixels are accepted."
-                )
+                raise ImageError(f"{name} has {width}x{height} pixels. At most {MAX_PIXELS:,} pixels are accepted.")
             image.load()
             return to_rgb(image)
     except Image.DecompressionBombError as error:
@@ -164,5 +162,5 @@ def _decode_dicom(data: bytes, name: str) -> UInt8Image:
         return np.repeat(grey[:, :, None], 3, axis=2)
     except ImageError:
         raise
-    except (AttributeError, ValueError, KeyError, RuntimeError, NotImplementedError, OSError, TypeError) as error:
+    except (AttributeError, ValueError, KeyError, RuntimeError, OSError, TypeError) as error:
         raise ImageError(f"{name} is a DICOM file without a readable image: {error}") from error

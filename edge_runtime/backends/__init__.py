@@ -1,0 +1,76 @@
+"""Interpreters behind one interface: named float32 arrays in, named float32 arrays out.
+
+Each backend resolves tensor names once, when the file is opened; a run is set, invoke, get. Quantized inputs and
+outputs are converted here and nowhere else: everything above sees float32.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime.errors import ModelError
+
+Float32Array = NDArray[np.float32]
+
+
+class Runner(Protocol):
+    """An open model file.
+
+    Attributes:
+        input_shapes, output_shapes: static shape by tensor name, batch axis included.
+        device: interpreter, version and precision as executed, for reports.
+    """
+
+    input_shapes: dict[str, tuple[int, ...]]
+    output_shapes: dict[str, tuple[int, ...]]
+    device: dict[str, Any]
+
+    def run(self, inputs: Mapping[str, Float32Array]) -> dict[str, Float32Array]:
+        """One synchronous inference; the returned arrays are the caller's."""
+        ...
+
+
+def default_threads() -> int:
+    """The CPU cores this process may use, at most four: what a Raspberry Pi has."""
+    return min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+def is_available(runtime: str) -> bool:
+    """Whether an interpreter for ``tflite``, ``openvino`` or ``onnx`` is installed (nothing is imported)."""
+    modules = {"tflite": ("ai_edge_litert", "tflite_runtime"), "openvino": ("openvino",), "onnx": ("onnxruntime",)}
+    return any(importlib.util.find_spec(name) is not None for name in modules[runtime])
+
+
+def open_model(path: Path, runtime: str, *, threads: int | None = None) -> Runner:
+    """Open a model file with the interpreter of its runtime.
+
+    Args:
+        path: ``.tflite``, ``.xml`` (OpenVINO, ``.bin`` beside it) or ``.onnx``.
+        runtime: ``tflite``, ``openvino`` or ``onnx``.
+        threads: for the interpreter; `default_threads` when None.
+
+    Raises:
+        MissingExtraError: no interpreter for that runtime.
+        ModelError: the interpreter refuses the file.
+    """
+    threads = threads or default_threads()
+    if runtime == "tflite":
+        from edge_runtime.backends.tflite import TFLiteRunner
+
+        return TFLiteRunner(path, threads)
+    if runtime == "openvino":
+        from edge_runtime.backends.openvino import OpenVINORunner
+
+        return OpenVINORunner(path, threads)
+    if runtime == "onnx":
+        from edge_runtime.backends.onnx import ONNXRunner
+
+        return ONNXRunner(path, threads)
+    raise ModelError(f"Unknown runtime {runtime!r}. Known: tflite, openvino, onnx.")

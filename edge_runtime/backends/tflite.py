@@ -1,0 +1,80 @@
+"""TensorFlow Lite files, through ``ai-edge-litert`` or, on 32-bit boards, ``tflite-runtime``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_runtime.backends import Float32Array
+from edge_runtime.errors import MissingExtraError, ModelError
+
+
+def load_interpreter_class() -> tuple[type[Any], str]:
+    """The interpreter class that is installed, and ``"<package> <version>"``."""
+    for package in ("ai-edge-litert", "tflite-runtime"):
+        try:
+            module = import_module(f"{package.replace('-', '_')}.interpreter")
+        except ImportError:
+            continue
+        return module.Interpreter, f"{package} {version(package)}"
+    raise MissingExtraError("ai-edge-litert", "litert")
+
+
+class TFLiteRunner:
+    """See `edge_runtime.backends.Runner`. The file must have exactly one signature; its names are used."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        interpreter_class, package = load_interpreter_class()
+        try:
+            # From memory, not from the path: the file may be replaced while the model runs.
+            self._interpreter = interpreter_class(model_content=path.read_bytes(), num_threads=threads)
+            self._interpreter.allocate_tensors()
+            signature = self._interpreter.get_signature_runner()
+            inputs, outputs = signature.get_input_details(), signature.get_output_details()
+        except (ValueError, RuntimeError) as error:
+            raise ModelError(f"{path.name} cannot be run by {package}: {error}") from error
+        self._inputs = {name: _Tensor(detail) for name, detail in inputs.items()}
+        self._outputs = {name: _Tensor(detail) for name, detail in outputs.items()}
+        self.input_shapes = {name: tensor.shape for name, tensor in self._inputs.items()}
+        self.output_shapes = {name: tensor.shape for name, tensor in self._outputs.items()}
+        self.device = {"interpreter": package, "threads": threads}
+
+    def run(self, inputs: Mapping[str, Float32Array]) -> dict[str, Float32Array]:
+        for name, tensor in self._inputs.items():
+            self._interpreter.set_tensor(tensor.index, tensor.quantize(inputs[name]))
+        self._interpreter.invoke()
+        return {
+            name: tensor.dequantize(self._interpreter.get_tensor(tensor.index))
+            for name, tensor in self._outputs.items()
+        }
+
+
+class _Tensor:
+    """Index, shape and, for integer tensors, the affine map real = scale * (stored - zero_point)."""
+
+    def __init__(self, detail: Mapping[str, Any]) -> None:
+        self.index = int(detail["index"])
+        self.shape = tuple(int(size) for size in detail["shape"])
+        self.dtype = np.dtype(detail["dtype"])
+        scale, zero_point = detail["quantization"]
+        self.scale, self.zero_point = np.float32(scale), np.float32(zero_point)
+        if self.dtype != np.float32 and not scale:
+            raise ModelError(f"Tensor {detail['name']} is {self.dtype} without a scale.")
+
+    def quantize(self, value: Float32Array) -> Any:
+        if self.dtype == np.float32:
+            return np.ascontiguousarray(value, dtype=np.float32)
+        limits = np.iinfo(self.dtype)
+        # Round before the cast: a cast alone truncates towards zero and shifts every value by half a step.
+        stored = np.rint(value / self.scale + self.zero_point)
+        return np.clip(stored, limits.min, limits.max).astype(self.dtype)
+
+    def dequantize(self, stored: Any) -> Float32Array:
+        if self.dtype == np.float32:
+            return np.asarray(stored)
+        return (stored.astype(np.float32) - self.zero_point) * self.scale

@@ -1,0 +1,303 @@
+"""The bundle: the folder that is the only contract between the workstation and the device.
+
+    bundle/
+      bundle.json            this module's `Bundle`, schema version 1
+      <artifact>/backbone.*  image -> one feature map per branch
+      <artifact>/head.*      maps -> logit, probability, Grad-CAM maps, channel weights, shares
+      golden.npz             generated images with the results every artifact must reproduce
+      MODEL_CARD.md
+      SHA256SUMS             every other file; the only place where digests live
+
+Reading is strict: an unknown key, a changed byte, a missing or an extra file, a link or a path that leaves the
+folder is a `BundleError`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from edge_runtime.errors import BundleError, UsageError
+from edge_runtime.files import sha256_file, write_text_atomic
+
+SCHEMA_VERSION = 1
+MANIFEST = "bundle.json"
+SUMS = "SHA256SUMS"
+GOLDEN = "golden.npz"
+MODEL_CARD = "MODEL_CARD.md"
+RESIZE_RULE = "pillow-bilinear-antialiased-stretch"
+RUNTIMES = ("tflite", "openvino", "onnx")
+INTENDED_USE = (
+    "Research use only. Not a medical device: not cleared or approved for diagnosis, triage or treatment."
+)
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """What every backbone expects: float32 (1, height, width, 3), RGB, 0–255, resized by ``resize``."""
+
+    height: int
+    width: int
+    channels: str = "RGB"
+    low: float = 0.0
+    high: float = 255.0
+    resize: str = RESIZE_RULE
+
+
+@dataclass(frozen=True)
+class Branch:
+    """One feature map that a backbone emits: float32 (1, height, width, channels)."""
+
+    name: str
+    height: int
+    width: int
+    channels: int
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One format of the model: two files, an operating point and what was measured at export.
+
+    Attributes:
+        name: also the folder; the name of its export format.
+        runtime: ``tflite``, ``openvino`` or ``onnx``.
+        precision: what the backbone's weights and activations are, for example ``w8a8``, ``mixed``, ``fp16``.
+        recipe: how it was quantized; empty for float formats.
+        backbone, head: paths relative to the bundle.
+        size_bytes: all files of this artifact together.
+        threshold: probability from which on an image is called positive.
+        metrics: figures measured at export, by name.
+    """
+
+    name: str
+    runtime: str
+    precision: str
+    recipe: Mapping[str, Any]
+    backbone: str
+    head: str
+    size_bytes: int
+    threshold: float
+    metrics: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A checked bundle; ``artifacts`` are in order of preference."""
+
+    path: Path
+    name: str
+    labels: tuple[str, ...]
+    positive_label: str
+    input: InputSpec
+    branches: tuple[Branch, ...]
+    artifacts: tuple[Artifact, ...]
+    provenance: Mapping[str, Any]
+    intended_use: str
+
+    def artifact(self, name: str) -> Artifact:
+        """The artifact of that name, or `UsageError` listing those there are."""
+        for artifact in self.artifacts:
+            if artifact.name == name:
+                return artifact
+        names = ", ".join(a.name for a in self.artifacts)
+        raise UsageError(f"The bundle {self.path} has no artifact {name!r}. It has: {names}.")
+
+    @property
+    def negative_label(self) -> str:
+        """The other label of a binary classifier."""
+        return next(label for label in self.labels if label != self.positive_label)
+
+
+def write_manifest(bundle: Bundle) -> None:
+    """Write ``bundle.json``, then ``SHA256SUMS`` over all files in ``bundle.path``."""
+    body = {"schema_version": SCHEMA_VERSION, **asdict(bundle)}
+    del body["path"]
+    write_text_atomic(bundle.path / MANIFEST, json.dumps(body, indent=2, ensure_ascii=False) + "\n")
+    write_text_atomic(bundle.path / SUMS, sums_text(bundle.path))
+
+
+def sums_text(folder: Path) -> str:
+    """The content of SHA256SUMS for a folder: ``<digest>  <path>`` lines, sorted by path."""
+    names = sorted(_files_in(folder) - {SUMS})
+    return "".join(f"{sha256_file(folder / name)}  {name}\n" for name in names)
+
+
+def load_bundle(path: str | Path) -> Bundle:
+    """Read and check a bundle: digests of all files, then the schema of bundle.json.
+
+    Raises:
+        BundleError: what is wrong, and in which file.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        raise BundleError(f"No such bundle folder: {folder}")
+    if not (folder / MANIFEST).is_file():
+        raise BundleError(f"{folder} is not a bundle: it holds no {MANIFEST}.")
+    check_sums(folder)
+    try:
+        body = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise BundleError(f"{MANIFEST} is not valid JSON: {error}") from error
+    bundle = parse_manifest(body, folder)
+    for artifact in bundle.artifacts:
+        for name in (artifact.backbone, artifact.head):
+            if not (folder / name).is_file():
+                raise BundleError(f"{MANIFEST} names {name}, which the bundle does not hold.")
+    return bundle
+
+
+def check_sums(folder: Path) -> None:
+    """Compare every file with SHA256SUMS.
+
+    Raises:
+        BundleError: a malformed line, a path that leaves the bundle, a link, a missing, extra or changed file.
+    """
+    sums = folder / SUMS
+    if not sums.is_file():
+        raise BundleError(f"{folder} holds no {SUMS}: nothing in it can be trusted.")
+    digests: dict[str, str] = {}
+    for number, line in enumerate(sums.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+        match = re.fullmatch(r"([0-9a-f]{64})  (\S.*)", line)
+        if match is None:
+            raise BundleError(f"{SUMS} line {number} is not '<64 hexadecimal digits>  <path>'.")
+        _check_path(match[2], f"{SUMS} line {number}")
+        if match[2] in digests:
+            raise BundleError(f"{SUMS} lists {match[2]} twice.")
+        digests[match[2]] = match[1]
+    if list(digests) != sorted(digests):
+        raise BundleError(f"{SUMS} is not sorted by path.")
+    present = _files_in(folder) - {SUMS}
+    if missing := sorted(set(digests) - present):
+        raise BundleError(f"The bundle is incomplete: {', '.join(missing)} is missing.")
+    if extra := sorted(present - set(digests)):
+        raise BundleError(f"The bundle holds files that {SUMS} does not list: {', '.join(extra)}.")
+    for name, digest in digests.items():
+        if sha256_file(folder / name) != digest:
+            raise BundleError(f"{name} has changed since the bundle was written (SHA-256 differs).")
+
+
+def parse_manifest(body: Any, folder: Path) -> Bundle:
+    """Build a `Bundle` from decoded JSON; see the module for what is refused."""
+    top = _record(
+        body,
+        "bundle.json",
+        schema_version=int,
+        name=str,
+        labels=list,
+        positive_label=str,
+        input=dict,
+        branches=list,
+        artifacts=list,
+        provenance=dict,
+        intended_use=str,
+    )
+    if top["schema_version"] != SCHEMA_VERSION:
+        raise BundleError(
+            f"bundle.json has schema_version {top['schema_version']}; this version reads {SCHEMA_VERSION}. "
+            "Update sonoedge on this machine, or export the bundle again."
+        )
+    labels = tuple(top["labels"])
+    if len(labels) < 2 or len(set(labels)) != len(labels) or not all(isinstance(x, str) and x for x in labels):
+        raise BundleError(f"labels must be at least two different names. Received: {top['labels']!r}.")
+    if top["positive_label"] not in labels:
+        raise BundleError(f"positive_label {top['positive_label']!r} is not among the labels {labels}.")
+    bundle = Bundle(
+        path=folder,
+        name=top["name"],
+        labels=labels,
+        positive_label=top["positive_label"],
+        input=_parse_input(top["input"]),
+        branches=tuple(_parse_branch(item, f"branches[{i}]") for i, item in enumerate(top["branches"])),
+        artifacts=tuple(_parse_artifact(item, f"artifacts[{i}]") for i, item in enumerate(top["artifacts"])),
+        provenance=top["provenance"],
+        intended_use=top["intended_use"],
+    )
+    for what, names in (
+        ("artifact", [a.name for a in bundle.artifacts]),
+        ("branch", [b.name for b in bundle.branches]),
+    ):
+        if not names or len(set(names)) != len(names):
+            raise BundleError(f"bundle.json needs at least one {what}, each with a name of its own: {names}.")
+    return bundle
+
+
+def _parse_input(body: Any) -> InputSpec:
+    spec = InputSpec(
+        **_record(
+            body, "input", height=int, width=int, channels=str, low=(int, float), high=(int, float), resize=str
+        )
+    )
+    if min(spec.height, spec.width) < 1:
+        raise BundleError(f"input size must be positive. Received: {spec.height}x{spec.width}.")
+    if (spec.channels, float(spec.low), float(spec.high), spec.resize) != ("RGB", 0.0, 255.0, RESIZE_RULE):
+        raise BundleError(f"This version only runs RGB 0–255 input resized by {RESIZE_RULE}. Received: {spec}.")
+    return spec
+
+
+def _parse_branch(body: Any, where: str) -> Branch:
+    branch = Branch(**_record(body, where, name=str, height=int, width=int, channels=int))
+    if _NAME.fullmatch(branch.name) is None or min(branch.height, branch.width, branch.channels) < 1:
+        raise BundleError(f"{where} is not a feature map with a name and positive sizes: {branch}.")
+    return branch
+
+
+def _parse_artifact(body: Any, where: str) -> Artifact:
+    artifact = Artifact(
+        **_record(
+            body,
+            where,
+            name=str,
+            runtime=str,
+            precision=str,
+            recipe=dict,
+            backbone=str,
+            head=str,
+            size_bytes=int,
+            threshold=(int, float),
+            metrics=dict,
+        )
+    )
+    if _NAME.fullmatch(artifact.name) is None:
+        raise BundleError(f"{where}.name {artifact.name!r} must be lower-case letters, digits, '.', '_', '-'.")
+    if artifact.runtime not in RUNTIMES:
+        raise BundleError(f"{where}.runtime {artifact.runtime!r} is unknown. Known: {', '.join(RUNTIMES)}.")
+    if not 0.0 <= artifact.threshold <= 1.0:
+        raise BundleError(f"{where}.threshold must be a probability. Received: {artifact.threshold}.")
+    _check_path(artifact.backbone, f"{where}.backbone")
+    _check_path(artifact.head, f"{where}.head")
+    return artifact
+
+
+def _record(body: Any, where: str, **types: Any) -> dict[str, Any]:
+    """The fields of a JSON object, all of them and no others, each of its type (bool is not a number)."""
+    if not isinstance(body, dict):
+        raise BundleError(f"{where} must be a JSON object. Received: {type(body).__name__}.")
+    if unknown := sorted(set(body) - set(types)):
+        raise BundleError(f"{where} has unknown keys: {', '.join(unknown)}.")
+    if missing := sorted(set(types) - set(body)):
+        raise BundleError(f"{where} lacks: {', '.join(missing)}.")
+    for key, kind in types.items():
+        if not isinstance(body[key], kind) or isinstance(body[key], bool):
+            raise BundleError(f"{where}.{key} has the wrong type: {type(body[key]).__name__}.")
+    return dict(body)
+
+
+def _check_path(name: str, where: str) -> None:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name or str(path) != name:
+        raise BundleError(f"{where} is not a plain path inside the bundle: {name!r}.")
+
+
+def _files_in(folder: Path) -> set[str]:
+    names = set()
+    for path in folder.rglob("*"):
+        if path.is_symlink():
+            raise BundleError(f"The bundle holds a link, which could lead out of it: {path.name}.")
+        if path.is_file():
+            names.add(path.relative_to(folder).as_posix())
+    return names

@@ -1,0 +1,125 @@
+"""The ``sonoedge`` command: a table of subcommands, each in a module that is imported only when it is called.
+
+A command module has ``add_arguments(parser)`` and ``run(args) -> int``. Expected errors are printed as one line
+and become the exit code (see `edge_runtime.errors`); 130 is an interrupt.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from importlib import import_module
+from typing import Any
+
+from edge_runtime.errors import MissingExtraError, SonoEdgeError
+
+COMMANDS = {
+    "demo": ("benchmarks.demo", "the whole path on generated phantoms; no download needed"),
+    "phantoms": ("train.phantoms", "generate speckle phantoms with lesion masks"),
+    "audit": ("train.audit", "duplicates, augmented copies and conflicting labels in a data folder"),
+    "train": ("train.command", "train the fused classifier: images -> model.keras"),
+    "export": ("export.command", "model -> bundle of small files for the device"),
+    "verify": ("edge_runtime.commands.verify", "replay a bundle's golden vectors on this machine"),
+    "predict": ("edge_runtime.commands.predict", "classify images with a bundle, explained on request"),
+    "benchmark": ("benchmarks.command", "accuracy, size and latency of every artifact"),
+}
+
+_EXTRA_OF_MODULE = {
+    "keras": "train",
+    "tensorflow": "train",
+    "sklearn": "train",
+    "scipy": "train",
+    "matplotlib": "train",
+    "h5py": "train",
+    "tqdm": "train",
+    "litert_quantizer": "export",
+    "nncf": "export",
+    "onnx": "export",
+    "tf2onnx": "export",
+    "openvino": "openvino",
+    "onnxruntime": "onnx",
+    "pydicom": "dicom",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a subcommand and return its exit code."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if not arguments or arguments[0] in {"-h", "--help"}:
+        print(_overview())
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        from edge_runtime import __version__
+
+        print(f"sonoedge {__version__}")
+        return 0
+    name, *rest = arguments
+    if name not in COMMANDS:
+        print(f"error: unknown command {name!r}. Commands: {', '.join(COMMANDS)}.", file=sys.stderr)
+        return 2
+    return run_command(name, rest)
+
+
+def run_command(name: str, arguments: list[str]) -> int:
+    """Import one command's module, parse its arguments and run it; expected errors become exit codes."""
+    module, summary = COMMANDS[name]
+    # A service manager stops programs with SIGTERM: clean up as for Ctrl-C.
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        command = import_module(module)
+        parser = argparse.ArgumentParser(
+            prog=f"sonoedge {name}",
+            description=summary[0].upper() + summary[1:] + ".",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.add_arguments(parser)
+        return int(command.run(parser.parse_args(arguments)))
+    except SonoEdgeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except ModuleNotFoundError as error:
+        return _missing_module(error)
+    except BrokenPipeError:
+        # The reader (head, less) has gone; the interpreter's own flush at exit must not complain again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
+        print(f"error: {error.strerror or error}{where}", file=sys.stderr)
+        return 1
+    except MemoryError:
+        print("error: out of memory.", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted: nothing half-written was left; finished steps are kept.", file=sys.stderr)
+        return 130
+
+
+def _missing_module(error: ModuleNotFoundError) -> int:
+    package = (error.name or "").partition(".")[0]
+    if package not in _EXTRA_OF_MODULE:
+        raise error
+    missing = MissingExtraError(package, _EXTRA_OF_MODULE[package])
+    print(f"error: {missing}", file=sys.stderr)
+    return missing.exit_code
+
+
+def _interrupt(signum: int, frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _overview() -> str:
+    lines = [
+        "usage: sonoedge COMMAND [options]",
+        "",
+        "Put a breast-ultrasound classifier on an edge device: train, export, verify, run, benchmark.",
+        "Research use only; not a medical device.",
+        "",
+        "commands:",
+        *(f"  {name:<11}{summary}" for name, (_, summary) in COMMANDS.items()),
+        "",
+        "`sonoedge COMMAND --help` shows options and examples.",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,134 @@
+"""``sonoedge predict``: classify files and folders, one line or JSON object an image."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from edge_runtime.bundle import INTENDED_USE
+from edge_runtime.classifier import Classifier, Prediction
+from edge_runtime.errors import DataError, ImageError, UsageError
+from edge_runtime.explain import explanation, heat_map, overlay, panel
+from edge_runtime.files import write_bytes_atomic
+from edge_runtime.image import UInt8Image, find_images, read_image
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files or folders")
+    parser.add_argument("--bundle", default="bundle", help="bundle folder (default: ./bundle)")
+    parser.add_argument("--artifact", help="artifact name (default: the first that can run here)")
+    parser.add_argument("--threads", type=int, help="interpreter threads (default: cores, at most 4)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object a line")
+    parser.add_argument("--explain", metavar="DIR", help="write overlay PNG, panel PNG, NPZ and JSON per image")
+    parser.add_argument("--explain-class", metavar="LABEL", help="class to explain (default: the predicted one)")
+    parser.epilog = (
+        "examples:\n"
+        "  sonoedge predict --bundle bundle frame.png\n"
+        "  sonoedge predict --bundle bundle --json images/ > results.jsonl\n"
+        "  sonoedge predict --bundle bundle --artifact openvino-int8 --explain heat/ frame.png"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exit code 0, or 3 when an image could not be read; the others are answered all the same."""
+    classifier = Classifier(args.bundle, args.artifact, threads=args.threads)
+    if args.explain_class and args.explain_class not in classifier.bundle.labels:
+        raise UsageError(
+            f"Unknown class {args.explain_class!r}. The bundle has: {', '.join(classifier.bundle.labels)}."
+        )
+    paths = _images(args.images)
+    stems = output_stems(paths)
+    if not args.json:
+        print(INTENDED_USE, file=sys.stderr)
+    failed = 0
+    for path, stem in zip(paths, stems, strict=True):
+        try:
+            if args.explain:
+                prediction = _explain(classifier, path, Path(args.explain) / stem, args.explain_class)
+            else:
+                prediction = classifier.predict_file(path)
+        except ImageError as error:
+            print(f"error: {error}", file=sys.stderr)
+            failed += 1
+            continue
+        print(json.dumps(prediction.to_json(), ensure_ascii=False) if args.json else _line(prediction), flush=True)
+    if failed:
+        print(f"error: {failed} of {len(paths)} images could not be read.", file=sys.stderr)
+    return DataError.exit_code if failed else 0
+
+
+def output_stems(paths: Sequence[Path]) -> list[Path]:
+    """Output names without suffix, all different.
+
+    The stem of the image where that is unique; equal stems are mirrored as sub-folders, and keep the image's
+    suffix where even that is not enough.
+    """
+    stems = [Path(path.stem) for path in paths]
+    counts = Counter(stems)
+    anchored = [path.absolute() for path in paths]
+    shared = [path for path, stem in zip(anchored, stems, strict=True) if counts[stem] > 1]
+    parts = [path.parent.parts for path in shared]
+    depth = next(
+        (i for i, level in enumerate(zip(*parts, strict=False)) if len(set(level)) > 1),
+        min(map(len, parts), default=0),
+    )
+    mirrored = [
+        Path(*path.parent.parts[depth:]) / path.stem if counts[stem] > 1 else stem
+        for path, stem in zip(anchored, stems, strict=True)
+    ]
+    again = Counter(mirrored)
+    return [
+        stem.with_name(path.name) if again[stem] > 1 else stem for path, stem in zip(paths, mirrored, strict=True)
+    ]
+
+
+def _images(arguments: Sequence[str]) -> list[Path]:
+    paths: list[Path] = []
+    for argument in arguments:
+        found = find_images(argument)
+        if not found:
+            raise DataError(f"No images in {argument}.")
+        paths += found
+    return list(dict.fromkeys(paths))
+
+
+def _explain(classifier: Classifier, path: Path, stem: Path, label: str | None) -> Prediction:
+    image = read_image(path)
+    prediction, outputs = classifier.explain_raw(image, name=str(path))
+    result = explanation(classifier.bundle, outputs, label or prediction.label)
+    heat = heat_map(result.cam, image.shape[:2])
+    archive = io.BytesIO()
+    branch_cams = {f"cam_{name}": cam for name, cam in result.branch_cams.items()}
+    np.savez_compressed(archive, cam=result.cam, heat=heat.astype(np.float16), **branch_cams)  # type: ignore[arg-type]
+    body = {**prediction.to_json(), **result.to_json(image.shape[:2]), "intended_use": INTENDED_USE}
+    for suffix, data in (
+        (".overlay.png", _png(overlay(image, heat))),
+        (".panel.png", _png(panel(image, heat))),
+        (".npz", archive.getvalue()),
+        (".json", (json.dumps(body, indent=2, ensure_ascii=False) + "\n").encode()),
+    ):
+        write_bytes_atomic(stem.with_name(stem.name + suffix), data)
+    return prediction
+
+
+def _png(image: UInt8Image) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _line(prediction: Prediction) -> str:
+    total = sum(prediction.latency_ms.values())
+    return (
+        f"{prediction.label:<10} p={prediction.probability:.4f} (threshold {prediction.threshold:.4f})  "
+        f"{total:7.1f} ms  {prediction.artifact}  {prediction.image}"
+    )

@@ -1,0 +1,99 @@
+"""Atomic writes and digests: nothing that SonoEdge writes is ever seen half-written."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from edge_runtime.errors import UsageError
+
+
+def sha256_bytes(data: bytes) -> str:
+    """SHA-256 of bytes, 64 lower-case hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's content, read in blocks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_bytes_atomic(path: Path, data: bytes) -> None:
+    """Write a file so that readers see the old content or the new one, never a part.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written; the old file is untouched.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes private files; results are as readable as any other file.
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        with suppress(OSError):
+            Path(name).unlink()
+        raise
+
+
+def write_text_atomic(path: Path, text: str) -> None:
+    """`write_bytes_atomic` for UTF-8 text."""
+    write_bytes_atomic(path, text.encode())
+
+
+@contextmanager
+def atomic_directory(target: Path, *, marker: str) -> Iterator[Path]:
+    """A temporary sibling folder that takes the target's place when the block ends without an error.
+
+    Args:
+        target: the folder to create. An existing one is replaced only if it is empty or holds ``marker``,
+            the file by which we know our own output.
+        marker: file name, for example ``bundle.json``.
+
+    Raises:
+        UsageError: the target exists and is something else; it is left as it was.
+    """
+    target = Path(target)
+    check_replaceable(target, marker=marker)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".partial"))
+    try:
+        yield staging
+        staging.chmod(0o755)
+        if target.exists():
+            # A rename cannot replace a folder with content: move the old one aside first, and put it back
+            # if the second rename fails.
+            aside = staging.with_name(staging.name + ".old")
+            target.rename(aside)
+            try:
+                staging.rename(target)
+            except OSError:
+                aside.rename(target)
+                raise
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            staging.rename(target)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+
+
+def check_replaceable(target: Path, *, marker: str) -> None:
+    """Raise `UsageError` unless the folder is missing, empty, or our own earlier output (holds ``marker``)."""
+    if target.is_symlink() or (target.exists() and not target.is_dir()):
+        raise UsageError(f"{target} exists and is not a folder.")
+    if target.is_dir() and any(target.iterdir()) and not (target / marker).is_file():
+        raise UsageError(
+            f"{target} exists, is not empty and holds no {marker}: it will not be replaced. Choose another folder."
+        )
