@@ -1,0 +1,102 @@
+"""`sonoedge audit` on folders with known faults."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edge_runtime.errors import DataError
+from train.audit import add_arguments, audit_folder, run
+
+
+def parse(*arguments: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return parser.parse_args(arguments)
+
+
+def view(seed: int) -> Image.Image:
+    coarse = np.random.default_rng(seed).integers(0, 256, (12, 12), dtype=np.uint8)
+    return Image.fromarray(coarse).resize((60, 48), Image.Resampling.BICUBIC)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Eight sources a class, each with one mirrored copy that only the content gives away; a few faults."""
+    root = tmp_path / "data"
+    for number, label in enumerate(("benign", "malignant")):
+        (root / label).mkdir(parents=True)
+        for index in range(8):
+            image = view(100 * number + index)
+            image.save(root / label / f"{index}.png")
+            image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(root / label / f"m{index}.png")
+    view(3).save(root / "malignant" / "wrong.png")
+    view(100).save(root / "malignant" / "0-rotated1.png")
+    view(55).save(root / "malignant" / "5-sharpened.png")
+    return root
+
+
+def test_audit_lists_every_kind_of_fault(folder: Path) -> None:
+    audit = audit_folder(folder)
+    assert audit.images == 35
+    assert audit.classes == {"benign": 16, "malignant": 19}
+    assert audit.identical == (
+        ("benign/3.png", "malignant/wrong.png"),
+        ("malignant/0-rotated1.png", "malignant/0.png"),
+    )
+    assert ("benign/1.png", "benign/m1.png") in audit.near_duplicates
+    assert len(audit.near_duplicates) == 16
+    assert audit.families == (
+        ("malignant/0-rotated1.png", "malignant/0.png"),
+        ("malignant/5-sharpened.png", "malignant/5.png"),
+    )
+    assert audit.conflicting == (("benign/3.png", "benign/m3.png", "malignant/wrong.png"),)
+    assert audit.leak is not None
+    assert 0.3 < audit.leak.random_split <= 1
+    assert audit.notes == ("2 images in 1 groups with conflicting labels left out",)
+
+
+def test_grouped_split_of_named_copies_has_no_leak(tmp_path: Path) -> None:
+    for number, label in enumerate(("benign", "malignant")):
+        (tmp_path / label).mkdir()
+        for index in range(10):
+            for copy, name in enumerate(("", "-rotated1", "-rotated2-sharpened")):
+                seed = 1000 * number + 10 * index + copy
+                view(seed).save(tmp_path / label / f"{label} ({index}){name}.png")
+    audit = audit_folder(tmp_path)
+    assert audit.leak is not None
+    assert audit.leak.grouped_split == 0
+    assert audit.leak.random_split > 0.5
+    assert len(audit.families) == 20
+
+
+def test_text_and_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(parse(str(folder))) == 0
+    text = capsys.readouterr().out
+    assert "conflicting labels" in text
+    assert "random split" in text
+    assert "note: 2 images in 1 groups" in text
+    assert run(parse(str(folder), "--json")) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["conflicting"] == [["benign/3.png", "benign/m3.png", "malignant/wrong.png"]]
+    assert set(document["leak"]) == {"random_split", "grouped_split"}
+
+
+def test_a_folder_too_small_to_split_is_still_audited(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, label in enumerate(("cyst", "tumour")):
+        (tmp_path / label).mkdir()
+        view(number).save(tmp_path / label / "a.png")
+    (tmp_path / "cyst" / "bad.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match="--skip-unreadable"):
+        run(parse(str(tmp_path)))
+    assert run(parse(str(tmp_path), "--skip-unreadable", "--classes", "tumour,cyst")) == 0
+    text = capsys.readouterr().out
+    assert "no split can be made" in text
+    assert "1 unreadable images left out" in text

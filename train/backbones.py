@@ -1,0 +1,179 @@
+"""The ImageNet backbones: one table row each, preprocessing as a layer of the graph.
+
+Every backbone takes RGB 0–255. What its ImageNet weights expect is reached with one `keras.layers.Rescaling` per
+branch. The Caffe-trained ones (VGG, ResNet) want BGR: their first convolution's input channels are reversed when
+the weights are loaded, which is the same function without a channel-shuffling operator on the device.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import keras
+import numpy as np
+
+from edge_runtime.errors import ModelError, UsageError
+
+Preprocessing = Literal["native", "unit"]
+
+CAFFE_MEAN_RGB = (123.68, 116.779, 103.939)
+_TORCH_MEAN_RGB = (0.485, 0.456, 0.406)
+_TORCH_STD_RGB = (0.229, 0.224, 0.225)
+_DOWNLOAD_HOST = "https://storage.googleapis.com/"
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """One row: the Keras application, its file in Keras' cache, and the input its weights were trained on."""
+
+    application: str
+    cache_file: str
+    scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    bgr: bool = False
+
+
+def _caffe(application: str, cache_file: str) -> Backbone:
+    red, green, blue = CAFFE_MEAN_RGB
+    return Backbone(application, cache_file, offset=(-red, -green, -blue), bgr=True)
+
+
+def _symmetric(application: str, cache_file: str) -> Backbone:
+    return Backbone(application, cache_file, scale=(1 / 127.5,) * 3, offset=(-1.0,) * 3)
+
+
+def _torch(application: str, cache_file: str) -> Backbone:
+    pairs = list(zip(_TORCH_MEAN_RGB, _TORCH_STD_RGB, strict=True))
+    scale = tuple(1 / (255.0 * std) for _, std in pairs)
+    offset = tuple(-mean / std for mean, std in pairs)
+    return Backbone(application, cache_file, scale=_triple(scale), offset=_triple(offset))
+
+
+def _triple(values: Sequence[float]) -> tuple[float, float, float]:
+    first, second, third = values
+    return first, second, third
+
+
+_TF_NOTOP = "_weights_tf_dim_ordering_tf_kernels_notop.h5"
+BACKBONES: dict[str, Backbone] = {
+    "vgg16": _caffe("VGG16", f"vgg16{_TF_NOTOP}"),
+    "vgg19": _caffe("VGG19", f"vgg19{_TF_NOTOP}"),
+    "efficientnetb0": Backbone("EfficientNetB0", "efficientnetb0_notop.h5"),
+    "mobilenetv2": _symmetric("MobileNetV2", "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"),
+    "resnet50v2": _symmetric("ResNet50V2", f"resnet50v2{_TF_NOTOP}"),
+    "resnet152": _caffe("ResNet152", f"resnet152{_TF_NOTOP}"),
+    "densenet121": _torch("DenseNet121", f"densenet121{_TF_NOTOP}"),
+    "inceptionv3": _symmetric("InceptionV3", f"inception_v3{_TF_NOTOP}"),
+}
+"""Backbones by name. Each gives (N, H, W, C) feature maps, frozen."""
+
+
+def parse_backbones(text: str) -> tuple[str, ...]:
+    """Names from a comma-separated list; `UsageError` for an unknown, repeated or missing one."""
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    unknown = [name for name in names if name not in BACKBONES]
+    if not names or unknown or len(set(names)) != len(names):
+        raise UsageError(f"--backbones takes different names of {', '.join(BACKBONES)}. Received: {text!r}.")
+    return names
+
+
+def build_branch(
+    name: str, image: Any, *, weights: str, preprocessing: Preprocessing = "native"
+) -> tuple[keras.Model, Any]:
+    """Attach a frozen backbone to the input.
+
+    Args:
+        name: key of `BACKBONES`; also the name of the sub-model.
+        image: symbolic float32 (N, H, W, 3), RGB 0–255.
+        weights: ``imagenet``, ``none``, or a folder with ``<name>_notop.weights.h5``.
+        preprocessing: ``native`` gives each backbone the input it was trained on; ``unit`` divides by 255 for
+            all, as the paper's text says.
+
+    Returns:
+        The sub-model and its symbolic feature map.
+
+    Raises:
+        ModelError: weights that cannot be found, read or downloaded.
+    """
+    row = BACKBONES[name]
+    if weights == "imagenet":
+        _require_imagenet(name, row)
+    size = tuple(image.shape[1:])
+    application = getattr(keras.applications, row.application)
+    model = application(
+        include_top=False, weights="imagenet" if weights == "imagenet" else None, input_shape=size, name=name
+    )
+    if weights not in {"imagenet", "none"}:
+        _load_weights(model, Path(weights) / f"{name}_notop.weights.h5")
+    if preprocessing == "unit":
+        scaled = keras.layers.Rescaling(1 / 255.0, name=f"{name}_input")(image)
+    else:
+        if row.bgr:
+            _reverse_input_channels(model)
+        scaled = image
+        if row.scale != (1.0,) * 3 or any(row.offset):
+            layer = keras.layers.Rescaling(list(row.scale), list(row.offset), name=f"{name}_input")
+            scaled = layer(image)
+    model.trainable = False
+    return model, model(scaled)
+
+
+def imagenet_at_hand(names: Sequence[str]) -> bool:
+    """Whether the ImageNet files of all these backbones are in Keras' cache already."""
+    return all(_cached(BACKBONES[name]) for name in names)
+
+
+def imagenet_reachable(timeout_s: float = 4.0) -> bool:
+    """Whether the host of Keras' weight files answers."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(_DOWNLOAD_HOST, method="HEAD"), timeout=timeout_s):
+            return True
+    except urllib.request.HTTPError:
+        return True  # it answered; what it thinks of this address does not matter
+    except (OSError, ValueError):
+        return False
+
+
+def weights_digest(model: keras.Model) -> str:
+    """SHA-256 over a model's weights in order (float32 bytes and shapes)."""
+    digest = hashlib.sha256()
+    for weight in model.weights:
+        array = np.ascontiguousarray(keras.ops.convert_to_numpy(weight), np.float32)
+        digest.update(str(array.shape).encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _cached(row: Backbone) -> bool:
+    return (Path(keras.config.keras_home()) / "models" / row.cache_file).is_file()
+
+
+def _require_imagenet(name: str, row: Backbone) -> None:
+    if not _cached(row) and not imagenet_reachable():
+        raise ModelError(
+            f"The ImageNet weights of {name} are neither in Keras' cache nor can they be downloaded from "
+            f"{_DOWNLOAD_HOST}. Offline: copy {row.cache_file} into "
+            f"{Path(keras.config.keras_home()) / 'models'}, or use --weights DIR with {name}_notop.weights.h5, or "
+            "--weights none (untrained backbones: good for trying the pipeline, not for accuracy)."
+        )
+
+
+def _load_weights(model: keras.Model, path: Path) -> None:
+    if not path.is_file():
+        raise ModelError(f"No such weights file: {path}")
+    try:
+        model.load_weights(path)
+    except (OSError, ValueError, KeyError) as error:
+        message = str(error).splitlines()[0]
+        raise ModelError(f"{path} does not fit {model.name}: {message}") from error
+
+
+def _reverse_input_channels(model: keras.Model) -> None:
+    first = next(layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D))
+    kernel, *rest = first.get_weights()
+    first.set_weights([kernel[:, :, ::-1, :], *rest])

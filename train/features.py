@@ -1,0 +1,143 @@
+"""The frozen-feature cache: each frozen backbone sees each image once, ever.
+
+Layout: ``<cache>/<key>/<sha256 of the file>.npz``, one shard per 64 images with arrays ``rows`` (image digest and
+copy number) and ``features``. The key is a digest of everything that decides the features: weights, graph, input
+size, preprocessing. Shards are written atomically and named by their own digest, so that an interrupted run loses
+at most one shard, a damaged one is found and recomputed, and two data sets that share images share features.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from edge_runtime.files import sha256_bytes, write_bytes_atomic
+from edge_runtime.image import read_image, resize
+from train.augment import VERSION as AUGMENT_VERSION
+from train.augment import augmented_copy
+from train.backbones import weights_digest
+from train.data import Sample
+
+SHARD_IMAGES = 64
+_BATCH = 16
+
+Features = NDArray[np.float32]
+
+
+def default_cache() -> Path:
+    """``$XDG_CACHE_HOME/sonoedge/features``, by default under ``~/.cache``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sonoedge" / "features"
+
+
+def extract_features(
+    branches: dict[str, keras.Model],
+    samples: Sequence[Sample],
+    *,
+    cache: Path,
+    copies: int = 0,
+    progress: bool = False,
+) -> dict[str, Features]:
+    """Features of images, and of their augmented copies, from cached shards where there are any.
+
+    Args:
+        branches: per backbone, a model image (N, H, W, 3) -> features (N, …).
+        samples: N images.
+        cache: folder of the cache.
+        copies: augmented copies per image, appended copy by copy.
+
+    Returns:
+        Per backbone float32 (N * (1 + copies), …): first all images in order, then all first copies, ….
+
+    Raises:
+        ImageError: an image cannot be decoded.
+        OSError: the cache cannot be written, for example because the disk is full.
+    """
+    rows = [(sample, copy) for copy in range(copies + 1) for sample in samples]
+    names = [_row_name(sample, copy) for sample, copy in rows]
+    folders = {name: cache / _cache_key(branch) for name, branch in branches.items()}
+    known = {name: _read_shards(folder) for name, folder in folders.items()}
+    missing = [i for i, row in enumerate(names) if any(row not in known[name] for name in branches)]
+    unique = list({names[i]: i for i in missing}.values())
+    size = next(iter(branches.values())).input_shape[1:3]
+    with tqdm(total=len(unique), desc="features", unit="img", disable=not progress or not unique) as bar:
+        for start in range(0, len(unique), SHARD_IMAGES):
+            shard = [rows[i] for i in unique[start : start + SHARD_IMAGES]]
+            shard_names = [_row_name(sample, copy) for sample, copy in shard]
+            computed = _run(branches, shard, size, bar)
+            for name, features in computed.items():
+                _write_shard(folders[name], shard_names, features)
+                known[name].update(zip(shard_names, features, strict=True))
+    return {name: np.stack([known[name][row] for row in names]) for name in branches}
+
+
+def compute_features(branches: dict[str, keras.Model], samples: Sequence[Sample]) -> dict[str, Features]:
+    """The same features without the cache: per backbone float32 (N, …)."""
+    size = next(iter(branches.values())).input_shape[1:3]
+    return _run(branches, [(sample, 0) for sample in samples], size, None)
+
+
+def _run(
+    branches: dict[str, keras.Model], rows: Sequence[tuple[Sample, int]], size: tuple[int, int], bar: tqdm | None
+) -> dict[str, Features]:
+    parts: dict[str, list[Features]] = {name: [] for name in branches}
+    for start in range(0, len(rows), _BATCH):
+        batch = np.stack([load_input(sample, copy, size) for sample, copy in rows[start : start + _BATCH]])
+        filled = len(batch)
+        if filled < _BATCH:
+            # One batch shape only: a second would be compiled anew.
+            batch = np.concatenate([batch, np.zeros((_BATCH - filled, *batch.shape[1:]), batch.dtype)])
+        for name, branch in branches.items():
+            parts[name].append(np.asarray(branch.predict_on_batch(batch), np.float32)[:filled])
+        if bar is not None:
+            bar.update(filled)
+    return {name: np.concatenate(chunks) for name, chunks in parts.items()}
+
+
+def load_input(sample: Sample, copy: int, size: tuple[int, int]) -> NDArray[np.float32]:
+    """One image, or an augmented copy of it, as model input float32 (H, W, 3), 0–255."""
+    image = resize(read_image(sample.path), size)
+    return (augmented_copy(image, sample.sha256, copy) if copy else image).astype(np.float32)
+
+
+def _row_name(sample: Sample, copy: int) -> str:
+    return f"{sample.sha256}:{AUGMENT_VERSION}.{copy}" if copy else sample.sha256
+
+
+def _cache_key(branch: keras.Model) -> str:
+    """Digest of a branch: layers with their settings, weights, and the precision it computes in."""
+    plain = [layer for layer in branch.layers if not isinstance(layer, keras.Model)]
+    # Without the names, which Keras counts up within a process.
+    graph = [(type(layer).__name__, {**layer.get_config(), "name": None}) for layer in plain]
+    nested = [layer.name for layer in branch.layers if isinstance(layer, keras.Model)]
+    shapes = [str(branch.input_shape), str(branch.output_shape)]
+    described = json.dumps([graph, nested, shapes], sort_keys=True, default=str)
+    policy = keras.config.dtype_policy().name
+    return hashlib.sha256("\n".join([described, weights_digest(branch), policy]).encode()).hexdigest()[:32]
+
+
+def _read_shards(folder: Path) -> dict[str, Features]:
+    known: dict[str, Features] = {}
+    for path in sorted(folder.glob("*.npz")):
+        data = path.read_bytes()
+        if sha256_bytes(data) != path.stem:
+            tqdm.write(f"warning: the cached features {path.name} are damaged and will be computed again.")
+            path.unlink()
+            continue
+        with np.load(io.BytesIO(data)) as shard:
+            known.update(zip(shard["rows"].tolist(), shard["features"], strict=True))
+    return known
+
+
+def _write_shard(folder: Path, rows: Sequence[str], features: Features) -> None:
+    buffer = io.BytesIO()
+    np.savez(buffer, rows=np.array(rows), features=features)
+    write_bytes_atomic(folder / f"{sha256_bytes(buffer.getvalue())}.npz", buffer.getvalue())

@@ -1,0 +1,281 @@
+"""Fitting: the paper's protocol, ours, and end-to-end fine-tuning of chosen blocks."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+from tqdm import tqdm
+
+from edge_runtime.errors import UsageError
+from train.data import Sample
+from train.features import Features, load_input
+from train.metrics import sigmoid
+from train.model import FusionModel
+
+History = dict[str, list[float]]
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """One fit. ``weight_decay`` is decoupled (AdamW; 0 is plain Adam); ``balanced`` weighs classes inversely."""
+
+    learning_rate: float
+    batch_size: int
+    epochs: int
+    patience: int
+    weight_decay: float = 0.0
+    balanced: bool = False
+
+
+PAPER = FitSettings(learning_rate=1e-5, batch_size=16, epochs=24, patience=10)
+"""Table II of the paper: Adam 1e-5, batch 16, 24 epochs, early stopping with patience 10 on val_loss."""
+
+DEFAULT_GRID = tuple(
+    FitSettings(rate, 32, epochs=60, patience=10, weight_decay=decay, balanced=balanced)
+    for rate, decay, balanced in itertools.product((1e-3, 1e-4), (1e-2, 1e-1), (False, True))
+)
+"""What the default protocol tries; validation decides."""
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """Features of one subset: per backbone float32 (N, …), and labels int64 (N,)."""
+
+    features: Mapping[str, Features]
+    y: NDArray[np.int64]
+
+    def inputs(self) -> list[Features]:
+        """The arrays in the order of the head's inputs."""
+        return list(self.features.values())
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """The settings that were chosen, their history per epoch, and every candidate with its validation figures."""
+
+    settings: FitSettings
+    history: History
+    candidates: list[dict[str, Any]]
+
+
+def head_logits(model: FusionModel, data: FeatureSet) -> NDArray[np.float64]:
+    """Logits (N,) of the head on cached features."""
+    return np.asarray(model.head_logit.predict(data.inputs(), batch_size=256, verbose=0), np.float64).reshape(-1)
+
+
+def fit_paper(model: FusionModel, train: FeatureSet, val: FeatureSet, *, seed: int, progress: bool) -> FitResult:
+    """Table II to the letter, on the features as they are."""
+    history = _fit_head(model.head, train, val, PAPER, seed=seed, progress=progress)
+    return FitResult(PAPER, history, [])
+
+
+def fit_default(
+    model: FusionModel, train: FeatureSet, val: FeatureSet, *, seed: int, progress: bool
+) -> FitResult:
+    """Rate, weight decay and class weights chosen on validation (AUC, then loss); features standardised.
+
+    Mean and deviation of the training features are folded into the first Dense layer afterwards, which is exact:
+    W (x - m) / s + b = (W / s) x + (b - W m / s). The exported graph has no extra operator.
+    """
+    mean, scale = _moments(train)
+    train, val = _standardise(train, mean, scale), _standardise(val, mean, scale)
+    start = model.head.get_weights()
+    best: tuple[tuple[float, float], FitSettings, History, list[NDArray[np.float32]]] | None = None
+    candidates = []
+    for settings in tqdm(DEFAULT_GRID, desc="choosing rate, decay, class weights", disable=not progress):
+        model.head.set_weights(start)
+        history = _fit_head(model.head, train, val, settings, seed=seed, progress=False)
+        logits = head_logits(model, val)
+        auc, loss = float(roc_auc_score(val.y, logits)), log_loss(val.y, logits)
+        epochs_run = len(history["loss"])
+        candidates.append({**asdict(settings), "val_auc": auc, "val_loss": loss, "epochs_run": epochs_run})
+        rank = (auc, -loss)
+        if best is None or rank > best[0]:
+            best = (rank, settings, history, model.head.get_weights())
+    assert best is not None
+    model.head.set_weights(best[3])
+    first = next(layer for layer in model.head.layers if isinstance(layer, keras.layers.Dense))
+    kernel, bias = first.get_weights()
+    flat_mean, flat_scale = _flatten(mean), _flatten(scale)
+    folded = kernel.astype(np.float64) / flat_scale[:, None]
+    first.set_weights([folded.astype(np.float32), (bias - flat_mean @ folded).astype(np.float32)])
+    return FitResult(best[1], best[2], candidates)
+
+
+def fine_tune(
+    model: FusionModel,
+    train: Sequence[Sample],
+    val: Sequence[Sample],
+    *,
+    layers: str,
+    settings: FitSettings,
+    seed: int,
+    backup: Path,
+    progress: bool,
+) -> History:
+    """Train the head and the backbone layers whose name matches a regular expression, end to end on images.
+
+    Batch normalisation stays in inference mode, as is usual for small sets. Interrupted, the next call with the
+    same ``backup`` folder goes on after the last finished epoch.
+
+    Raises:
+        UsageError: the expression is invalid or matches no layer with weights.
+    """
+    try:
+        pattern = re.compile(layers)
+    except re.error as error:
+        raise UsageError(f"--fine-tune {layers!r} is not a regular expression: {error}") from error
+    matched = 0
+    for backbone in model.backbones.values():
+        backbone.trainable = True
+        for layer in backbone.layers:
+            normalises = isinstance(layer, keras.layers.BatchNormalization)
+            layer.trainable = not normalises and pattern.fullmatch(f"{backbone.name}/{layer.name}") is not None
+            matched += layer.trainable and bool(layer.weights)
+    if not matched:
+        raise UsageError(f"--fine-tune {layers!r} matches no layer; names look like vgg19/block5_conv4.")
+    size = model.full.input_shape[1:3]
+    return fit_keras(
+        model.full,
+        ImageBatches(train, size, settings.batch_size, seed=seed),
+        ImageBatches(val, size, settings.batch_size, seed=None),
+        settings,
+        np.array([sample.label for sample in train]),
+        progress=progress,
+        callbacks=[keras.callbacks.BackupAndRestore(backup)],
+    )
+
+
+class ImageBatches(keras.utils.PyDataset):
+    """Batches of decoded images for end-to-end training; shuffled each epoch unless ``seed`` is None."""
+
+    def __init__(
+        self, samples: Sequence[Sample], size: tuple[int, int], batch_size: int, *, seed: int | None
+    ) -> None:
+        super().__init__()
+        self._samples, self._size, self._batch_size = list(samples), size, batch_size
+        self._rng = None if seed is None else np.random.default_rng(seed)
+        self._order = np.arange(len(self._samples))
+        self.on_epoch_end()
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._samples) / self._batch_size)
+
+    def __getitem__(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        chosen = self._order[index * self._batch_size : (index + 1) * self._batch_size]
+        samples = [self._samples[i] for i in chosen]
+        x = np.stack([load_input(sample, 0, self._size) for sample in samples])
+        return x, np.array([[sample.label] for sample in samples], np.float32)
+
+    def on_epoch_end(self) -> None:
+        if self._rng is not None:
+            self._rng.shuffle(self._order)
+
+
+def fit_keras(
+    model: keras.Model,
+    x: Any,
+    val: Any,
+    settings: FitSettings,
+    y: NDArray[np.int64],
+    *,
+    progress: bool,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> History:
+    """Compile and fit with early stopping on val_loss; the best epoch's weights are kept.
+
+    ``x`` and ``val`` are what Keras takes: a `PyDataset`, or a tuple of inputs and targets. ``y`` are the training
+    labels, for class weights.
+    """
+    optimizer = (
+        keras.optimizers.AdamW(settings.learning_rate, weight_decay=settings.weight_decay)
+        if settings.weight_decay
+        else keras.optimizers.Adam(settings.learning_rate)
+    )
+    # Compiling with XLA costs more than a small head gains; only JAX needs it.
+    jit = "auto" if keras.config.backend() == "jax" else False
+    model.compile(optimizer, loss="binary_crossentropy", metrics=["accuracy"], jit_compile=jit)
+    counts = np.bincount(y, minlength=2)
+    weights = {k: len(y) / (2 * max(int(n), 1)) for k, n in enumerate(counts)} if settings.balanced else None
+    stop = keras.callbacks.EarlyStopping("val_loss", patience=settings.patience, restore_best_weights=True)
+    bar = _EpochBar(settings.epochs, progress)
+    inputs, targets = x if isinstance(x, tuple) else (x, None)
+    result = model.fit(
+        inputs,
+        targets,
+        validation_data=val,
+        epochs=settings.epochs,
+        batch_size=settings.batch_size if targets is not None else None,
+        class_weight=weights,
+        callbacks=[stop, bar, *callbacks],
+        verbose=0,
+    )
+    return {name: [float(value) for value in values] for name, values in result.history.items()}
+
+
+class _EpochBar(keras.callbacks.Callback):
+    """One bar over epochs: Keras' own prints a line for each."""
+
+    def __init__(self, epochs: int, progress: bool) -> None:
+        super().__init__()
+        self._bar: Callable[[], tqdm] = lambda: tqdm(total=epochs, desc="epochs", disable=not progress)
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self._open = self._bar()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self._open.update(1)
+        self._open.set_postfix({name: f"{value:.3f}" for name, value in (logs or {}).items() if "loss" in name})
+
+    def on_train_end(self, logs: Any = None) -> None:
+        self._open.close()
+
+
+def log_loss(y: NDArray[np.int64], logits: NDArray[np.float64]) -> float:
+    """Mean binary cross-entropy, in nats, from logits."""
+    probability = np.clip(sigmoid(logits), 1e-12, 1 - 1e-12)
+    return float(-np.mean(np.where(y == 1, np.log(probability), np.log(1 - probability))))
+
+
+def _fit_head(
+    head: keras.Model, train: FeatureSet, val: FeatureSet, settings: FitSettings, *, seed: int, progress: bool
+) -> History:
+    keras.utils.set_random_seed(seed)
+    targets = [data.y[:, None].astype(np.float32) for data in (train, val)]
+    return fit_keras(
+        head,
+        (train.inputs(), targets[0]),
+        (val.inputs(), targets[1]),
+        settings,
+        train.y,
+        progress=progress,
+    )
+
+
+def _moments(data: FeatureSet) -> tuple[list[Features], list[Features]]:
+    mean = [x.mean(axis=0) for x in data.inputs()]
+    # A feature that never changes carries nothing: leave its scale alone.
+    scale = [np.where((s := x.std(axis=0)) > 1e-6, s, 1.0).astype(np.float32) for x in data.inputs()]
+    return mean, scale
+
+
+def _standardise(data: FeatureSet, mean: list[Features], scale: list[Features]) -> FeatureSet:
+    arrays = {
+        name: (x - m) / s for (name, x), m, s in zip(data.features.items(), mean, scale, strict=True)
+    }
+    return FeatureSet(arrays, data.y)
+
+
+def _flatten(parts: list[Features]) -> NDArray[np.float64]:
+    """One vector in the order in which the head sees it: channels joined, then positions flattened."""
+    return np.concatenate(parts, axis=-1).reshape(-1).astype(np.float64)

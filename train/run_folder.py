@@ -1,0 +1,86 @@
+"""The run folder: what `train` leaves behind and `export` and `benchmarks` read.
+
+    model.keras      the full model, image RGB 0–255 -> probability
+    split.json       data root, relative path, sha256, label, group, subset of every image
+    run.json         the run card: configuration, versions, data digest, weights, threshold, metrics, history
+    predictions.csv  logit of every image
+    curves.png, confusion.png, roc.png
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from edge_runtime.errors import DataError, ModelError, UsageError
+from train.split import Split, read_split
+
+CARD = "run.json"
+SPLIT = "split.json"
+MODEL = "model.keras"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training run."""
+
+    path: Path
+    card: Mapping[str, Any]
+    split: Split
+
+    @property
+    def model_path(self) -> Path:
+        """Where ``model.keras`` lies."""
+        return self.path / MODEL
+
+    @property
+    def threshold(self) -> float:
+        """The probability from which on an image is called positive, chosen on validation."""
+        return float(self.card["threshold"])
+
+
+def open_run(path: str | Path) -> Run:
+    """Read a run folder.
+
+    Raises:
+        ModelError: a file is missing or unreadable.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        raise ModelError(f"No such run folder: {folder}")
+    for name in (CARD, SPLIT, MODEL):
+        if not (folder / name).is_file():
+            raise ModelError(f"{folder} is not a run folder: it holds no {name}.")
+    try:
+        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        card["threshold"]
+    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ModelError(f"{folder / CARD} is not a run card: {error}") from error
+    try:
+        return Run(folder, card, read_split(folder / SPLIT))
+    except DataError as error:
+        raise ModelError(f"{folder / SPLIT}: {error}") from error
+
+
+def newest_run(root: Path = Path("runs")) -> Path:
+    """The run folder under ``root`` that was finished last."""
+    runs = [card.parent for card in root.glob(f"*/{CARD}")]
+    if not runs:
+        raise UsageError(f"No finished run under {root}/. Train one first (sonoedge train), or name it with --model.")
+    return max(runs, key=lambda run: (run / CARD).stat().st_mtime)
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Installed versions, with Python's, for a run card or bundle."""
+    found = {"python": sys.version.split()[0]}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,278 @@
+"""The training pipeline: data -> split -> frozen features -> head -> run folder."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import resource
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Literal
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime.bundle import INTENDED_USE
+from edge_runtime.errors import DataError, UsageError
+from edge_runtime.files import atomic_directory, sha256_bytes, write_text_atomic
+from train.backbones import Preprocessing, parse_backbones, weights_digest
+from train.data import Dataset, load_dataset
+from train.features import compute_features, default_cache, extract_features
+from train.figures import plot_confusion, plot_curves, plot_roc
+from train.fit import FeatureSet, FitSettings, History, fine_tune, fit_default, fit_paper, head_logits
+from train.intervals import Interval
+from train.metrics import classification_metrics, sigmoid, youden_threshold
+from train.model import FusionModel, HeadSpec, Pooling, build_model
+from train.run_folder import CARD, MODEL, SPLIT, versions
+from train.split import SUBSETS, Split, apply_split, leak_count, make_split, read_split, write_split
+
+Logits = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """Everything that decides a run; see ``sonoedge train --help`` for what the fields mean."""
+
+    data: str
+    weights: str = "imagenet"
+    backbones: str = "vgg19,efficientnetb0"
+    classes: tuple[str, ...] | None = None
+    split: str = "grouped"
+    skip_unreadable: bool = False
+    preprocessing: Preprocessing = "native"
+    pooling: Pooling = "gap"
+    units: tuple[int, ...] = (256,)
+    dropout: float = 0.5
+    input_size: int = 224
+    protocol: Literal["default", "paper"] = "default"
+    seed: int = 0
+    augment: int = 0
+    fine_tune: str | None = None
+    fine_tune_epochs: int = 10
+    mixed_precision: bool = False
+    data_parallel: bool = False
+
+
+def train(
+    settings: TrainSettings, out: Path, *, cache: Path | None = None, progress: bool = True, verbose: bool = True
+) -> dict[str, Any]:
+    """Train and write the run folder (see `train.run_folder`); returns the run card.
+
+    Raises:
+        DataError: the data cannot be used.
+        ModelError: the weights cannot be had.
+    """
+    say = print if verbose else _silent
+    backbones = parse_backbones(settings.backbones)
+    _configure_keras(settings)
+    with atomic_directory(out, marker=CARD) as folder:
+        dataset = load_dataset(
+            settings.data,
+            classes=settings.classes,
+            skip_unreadable=settings.skip_unreadable,
+            progress=progress,
+        )
+        if len(dataset.labels) != 2:
+            raise DataError(f"The classifier is binary. Classes: {', '.join(dataset.labels)}; choose two with --classes.")
+        split = _split(dataset, settings)
+        subsets = apply_split(dataset, split)
+        for line in (*dataset.notes, *_describe(subsets, split)):
+            say(line)
+
+        keras.utils.set_random_seed(settings.seed)
+        model = build_model(
+            backbones,
+            weights=settings.weights,
+            input_size=(settings.input_size, settings.input_size),
+            head=HeadSpec(settings.pooling, settings.units, settings.dropout),
+            preprocessing=settings.preprocessing,
+        )
+        if settings.weights == "none":
+            say("note: untrained backbones (--weights none): good for trying the pipeline, not for accuracy.")
+        cache = cache or default_cache()
+        started = perf_counter()
+        data = _features(model, subsets, settings.augment, cache, progress)
+        features_s = perf_counter() - started
+        fit = fit_paper if settings.protocol == "paper" else fit_default
+        result = fit(model, data["train"], data["val"], seed=settings.seed, progress=progress)
+        fit_s = perf_counter() - started - features_s
+        tuned: History | None = None
+        if settings.fine_tune:
+            tuned = _fine_tune(model, subsets, settings, cache, progress)
+            # Features of tuned backbones are of this run only: computed without the cache.
+            data = {
+                subset: FeatureSet(compute_features(model.branches, part.samples), part.y)
+                for subset, part in subsets.items()
+            }
+        else:
+            data = {**data, "train": _first_rows(data["train"], len(subsets["train"]))}
+        logits = {subset: head_logits(model, data[subset]) for subset in SUBSETS}
+        val_y = subsets["val"].y
+        threshold = 0.5 if settings.protocol == "paper" else youden_threshold(val_y, logits["val"])
+        metrics = {
+            subset: _metrics(subsets[subset], logits[subset], threshold) for subset in ("val", "test")
+        }
+        card = {
+            "settings": asdict(settings),
+            "labels": list(dataset.labels),
+            "threshold": threshold,
+            "threshold_rule": "0.5" if settings.protocol == "paper" else "Youden's J on validation",
+            "chosen_fit": asdict(result.settings),
+            "candidates": result.candidates,
+            "dataset": {
+                "digest": dataset.digest,
+                "notes": list(dataset.notes),
+                "images": {subset: len(subsets[subset]) for subset in SUBSETS},
+                "groups_on_both_sides": leak_count(split),
+            },
+            "weights": {name: weights_digest(backbone) for name, backbone in model.backbones.items()},
+            "metrics": metrics,
+            "history": result.history,
+            "fine_tune_history": tuned,
+            "seconds": {"features": round(features_s, 2), "fit": round(fit_s, 2)},
+            "peak_memory_bytes": peak_memory_bytes(),
+            "backend": keras.config.backend(),
+            "versions": versions("sonoedge", "keras", "tensorflow", "jax", "torch", "numpy", "scikit-learn"),
+            "intended_use": INTENDED_USE,
+        }
+        model.full.save(folder / MODEL)
+        write_split(split, folder / SPLIT)
+        write_text_atomic(folder / "predictions.csv", _predictions(subsets, logits, dataset.labels))
+        _draw(folder, subsets, logits, dataset.labels, threshold, tuned or result.history)
+        write_text_atomic(folder / CARD, json.dumps(card, indent=2) + "\n")
+    say(_summary(card, out))
+    return card
+
+
+def peak_memory_bytes() -> int:
+    """Largest resident set of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def _split(dataset: Dataset, settings: TrainSettings) -> Split:
+    if settings.split == "grouped" or settings.split == "paper":
+        return make_split(dataset, strategy=settings.split, seed=settings.seed)
+    if not Path(settings.split).is_file():
+        raise UsageError(f"--split takes grouped, paper or the split.json of a run. Received: {settings.split!r}.")
+    return read_split(Path(settings.split))
+
+
+def _describe(subsets: dict[str, Dataset], split: Split) -> list[str]:
+    lines = []
+    for subset in SUBSETS:
+        data = subsets[subset]
+        counts = ", ".join(f"{int((data.y == k).sum())} {label}" for k, label in enumerate(data.labels))
+        lines.append(f"{subset:<6}{len(data):>6} images in {len(set(data.groups))} groups ({counts})")
+    if leaks := leak_count(split):
+        lines.append(f"warning: {leaks} validation and test images have a copy or the same patient in training.")
+    return lines
+
+
+def _features(
+    model: FusionModel, subsets: dict[str, Dataset], copies: int, cache: Path, progress: bool
+) -> dict[str, FeatureSet]:
+    """Features by subset; one pass over all images, so that there is one progress bar."""
+    samples = [sample for subset in SUBSETS for sample in subsets[subset].samples]
+    features = extract_features(model.branches, samples, cache=cache, progress=progress)
+    bounds = np.cumsum([0, *(len(subsets[subset]) for subset in SUBSETS)])
+    result = {
+        subset: FeatureSet({name: x[low:high] for name, x in features.items()}, subsets[subset].y)
+        for subset, low, high in zip(SUBSETS, bounds[:-1], bounds[1:], strict=True)
+    }
+    if copies:
+        train = subsets["train"]
+        augmented = extract_features(model.branches, train.samples, cache=cache, copies=copies, progress=progress)
+        result["train"] = FeatureSet(augmented, np.tile(train.y, copies + 1))
+    return result
+
+
+def _first_rows(data: FeatureSet, count: int) -> FeatureSet:
+    """Without the augmented copies."""
+    return FeatureSet({name: x[:count] for name, x in data.features.items()}, data.y[:count])
+
+
+def _fine_tune(
+    model: FusionModel, subsets: dict[str, Dataset], settings: TrainSettings, cache: Path, progress: bool
+) -> History:
+    assert settings.fine_tune is not None
+    described = json.dumps([asdict(settings), subsets["train"].digest, subsets["val"].digest], sort_keys=True)
+    return fine_tune(
+        model,
+        subsets["train"].samples,
+        subsets["val"].samples,
+        layers=settings.fine_tune,
+        settings=FitSettings(1e-5, 16, settings.fine_tune_epochs, patience=10),
+        seed=settings.seed,
+        backup=cache / "fine-tune" / sha256_bytes(described.encode())[:32],
+        progress=progress,
+    )
+
+
+def _metrics(dataset: Dataset, logits: Logits, threshold: float) -> dict[str, list[float]]:
+    found = classification_metrics(dataset.y, logits, threshold=threshold, groups=dataset.groups)
+    return {name: interval_list(interval) for name, interval in found.items()}
+
+
+def interval_list(interval: Interval) -> list[float]:
+    """``[value, low, high]`` of a 95 % interval, rounded for JSON."""
+    return [round(float(x), 5) for x in (interval.value, interval.low, interval.high)]
+
+
+def _predictions(subsets: dict[str, Dataset], logits: dict[str, Logits], labels: Sequence[str]) -> str:
+    buffer = io.StringIO()
+    table = csv.writer(buffer, lineterminator="\n")
+    table.writerow(["image", "sha256", "subset", "label", "group", "logit"])
+    for subset in SUBSETS:
+        for sample, logit in zip(subsets[subset].samples, logits[subset], strict=True):
+            row = [sample.relative_path, sample.sha256, subset, labels[sample.label], sample.group, f"{logit:.6f}"]
+            table.writerow(row)
+    return buffer.getvalue()
+
+
+def _draw(
+    folder: Path,
+    subsets: dict[str, Dataset],
+    logits: dict[str, Logits],
+    labels: Sequence[str],
+    threshold: float,
+    history: History,
+) -> None:
+    decision = (sigmoid(logits["test"]) >= threshold).astype(np.int64)
+    plot_curves(history, folder / "curves.png")
+    plot_confusion(subsets["test"].y, decision, labels, folder / "confusion.png", title="Test images")
+    curves = {subset: (subsets[subset].y, logits[subset]) for subset in ("val", "test")}
+    plot_roc(curves, folder / "roc.png")
+
+
+def _summary(card: dict[str, Any], out: Path) -> str:
+    lines = [f"\n{'':<8}{'accuracy':>22}{'AUC':>22}{'sensitivity':>22}{'specificity':>22}   (95 % intervals)"]
+    for subset, metrics in card["metrics"].items():
+        cells = [metrics[name] for name in ("accuracy", "auc", "sensitivity", "specificity")]
+        lines.append(f"{subset:<8}" + "".join(f"{f'{v:.3f} [{a:.3f}, {b:.3f}]':>22}" for v, a, b in cells))
+    seconds = card["seconds"]
+    lines.append(
+        f"threshold {card['threshold']:.3f} ({card['threshold_rule']}); weights: {card['settings']['weights']}; "
+        f"features {seconds['features']:.0f} s, fit {seconds['fit']:.0f} s"
+    )
+    lines += [f"wrote {out}", INTENDED_USE]
+    return "\n".join(lines)
+
+
+def _configure_keras(settings: TrainSettings) -> None:
+    keras.config.set_dtype_policy("mixed_float16" if settings.mixed_precision else "float32")
+    if settings.data_parallel:
+        try:
+            keras.distribution.set_distribution(keras.distribution.DataParallel())
+        except (ValueError, RuntimeError, AttributeError) as error:
+            backend = keras.config.backend()
+            raise UsageError(f"--data-parallel does not work with the {backend} backend here: {error}") from error
+
+
+def _silent(*lines: object) -> None:
+    return None
