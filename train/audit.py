@@ -65,9 +65,7 @@ def run(args: argparse.Namespace) -> int:
         DataError: the folder cannot be read, see `load_dataset`.
     """
     classes = args.classes.split(",") if args.classes else None
-    audit = audit_folder(
-        args.data, classes=classes, skip_unreadable=args.skip_unreadable, progress=not args.json
-    )
+    audit = audit_folder(args.data, classes=classes, skip_unreadable=args.skip_unreadable, progress=not args.json)
     print(json.dumps(asdict(audit), indent=1, ensure_ascii=False) if args.json else render(audit))
     return 0
 

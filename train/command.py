@@ -44,7 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     out = parser.add_argument_group("output")
     out.add_argument("--out", type=Path, metavar="RUN", help="run folder (default: runs/<date>-<time>)")
     out.add_argument("--overwrite", action="store_true", help="replace an existing run")
-    out.add_argument("--cache", type=Path, metavar="DIR", help="feature cache (default: ~/.cache/sonoedge/features)")
+    out.add_argument(
+        "--cache", type=Path, metavar="DIR", help="feature cache (default: ~/.cache/sonoedge/features)"
+    )
     out.add_argument("--quiet", action="store_true", help="no progress bars")
     out.add_argument("--json", action="store_true", help="print the run card as one JSON object")
     parser.epilog = (
@@ -72,7 +74,10 @@ def run(args: argparse.Namespace) -> int:
         if not low <= value <= high:
             raise UsageError(f"{name} must be from {low} to {high}. Received: {value}.")
     # Keras takes seconds to import: only now, after the arguments are known to be good.
-    from train.training import TrainSettings, train
+    from train.quiet import quiet
+
+    with quiet():
+        from train.training import TrainSettings, train
 
     settings = TrainSettings(
         data=args.data,

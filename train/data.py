@@ -185,9 +185,7 @@ def family_keys(dataset: Dataset) -> list[str | None]:
     for path in paths:
         folders = [part.casefold() for part in path.parts[:-1]]
         # A copy of a training image may lie under val/: the subset folder is no part of the key.
-        keys.append(
-            "/".join([*folders[bool(folders and folders[0] in _SUBSET_FOLDERS) :], source_key(path.name)])
-        )
+        keys.append("/".join([*folders[bool(folders and folders[0] in _SUBSET_FOLDERS) :], source_key(path.name)]))
     return keys
 
 
@@ -256,9 +254,7 @@ def safe_relative(text: str) -> str:
     windows = PureWindowsPath(text)
     outside = path.is_absolute() or windows.drive or ".." in path.parts
     if not path.parts or outside or "\\" in text or "\0" in text:
-        raise DataError(
-            f"Paths must be relative, with forward slashes, and stay in the folder. Received: {text!r}"
-        )
+        raise DataError(f"Paths must be relative, with forward slashes, and stay in the folder. Received: {text!r}")
     return str(path)
 
 
@@ -270,7 +266,13 @@ def _walk(root: Path) -> tuple[list[str], dict[str, str]]:
     """Relative paths of all images, sorted, and of the masks by the image path (no suffix) they belong to."""
     images: list[str] = []
     masks: dict[str, str] = {}
-    for folder, folders, files in os.walk(root):
+    visited: set[Path] = set()
+    for folder, folders, files in os.walk(root, followlinks=True):
+        # Class folders may be links to another disk; a link to a parent folder must not loop.
+        if (real := Path(folder).resolve()) in visited:
+            folders.clear()
+            continue
+        visited.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         inside = PurePosixPath(Path(folder).relative_to(root).as_posix())
         in_masks = any(map(_is_mask_folder, inside.parts))
@@ -348,9 +350,7 @@ def _csv_rows(root: Path, images: list[str]) -> tuple[list[_Row], list[str], lis
 def _bus_bra_rows(root: Path) -> tuple[list[_Row], list[str], list[str]]:
     table = _read_csv(root / "bus_data.csv", ("ID", "Case", "Pathology"))
     rows = [
-        _Row(
-            safe_relative(f"Images/{line['ID']}.png"), line["Pathology"].strip(), line["Case"].strip() or None
-        )
+        _Row(safe_relative(f"Images/{line['ID']}.png"), line["Pathology"].strip(), line["Case"].strip() or None)
         for line in table
     ]
     _require_files(root, "bus_data.csv", [row.relative_path for row in rows])
@@ -373,9 +373,7 @@ def _read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     for number, line in enumerate(table, start=2):
         # DictReader fills short lines with None and keeps surplus cells under the key None.
         if None in line or None in line.values() or not all(line[name].strip() for name in columns):
-            raise DataError(
-                f"{path}, row {number}: every row needs {len(header)} cells, {columns} not empty."
-            )
+            raise DataError(f"{path}, row {number}: every row needs {len(header)} cells, {columns} not empty.")
     return table
 
 
@@ -399,9 +397,7 @@ def _choose_labels(root: Path, found: Iterable[str], classes: Sequence[str] | No
         if unknown := [name for name in classes if name.casefold() not in names]:
             raise DataError(f"Unknown class names: {', '.join(unknown)}. {received}")
         if len(set(wanted)) != len(wanted) or "malignant" in wanted[:-1]:
-            raise DataError(
-                f"Classes must differ, and malignant must be last. Received: {', '.join(classes)}"
-            )
+            raise DataError(f"Classes must differ, and malignant must be last. Received: {', '.join(classes)}")
     elif {"benign", "malignant"} <= names.keys():
         return ("benign", "malignant")
     else:
@@ -416,9 +412,7 @@ def _require_all_classes(labels: Sequence[str], present: set[str], what: str) ->
         raise DataError(f"Every class needs at least one {what}. Received: no {what} of {', '.join(empty)}")
 
 
-def _read_all(
-    root: Path, rows: list[_Row], progress: bool
-) -> Iterator[tuple[str, Float32Array] | ImageError]:
+def _read_all(root: Path, rows: list[_Row], progress: bool) -> Iterator[tuple[str, Float32Array] | ImageError]:
     def read(row: _Row) -> tuple[str, Float32Array] | ImageError:
         path = root / row.relative_path
         try:

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from edge_runtime.image import IMAGE_SUFFIXES, Float32Array, UInt8Image, resize
 
 THUMBNAIL_SIZE = 32
-# Correlation of two detrended thumbnails. Different patients of BUS-BRA and different views of BUSI stay below
-# 0.60 in all eight orientations, simulated cases of one phantom generator below 0.67.
+# Correlation of two detrended thumbnails. Different patients of BUS-BRA and different views of BUSI stay
+# below 0.60 in all eight orientations, simulated cases of one phantom generator below 0.68.
 NEAR_DUPLICATE_THRESHOLD = 0.70
-# A turned or mirrored copy is the same file processed, never another frame of the same view: it correlates more,
-# and layered images that are nearly symmetric need the distance.
+# A turned or mirrored copy is the same file processed, never another frame of the same view: it correlates
+# more, and layered images that are nearly symmetric need the distance.
 TURNED_THRESHOLD = 0.80
 _TREND_RADIUS = 4  # in thumbnail pixels: a 9x9 window
 _BACKGROUND_LEVEL = 6.0  # grey levels; darker pixels connected to the border are outside the scan
@@ -28,9 +28,7 @@ _MIN_INSIDE = 64  # thumbnail pixels; fewer show too little to compare
 _BLANK_STD = 1e-2  # grey levels; below it a thumbnail holds no structure to compare
 _BLOCK_ROWS = 512  # 512 x 9,016 correlations of 4 bytes: 18 MB at a time
 
-_IMAGE_SUFFIX = re.compile(
-    r"(?<=.)(?:" + "|".join(map(re.escape, sorted(IMAGE_SUFFIXES))) + r")$", re.I | re.S
-)
+_IMAGE_SUFFIX = re.compile(r"(?<=.)(?:" + "|".join(map(re.escape, sorted(IMAGE_SUFFIXES))) + r")$", re.I | re.S)
 _AUGMENTATION = re.compile(
     r"(?<=[^-_ .])[-_ .]+"
     r"(?:rotat(?:ed|e|ion)|rot|sharpen(?:ed)?|[hv]?flip(?:ped)?|mirror(?:ed)?|aug(?:ment(?:ed|ation)?)?"

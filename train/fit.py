@@ -79,9 +79,7 @@ def fit_paper(model: FusionModel, train: FeatureSet, val: FeatureSet, *, seed: i
     return FitResult(PAPER, history, [])
 
 
-def fit_default(
-    model: FusionModel, train: FeatureSet, val: FeatureSet, *, seed: int, progress: bool
-) -> FitResult:
+def fit_default(model: FusionModel, train: FeatureSet, val: FeatureSet, *, seed: int, progress: bool) -> FitResult:
     """Rate, weight decay and class weights chosen on validation (AUC, then loss); features standardised.
 
     Mean and deviation of the training features are folded into the first Dense layer afterwards, which is exact:
@@ -270,9 +268,7 @@ def _moments(data: FeatureSet) -> tuple[list[Features], list[Features]]:
 
 
 def _standardise(data: FeatureSet, mean: list[Features], scale: list[Features]) -> FeatureSet:
-    arrays = {
-        name: (x - m) / s for (name, x), m, s in zip(data.features.items(), mean, scale, strict=True)
-    }
+    arrays = {name: (x - m) / s for (name, x), m, s in zip(data.features.items(), mean, scale, strict=True)}
     return FeatureSet(arrays, data.y)
 
 

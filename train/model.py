@@ -74,7 +74,9 @@ def build_model(
     full = keras.Model(image, _apply(layers, joined)[-1], name="sonoedge")
 
     pool = keras.layers.GlobalAveragePooling2D() if spec.pooling == "gap" else keras.layers.Identity()
-    branches = {name: keras.Model(image, pool(feature_map), name=f"{name}_branch") for name, feature_map in maps.items()}
+    branches = {
+        name: keras.Model(image, pool(feature_map), name=f"{name}_branch") for name, feature_map in maps.items()
+    }
     inputs = [keras.Input(branch.output.shape[1:], name=name) for name, branch in branches.items()]
     joined = inputs[0] if len(inputs) == 1 else keras.layers.Concatenate()(inputs)
     if spec.pooling == "flatten":
@@ -123,7 +125,9 @@ def _apply(layers: Sequence[keras.layers.Layer], value: Any) -> list[Any]:
 def _join(maps: list[Any], spec: HeadSpec, *, one_grid: bool) -> Any:
     if one_grid:
         # Identity keeps the name `features` where there is nothing to concatenate.
-        join = keras.layers.Concatenate(name="features") if len(maps) > 1 else keras.layers.Identity(name="features")
+        join = (
+            keras.layers.Concatenate(name="features") if len(maps) > 1 else keras.layers.Identity(name="features")
+        )
         joined = join(maps) if len(maps) > 1 else join(maps[0])
         if spec.pooling == "flatten":
             return keras.layers.Flatten(name="flatten")(joined)

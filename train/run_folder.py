@@ -1,10 +1,10 @@
 """The run folder: what `train` leaves behind and `export` and `benchmarks` read.
 
-    model.keras      the full model, image RGB 0–255 -> probability
-    split.json       data root, relative path, sha256, label, group, subset of every image
-    run.json         the run card: configuration, versions, data digest, weights, threshold, metrics, history
-    predictions.csv  logit of every image
-    curves.png, confusion.png, roc.png
+model.keras      the full model, image RGB 0–255 -> probability
+split.json       data root, relative path, sha256, label, group, subset of every image
+run.json         the run card: configuration, versions, data digest, weights, threshold, metrics, history
+predictions.csv  logit of every image
+curves.png, confusion.png, roc.png
 """
 
 from __future__ import annotations
@@ -71,7 +71,9 @@ def newest_run(root: Path = Path("runs")) -> Path:
     """The run folder under ``root`` that was finished last."""
     runs = [card.parent for card in root.glob(f"*/{CARD}")]
     if not runs:
-        raise UsageError(f"No finished run under {root}/. Train one first (sonoedge train), or name it with --model.")
+        raise UsageError(
+            f"No finished run under {root}/. Train one first (sonoedge train), or name it with --model."
+        )
     return max(runs, key=lambda run: (run / CARD).stat().st_mtime)
 
 

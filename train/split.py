@@ -1,4 +1,4 @@
-"""Train, validation and test subsets, by group of copies (default) or by image as in the paper: split.json."""
+"""Train, val and test subsets, by group of copies (default) or by image as in the paper; split.json."""
 
 from __future__ import annotations
 
@@ -226,9 +226,7 @@ def _parse(document: Any) -> Split:
         right = isinstance(values[name], kind) and not isinstance(values[name], bool)
         _require(right, f"{name} has the wrong type.")
     _require(values["strategy"] in _STRATEGIES, f"unknown strategy {values['strategy']!r}.")
-    _require(
-        len(labels) >= 2 and len(set(labels)) == len(labels), "labels must be two or more different names."
-    )
+    _require(len(labels) >= 2 and len(set(labels)) == len(labels), "labels must be two or more different names.")
     _require(len(fractions) == len(SUBSETS), "fractions must be three numbers.")
     entries = tuple(_parse_entry(item, len(labels)) for item in values["entries"])
     doubled = [path for path, n in Counter(entry.relative_path for entry in entries).items() if n > 1]
@@ -243,9 +241,7 @@ def _parse_entry(item: Any, label_count: int) -> SplitEntry:
         _require(isinstance(values[name], str), f"{name} must be text.")
     path, label = values["relative_path"], values["label"]
     _require(safe_relative(path) == path, f"the path {path!r} is not in its shortest form.")
-    _require(
-        _SHA256.fullmatch(values["sha256"]) is not None, f"{path}: sha256 must be 64 hexadecimal digits."
-    )
+    _require(_SHA256.fullmatch(values["sha256"]) is not None, f"{path}: sha256 must be 64 hexadecimal digits.")
     _require(type(label) is int and 0 <= label < label_count, f"{path}: unknown label {label!r}.")
     _require(values["subset"] in SUBSETS, f"{path}: unknown subset {values['subset']!r}.")
     return SplitEntry(**values)

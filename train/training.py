@@ -78,7 +78,9 @@ def train(
             progress=progress,
         )
         if len(dataset.labels) != 2:
-            raise DataError(f"The classifier is binary. Classes: {', '.join(dataset.labels)}; choose two with --classes.")
+            raise DataError(
+                f"The classifier is binary. Classes: {', '.join(dataset.labels)}; choose two with --classes."
+            )
         split = _split(dataset, settings)
         subsets = apply_split(dataset, split)
         for line in (*dataset.notes, *_describe(subsets, split)):
@@ -114,9 +116,7 @@ def train(
         logits = {subset: head_logits(model, data[subset]) for subset in SUBSETS}
         val_y = subsets["val"].y
         threshold = 0.5 if settings.protocol == "paper" else youden_threshold(val_y, logits["val"])
-        metrics = {
-            subset: _metrics(subsets[subset], logits[subset], threshold) for subset in ("val", "test")
-        }
+        metrics = {subset: _metrics(subsets[subset], logits[subset], threshold) for subset in ("val", "test")}
         card = {
             "settings": asdict(settings),
             "labels": list(dataset.labels),

@@ -87,9 +87,7 @@ def test_text_and_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert set(document["leak"]) == {"random_split", "grouped_split"}
 
 
-def test_a_folder_too_small_to_split_is_still_audited(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_folder_too_small_to_split_is_still_audited(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number, label in enumerate(("cyst", "tumour")):
         (tmp_path / label).mkdir()
         view(number).save(tmp_path / label / "a.png")

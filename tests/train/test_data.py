@@ -195,9 +195,7 @@ def test_images_csv_with_case_column_drops_a_case_with_two_labels(two_classes: P
 
 
 def test_images_csv_without_groups_uses_the_content(two_classes: Path) -> None:
-    Image.open(two_classes / "benign" / "benign_0.png").resize((70, 70)).save(
-        two_classes / "benign" / "z.png"
-    )
+    Image.open(two_classes / "benign" / "benign_0.png").resize((70, 70)).save(two_classes / "benign" / "z.png")
     names = sorted(p.relative_to(two_classes).as_posix() for p in two_classes.rglob("*.png"))
     write_csv(two_classes / "images.csv", ("image", "label"), [(name, name.split("/")[0]) for name in names])
     assert len(set(load_dataset(two_classes).groups)) == 5
@@ -225,9 +223,7 @@ def test_any_pixel_mode_is_decoded(two_classes: Path, mode: str) -> None:
 def test_unreadable_images_are_listed_or_left_out(two_classes: Path) -> None:
     for index in range(7):
         (two_classes / "benign" / f"bad_{index}.png").write_bytes(b"no image" * index)
-    with pytest.raises(
-        DataError, match=r"7 of 12 images.*bad_4\.png.*and 2 more.*--skip-unreadable"
-    ) as caught:
+    with pytest.raises(DataError, match=r"7 of 12 images.*bad_4\.png.*and 2 more.*--skip-unreadable") as caught:
         load_dataset(two_classes)
     assert "bad_5" not in str(caught.value)
     data = load_dataset(two_classes, skip_unreadable=True)
@@ -325,6 +321,15 @@ def test_hidden_files_and_files_outside_the_classes(two_classes: Path) -> None:
     data = load_dataset(two_classes)
     assert len(data) == 5
     assert data.notes == ("1 images outside the class folders are not used",)
+
+
+def test_linked_class_folders_are_followed_and_loops_end(two_classes: Path, tmp_path: Path) -> None:
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    for name in ("benign", "malignant"):
+        (linked / name).symlink_to(two_classes / name, target_is_directory=True)
+    (two_classes / "benign" / "loop").symlink_to(two_classes / "benign", target_is_directory=True)
+    assert len(load_dataset(linked)) == len(load_dataset(two_classes)) == 5
 
 
 @pytest.mark.parametrize("text", ["", ".", "..", "a/../../b", "/a", "C:/a", "a\\b", "a\0b"])

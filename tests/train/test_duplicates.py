@@ -17,8 +17,19 @@ from train.duplicates import (
     thumbnail,
 )
 
-AUGMENTATIONS = ("-rotated1", "-rotated32", "-sharpened", "-flipped", "_aug3", "-augmented2", " copy", "_copy2",
-                 " - Copy (2)", "_hflip", "-rot90")  # fmt: skip
+AUGMENTATIONS = (
+    "-rotated1",
+    "-rotated32",
+    "-sharpened",
+    "-flipped",
+    "_aug3",
+    "-augmented2",
+    " copy",
+    "_copy2",
+    " - Copy (2)",
+    "_hflip",
+    "-rot90",
+)
 
 
 def textured(seed: int, height: int = 120, width: int = 150) -> np.ndarray:
