@@ -141,7 +141,8 @@ def load_bundle(path: str | Path) -> Bundle:
     check_sums(folder)
     try:
         body = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:
+        # ValueError: not UTF-8, not JSON, or a number of thousands of digits.
         raise BundleError(f"{MANIFEST} is not valid JSON: {error}") from error
     bundle = parse_manifest(body, folder)
     for artifact in bundle.artifacts:
@@ -160,8 +161,15 @@ def check_sums(folder: Path) -> None:
     sums = folder / SUMS
     if not sums.is_file():
         raise BundleError(f"{folder} holds no {SUMS}: nothing in it can be trusted.")
+    try:
+        # Bytes and one kind of line end: text mode and splitlines() would not see a changed one.
+        lines = sums.read_bytes().decode().split("\n")
+    except UnicodeDecodeError as error:
+        raise BundleError(f"{SUMS} is not UTF-8 text: {error}") from error
+    if lines.pop() != "":
+        raise BundleError(f"{SUMS} does not end with a line feed.")
     digests: dict[str, str] = {}
-    for number, line in enumerate(sums.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+    for number, line in enumerate(lines, start=1):
         match = re.fullmatch(r"([0-9a-f]{64})  (\S.*)", line)
         if match is None:
             raise BundleError(f"{SUMS} line {number} is not '<64 hexadecimal digits>  <path>'.")
@@ -202,7 +210,7 @@ def parse_manifest(body: Any, folder: Path) -> Bundle:
             "Update sonoedge on this machine, or export the bundle again."
         )
     labels = tuple(top["labels"])
-    if len(labels) < 2 or len(set(labels)) != len(labels) or not all(isinstance(x, str) and x for x in labels):
+    if not all(isinstance(x, str) and x for x in labels) or len(set(labels)) != len(labels) or len(labels) < 2:
         raise BundleError(f"labels must be at least two different names. Received: {top['labels']!r}.")
     if top["positive_label"] not in labels:
         raise BundleError(f"positive_label {top['positive_label']!r} is not among the labels {labels}.")
@@ -234,7 +242,7 @@ def _parse_input(body: Any) -> InputSpec:
     )
     if min(spec.height, spec.width) < 1:
         raise BundleError(f"input size must be positive. Received: {spec.height}x{spec.width}.")
-    if (spec.channels, float(spec.low), float(spec.high), spec.resize) != ("RGB", 0.0, 255.0, RESIZE_RULE):
+    if (spec.channels, spec.low, spec.high, spec.resize) != ("RGB", 0.0, 255.0, RESIZE_RULE):
         raise BundleError(f"This version only runs RGB 0–255 input resized by {RESIZE_RULE}. Received: {spec}.")
     return spec
 

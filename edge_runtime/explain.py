@@ -81,11 +81,14 @@ def explanation(bundle: Bundle, outputs: Mapping[str, Float32Array], label: str)
 
 def heat_map(cam: Float32Array, size: tuple[int, int]) -> Float32Array:
     """A map stretched to the image: float32 (height, width), 0–1 with the peak at 1; zero stays zero."""
-    peak = float(cam.max())
-    unit = cam / np.float32(peak) if peak > 0.0 else np.zeros_like(cam)
     height, width = size
-    large = Image.fromarray(unit.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR)
-    return np.asarray(large, np.float32)
+    peak = float(cam.max())
+    if not peak > 0.0:
+        return np.zeros((height, width), np.float32)
+    unit = (cam / np.float32(peak)).astype(np.float32)
+    large = np.asarray(Image.fromarray(unit).resize((width, height), Image.Resampling.BILINEAR), np.float32)
+    # No pixel need lie on the centre of the hottest cell: without this the peak would be below 1.
+    return large / large.max()
 
 
 def overlay(image: UInt8Image, heat: Float32Array, *, opacity: float = 0.5) -> UInt8Image:

@@ -78,7 +78,7 @@ def atomic_directory(target: Path, *, marker: str) -> Iterator[Path]:
             target.rename(aside)
             try:
                 staging.rename(target)
-            except OSError:
+            except BaseException:
                 aside.rename(target)
                 raise
             shutil.rmtree(aside, ignore_errors=True)
@@ -90,10 +90,18 @@ def atomic_directory(target: Path, *, marker: str) -> Iterator[Path]:
 
 
 def check_replaceable(target: Path, *, marker: str) -> None:
-    """Raise `UsageError` unless the folder is missing, empty, or our own earlier output (holds ``marker``)."""
+    """Raise `UsageError` unless the folder is missing, empty, or our own earlier output (holds ``marker``).
+
+    The current folder and those above it are refused as well.
+    """
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         raise UsageError(f"{target} exists and is not a folder.")
     if target.is_dir() and any(target.iterdir()) and not (target / marker).is_file():
         raise UsageError(
             f"{target} exists, is not empty and holds no {marker}: it will not be replaced. Choose another folder."
+        )
+    if Path.cwd().is_relative_to(target.resolve()):
+        # A rename of "." fails, and only after the hours of work that fill the folder.
+        raise UsageError(
+            f"{target} is the current folder or holds it: it cannot be replaced. Choose another folder."
         )

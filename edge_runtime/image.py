@@ -9,7 +9,9 @@ the same array everywhere. The rule (bundle schema 1): decode, 8 bits per channe
 from __future__ import annotations
 
 import io
+import struct
 import warnings
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,20 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".
 MAX_PIXELS = 50_000_000
 _DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
 _PILLOW_FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
+# Pillow's and pydicom's decoders raise all of these on truncated or forged files.
+_DECODE_ERRORS = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
 
 UInt8Image = NDArray[np.uint8]
 Float32Array = NDArray[np.float32]
@@ -43,9 +59,9 @@ def read_image(path: str | Path) -> UInt8Image:
         MissingExtraError: a DICOM file without pydicom.
     """
     path = Path(path)
-    if not path.is_file():
-        raise ImageError(f"No such image file: {path}")
     try:
+        if not path.is_file():
+            raise ImageError(f"No such image file: {path}")
         data = path.read_bytes()
     except OSError as error:
         raise ImageError(f"Cannot read {path}: {error.strerror or error}") from error
@@ -75,8 +91,7 @@ def decode_image(data: bytes, *, name: str = "image") -> UInt8Image:
         raise ImageError(f"{name} is too large: at most {MAX_PIXELS:,} pixels are accepted.") from error
     except UnidentifiedImageError as error:
         raise ImageError(f"{name} is not a PNG, JPEG, BMP, TIFF or DICOM image.") from error
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError) as error:
-        # Pillow's decoders raise all of these on truncated or forged files.
+    except _DECODE_ERRORS as error:
         raise ImageError(f"{name} cannot be decoded: {error}") from error
 
 
@@ -140,27 +155,30 @@ def _decode_dicom(data: bytes, name: str) -> UInt8Image:
     """First frame of a DICOM image (PS3.3 C.7.6.3): photometric interpretation and VOI window applied."""
     try:
         import pydicom
-        from pydicom import pixels
+        from pydicom import errors, pixels
     except ImportError as error:
         raise MissingExtraError("pydicom", "dicom") from error
     try:
-        dataset = pydicom.dcmread(io.BytesIO(data))
-        rows, columns = int(dataset.Rows), int(dataset.Columns)
-        if rows * columns > MAX_PIXELS:
-            raise ImageError(f"{name} has {columns}x{rows} pixels. At most {MAX_PIXELS:,} are accepted.")
-        frame = pixels.pixel_array(dataset, index=0)
-        photometric = str(dataset.PhotometricInterpretation)
-        if photometric == "PALETTE COLOR":
-            frame = pixels.apply_color_lut(frame, dataset)
-        if frame.ndim == 3:
-            return frame if frame.dtype == np.uint8 else _stretch_to_uint8(frame)
-        windowed = pixels.apply_voi_lut(pixels.apply_modality_lut(frame, dataset), dataset)
-        as_is = windowed.dtype == np.uint8
-        grey = windowed if as_is else _stretch_to_uint8(windowed)
-        if photometric == "MONOCHROME1":
-            grey = 255 - grey
-        return np.repeat(grey[:, :, None], 3, axis=2)
+        with warnings.catch_warnings():
+            # pydicom warns about every odd value of a header; here a file either gives an image or an error.
+            warnings.simplefilter("ignore")
+            dataset = pydicom.dcmread(io.BytesIO(data))
+            rows, columns = int(dataset.Rows), int(dataset.Columns)
+            if rows * columns > MAX_PIXELS:
+                raise ImageError(f"{name} has {columns}x{rows} pixels. At most {MAX_PIXELS:,} are accepted.")
+            frame = pixels.pixel_array(dataset, index=0)
+            photometric = str(dataset.PhotometricInterpretation)
+            if photometric == "PALETTE COLOR":
+                frame = pixels.apply_color_lut(frame, dataset)
+            if frame.ndim == 3:
+                return frame if frame.dtype == np.uint8 else _stretch_to_uint8(frame)
+            windowed = pixels.apply_voi_lut(pixels.apply_modality_lut(frame, dataset), dataset)
+            as_is = windowed.dtype == np.uint8
+            grey = windowed if as_is else _stretch_to_uint8(windowed)
+            if photometric == "MONOCHROME1":
+                grey = 255 - grey
+            return np.repeat(grey[:, :, None], 3, axis=2)
     except ImageError:
         raise
-    except (AttributeError, ValueError, KeyError, RuntimeError, OSError, TypeError) as error:
+    except (*_DECODE_ERRORS, errors.BytesLengthException, errors.InvalidDicomError) as error:
         raise ImageError(f"{name} is a DICOM file without a readable image: {error}") from error

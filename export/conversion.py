@@ -31,10 +31,11 @@ def freeze(function: Callable[..., Mapping[str, Any]], inputs: Shapes) -> Any:
         A `tf.function` with that signature.
     """
     signature = {name: tf.TensorSpec(shape, tf.float32, name=name) for name, shape in inputs.items()}
-    traced = tf.function(lambda **tensors: function(**tensors)).get_concrete_function(**signature)
+    traced = tf.function(lambda **tensors: function(**tensors), autograph=False).get_concrete_function(**signature)
     # TensorFlow sorts a dictionary of outputs by name, and of inputs too.
     output_names = sorted(traced.structured_outputs)
-    input_names = [tensor.name.partition(":")[0] for tensor in traced.inputs if tensor.dtype != tf.resource]
+    # The arguments come first, captured variables and constants after them.
+    input_names = [tensor.name.partition(":")[0] for tensor in traced.inputs[: len(inputs)]]
     frozen = convert_variables_to_constants_v2(traced)
 
     def call(*tensors: Any) -> dict[str, Any]:
@@ -43,7 +44,7 @@ def freeze(function: Callable[..., Mapping[str, Any]], inputs: Shapes) -> Any:
         results = results if isinstance(results, list | tuple) else [results]
         return {name: tf.identity(value, name=name) for name, value in zip(output_names, results, strict=True)}
 
-    return tf.function(call, input_signature=[signature[name] for name in inputs])
+    return tf.function(call, input_signature=[signature[name] for name in inputs], autograph=False)
 
 
 def save_graph(function: Any, folder: Path) -> None:
@@ -52,7 +53,8 @@ def save_graph(function: Any, folder: Path) -> None:
     module.call = function
     # Swish has a custom gradient, which a frozen graph cannot carry and inference does not need.
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-    tf.saved_model.save(module, str(folder), signatures={"serving_default": function}, options=options)
+    with quiet():
+        tf.saved_model.save(module, str(folder), signatures={"serving_default": function}, options=options)
 
 
 def to_tflite(saved_model: Path, *, float16: bool = False, dynamic: bool = False) -> bytes:
@@ -61,17 +63,17 @@ def to_tflite(saved_model: Path, *, float16: bool = False, dynamic: bool = False
     Raises:
         ModelError: the graph needs an operator that the light interpreters do not have.
     """
-    converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model))
+    with quiet():
+        converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model))
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     if float16 or dynamic:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if float16:
         converter.target_spec.supported_types = [tf.float16]
     try:
-        return bytes(converter.convert())
-    except tf.errors.OpError as error:
-        raise ModelError(f"TensorFlow Lite cannot express the model: {error}") from error
-    except RuntimeError as error:
+        with quiet():
+            return bytes(converter.convert())
+    except (tf.errors.OpError, RuntimeError) as error:
         raise ModelError(f"TensorFlow Lite cannot express the model: {error}") from error
 
 
@@ -79,7 +81,8 @@ def to_openvino(saved_model: Path) -> Any:
     """An `openvino.Model` in float32."""
     import openvino
 
-    return openvino.convert_model(str(saved_model))
+    with quiet():
+        return openvino.convert_model(str(saved_model))
 
 
 def save_openvino(model: Any, path: Path, *, float16: bool = False) -> None:

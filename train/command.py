@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     out.add_argument("--quiet", action="store_true", help="no progress bars")
     out.add_argument("--json", action="store_true", help="print the run card as one JSON object")
     parser.epilog = (
-        "The frozen backbones see each image once: features are cached, and an interrupted run goes on from there.\n\n"
+        "Frozen backbones see each image once: features are cached, and an interrupted run goes on from there.\n\n"
         "examples:\n"
         "  sonoedge train --data BUSI --out runs/busi\n"
         "  sonoedge train --data BUSI --weights weights/ --protocol paper --split paper --out runs/paper\n"

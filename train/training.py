@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 import keras
 import numpy as np
@@ -29,7 +29,7 @@ from train.intervals import Interval
 from train.metrics import classification_metrics, sigmoid, youden_threshold
 from train.model import FusionModel, HeadSpec, Pooling, build_model
 from train.run_folder import CARD, MODEL, SPLIT, versions
-from train.split import SUBSETS, Split, apply_split, leak_count, make_split, read_split, write_split
+from train.split import SUBSETS, Split, Strategy, apply_split, leak_count, make_split, read_split, write_split
 
 Logits = NDArray[np.float64]
 
@@ -156,8 +156,8 @@ def peak_memory_bytes() -> int:
 
 
 def _split(dataset: Dataset, settings: TrainSettings) -> Split:
-    if settings.split == "grouped" or settings.split == "paper":
-        return make_split(dataset, strategy=settings.split, seed=settings.seed)
+    if settings.split in get_args(Strategy):
+        return make_split(dataset, strategy=cast(Strategy, settings.split), seed=settings.seed)
     if not Path(settings.split).is_file():
         raise UsageError(f"--split takes grouped, paper or the split.json of a run. Received: {settings.split!r}.")
     return read_split(Path(settings.split))

@@ -1,0 +1,136 @@
+"""``sonoedge export``: run folder or Keras model -> bundle."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from edge_runtime.bundle import MANIFEST, Bundle
+from edge_runtime.errors import MissingExtraError, UsageError
+from edge_runtime.files import check_replaceable
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    from export.formats import FORMATS
+
+    parser.add_argument("--model", type=Path, metavar="RUN", help=(
+        "run folder, or a .keras file (then give --labels) (default: the newest run under ./runs)"
+    ))  # fmt: skip
+    parser.add_argument("--out", type=Path, default=Path("bundle"), help="bundle folder (default: ./bundle)")
+    parser.add_argument("--format", default="tflite-int8", metavar="A,B|all", help=(
+        f"formats, separated by commas, or all: {', '.join(FORMATS)} (default: %(default)s)"
+    ))  # fmt: skip
+    parser.add_argument("--data", type=Path, metavar="DIR", help="where the run's images are now")
+    parser.add_argument("--calibration-data", type=Path, metavar="DIR", help=(
+        "own representative images (default: training images of the run)"
+    ))  # fmt: skip
+    parser.add_argument(
+        "--num-calibration-samples", type=int, default=300, metavar="N", help="default: %(default)s"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the choice of calibration images")
+    parser.add_argument("--split-layer", default="features", metavar="NAME", help=(
+        "layer whose output is the feature map (default: %(default)s)"
+    ))  # fmt: skip
+    parser.add_argument("--labels", metavar="A,B", help="class names of a .keras file, the positive one last")
+    parser.add_argument("--threshold", type=float, help="probability (default: the run's; 0.5 for a .keras file)")
+    parser.add_argument("--name", help="name of the bundle (default: the run's)")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    parser.add_argument("--json", action="store_true", help="print the bundle's artifacts as one JSON object")
+    parser.epilog = (
+        "examples:\n"
+        "  sonoedge export --format tflite-int8\n"
+        "  sonoedge export --model runs/busi --format all --out bundle\n"
+        "  sonoedge export --model my.keras --labels benign,malignant --calibration-data frames/ --out bundle"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export and verify; the bundle appears only when every artifact agrees with the Keras model."""
+    from export.formats import parse_formats
+
+    rows = parse_formats(args.format)
+    if args.threshold is not None and not 0.0 <= args.threshold <= 1.0:
+        raise UsageError(f"--threshold is a probability. Received: {args.threshold}.")
+    check_replaceable(args.out, marker=MANIFEST)
+    _require(rows)
+    from train.quiet import quiet
+
+    with quiet():
+        from export.pipeline import export_bundle
+    request = _request(args, rows)
+    say = (lambda line: None) if args.json else (lambda line: print(line, flush=True))
+    for warning in request.calibration.warnings if request.calibration else ():
+        print(f"warning: {warning}", file=sys.stderr)
+    bundle = export_bundle(request, args.out, progress=not args.quiet, say=say)
+    print(json.dumps(_summary(bundle)) if args.json else _table(bundle))
+    return 0
+
+
+def _require(rows: tuple) -> None:
+    """Fail before the long work when an interpreter for one of the formats is missing."""
+    from edge_runtime.backends import is_available
+
+    for row in rows:
+        if not is_available(row.runtime):
+            raise MissingExtraError(f"An interpreter for {row.name}", "export")
+
+
+def _request(args: argparse.Namespace, rows: tuple):  # type: ignore[no-untyped-def]
+    from export.calibration import calibration_from_folder, calibration_from_run
+    from export.pipeline import ExportRequest
+    from export.splitting import split_model
+    from train.model import load_model
+    from train.run_folder import newest_run, open_run
+
+    path = args.model or newest_run()
+    run_folder = None if path.suffix == ".keras" else open_run(path)
+    labels = tuple(args.labels.split(",")) if args.labels else ()
+    if run_folder is None and len(labels) != 2:
+        raise UsageError("A .keras file needs --labels NEGATIVE,POSITIVE.")
+    calibration = None
+    if any(row.needs_calibration for row in rows):
+        if args.calibration_data is not None:
+            calibration = calibration_from_folder(
+                args.calibration_data, run_folder, count=args.num_calibration_samples, seed=args.seed
+            )
+        elif run_folder is not None:
+            calibration = calibration_from_run(
+                run_folder, data_root=args.data, count=args.num_calibration_samples, seed=args.seed
+            )
+        else:
+            raise UsageError("int8 formats of a .keras file need --calibration-data DIR.")
+    default_threshold = run_folder.threshold if run_folder else 0.5
+    return ExportRequest(
+        model=split_model(load_model(path), args.split_layer),
+        labels=run_folder.split.labels if run_folder else labels,
+        formats=rows,
+        name=args.name or (path.stem if run_folder is None else path.resolve().name),
+        threshold=default_threshold if args.threshold is None else args.threshold,
+        run=run_folder,
+        calibration=calibration,
+        calibration_seed=args.seed,
+    )
+
+
+def _summary(bundle: Bundle) -> dict:
+    return {
+        "bundle": str(bundle.path),
+        "artifacts": [
+            {"name": a.name, "precision": a.precision, "size_bytes": a.size_bytes, **a.metrics}
+            for a in bundle.artifacts
+        ],
+    }
+
+
+def _table(bundle: Bundle) -> str:
+    lines = [
+        f"\n{'artifact':<16}{'precision':<11}{'MB':>8}{'threshold':>11}{'|logit - Keras| on golden images':>35}"
+    ]
+    for a in bundle.artifacts:
+        error = a.metrics["golden_logit_error"]
+        lines.append(f"{a.name:<16}{a.precision:<11}{a.size_bytes / 1e6:>8.1f}{a.threshold:>11.3f}{error:>35.1e}")
+    lines += [f"wrote {bundle.path}", bundle.intended_use]
+    return "\n".join(lines)

@@ -1,0 +1,218 @@
+"""The format table: one row and one function a format. Command line, README, benchmark and tests iterate it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edge_runtime.errors import UsageError
+from edge_runtime.files import write_bytes_atomic
+
+if TYPE_CHECKING:
+    from export.calibration import CalibrationSet
+    from export.splitting import SplitModel
+
+
+class Source:
+    """The model on its way to files: each intermediate form is made once, when a format first asks for it.
+
+    Args:
+        model: the split Keras model.
+        calibration: representative images, where a format needs them.
+        scratch: folder for SavedModels.
+        progress: show bars.
+    """
+
+    def __init__(
+        self, model: SplitModel, calibration: CalibrationSet | None, scratch: Path, *, progress: bool
+    ) -> None:
+        self.model, self._calibration, self._scratch, self._progress = model, calibration, scratch, progress
+
+    @property
+    def calibration(self) -> CalibrationSet:
+        """The representative images."""
+        if self._calibration is None:
+            raise UsageError("This format needs calibration images.")
+        return self._calibration
+
+    @cached_property
+    def backbone_graph(self) -> Any:
+        """Frozen image -> branch maps."""
+        from export.conversion import freeze
+
+        return freeze(lambda image: self.model.backbone(image, training=False), self.backbone_inputs)
+
+    @cached_property
+    def head_graph(self) -> Any:
+        """Frozen branch maps -> logit, probability, explanation."""
+        from export.conversion import freeze
+        from export.head import head_outputs
+
+        return freeze(lambda **maps: head_outputs(self.model.head, maps), self.head_inputs)
+
+    @property
+    def backbone_inputs(self) -> dict[str, tuple[int, ...]]:
+        """Shapes by name."""
+        return {"image": (1, *self.model.input_size, 3)}
+
+    @property
+    def head_inputs(self) -> dict[str, tuple[int, ...]]:
+        """Shapes by name."""
+        return {b.name: (1, b.height, b.width, b.channels) for b in self.model.head.branches}
+
+    @cached_property
+    def backbone_saved_model(self) -> Path:
+        """The backbone as a SavedModel."""
+        return self._save("backbone", self.backbone_graph)
+
+    @cached_property
+    def head_saved_model(self) -> Path:
+        """The head as a SavedModel."""
+        return self._save("head", self.head_graph)
+
+    @cached_property
+    def tflite_float(self) -> bytes:
+        """The float32 backbone as a flatbuffer."""
+        from export.conversion import to_tflite
+
+        return to_tflite(self.backbone_saved_model)
+
+    @cached_property
+    def tflite_ranges(self) -> dict[str, Any]:
+        """Activation ranges of the float32 flatbuffer over the calibration images."""
+        from export.quantization import calibrate_tflite
+
+        inputs = self.calibration.inputs(self.model.input_size)
+        return calibrate_tflite(self.tflite_float, inputs, len(self.calibration.paths), progress=self._progress)
+
+    def write_head(self, runtime: str, path: Path) -> None:
+        """Write the float32 head for a runtime."""
+        from export.conversion import save_openvino, to_onnx, to_openvino, to_tflite
+
+        if runtime == "tflite":
+            write_bytes_atomic(path, to_tflite(self.head_saved_model))
+        elif runtime == "openvino":
+            save_openvino(to_openvino(self.head_saved_model), path)
+        else:
+            write_bytes_atomic(path, to_onnx(self.head_graph, self.head_inputs))
+
+    def _save(self, name: str, graph: Any) -> Path:
+        from export.conversion import save_graph
+
+        save_graph(graph, self._scratch / name)
+        return self._scratch / name
+
+
+@dataclass(frozen=True)
+class ExportFormat:
+    """One row.
+
+    Attributes:
+        name: what the user types, and the artifact's name.
+        runtime, suffix: interpreter and file suffix of backbone and head.
+        precision: weights and activations of the backbone; the head is float32 in every format.
+        needs_calibration: whether it looks at images.
+        extra: extra of the distribution that runs it on the device.
+        write_backbone: writes the backbone to a path and returns the recipe for the bundle.
+        logit_tolerance: largest deviation from Keras in the logit, relative to max(1, |logit|); None where
+            only measuring can tell.
+    """
+
+    name: str
+    runtime: str
+    suffix: str
+    precision: str
+    needs_calibration: bool
+    extra: str
+    write_backbone: Callable[[Source, Path], dict[str, Any]]
+    logit_tolerance: float | None
+
+
+def _tflite_fp32(source: Source, path: Path) -> dict[str, Any]:
+    write_bytes_atomic(path, source.tflite_float)
+    return {}
+
+
+def _tflite_fp16(source: Source, path: Path) -> dict[str, Any]:
+    from export.conversion import to_tflite
+
+    write_bytes_atomic(path, to_tflite(source.backbone_saved_model, float16=True))
+    return {"weights": "float16", "arithmetic": "float32"}
+
+
+def _tflite_dynamic(source: Source, path: Path) -> dict[str, Any]:
+    from export.conversion import to_tflite
+
+    write_bytes_atomic(path, to_tflite(source.backbone_saved_model, dynamic=True))
+    return {"weights": "int8 per channel", "activations": "int8, range measured at run time"}
+
+
+def _tflite_int8(source: Source, path: Path) -> dict[str, Any]:
+    from export.quantization import quantize_tflite, static_recipe
+
+    write_bytes_atomic(path, quantize_tflite(source.tflite_float, source.tflite_ranges, static_recipe()))
+    return {"name": "w8a8", "weights": "int8 per channel", "activations": "int8 per tensor"}
+
+
+def _openvino_fp32(source: Source, path: Path) -> dict[str, Any]:
+    from export.conversion import save_openvino, to_openvino
+
+    save_openvino(to_openvino(source.backbone_saved_model), path)
+    return {}
+
+
+def _openvino_fp16(source: Source, path: Path) -> dict[str, Any]:
+    from export.conversion import save_openvino, to_openvino
+
+    save_openvino(to_openvino(source.backbone_saved_model), path, float16=True)
+    return {"weights": "float16", "arithmetic": "float32"}
+
+
+def _openvino_int8(source: Source, path: Path) -> dict[str, Any]:
+    from export.conversion import save_openvino, to_openvino
+    from export.quantization import quantize_openvino
+
+    inputs = list(source.calibration.inputs(source.model.input_size))
+    save_openvino(quantize_openvino(to_openvino(source.backbone_saved_model), inputs), path)
+    return {"name": "w8a8", "weights": "int8 per channel", "activations": "int8 per tensor"}
+
+
+def _onnx_fp32(source: Source, path: Path) -> dict[str, Any]:
+    from export.conversion import to_onnx
+
+    write_bytes_atomic(path, to_onnx(source.backbone_graph, source.backbone_inputs))
+    return {}
+
+
+FORMATS: dict[str, ExportFormat] = {
+    row.name: row
+    for row in (
+        ExportFormat("tflite-int8", "tflite", ".tflite", "w8a8", True, "litert", _tflite_int8, None),
+        ExportFormat("tflite-fp16", "tflite", ".tflite", "fp16", False, "litert", _tflite_fp16, 1e-2),
+        ExportFormat("tflite-dynamic", "tflite", ".tflite", "dynamic", False, "litert", _tflite_dynamic, None),
+        ExportFormat("tflite-fp32", "tflite", ".tflite", "fp32", False, "litert", _tflite_fp32, 1e-4),
+        ExportFormat("openvino-int8", "openvino", ".xml", "w8a8", True, "openvino", _openvino_int8, None),
+        ExportFormat("openvino-fp16", "openvino", ".xml", "fp16", False, "openvino", _openvino_fp16, 1e-2),
+        ExportFormat("openvino-fp32", "openvino", ".xml", "fp32", False, "openvino", _openvino_fp32, 1e-4),
+        ExportFormat("onnx-fp32", "onnx", ".onnx", "fp32", False, "onnx", _onnx_fp32, 1e-4),
+    )
+}
+"""Formats by name, in the order in which a device should prefer them."""
+
+
+def parse_formats(text: str) -> tuple[ExportFormat, ...]:
+    """Rows of a comma-separated list, or of ``all``; in table order.
+
+    Raises:
+        UsageError: an unknown name; nothing is guessed.
+    """
+    names = {name.strip() for name in text.split(",") if name.strip()}
+    if names == {"all"}:
+        names = set(FORMATS)
+    unknown = sorted(names - set(FORMATS))
+    if unknown or not names:
+        raise UsageError(f"Unknown format {', '.join(unknown) or text!r}. Formats: {', '.join(FORMATS)}, all.")
+    return tuple(row for row in FORMATS.values() if row.name in names)

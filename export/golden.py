@@ -1,0 +1,112 @@
+"""golden.npz: generated images with the results every artifact must reproduce (layout: `edge_runtime.verify`)."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from edge_runtime.image import to_input
+from export.splitting import SplitModel
+from train.phantoms import phantom
+
+# Several original sizes (height, width), so that a wrong resize rule cannot pass; None keeps the phantom's own.
+_SIZES: tuple[tuple[int, int] | None, ...] = (None, (224, 224), (96, 131), (600, 800), None, (300, 181))
+_SEED = 20_240_913
+# Largest logit deviation of a replay on another machine, relative to max(1, |logit|), and of the map (relative).
+_REPLAY = {"fp32": (1e-4, 1e-3), "fp16": (1e-2, 2e-2)}
+_REPLAY_INTEGER = (0.15, 0.25)
+
+
+def golden_images() -> list[NDArray[np.uint8]]:
+    """Speckle phantoms of both classes, uint8 (H, W, 3), always the same ones."""
+    images = []
+    for i, size in enumerate(_SIZES):
+        grey, _ = phantom(np.random.default_rng([_SEED, i]), "malignant" if i % 2 else "benign")
+        picture = Image.fromarray(grey)
+        if size is not None:
+            picture = picture.resize((size[1], size[0]), Image.Resampling.LANCZOS)
+        images.append(np.repeat(np.asarray(picture)[:, :, None], 3, axis=2))
+    return images
+
+
+def reference(
+    model: SplitModel, images: list[NDArray[np.uint8]]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Logits (N,) of the full Keras model and its fused Grad-CAM before the ReLU (N, h, w), by GradientTape.
+
+    This is the truth that the head's written-out gradient is held against.
+    """
+    import tensorflow as tf
+
+    names = [branch.name for branch in model.head.branches]
+    tail = _tail(model)
+    logits, cams = [], []
+    for image in images:
+        maps = model.backbone(to_input(image, model.input_size), training=False)
+        with tf.GradientTape() as tape:
+            tensors = [tf.convert_to_tensor(maps[name]) for name in names]
+            for tensor in tensors:
+                tape.watch(tensor)
+            logit = tail(tensors)
+        gradients = tape.gradient(logit, tensors)
+        parts = [
+            tf.reduce_sum(tf.reduce_mean(gradient, axis=(1, 2), keepdims=True) * tensor, axis=-1)
+            for gradient, tensor in zip(gradients, tensors, strict=True)
+        ]
+        cams.append(_fuse(tf, parts))
+        logits.append(float(tf.reshape(logit, ())))
+    return np.array(logits, np.float32), np.stack(cams)
+
+
+def _fuse(tf: Any, parts: list[Any]) -> NDArray[np.float32]:
+    height, width = max(part.shape[1] for part in parts), max(part.shape[2] for part in parts)
+    resized = [tf.image.resize(part[..., None], (height, width))[0, ..., 0].numpy() for part in parts]
+    return np.sum(resized, axis=0, dtype=np.float32)
+
+
+def _tail(model: SplitModel) -> Any:
+    """The Keras layers from the branch maps to the logit, as a function of a list of maps."""
+    maps = [model.backbone.output[branch.name] for branch in model.head.branches]
+    output = model.full.outputs[0]
+    layer = output._keras_history.operation
+    # Back over the final sigmoid: scores are explained at the logit.
+    if isinstance(layer, keras.layers.Activation):
+        output = layer._inbound_nodes[output._keras_history.node_index].input_tensors[0]
+        return keras.Model(maps, output)
+    if getattr(layer.activation, "__name__", "") == "linear":
+        return keras.Model(maps, output)
+    probability = keras.Model(maps, output)
+
+    def logit(tensors: list[Any]) -> Any:
+        p = probability(tensors)
+        if p.shape[-1] == 2:
+            return keras.ops.log(p[:, 1:]) - keras.ops.log(p[:, :1])
+        return keras.ops.log(p) - keras.ops.log1p(-p)
+
+    return logit
+
+
+def tolerances(precision: str, logits: NDArray[np.float32], wanted: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Limits (3,) for `edge_runtime.verify`: replay, distance from Keras, map.
+
+    Float formats have fixed limits; for integer ones the distance from Keras is what was measured at export, and
+    only the replay's own allowance is added, since Arm and x86 kernels differ by a few units in the last place.
+    """
+    scale = max(1.0, float(np.abs(wanted).max()))
+    logit, cam = _REPLAY.get(precision, _REPLAY_INTEGER)
+    replay = logit * scale
+    measured = 0.0 if precision in _REPLAY else float(np.abs(logits - wanted).max())
+    return np.array([replay, measured + replay, cam], np.float32)
+
+
+def pack(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """A compressed npz."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **dict(arrays))  # type: ignore[arg-type]
+    return buffer.getvalue()

@@ -1,0 +1,77 @@
+"""MODEL_CARD.md of a bundle, from what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from edge_runtime.bundle import Bundle
+
+
+def model_card(bundle: Bundle, card: Mapping[str, Any] | None) -> str:
+    """Markdown text. ``card`` is the run card, where the model came from a run folder."""
+    lines = [
+        f"# {bundle.name}",
+        "",
+        f"**{bundle.intended_use}**",
+        "",
+        f"Binary classifier of B-mode breast ultrasound: {' / '.join(bundle.labels)}, positive label "
+        f"`{bundle.positive_label}`. Input: RGB {bundle.input.width}x{bundle.input.height}, 0–255, stretched with "
+        "an antialiased bilinear filter. Feature maps: "
+        + ", ".join(f"{b.name} {b.height}x{b.width}x{b.channels}" for b in bundle.branches)
+        + ".",
+        "",
+        "## Artifacts",
+        "",
+        "| artifact | precision | size (MB) | threshold | largest logit difference from Keras (golden images) |",
+        "|---|---|---|---|---|",
+    ]
+    for a in bundle.artifacts:
+        error = a.metrics.get("golden_logit_error")
+        shown = "" if error is None else f"{error:.2e}"
+        lines.append(f"| {a.name} | {a.precision} | {a.size_bytes / 1e6:.1f} | {a.threshold:.3f} | {shown} |")
+    lines += ["", "## Training", ""]
+    if card is None:
+        lines.append("A Keras model given by the user; nothing is known about its training.")
+    else:
+        lines += _training(card)
+    calibration = bundle.provenance.get("calibration")
+    if calibration:
+        lines += ["", "## Quantization calibration", ""]
+        lines.append(
+            f"{calibration['images']} images from the {calibration['source']}, seed {calibration['seed']}."
+        )
+        lines += [f"Warning: {warning}" for warning in calibration["warnings"]]
+    lines += [
+        "",
+        "## Limits",
+        "",
+        "- Figures hold for images like those of the test set: other scanners, presets and populations lower them.",
+        "- The stretch to a square input ignores pixel spacing; lesions are classified by look, not by size.",
+        "- A probability is a model output, not the probability of disease in a patient.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _training(card: Mapping[str, Any]) -> list[str]:
+    settings, dataset = card["settings"], card["dataset"]
+    counts = ", ".join(f"{n} {subset}" for subset, n in dataset["images"].items())
+    lines = [
+        f"- Backbones {settings['backbones']} (frozen; weights: {_weights(settings['weights'])}), protocol "
+        f"`{settings['protocol']}`, split `{settings['split']}`, seed {settings['seed']}.",
+        f"- Images: {counts}; data digest `{dataset['digest'][:16]}`; "
+        f"{dataset['groups_on_both_sides']} held-out images with a copy in training.",
+    ]
+    for subset, metrics in card["metrics"].items():
+        figures = ", ".join(
+            f"{name} {metrics[name][0]:.3f} [{metrics[name][1]:.3f}, {metrics[name][2]:.3f}]"
+            for name in ("accuracy", "auc", "sensitivity", "specificity")
+        )
+        lines.append(f"- Full model, {subset}: {figures} (95 % intervals).")
+    return lines
+
+
+def _weights(name: str) -> str:
+    """A local folder's path says nothing to the reader of a bundle."""
+    return name if name in {"imagenet", "none"} else "own files"

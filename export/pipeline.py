@@ -1,0 +1,168 @@
+"""The export pipeline: model -> split -> formats -> bundle -> replay, published only when everything held."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from edge_runtime.bundle import (
+    GOLDEN,
+    INTENDED_USE,
+    MANIFEST,
+    MODEL_CARD,
+    Artifact,
+    Bundle,
+    InputSpec,
+    load_bundle,
+    write_manifest,
+)
+from edge_runtime.classifier import Classifier
+from edge_runtime.errors import VerificationError
+from edge_runtime.files import atomic_directory, write_bytes_atomic, write_text_atomic
+from edge_runtime.verify import load_golden, replay, run_golden
+from export.calibration import CalibrationSet
+from export.formats import ExportFormat, Source
+from export.golden import golden_images, pack, reference, tolerances
+from export.model_card import model_card
+from export.splitting import SplitModel
+from train.run_folder import Run, versions
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """What to export; ``labels`` are in order, the positive one last."""
+
+    model: SplitModel
+    labels: tuple[str, ...]
+    formats: Sequence[ExportFormat]
+    name: str
+    threshold: float
+    run: Run | None = None
+    calibration: CalibrationSet | None = None
+    calibration_seed: int = 0
+
+
+def export_bundle(request: ExportRequest, out: Path, *, progress: bool, say: Say) -> Bundle:
+    """Write a bundle and verify it by reloading every artifact through edge_runtime.
+
+    Raises:
+        ModelError: a format cannot express the model.
+        VerificationError: an artifact does not agree with Keras; nothing is published.
+    """
+    with atomic_directory(out, marker=MANIFEST) as folder, tempfile.TemporaryDirectory() as scratch:
+        source = Source(request.model, request.calibration, Path(scratch), progress=progress)
+        artifacts = []
+        for number, row in enumerate(request.formats, start=1):
+            started = perf_counter()
+            artifact = write_artifact(source, row, folder, request.threshold)
+            artifacts.append(artifact)
+            say(
+                f"[{number}/{len(request.formats)}] {row.name:<15} {artifact.size_bytes / 1e6:7.1f} MB  "
+                f"{perf_counter() - started:6.1f} s"
+            )
+        bundle = Bundle(
+            path=folder,
+            name=request.name,
+            labels=request.labels,
+            positive_label=request.labels[-1],
+            input=InputSpec(*request.model.input_size),
+            branches=request.model.head.branches,
+            artifacts=tuple(artifacts),
+            provenance=_provenance(request),
+            intended_use=INTENDED_USE,
+        )
+        bundle = _write_golden(bundle, request.model)
+        write_text_atomic(folder / MODEL_CARD, model_card(bundle, request.run.card if request.run else None))
+        write_manifest(bundle)
+        _verify(folder, request.formats)
+        say(f"verified: {len(artifacts)} artifacts reloaded and replayed against the Keras model")
+    return load_bundle(out)
+
+
+def write_artifact(source: Source, row: ExportFormat, folder: Path, threshold: float) -> Artifact:
+    """Backbone and head of one format, under ``folder/<name>/``."""
+    target = folder / row.name
+    target.mkdir(parents=True)
+    recipe = row.write_backbone(source, target / f"backbone{row.suffix}")
+    source.write_head(row.runtime, target / f"head{row.suffix}")
+    return Artifact(
+        name=row.name,
+        runtime=row.runtime,
+        precision=row.precision,
+        recipe=recipe,
+        backbone=f"{row.name}/backbone{row.suffix}",
+        head=f"{row.name}/head{row.suffix}",
+        size_bytes=sum(path.stat().st_size for path in target.iterdir()),
+        threshold=threshold,
+        metrics={},
+    )
+
+
+def _write_golden(bundle: Bundle, model: SplitModel) -> Bundle:
+    """Write golden.npz from Keras and from every artifact as it runs here; returns the bundle with its errors."""
+    images = golden_images()
+    logits, cams = reference(model, images)
+    arrays: dict[str, Any] = {f"image_{i}": image for i, image in enumerate(images)}
+    arrays |= {"reference_logit": logits, "reference_cam": cams}
+    artifacts = []
+    for artifact in bundle.artifacts:
+        own_logits, own_cams = run_golden(Classifier(bundle, artifact.name), images)
+        arrays[f"{artifact.name}.logit"] = own_logits
+        arrays[f"{artifact.name}.cam"] = own_cams
+        arrays[f"{artifact.name}.tolerance"] = tolerances(artifact.precision, own_logits, logits)
+        error = round(float(np.abs(own_logits - logits).max()), 7)
+        artifacts.append(replace(artifact, metrics={**artifact.metrics, "golden_logit_error": error}))
+    write_bytes_atomic(bundle.path / GOLDEN, pack(arrays))
+    return replace(bundle, artifacts=tuple(artifacts))
+
+
+def _verify(folder: Path, formats: Sequence[ExportFormat]) -> None:
+    """What the device will do: load from disk, check, replay; and hold float formats to their promise."""
+    bundle = load_bundle(folder)
+    golden = load_golden(bundle)
+    scale = max(1.0, float(np.abs(golden["reference_logit"]).max()))
+    for row in formats:
+        result = replay(bundle, row.name, golden)
+        limit = None if row.logit_tolerance is None else row.logit_tolerance * scale
+        if not result.passed or (limit is not None and result.reference_error > limit):
+            raise VerificationError(
+                f"{row.name} deviates from the Keras model by {result.reference_error:.2e} in the logit "
+                f"(allowed {limit or result.tolerance[1]:.1e}), from its own replay by {result.replay_error:.2e}. "
+                "Nothing was written."
+            )
+
+
+def _provenance(request: ExportRequest) -> dict[str, Any]:
+    calibration = request.calibration
+    card = request.run.card if request.run else None
+    return {
+        "training": None
+        if card is None
+        else {
+            "settings": {k: v for k, v in card["settings"].items() if k not in {"data", "weights"}},
+            "weights": dict(card["weights"]),
+            "dataset_digest": card["dataset"]["digest"],
+            "images": card["dataset"]["images"],
+            "metrics": card["metrics"],
+        },
+        "calibration": None
+        if calibration is None
+        else {
+            "images": len(calibration.paths),
+            "source": calibration.source,
+            "digest": calibration.digest,
+            "seed": request.calibration_seed,
+            "warnings": list(calibration.warnings),
+        },
+        "versions": versions(
+            "sonoedge", "keras", "tensorflow", "ai-edge-litert", "litert-quantizer", "openvino", "nncf", "onnx"
+        ),
+    }

@@ -1,0 +1,192 @@
+"""Nothing half-written is ever seen, whatever interrupts the writing."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_runtime.errors import UsageError
+from edge_runtime.files import (
+    atomic_directory,
+    check_replaceable,
+    sha256_bytes,
+    sha256_file,
+    write_bytes_atomic,
+    write_text_atomic,
+)
+
+MARKER = "bundle.json"
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+def own_output(target: Path) -> Path:
+    target.mkdir()
+    (target / MARKER).write_text("old")
+    (target / "old.txt").write_text("old")
+    return target
+
+
+def disk_full(*_: Any) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_digests(tmp_path: Path) -> None:
+    data = bytes(range(256)) * 5000
+    (tmp_path / "data").write_bytes(data)
+    assert sha256_bytes(data) == sha256_file(tmp_path / "data") == hashlib.sha256(data).hexdigest()
+    assert sha256_bytes(b"") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+def test_write_creates_folders_and_replaces(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "file.bin"
+    write_bytes_atomic(path, b"one")
+    write_bytes_atomic(path, b"two")
+    assert path.read_bytes() == b"two"
+    write_text_atomic(path, "Größe\n")
+    assert path.read_bytes() == "Größe\n".encode()
+    assert names_in(tmp_path) == ["a", "a/b", "a/b/file.bin"]
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("existing", [True, False])
+def test_full_disk_keeps_the_old_file(existing: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file.bin"
+    if existing:
+        path.write_bytes(b"old")
+    monkeypatch.setattr(os, "fsync", disk_full)
+    with pytest.raises(OSError) as caught:
+        write_bytes_atomic(path, b"new")
+    assert caught.value.errno == errno.ENOSPC
+    assert names_in(tmp_path) == (["file.bin"] if existing else [])
+    assert not existing or path.read_bytes() == b"old"
+
+
+def test_interrupt_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file.bin"
+    path.write_bytes(b"old")
+
+    def interrupt(_: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_bytes_atomic(path, b"new")
+    assert names_in(tmp_path) == ["file.bin"]
+    assert path.read_bytes() == b"old"
+
+
+def test_a_folder_in_the_way_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file.bin").mkdir()
+    with pytest.raises(OSError):
+        write_bytes_atomic(tmp_path / "file.bin", b"new")
+    assert names_in(tmp_path) == ["file.bin"]
+
+
+def test_directory_appears_when_the_block_ends(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "out"
+    with atomic_directory(target, marker=MARKER) as staging:
+        (staging / MARKER).write_text("new")
+        assert not target.exists()
+        assert staging.parent == target.parent
+    assert names_in(tmp_path) == ["deep", "deep/out", f"deep/out/{MARKER}"]
+    assert target.stat().st_mode & 0o777 == 0o755
+
+
+def test_directory_replaces_own_output_completely(tmp_path: Path) -> None:
+    target = own_output(tmp_path / "out")
+    with atomic_directory(target, marker=MARKER) as staging:
+        (staging / MARKER).write_text("new")
+        assert (target / MARKER).read_text() == "old"
+    assert names_in(tmp_path) == ["out", f"out/{MARKER}"]
+    assert (target / MARKER).read_text() == "new"
+
+
+def test_directory_replaces_an_empty_folder(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    target.mkdir()
+    with atomic_directory(target, marker=MARKER) as staging:
+        (staging / "new.txt").write_text("new")
+    assert names_in(tmp_path) == ["out", "out/new.txt"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("existing", [True, False])
+def test_an_exception_leaves_the_old_folder_only(
+    error: type[BaseException], existing: bool, tmp_path: Path
+) -> None:
+    if existing:
+        own_output(tmp_path / "out")
+    before = names_in(tmp_path)
+    with pytest.raises(error), atomic_directory(tmp_path / "out", marker=MARKER) as staging:
+        (staging / "half.txt").write_text("half")
+        raise error
+    assert names_in(tmp_path) == before
+    assert not existing or (tmp_path / "out" / MARKER).read_text() == "old"
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_the_old_folder_comes_back_when_the_swap_fails(
+    error: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = own_output(tmp_path / "out")
+    before = names_in(tmp_path)
+    rename = Path.rename
+
+    def failing(self: Path, to: Path) -> Path:
+        if self.suffix == ".partial":
+            raise error
+        return rename(self, to)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(error), atomic_directory(target, marker=MARKER) as staging:
+        (staging / MARKER).write_text("new")
+    assert names_in(tmp_path) == before
+    assert (target / MARKER).read_text() == "old"
+
+
+def test_foreign_folder_is_refused(tmp_path: Path) -> None:
+    target = tmp_path / "photos"
+    target.mkdir()
+    (target / "holiday.jpg").write_bytes(b"precious")
+    with pytest.raises(UsageError, match=MARKER), atomic_directory(target, marker=MARKER):
+        pytest.fail("the block must not run")
+    assert names_in(tmp_path) == ["photos", "photos/holiday.jpg"]
+
+
+def test_file_and_link_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"precious")
+    own_output(tmp_path / "real")
+    (tmp_path / "link").symlink_to(tmp_path / "real", target_is_directory=True)
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    before = names_in(tmp_path)
+    for name in ("file", "link", "dangling"):
+        with pytest.raises(UsageError, match="not a folder"), atomic_directory(tmp_path / name, marker=MARKER):
+            pytest.fail("the block must not run")
+    assert names_in(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", [".", ".."])
+def test_the_current_folder_is_refused_before_the_work(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = own_output(tmp_path / "run")
+    (target / "inner").mkdir()
+    monkeypatch.chdir(target if name == "." else target / "inner")
+    with pytest.raises(UsageError, match="current folder"), atomic_directory(Path(name), marker=MARKER):
+        pytest.fail("the block must not run")
+    assert names_in(tmp_path) == ["run", f"run/{MARKER}", "run/inner", "run/old.txt"]
+
+
+def test_check_replaceable_accepts(tmp_path: Path) -> None:
+    check_replaceable(tmp_path / "missing", marker=MARKER)
+    check_replaceable(own_output(tmp_path / "own"), marker=MARKER)
+    (tmp_path / "empty").mkdir()
+    check_replaceable(tmp_path / "empty", marker=MARKER)
