@@ -32,8 +32,11 @@ from export.golden import golden_images, pack, reference, tolerances
 from export.model_card import model_card
 from export.splitting import SplitModel
 from train.run_folder import Run, versions
+from train.split import SUBSETS, subset_of
 
 Say = Callable[[str], None]
+DIGEST_DIGITS = 16
+"""Of an image's SHA-256, in the bundle's list of the images that the model has seen."""
 
 
 @dataclass(frozen=True)
@@ -142,17 +145,8 @@ def _verify(folder: Path, formats: Sequence[ExportFormat]) -> None:
 
 def _provenance(request: ExportRequest) -> dict[str, Any]:
     calibration = request.calibration
-    card = request.run.card if request.run else None
     return {
-        "training": None
-        if card is None
-        else {
-            "settings": {k: v for k, v in card["settings"].items() if k not in {"data", "weights"}},
-            "weights": dict(card["weights"]),
-            "dataset_digest": card["dataset"]["digest"],
-            "images": card["dataset"]["images"],
-            "metrics": card["metrics"],
-        },
+        "training": None if request.run is None else _training(request.run),
         "calibration": None
         if calibration is None
         else {
@@ -165,4 +159,22 @@ def _provenance(request: ExportRequest) -> dict[str, Any]:
         "versions": versions(
             "sonoedge", "keras", "tensorflow", "ai-edge-litert", "litert-quantizer", "openvino", "nncf", "onnx"
         ),
+    }
+
+
+def _training(run: Run) -> dict[str, Any]:
+    card = run.card
+    # Where images and weights lay says nothing to whoever gets the bundle, and may say too much.
+    settings = {key: value for key, value in card["settings"].items() if key not in {"data", "weights"}}
+    subsets: dict[str, list[str]] = {subset: [] for subset in SUBSETS}
+    for digest, subset in sorted(subset_of(run.split).items()):
+        subsets[subset].append(digest[:DIGEST_DIGITS])
+    return {
+        "settings": settings,
+        "weights": dict(card["weights"]),
+        "dataset_digest": card["dataset"]["digest"],
+        "images": card["dataset"]["images"],
+        "metrics": card["metrics"],
+        # By these a benchmark knows which images the model has seen.
+        "subsets": subsets,
     }
