@@ -74,21 +74,27 @@ def output_stems(paths: Sequence[Path]) -> list[Path]:
     """
     stems = [Path(path.stem) for path in paths]
     counts = Counter(stems)
-    anchored = [path.absolute() for path in paths]
+    # The folder without '..', which must not become a part of an output name; the name as given, link or not.
+    anchored = [path.parent.resolve() / path.name for path in paths]
     shared = [path for path, stem in zip(anchored, stems, strict=True) if counts[stem] > 1]
     parts = [path.parent.parts for path in shared]
     depth = next(
         (i for i, level in enumerate(zip(*parts, strict=False)) if len(set(level)) > 1),
         min(map(len, parts), default=0),
     )
-    mirrored = [
+    names = [
         Path(*path.parent.parts[depth:]) / path.stem if counts[stem] > 1 else stem
         for path, stem in zip(anchored, stems, strict=True)
     ]
-    again = Counter(mirrored)
-    return [
-        stem.with_name(path.name) if again[stem] > 1 else stem for path, stem in zip(paths, mirrored, strict=True)
-    ]
+    while True:
+        again = Counter(names)
+        # Until nothing changes: a name with its suffix can be another one's stem (x.png and x.png.png).
+        longer = [
+            name.with_name(path.name) if again[name] > 1 else name for path, name in zip(paths, names, strict=True)
+        ]
+        if longer == names:
+            return names
+        names = longer
 
 
 def _images(arguments: Sequence[str]) -> list[Path]:
