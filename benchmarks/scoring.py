@@ -14,7 +14,7 @@ from tqdm import tqdm
 from edge_runtime.bundle import Bundle
 from edge_runtime.classifier import Classifier
 from edge_runtime.errors import DataError
-from edge_runtime.image import read_image, resize
+from edge_runtime.image import read_image, to_input
 from train.data import Dataset
 from train.metrics import (
     Interval,
@@ -95,10 +95,8 @@ def keras_logits(model: Any, dataset: Dataset, *, progress: bool) -> Logits:
     scorer = keras.Model(model.inputs, model.get_layer("logit").output)
     size = model.input_shape[1:3]
     values: list[float] = []
-    for start in tqdm(range(0, len(dataset), 8), desc="full Keras model", unit="batch", disable=not progress):
-        samples = dataset.samples[start : start + 8]
-        batch = np.stack([resize(read_image(sample.path), size) for sample in samples]).astype(np.float32)
-        values += np.asarray(scorer.predict_on_batch(batch), np.float64).reshape(-1).tolist()
+    for sample in tqdm(dataset.samples, desc="full Keras model", unit="img", disable=not progress):
+        values.append(scorer.predict_on_batch(to_input(read_image(sample.path), size)).item())
     return np.array(values)
 
 

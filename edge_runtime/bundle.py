@@ -117,7 +117,9 @@ def write_manifest(bundle: Bundle) -> None:
     """Write ``bundle.json``, then ``SHA256SUMS`` over all files in ``bundle.path``."""
     body = {"schema_version": SCHEMA_VERSION, **asdict(bundle)}
     del body["path"]
-    write_text_atomic(bundle.path / MANIFEST, json.dumps(body, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text_atomic(
+        bundle.path / MANIFEST, json.dumps(body, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    )
     write_text_atomic(bundle.path / SUMS, sums_text(bundle.path))
 
 

@@ -8,6 +8,7 @@ the weights are loaded, which is the same function without a channel-shuffling o
 from __future__ import annotations
 
 import hashlib
+import os
 import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -150,16 +151,20 @@ def weights_digest(model: keras.Model) -> str:
 
 
 def _cached(row: Backbone) -> bool:
-    return (Path(keras.config.keras_home()) / "models" / row.cache_file).is_file()
+    return (_cache_folder() / row.cache_file).is_file()
+
+
+def _cache_folder() -> Path:
+    """Where `keras.utils.get_file` keeps weight files."""
+    return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models"
 
 
 def _require_imagenet(name: str, row: Backbone) -> None:
     if not _cached(row) and not imagenet_reachable():
         raise ModelError(
             f"The ImageNet weights of {name} are neither in Keras' cache nor can they be downloaded from "
-            f"{_DOWNLOAD_HOST}. Offline: copy {row.cache_file} into "
-            f"{Path(keras.config.keras_home()) / 'models'}, or use --weights DIR with {name}_notop.weights.h5, or "
-            "--weights none (untrained backbones: good for trying the pipeline, not for accuracy)."
+            f"{_DOWNLOAD_HOST}. Offline: copy {row.cache_file} into {_cache_folder()}, or use --weights DIR with "
+            f"{name}_notop.weights.h5, or --weights none (untrained backbones: good for trying the pipeline, not for accuracy)."
         )
 
 
