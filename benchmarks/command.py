@@ -21,9 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("--bundle", default="bundle", help="bundle folder (default: ./bundle)")
     parser.add_argument("--data", required=True, metavar="DIR", help="training data, or external images")
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="REPORT", help="folder for report.json, report.md"
-    )
+    parser.add_argument("--out", type=Path, required=True, metavar="REPORT", help="report folder")
     parser.add_argument("--model", type=Path, metavar="RUN", help="run folder: the full Keras model as reference")
     parser.add_argument("--artifacts", metavar="A,B", help="only these (default: all that can run here)")
     parser.add_argument("--classes", metavar="A,B", help="class folders, the positive one last")

@@ -164,7 +164,8 @@ def _require_imagenet(name: str, row: Backbone) -> None:
         raise ModelError(
             f"The ImageNet weights of {name} are neither in Keras' cache nor can they be downloaded from "
             f"{_DOWNLOAD_HOST}. Offline: copy {row.cache_file} into {_cache_folder()}, or use --weights DIR with "
-            f"{name}_notop.weights.h5, or --weights none (untrained backbones: good for trying the pipeline, not for accuracy)."
+            f"{name}_notop.weights.h5, or --weights none (untrained backbones: good for trying the pipeline, not "
+            "for accuracy)."
         )
 
 
