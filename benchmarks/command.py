@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("--bundle", default="bundle", help="bundle folder (default: ./bundle)")
-    parser.add_argument("--data", required=True, metavar="DIR", help="training data, or external images")
+    parser.add_argument("--data", required=True, metavar="DIR", help="training or external images")
     parser.add_argument("--out", type=Path, required=True, metavar="REPORT", help="report folder")
     parser.add_argument("--model", type=Path, metavar="RUN", help="run folder: the full Keras model as reference")
     parser.add_argument("--artifacts", metavar="A,B", help="only these (default: all that can run here)")
