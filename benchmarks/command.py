@@ -31,8 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
     parser.epilog = (
-        "Images that the model was trained on are recognised by their digest and left out; images it never saw are\n"
-        "external data.\n\n"
+        "Images that the model was trained on are recognised by their digest and left out; images it never saw\n"
+        "are external data.\n\n"
         "examples:\n"
         "  sonoedge benchmark --bundle bundle --data BUSI --out report --model runs/busi\n"
         "  sonoedge benchmark --bundle bundle --data BUS-BRA --out report-external"

@@ -10,6 +10,7 @@ opened.
 from edge_runtime.bundle import Bundle, load_bundle
 from edge_runtime.classifier import Classifier, Prediction
 from edge_runtime.errors import (
+    AccuracyError,
     BundleError,
     DataError,
     ImageError,
@@ -25,6 +26,7 @@ from edge_runtime.image import decode_image, read_image
 __version__ = "0.1.0"
 
 __all__ = [
+    "AccuracyError",
     "Bundle",
     "BundleError",
     "Classifier",

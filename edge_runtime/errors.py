@@ -7,7 +7,8 @@
     ├── BundleError           bundle.json, digests, files, schema
     │   └── VerificationError the replay of golden.npz deviates
     ├── ModelError            model file that cannot be split, converted or run
-    └── MissingExtraError     an optional package is not installed
+    ├── MissingExtraError     an optional package is not installed
+    └── AccuracyError         no quantized candidate keeps the accuracy within the budget
 
 The command line prints ``error: <message>`` and exits with ``exit_code``; it never shows a traceback for these.
 """
@@ -69,3 +70,9 @@ class MissingExtraError(SonoEdgeError):
         super().__init__(f'{package} is not installed. Install it with: pip install "sonoedge[{extra}]"')
         self.package = package
         self.extra = extra
+
+
+class AccuracyError(SonoEdgeError):
+    """No quantized candidate keeps accuracy, AUC and decisions within the budget."""
+
+    exit_code = 8

@@ -31,6 +31,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--num-calibration-samples", type=int, default=300, metavar="N", help="default: %(default)s"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the choice of calibration images")
+    guard = parser.add_argument_group("int8 accuracy guard")
+    guard.add_argument("--max-drop", type=float, default=0.01, metavar="X", help=(
+        "largest drop in accuracy and in AUC on validation, absolute (default: %(default)s)"
+    ))  # fmt: skip
+    guard.add_argument("--max-flips", type=float, default=0.01, metavar="X", help=(
+        "largest share of decisions that change (default: %(default)s)"
+    ))  # fmt: skip
+    guard.add_argument("--allow-drop", action="store_true", help="take the nearest candidate when none is within")
+    guard.add_argument("--precision", default="guard", choices=["guard", "w8a8", "w8a16", "mixed"], help=(
+        "guard: search (default); anything else skips the search and keeps no promise"
+    ))  # fmt: skip
+    guard.add_argument("--recipe", type=Path, metavar="FILE", help=(
+        'own recipe: {"base": "w8a8", "rules": [{"regex": …, "operation": "*", "precision": "float"}]}'
+    ))  # fmt: skip
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="default: ~/.cache/sonoedge/quantized")
     parser.add_argument("--split-layer", default="features", metavar="NAME", help=(
         "layer whose output is the feature map (default: %(default)s)"
     ))  # fmt: skip
@@ -54,6 +69,9 @@ def run(args: argparse.Namespace) -> int:
     rows = parse_formats(args.format)
     if args.threshold is not None and not 0.0 <= args.threshold <= 1.0:
         raise UsageError(f"--threshold is a probability. Received: {args.threshold}.")
+    for option, value in (("--max-drop", args.max_drop), ("--max-flips", args.max_flips)):
+        if not 0.0 <= value <= 1.0:
+            raise UsageError(f"{option} is a share from 0 to 1. Received: {value}.")
     check_replaceable(args.out, marker=MANIFEST)
     _require(rows)
     from train.quiet import quiet
@@ -79,8 +97,11 @@ def _require(rows: tuple) -> None:
 
 
 def _request(args: argparse.Namespace, rows: tuple):  # type: ignore[no-untyped-def]
-    from export.calibration import calibration_from_folder, calibration_from_run
+    from export.calibration import calibration_from_folder, calibration_from_run, load_run_data
+    from export.guard import Budget
+    from export.int8 import Int8Policy
     from export.pipeline import ExportRequest
+    from export.recipes import read_recipe
     from export.splitting import split_model
     from train.model import load_model
     from train.run_folder import newest_run, open_run
@@ -90,8 +111,11 @@ def _request(args: argparse.Namespace, rows: tuple):  # type: ignore[no-untyped-
     labels = tuple(args.labels.split(",")) if args.labels else ()
     if run_folder is None and len(labels) != 2:
         raise UsageError("A .keras file needs --labels NEGATIVE,POSITIVE.")
-    calibration = None
+    calibration = validation = None
+    recipe = read_recipe(args.recipe) if args.recipe else None
     if any(row.needs_calibration for row in rows):
+        if run_folder is not None:
+            validation = load_run_data(run_folder, args.data)["val"]
         if args.calibration_data is not None:
             calibration = calibration_from_folder(
                 args.calibration_data, run_folder, count=args.num_calibration_samples, seed=args.seed
@@ -112,6 +136,8 @@ def _request(args: argparse.Namespace, rows: tuple):  # type: ignore[no-untyped-
         run=run_folder,
         calibration=calibration,
         calibration_seed=args.seed,
+        int8=Int8Policy(Budget(args.max_drop, args.max_flips), args.precision, recipe, args.allow_drop, validation),
+        cache=args.cache,
     )
 
 

@@ -13,6 +13,7 @@ from edge_runtime.files import write_bytes_atomic
 
 if TYPE_CHECKING:
     from export.calibration import CalibrationSet
+    from export.quantizers import Quantizer
     from export.splitting import SplitModel
 
 
@@ -23,13 +24,15 @@ class Source:
         model: the split Keras model.
         calibration: representative images, where a format needs them.
         scratch: folder for SavedModels.
+        cache: folder for what is worth keeping between exports.
         progress: show bars.
     """
 
     def __init__(
-        self, model: SplitModel, calibration: CalibrationSet | None, scratch: Path, *, progress: bool
+        self, model: SplitModel, calibration: CalibrationSet | None, scratch: Path, cache: Path, *, progress: bool
     ) -> None:
-        self.model, self._calibration, self._scratch, self._progress = model, calibration, scratch, progress
+        self.model, self._calibration, self._scratch, self._cache = model, calibration, scratch, cache
+        self._progress = progress
 
     @property
     def calibration(self) -> CalibrationSet:
@@ -80,13 +83,31 @@ class Source:
 
         return to_tflite(self.backbone_saved_model)
 
-    @cached_property
-    def tflite_ranges(self) -> dict[str, Any]:
-        """Activation ranges of the float32 flatbuffer over the calibration images."""
-        from export.quantization import calibrate_tflite
+    def quantizer(self, runtime: str) -> Quantizer:
+        """Builds int8 backbones for a runtime."""
+        from export.conversion import to_openvino
+        from export.quantizers import OpenVINOQuantizer, TFLiteQuantizer
+        from train.backbones import weights_digest
 
-        inputs = self.calibration.inputs(self.model.input_size)
-        return calibrate_tflite(self.tflite_float, inputs, len(self.calibration.paths), progress=self._progress)
+        size = self.model.input_size
+        if runtime == "tflite":
+            return TFLiteQuantizer(
+                self.tflite_float, self.calibration, size, cache=self._cache, progress=self._progress
+            )
+        return OpenVINOQuantizer(
+            lambda: to_openvino(self.backbone_saved_model),
+            weights_digest(self.model.backbone),
+            self.calibration,
+            size,
+            cache=self._cache,
+        )
+
+    def write_float(self, runtime: str, path: Path) -> None:
+        """Write the float32 backbone for a runtime."""
+        if runtime == "tflite":
+            _tflite_fp32(self, path)
+        else:
+            _openvino_fp32(self, path)
 
     def write_head(self, runtime: str, path: Path) -> None:
         """Write the float32 head for a runtime."""
@@ -116,7 +137,8 @@ class ExportFormat:
         precision: weights and activations of the backbone; the head is float32 in every format.
         needs_calibration: whether it looks at images.
         extra: extra of the distribution that runs it on the device.
-        write_backbone: writes the backbone to a path and returns the recipe for the bundle.
+        write_backbone: writes the backbone to a path and returns the recipe for the bundle; None for int8 formats,
+            whose files the accuracy guard chooses (see `export.guard`).
         logit_tolerance: largest deviation from Keras in the logit, relative to max(1, |logit|); None where
             only measuring can tell.
     """
@@ -127,7 +149,7 @@ class ExportFormat:
     precision: str
     needs_calibration: bool
     extra: str
-    write_backbone: Callable[[Source, Path], dict[str, Any]]
+    write_backbone: Callable[[Source, Path], dict[str, Any]] | None
     logit_tolerance: float | None
 
 
@@ -150,13 +172,6 @@ def _tflite_dynamic(source: Source, path: Path) -> dict[str, Any]:
     return {"weights": "int8 per channel", "activations": "int8, range measured at run time"}
 
 
-def _tflite_int8(source: Source, path: Path) -> dict[str, Any]:
-    from export.quantization import quantize_tflite, static_recipe
-
-    write_bytes_atomic(path, quantize_tflite(source.tflite_float, source.tflite_ranges, static_recipe()))
-    return {"name": "w8a8", "weights": "int8 per channel", "activations": "int8 per tensor"}
-
-
 def _openvino_fp32(source: Source, path: Path) -> dict[str, Any]:
     from export.conversion import save_openvino, to_openvino
 
@@ -171,15 +186,6 @@ def _openvino_fp16(source: Source, path: Path) -> dict[str, Any]:
     return {"weights": "float16", "arithmetic": "float32"}
 
 
-def _openvino_int8(source: Source, path: Path) -> dict[str, Any]:
-    from export.conversion import save_openvino, to_openvino
-    from export.quantization import quantize_openvino
-
-    inputs = list(source.calibration.inputs(source.model.input_size))
-    save_openvino(quantize_openvino(to_openvino(source.backbone_saved_model), inputs), path)
-    return {"name": "w8a8", "weights": "int8 per channel", "activations": "int8 per tensor"}
-
-
 def _onnx_fp32(source: Source, path: Path) -> dict[str, Any]:
     from export.conversion import to_onnx
 
@@ -190,11 +196,11 @@ def _onnx_fp32(source: Source, path: Path) -> dict[str, Any]:
 FORMATS: dict[str, ExportFormat] = {
     row.name: row
     for row in (
-        ExportFormat("tflite-int8", "tflite", ".tflite", "w8a8", True, "litert", _tflite_int8, None),
+        ExportFormat("tflite-int8", "tflite", ".tflite", "int8", True, "litert", None, None),
         ExportFormat("tflite-fp16", "tflite", ".tflite", "fp16", False, "litert", _tflite_fp16, 1e-2),
         ExportFormat("tflite-dynamic", "tflite", ".tflite", "dynamic", False, "litert", _tflite_dynamic, None),
         ExportFormat("tflite-fp32", "tflite", ".tflite", "fp32", False, "litert", _tflite_fp32, 1e-4),
-        ExportFormat("openvino-int8", "openvino", ".xml", "w8a8", True, "openvino", _openvino_int8, None),
+        ExportFormat("openvino-int8", "openvino", ".xml", "int8", True, "openvino", None, None),
         ExportFormat("openvino-fp16", "openvino", ".xml", "fp16", False, "openvino", _openvino_fp16, 1e-2),
         ExportFormat("openvino-fp32", "openvino", ".xml", "fp32", False, "openvino", _openvino_fp32, 1e-4),
         ExportFormat("onnx-fp32", "onnx", ".onnx", "fp32", False, "onnx", _onnx_fp32, 1e-4),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -29,8 +29,10 @@ from edge_runtime.verify import load_golden, replay, run_golden
 from export.calibration import CalibrationSet
 from export.formats import ExportFormat, Source
 from export.golden import golden_images, pack, reference, tolerances
+from export.int8 import Int8Policy, write_int8
 from export.model_card import model_card
 from export.splitting import SplitModel
+from train.features import default_cache
 from train.run_folder import Run, versions
 from train.split import SUBSETS, subset_of
 
@@ -51,6 +53,8 @@ class ExportRequest:
     run: Run | None = None
     calibration: CalibrationSet | None = None
     calibration_seed: int = 0
+    int8: Int8Policy = field(default_factory=Int8Policy)
+    cache: Path | None = None
 
 
 def export_bundle(request: ExportRequest, out: Path, *, progress: bool, say: Say) -> Bundle:
@@ -61,11 +65,12 @@ def export_bundle(request: ExportRequest, out: Path, *, progress: bool, say: Say
         VerificationError: an artifact does not agree with Keras; nothing is published.
     """
     with atomic_directory(out, marker=MANIFEST) as folder, tempfile.TemporaryDirectory() as scratch:
-        source = Source(request.model, request.calibration, Path(scratch), progress=progress)
+        cache = request.cache or default_cache().with_name("quantized")
+        source = Source(request.model, request.calibration, Path(scratch), cache, progress=progress)
         artifacts = []
         for number, row in enumerate(request.formats, start=1):
             started = perf_counter()
-            artifact = write_artifact(source, row, folder, request.threshold)
+            artifact = write_artifact(source, row, folder, request, Path(scratch), say=say, progress=progress)
             artifacts.append(artifact)
             say(
                 f"[{number}/{len(request.formats)}] {row.name:<15} {artifact.size_bytes / 1e6:7.1f} MB  "
@@ -90,22 +95,52 @@ def export_bundle(request: ExportRequest, out: Path, *, progress: bool, say: Say
     return load_bundle(out)
 
 
-def write_artifact(source: Source, row: ExportFormat, folder: Path, threshold: float) -> Artifact:
-    """Backbone and head of one format, under ``folder/<name>/``."""
+def write_artifact(
+    source: Source,
+    row: ExportFormat,
+    folder: Path,
+    request: ExportRequest,
+    scratch: Path,
+    *,
+    say: Say,
+    progress: bool,
+) -> Artifact:
+    """Write backbone and head of one format under ``folder/<name>/``."""
     target = folder / row.name
     target.mkdir(parents=True)
-    recipe = row.write_backbone(source, target / f"backbone{row.suffix}")
-    source.write_head(row.runtime, target / f"head{row.suffix}")
+    backbone, head = target / f"backbone{row.suffix}", target / f"head{row.suffix}"
+    source.write_head(row.runtime, head)
+    precision, threshold = row.precision, request.threshold
+    metrics: dict[str, Any] = {}
+    if row.write_backbone is not None:
+        recipe = row.write_backbone(source, backbone)
+    else:
+        choice = write_int8(
+            source,
+            row.runtime,
+            backbone,
+            head,
+            request.int8,
+            request.threshold,
+            scratch,
+            say=say,
+            progress=progress,
+        )
+        recipe, precision, threshold = choice.recipe.to_json(), choice.recipe.precision, choice.threshold
+        if choice.candidate is not None:
+            metrics["validation"] = choice.candidate.to_json(request.int8.budget)
+        if choice.ladder is not None:
+            metrics["ladder"] = [c.to_json(request.int8.budget) for c in choice.ladder.candidates if not c.error]
     return Artifact(
         name=row.name,
         runtime=row.runtime,
-        precision=row.precision,
+        precision=precision,
         recipe=recipe,
         backbone=f"{row.name}/backbone{row.suffix}",
         head=f"{row.name}/head{row.suffix}",
         size_bytes=sum(path.stat().st_size for path in target.iterdir()),
         threshold=threshold,
-        metrics={},
+        metrics=metrics,
     )
 
 
