@@ -32,7 +32,6 @@ from train.metrics import (
     paired_accuracy_difference,
     paired_auc_difference,
     sigmoid,
-    threshold_for_sensitivity,
 )
 
 Logits = NDArray[np.float64]
@@ -257,12 +256,22 @@ def compare(
 def refit_threshold(y: NDArray[np.int64], reference: Logits, logits: Logits, threshold: float) -> float:
     """The artifact's probability threshold: the full model's, or refitted on validation to its sensitivity.
 
-    Kept where the artifact has the full model's sensitivity already: a threshold should not move for nothing.
+    Of the thresholds with the full model's sensitivity, the one with the fewest flipped decisions, and of those the
+    nearest to the full model's: a threshold does not move for nothing. One number fitted to the validation images,
+    on which it is also judged: a little optimistic, as every validation figure is.
     """
+    decisions = sigmoid(reference) >= threshold
     positive = y == 1
-    wanted = float((sigmoid(reference[positive]) >= threshold).mean())
-    found = float((sigmoid(logits[positive]) >= threshold).mean())
-    return threshold if found == wanted else threshold_for_sensitivity(y, logits, wanted)
+    wanted = int(decisions[positive].sum())
+    scores = sigmoid(logits)
+    ranked = np.unique(scores)
+    cuts = np.concatenate([[threshold], (ranked[1:] + ranked[:-1]) / 2])
+    cuts = cuts[[int((scores[positive] >= cut).sum()) == wanted for cut in cuts]]
+    if not cuts.size:
+        return threshold
+    flips = np.array([int(((scores >= cut) != decisions).sum()) for cut in cuts])
+    best = cuts[flips == flips.min()]
+    return float(best[np.argmin(np.abs(best - threshold))])
 
 
 class _Rungs:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import urllib.request
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -173,8 +174,11 @@ def _load_weights(model: keras.Model, path: Path) -> None:
     if not path.is_file():
         raise ModelError(f"No such weights file: {path}")
     try:
-        model.load_weights(path)
-    except (OSError, ValueError, KeyError) as error:
+        with warnings.catch_warnings():
+            # Keras only warns where it leaves some layers as they were.
+            warnings.simplefilter("error", UserWarning)
+            model.load_weights(path)
+    except (OSError, ValueError, KeyError, UserWarning) as error:
         message = str(error).splitlines()[0]
         raise ModelError(f"{path} does not fit {model.name}: {message}") from error
 

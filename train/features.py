@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -129,7 +130,9 @@ def _read_shards(folder: Path) -> dict[str, Features]:
     for path in sorted(folder.glob("*.npz")):
         data = path.read_bytes()
         if sha256_bytes(data) != path.stem:
-            tqdm.write(f"warning: the cached features {path.name} are damaged and will be computed again.")
+            tqdm.write(
+                f"warning: the cached features {path.name} are damaged and will be computed again.", file=sys.stderr
+            )
             path.unlink()
             continue
         with np.load(io.BytesIO(data)) as shard:

@@ -261,10 +261,15 @@ def _fit_head(
 
 
 def _moments(data: FeatureSet) -> tuple[list[Features], list[Features]]:
+    """Mean and scale per feature; the scale is sqrt(variance + median deviation^2 of the branch).
+
+    Plain standardisation blows up channels that hardly ever respond: the head then leans on their noise, and an
+    int8 backbone, whose rounding errors are as large there as anywhere, changes its decisions.
+    """
     mean = [x.mean(axis=0) for x in data.inputs()]
-    # A feature that never changes carries nothing: leave its scale alone.
-    scale = [np.where((s := x.std(axis=0)) > 1e-6, s, 1.0).astype(np.float32) for x in data.inputs()]
-    return mean, scale
+    deviations = [x.std(axis=0) for x in data.inputs()]
+    floors = [max(float(np.median(s)), 1e-6) for s in deviations]
+    return mean, [np.hypot(s, floor).astype(np.float32) for s, floor in zip(deviations, floors, strict=True)]
 
 
 def _standardise(data: FeatureSet, mean: list[Features], scale: list[Features]) -> FeatureSet:

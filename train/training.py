@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import resource
 import sys
 from collections.abc import Sequence
@@ -140,11 +141,12 @@ def train(
             "versions": versions("sonoedge", "keras", "tensorflow", "jax", "torch", "numpy", "scikit-learn"),
             "intended_use": INTENDED_USE,
         }
+        card = _without_nan(card)
         model.full.save(folder / MODEL)
         write_split(split, folder / SPLIT)
         write_text_atomic(folder / "predictions.csv", _predictions(subsets, logits, dataset.labels))
         _draw(folder, subsets, logits, dataset.labels, threshold, tuned or result.history)
-        write_text_atomic(folder / CARD, json.dumps(card, indent=2) + "\n")
+        write_text_atomic(folder / CARD, json.dumps(card, indent=2, allow_nan=False) + "\n")
     say(_summary(card, out))
     return card
 
@@ -253,8 +255,8 @@ def _draw(
 def _summary(card: dict[str, Any], out: Path) -> str:
     lines = [f"\n{'':<8}{'accuracy':>22}{'AUC':>22}{'sensitivity':>22}{'specificity':>22}   (95 % intervals)"]
     for subset, metrics in card["metrics"].items():
-        cells = [metrics[name] for name in ("accuracy", "auc", "sensitivity", "specificity")]
-        lines.append(f"{subset:<8}" + "".join(f"{f'{v:.3f} [{a:.3f}, {b:.3f}]':>22}" for v, a, b in cells))
+        cells = [_shown(*metrics[name]) for name in ("accuracy", "auc", "sensitivity", "specificity")]
+        lines.append(f"{subset:<8}" + "".join(f"{cell:>22}" for cell in cells))
     seconds = card["seconds"]
     lines.append(
         f"threshold {card['threshold']:.3f} ({card['threshold_rule']}); weights: {card['settings']['weights']}; "
@@ -262,6 +264,19 @@ def _summary(card: dict[str, Any], out: Path) -> str:
     )
     lines += [f"wrote {out}", INTENDED_USE]
     return "\n".join(lines)
+
+
+def _shown(value: float | None, low: float | None, high: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def _without_nan(value: Any) -> Any:
+    """The same with null for what is undefined: JSON has no NaN."""
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _configure_keras(settings: TrainSettings) -> None:

@@ -1,0 +1,134 @@
+package org.sonoedge.core
+
+import kotlin.math.exp
+
+/**
+ * An open model file. Tensors go by the names of its only signature; all of them are float32 in C order.
+ *
+ * [run] is one synchronous inference: arrays in, new arrays out. Not thread-safe.
+ */
+interface ModelRunner : AutoCloseable {
+    /** Static shape by input name, batch axis included. */
+    fun inputShapes(): Map<String, List<Int>>
+
+    /** Static shape by output name, batch axis included. */
+    fun outputShapes(): Map<String, List<Int>>
+
+    fun run(inputs: Map<String, FloatArray>): Map<String, FloatArray>
+
+    override fun close()
+}
+
+/** Wall-clock milliseconds of the parts of one answer. */
+data class Latency(val resizeMs: Double, val invokeMs: Double, val headMs: Double) {
+    val totalMs: Double get() = resizeMs + invokeMs + headMs
+}
+
+/**
+ * One answer; [probability] (0–1) and [logit] are of the bundle's positive label.
+ *
+ * @property cam fused Grad-CAM map, or null where the head has none; [branchCams] and [shares] are by branch.
+ */
+data class Prediction(
+    val label: String,
+    val probability: Double,
+    val logit: Float,
+    val threshold: Double,
+    val artifact: String,
+    val latency: Latency,
+    val cam: CamMap?,
+    val branchCams: Map<String, CamMap>,
+    val shares: Map<String, Float>,
+) {
+    /**
+     * The probabilities that the full-precision model may have given: the logit moved both ways by [logitTolerance].
+     *
+     * It says what the export may have changed and nothing about how sure the model is of the lesion.
+     */
+    fun band(logitTolerance: Float): ClosedFloatingPointRange<Double> =
+        sigmoid(logit - logitTolerance)..sigmoid(logit + logitTolerance)
+}
+
+/** The positive label from the threshold on (inclusive), else the other one. */
+fun decide(bundle: Bundle, probability: Double, threshold: Double): String =
+    if (probability >= threshold) bundle.positiveLabel else bundle.negativeLabel
+
+/**
+ * An open artifact: picture -> prediction and maps.
+ *
+ * @throws BundleException the files' tensors are not what bundle.json says; both runners are closed then.
+ */
+class Classifier(
+    private val bundle: Bundle,
+    val artifact: Artifact,
+    private val backbone: ModelRunner,
+    private val head: ModelRunner,
+) : AutoCloseable {
+    init {
+        try {
+            check()
+        } catch (error: BundleException) {
+            close()
+            throw error
+        }
+    }
+
+    /** Classify one picture of any size. */
+    fun predict(image: RgbImage): Prediction {
+        val start = System.nanoTime()
+        val input = toInput(image, bundle.input.height, bundle.input.width)
+        val resized = System.nanoTime()
+        val maps = backbone.run(mapOf(INPUT to input))
+        val invoked = System.nanoTime()
+        val outputs = head.run(maps)
+        val latency = Latency(ms(start, resized), ms(resized, invoked), ms(invoked, System.nanoTime()))
+        return prediction(outputs, latency)
+    }
+
+    override fun close() {
+        backbone.close()
+        head.close()
+    }
+
+    private fun prediction(outputs: Map<String, FloatArray>, latency: Latency): Prediction {
+        val probability = outputs.getValue("probability")[0].toDouble()
+        val shapes = head.outputShapes()
+        fun cam(name: String): CamMap? =
+            outputs[name]?.let { CamMap(shapes.getValue(name)[1], shapes.getValue(name)[2], it) }
+        val names = bundle.branches.map { it.name }
+        return Prediction(
+            label = decide(bundle, probability, artifact.threshold),
+            probability = probability,
+            logit = outputs.getValue("logit")[0],
+            threshold = artifact.threshold,
+            artifact = artifact.name,
+            latency = latency,
+            cam = cam("cam"),
+            branchCams = names.mapNotNull { name -> cam("cam_$name")?.let { name to it } }.toMap(),
+            shares = (names + "bias").mapNotNull { name -> outputs["share_$name"]?.let { name to it[0] } }.toMap(),
+        )
+    }
+
+    private fun check() {
+        if (bundle.labels.size != 2) {
+            throw BundleException("This version runs binary classifiers. Labels: ${bundle.labels.joinToString()}.")
+        }
+        val maps = bundle.branches.associate { it.name to it.shape }
+        val input = mapOf(INPUT to listOf(1, bundle.input.height, bundle.input.width, 3))
+        expect("backbone inputs", backbone.inputShapes(), input)
+        expect("backbone outputs", backbone.outputShapes(), maps)
+        expect("head inputs", head.inputShapes(), maps)
+        val missing = setOf("logit", "probability") - head.outputShapes().keys
+        if (missing.isNotEmpty()) throw BundleException("${artifact.name}: the head lacks the outputs $missing.")
+    }
+
+    private fun expect(what: String, received: Map<String, List<Int>>, wanted: Map<String, List<Int>>) {
+        if (received != wanted) throw BundleException("${artifact.name}: $what must be $wanted. Received: $received.")
+    }
+}
+
+internal fun sigmoid(logit: Float): Double = 1.0 / (1.0 + exp(-logit.toDouble()))
+
+internal fun ms(from: Long, to: Long): Double = (to - from) / 1e6
+
+private const val INPUT = "image"
