@@ -109,7 +109,7 @@ class BundleTest {
     }
 
     private fun copyOfBundle(): File {
-        val folder = File(temporary, "bundle")
+        val folder = Files.createTempDirectory(temporary.toPath(), "").resolve("bundle").toFile()
         Vectors.bundle.copyRecursively(folder)
         assertNotNull(loadBundle(folder))
         return folder

@@ -52,7 +52,7 @@ class ClassifierTest {
         val answer = Classifier(bundle, artifact, runner, head(listOf(0.3f), golden.cams(artifact))).predict(noise(96, 131, 2))
         assertEquals("malignant", answer.label)
         assertEquals(0.574, answer.probability, 1e-3)
-        assertEquals(24 to 24, answer.cam!!.rows to answer.cam!!.columns)
+        assertEquals(24 to 24, answer.cam!!.rows to answer.cam.columns)
         assertEquals(mapOf("branch_0" to 0.75f, "bias" to -0.5f), answer.shares)
         assertEquals(setOf("branch_0"), answer.branchCams.keys)
         assertEquals(toInput(noise(96, 131, 2), 48, 48).toList(), runner.asked.single().getValue("image").toList())
@@ -91,7 +91,7 @@ class ClassifierTest {
     fun `a device that computes something else fails it`() {
         val tolerance = golden.tolerance(artifact)
         assertFalse(replayed(shift = 2 * tolerance[0].toFloat()).passed)
-        assertTrue(replayed(shift = 20f).flips > 0)
+        assertEquals(4, replayed(shift = 50f).flips + replayed(shift = -50f).flips)
         assertFalse(replayed(shift = Float.NaN).passed)
         val wrongMaps = replayed(cams = golden.cams(artifact).map { cam -> FloatArray(cam.size) { -cam[it] } })
         assertFalse(wrongMaps.passed)
@@ -102,22 +102,27 @@ class ClassifierTest {
     @Test
     fun `a benchmark leaves the warm-up out, and stops when it is told to`() {
         fun open(n: Int) = Classifier(bundle, artifact, backbone(), head(List(n) { 0f }, List(n) { golden.cams(artifact)[0] }))
-        val result = benchmark(open(12), golden.images[0], runs = 8, warmUp = 4)!!
-        assertEquals(8, result.runs)
-        assertTrue(result.total.min <= result.total.p50 && result.total.p50 <= result.total.p90 && result.total.p90 <= result.total.p99)
-        assertNull(benchmark(open(1), golden.images[0], runs = 8, cancelled = { true }))
-        assertThrows<IllegalArgumentException> { benchmark(open(1), golden.images[0], runs = 0) }
-        val json = JsonReader.read(deviceJson(bundle, open(1), mapOf("model" to "test"), result, replayed(shift = Float.NaN))) as Map<*, *>
-        assertEquals(bundle.digest, json.map("bundle")["digest"])
-        assertEquals(result.total.p50, json.map("latency_ms").map("total")["p50"])
-        assertEquals(false, json.map("self_test")["passed"])
-        assertNull(json.map("self_test")["replay_error"])
+        val result = benchmark(open(12), golden.images[0], initMs = 7.0, runs = 8, warmUp = 4)!!
+        assertEquals(8, result.samples.size)
+        val total = result.total
+        assertTrue(total.min <= total.p50 && total.p50 <= total.p90 && total.p90 <= total.p99)
+        assertNull(benchmark(open(1), golden.images[0], 0.0, runs = 8, cancelled = { true }))
+        assertThrows<IllegalArgumentException> { benchmark(open(1), golden.images[0], 0.0, runs = 0) }
+        val device = Device("chip", "arm64-v8a", "Android 14", 8, null, null, 4, mapOf("interpreter" to "x 1"), "2026-01-01T00:00:00Z")
+        val json = JsonReader.read(runJson(bundle, artifact, device, result, replayed(shift = Float.NaN))) as Map<*, *>
+        assertEquals(bundle.digest.take(16), json["bundle_digest"])
+        val candidate = json.item<List<Map<*, *>>>("candidates").single()
+        assertEquals(result.samples.map { it.totalMs }, candidate.map("timing")["samples_ms"])
+        assertEquals(7.0, candidate["init_ms"])
+        val selfTest = json.map("provenance").map("self_test")
+        assertEquals(false, selfTest["passed"])
+        assertNull(selfTest["replay_error"])
     }
 
     @Test
     fun `percentiles are by nearest rank`() {
         val p = Percentiles.of((1..100).map { it.toDouble() }.shuffled())
-        assertEquals(listOf(50.0, 90.0, 99.0, 50.5, 1.0), listOf(p.p50, p.p90, p.p99, p.mean, p.min))
+        assertEquals(listOf(50.0, 90.0, 99.0, 1.0), listOf(p.p50, p.p90, p.p99, p.min))
         assertEquals(3.0, Percentiles.of(listOf(3.0)).p99)
     }
 }
