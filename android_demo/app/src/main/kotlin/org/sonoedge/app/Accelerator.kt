@@ -87,7 +87,11 @@ private fun openBackbone(file: File, settings: Settings): Triple<ModelRunner, De
 
 private fun delegateFor(accelerator: Accelerator): Delegate = try {
     when (accelerator) {
-        Accelerator.NNAPI -> NnApiDelegate()
+        Accelerator.NNAPI -> {
+            // Without this library the delegate would take no part of the model and say nothing.
+            System.loadLibrary("neuralnetworks")
+            NnApiDelegate()
+        }
         // Not part of this build: an app that adds the GPU library finds it here by name.
         else -> Class.forName("org.tensorflow.lite.gpu.GpuDelegate").getDeclaredConstructor().newInstance() as Delegate
     }
