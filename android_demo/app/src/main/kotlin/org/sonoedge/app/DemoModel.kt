@@ -249,7 +249,7 @@ class DemoModel(context: Context) {
         return Settings(
             artifact = preferences.getString("artifact", null),
             threads = preferences.getInt("threads", minOf(4, Runtime.getRuntime().availableProcessors())),
-            accelerator = Accelerator.values().firstOrNull { it.name == name } ?: Accelerator.XNNPACK,
+            accelerator = Accelerator.values().firstOrNull { it.name == name } ?: Accelerator.CPU,
         )
     }
 }

@@ -14,7 +14,7 @@ import java.nio.FloatBuffer
 /**
  * A `.tflite` file in the LiteRT (TensorFlow Lite) interpreter; its only signature gives the names.
  *
- * @param delegate of the caller, who closes it after this runner; null runs XNNPACK.
+ * @param delegate of the caller, who closes it after this runner; null runs on the CPU, with XNNPACK where the library has it.
  * @throws ModelException the library cannot be loaded, or the interpreter refuses the file.
  */
 class TfliteRunner(file: File, threads: Int, delegate: Delegate? = null) : ModelRunner {
