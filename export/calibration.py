@@ -32,14 +32,19 @@ class CalibrationSet:
     Attributes:
         paths: image files.
         source: where they come from, for the bundle's provenance.
-        digest: SHA-256 over the sorted digests of the files.
+        digests: SHA-256 of every file, in the same order.
         warnings: lines to print, each with a number.
     """
 
     paths: tuple[Path, ...]
     source: str
-    digest: str
+    digests: tuple[str, ...]
     warnings: tuple[str, ...]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the sorted digests of the files."""
+        return sha256_bytes("\n".join(sorted(self.digests)).encode())
 
     def inputs(self, size: tuple[int, int]) -> Iterator[NDArray[np.float32]]:
         """Model inputs one by one, float32 (1, height, width, 3), 0–255."""
@@ -57,10 +62,10 @@ def calibration_from_run(run: Run, *, data_root: Path | None, count: int, seed: 
     dataset = load_run_data(run, data_root)
     chosen = _draw(dataset["train"], _checked(count), seed)
     paths = tuple(dataset["train"].samples[i].path for i in chosen)
-    digests = [dataset["train"].samples[i].sha256 for i in chosen]
+    digests = tuple(dataset["train"].samples[i].sha256 for i in chosen)
     counts = np.bincount(dataset["train"].y[chosen], minlength=len(run.split.labels))
     warnings = _warnings(len(paths), counts, run.split.labels)
-    return CalibrationSet(paths, "training split", _digest(digests), warnings)
+    return CalibrationSet(paths, "training split", digests, warnings)
 
 
 def calibration_from_folder(folder: Path, run: Run | None, *, count: int, seed: int) -> CalibrationSet:
@@ -87,9 +92,7 @@ def calibration_from_folder(folder: Path, run: Run | None, *, count: int, seed: 
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(found))[: _checked(count)]
     paths = tuple(found[i] for i in sorted(order))
-    return CalibrationSet(
-        paths, "own folder", _digest([digests[p] for p in paths]), _warnings(len(paths), None, ())
-    )
+    return CalibrationSet(paths, "own folder", tuple(digests[p] for p in paths), _warnings(len(paths), None, ()))
 
 
 def load_run_data(run: Run, data_root: Path | None) -> dict[str, Dataset]:
@@ -127,7 +130,3 @@ def _warnings(total: int, counts: NDArray[np.int64] | None, labels: tuple[str, .
         missing = ", ".join(label for label, n in zip(labels, counts, strict=True) if n == 0)
         warnings.append(f"no calibration image of class {missing}.")
     return tuple(warnings)
-
-
-def _digest(digests: list[str]) -> str:
-    return sha256_bytes("\n".join(sorted(digests)).encode())

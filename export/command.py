@@ -98,7 +98,7 @@ def _require(rows: tuple) -> None:
 
 def _request(args: argparse.Namespace, rows: tuple):  # type: ignore[no-untyped-def]
     from export.calibration import calibration_from_folder, calibration_from_run, load_run_data
-    from export.guard import Budget
+    from export.candidates import Budget
     from export.int8 import Int8Policy
     from export.pipeline import ExportRequest
     from export.recipes import read_recipe

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,7 +32,7 @@ class Source:
     def __init__(
         self, model: SplitModel, calibration: CalibrationSet | None, scratch: Path, cache: Path, *, progress: bool
     ) -> None:
-        self.model, self._calibration, self._scratch, self._cache = model, calibration, scratch, cache
+        self.model, self._calibration, self._scratch, self.cache = model, calibration, scratch, cache
         self._progress = progress
 
     @property
@@ -83,24 +84,29 @@ class Source:
 
         return to_tflite(self.backbone_saved_model)
 
+    @cached_property
+    def openvino_float(self) -> Path:
+        """The float32 backbone as OpenVINO's .xml, with .bin beside it."""
+        from export.conversion import save_openvino, to_openvino
+        from export.graphs import name_openvino_nodes
+
+        path = self._scratch / "openvino-float" / "backbone.xml"
+        path.parent.mkdir()
+        model = to_openvino(self.backbone_saved_model)
+        name_openvino_nodes(model)
+        save_openvino(model, path)
+        return path
+
     def quantizer(self, runtime: str) -> Quantizer:
         """Builds int8 backbones for a runtime."""
-        from export.conversion import to_openvino
         from export.quantizers import OpenVINOQuantizer, TFLiteQuantizer
-        from train.backbones import weights_digest
 
         size = self.model.input_size
         if runtime == "tflite":
             return TFLiteQuantizer(
-                self.tflite_float, self.calibration, size, cache=self._cache, progress=self._progress
+                self.tflite_float, self.calibration, size, cache=self.cache, progress=self._progress
             )
-        return OpenVINOQuantizer(
-            lambda: to_openvino(self.backbone_saved_model),
-            weights_digest(self.model.backbone),
-            self.calibration,
-            size,
-            cache=self._cache,
-        )
+        return OpenVINOQuantizer(self.openvino_float, self.calibration, size, cache=self.cache)
 
     def write_float(self, runtime: str, path: Path) -> None:
         """Write the float32 backbone for a runtime."""
@@ -173,9 +179,8 @@ def _tflite_dynamic(source: Source, path: Path) -> dict[str, Any]:
 
 
 def _openvino_fp32(source: Source, path: Path) -> dict[str, Any]:
-    from export.conversion import save_openvino, to_openvino
-
-    save_openvino(to_openvino(source.backbone_saved_model), path)
+    for file in (source.openvino_float, source.openvino_float.with_suffix(".bin")):
+        shutil.copyfile(file, path.with_suffix(file.suffix))
     return {}
 
 

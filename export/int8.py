@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from itertools import islice
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from edge_runtime.backends import open_model
-from edge_runtime.errors import AccuracyError, UsageError
+from edge_runtime.errors import AccuracyError, ModelError, UsageError
+from export.candidates import Budget, Candidate, Ladder, ladder_table
 from export.formats import Source
-from export.guard import Budget, Candidate, Judge, Ladder, climb, ladder_table
-from export.quantizers import Quantizer
-from export.recipes import Recipe, float_operators
+from export.guard import Rungs, climb
+from export.judge import Judge
+from export.recipes import BASES, Recipe
 from train.data import Dataset
 
 Precision = Literal["guard", "w8a8", "w8a16", "mixed"]
-PRECISIONS: tuple[Precision, ...] = ("guard", "w8a8", "w8a16", "mixed")
-_SEARCH_IMAGES = 24
+_SINGLE_RUNS = 10
 
 
 @dataclass(frozen=True)
@@ -68,69 +66,62 @@ def write_int8(
 
     Raises:
         AccuracyError: the guard found nothing within the budget; the message holds the whole ladder.
+        ModelError: no candidate can be built or run.
         UsageError: the guard without validation images, or a recipe that matches nothing.
     """
     quantizer = source.quantizer(runtime)
-    if policy.recipe is not None or policy.precision in {"w8a8", "w8a16"}:
-        recipe = policy.recipe or Recipe("w8a16" if policy.precision == "w8a16" else "w8a8")
-        if recipe.base == "w8a16" and runtime != "tflite":
-            raise UsageError("w8a16 is a TensorFlow Lite precision; OpenVINO has w8a8.")
-        quantizer.build(path, float_operators(recipe, quantizer.operators), recipe.base)
-        if policy.validation is None:
-            return Int8Choice(recipe, threshold, None, None)
-        judge = _judge(source, runtime, head, policy.validation, threshold, scratch, progress)
-        backbone = open_model(path, runtime)
-        candidate = judge.candidate(recipe.precision, recipe, path, backbone)
-        return Int8Choice(recipe, candidate.threshold, candidate, None)
+    asked = policy.recipe or (Recipe(policy.precision) if policy.precision in BASES else None)
     if policy.validation is None:
-        raise UsageError(
-            "The accuracy guard needs the validation images of a run. For a bare .keras file choose "
-            "--precision w8a8, which keeps no promise, or a --recipe."
-        )
-    judge = _judge(source, runtime, head, policy.validation, threshold, scratch, progress)
-    ladder = _climb(source, quantizer, judge, policy, scratch, progress)
-    say(ladder_table(ladder))
-    chosen = ladder.chosen
-    if chosen is None:
-        nearest = ladder.nearest
-        if not policy.allow_drop:
-            raise AccuracyError(
-                f"No int8 candidate for {runtime} is within the budget.\n{ladder_table(ladder)}\n"
-                f"  Nearest: {nearest.name}. Take it with --allow-drop, or widen --max-drop or --max-flips."
+        if asked is None:
+            raise UsageError(
+                "The accuracy guard needs the validation images of a run. For a bare .keras file choose "
+                "--precision w8a8, which keeps no promise, or a --recipe."
             )
-        say(f"  --allow-drop: taking {nearest.name}, which is outside the budget")
-        chosen = nearest
+        quantizer.build(path, asked)
+        return Int8Choice(asked, threshold, None, None)
+    folder = scratch / f"ladder-{runtime}"
+    exact = folder / f"backbone{quantizer.suffix}"
+    folder.mkdir(parents=True, exist_ok=True)
+    source.write_float(runtime, exact)
+    size = source.model.input_size
+    judge = Judge(policy.validation, size, runtime, head, exact, threshold, cache=source.cache, progress=progress)
+    if asked is not None:
+        rungs = Rungs(quantizer, judge, folder)
+        rungs.add(f"{asked.precision}, as asked for", asked)
+        ladder = rungs.ladder(policy.budget, runs=_SINGLE_RUNS)
+        chosen = ladder.nearest
+    else:
+        ladder = climb(quantizer, judge, folder, policy.budget, progress=progress)
+        chosen = _best_mix(ladder) if policy.precision == "mixed" else ladder.chosen
+    say(ladder_table(ladder))
+    if ladder.nearest is None:
+        raise ModelError(f"No int8 candidate for {runtime} can be run: {ladder.candidates[0].error}")
+    if chosen is None:
+        chosen = _outside_budget(ladder, runtime, policy, say)
     for file in chosen.path.parent.iterdir():
         shutil.copyfile(file, path.with_name(file.name))
-    return Int8Choice(chosen.recipe, chosen.threshold, chosen, ladder)
+    assert chosen.comparison is not None
+    return Int8Choice(chosen.recipe, chosen.comparison.threshold, chosen, ladder)
 
 
-def _climb(
-    source: Source, quantizer: Quantizer, judge: Judge, policy: Int8Policy, scratch: Path, progress: bool
-) -> Ladder:
-    inputs = list(islice(source.calibration.inputs(source.model.input_size), _SEARCH_IMAGES))
-    folder = scratch / f"ladder-{quantizer.runtime}"
-    ladder = climb(quantizer, judge, folder, inputs, policy.budget, progress=progress)
-    if policy.precision != "mixed":
-        return ladder
-    mixed = [c for c in ladder.candidates if c.recipe.precision == "mixed" and not c.error]
+def _best_mix(ladder: Ladder) -> Candidate:
+    """What ``--precision mixed`` takes: the mix with the fewest flips, then the fastest."""
+    mixed = [c for c in ladder.candidates if c.recipe.precision == "mixed" and c.comparison is not None]
     if not mixed:
-        raise UsageError("--precision mixed: this model has no second branch or operator to keep in float.")
-    return replace(ladder, chosen=min(mixed, key=lambda c: (c.flipped, c.p50_ms)))
+        raise UsageError(
+            "--precision mixed: there is no mix, since plain w8a8 is within the budget already or this model has "
+            "no second operator to keep in float."
+        )
+    return min(mixed, key=lambda c: (c.comparison.flipped if c.comparison else 0, c.p50_ms))
 
 
-def _judge(
-    source: Source, runtime: str, head: Path, validation: Dataset, threshold: float, scratch: Path, progress: bool
-) -> Judge:
-    folder = scratch / f"float-{runtime}"
-    folder.mkdir(parents=True, exist_ok=True)
-    exact = folder / f"backbone{head.suffix}"
-    source.write_float(runtime, exact)
-    return Judge(
-        validation,
-        source.model.input_size,
-        open_model(head, runtime, threads=1),
-        open_model(exact, runtime),
-        threshold,
-        progress=progress,
-    )
+def _outside_budget(ladder: Ladder, runtime: str, policy: Int8Policy, say: Callable[[str], None]) -> Candidate:
+    nearest = ladder.nearest
+    assert nearest is not None
+    if not policy.allow_drop:
+        raise AccuracyError(
+            f"No int8 candidate for {runtime} is within the budget.\n{ladder_table(ladder)}\n"
+            f"  Nearest: {nearest.name}. Take it with --allow-drop, or widen --max-drop or --max-flips."
+        )
+    say(f"  --allow-drop: taking {nearest.name}, which is outside the budget")
+    return nearest

@@ -130,7 +130,7 @@ def write_artifact(
         if choice.candidate is not None:
             metrics["validation"] = choice.candidate.to_json(request.int8.budget)
         if choice.ladder is not None:
-            metrics["ladder"] = [c.to_json(request.int8.budget) for c in choice.ladder.candidates if not c.error]
+            metrics["ladder"] = [c.to_json(request.int8.budget) for c in choice.ladder.candidates]
     return Artifact(
         name=row.name,
         runtime=row.runtime,
