@@ -227,3 +227,21 @@ def parse_formats(text: str) -> tuple[ExportFormat, ...]:
     if unknown or not names:
         raise UsageError(f"Unknown format {', '.join(unknown) or text!r}. Formats: {', '.join(FORMATS)}, all.")
     return tuple(row for row in FORMATS.values() if row.name in names)
+
+
+def with_precision(rows: tuple[ExportFormat, ...], precision: str) -> tuple[ExportFormat, ...]:
+    """The rows with each int8 format replaced by the one of the same runtime with another precision.
+
+    Raises:
+        UsageError: a runtime has no such format.
+    """
+    named = {row.name: row for row in rows if not row.needs_calibration}
+    for row in rows:
+        if row.needs_calibration:
+            found = [r for r in FORMATS.values() if r.runtime == row.runtime and r.precision == precision]
+            if not found:
+                raise UsageError(
+                    f"There is no {precision} format for {row.runtime}. Formats: {', '.join(FORMATS)}."
+                )
+            named[found[0].name] = found[0]
+    return tuple(row for row in FORMATS.values() if row.name in named)

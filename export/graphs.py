@@ -44,11 +44,14 @@ def tflite_operators(model: bytes) -> tuple[Operator, ...]:
     graph = parsed.subgraphs[0]
     codes = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
     reached = {name: _ancestors(graph, tensor) for name, tensor in _signature_outputs(parsed).items()}
+    names = ["".join(f"{tflite_text(graph.tensors[i].name)};" for i in op.outputs) for op in graph.operators]
+    writer = {int(i): name for op, name in zip(graph.operators, names, strict=True) for i in op.outputs}
     return tuple(
         Operator(
-            name="".join(f"{tflite_text(graph.tensors[i].name)};" for i in op.outputs if i >= 0),
+            name=names[number],
             operation=codes[parsed.operatorCodes[op.opcodeIndex].builtinCode],
             branches=frozenset(name for name, found in reached.items() if number in found),
+            inputs=tuple(writer[int(i)] for i in op.inputs if int(i) in writer),
         )
         for number, op in enumerate(graph.operators)
     )
@@ -76,7 +79,12 @@ def openvino_operators(model: Any) -> tuple[Operator, ...]:
     """Computing operators of an `openvino.Model` and the outputs that depend on each."""
     feeds = _openvino_feeds(model)
     return tuple(
-        Operator(node.get_friendly_name(), node.get_type_name(), frozenset(feeds[node.get_friendly_name()]))
+        Operator(
+            name=node.get_friendly_name(),
+            operation=node.get_type_name(),
+            branches=frozenset(feeds[node.get_friendly_name()]),
+            inputs=tuple(source.get_friendly_name() for source in _sources(node)),
+        )
         for node in model.get_ordered_ops()
         if node.get_type_name() not in _PASSIVE and node.get_friendly_name() in feeds
     )
@@ -104,6 +112,12 @@ def openvino_branch(model: Any, output: str) -> Any:
 
     result = next(port.get_node() for port in model.outputs if output in port.get_names())
     return openvino.Model([result], model.get_parameters(), f"branch {output}")
+
+
+def _sources(node: Any) -> list[Any]:
+    """The computing nodes that a node reads from."""
+    nodes = [port.get_source_output().get_node() for port in node.inputs()]
+    return [source for source in nodes if source.get_type_name() not in _PASSIVE]
 
 
 def _openvino_feeds(model: Any) -> dict[str, set[str]]:

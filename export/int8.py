@@ -5,19 +5,22 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from edge_runtime.errors import AccuracyError, ModelError, UsageError
 from export.candidates import Budget, Candidate, Ladder, ladder_table
 from export.formats import Source
 from export.guard import Rungs, climb
 from export.judge import Judge
+from export.quantizers import Quantizer
 from export.recipes import BASES, Recipe
 from train.data import Dataset
 
 Precision = Literal["guard", "w8a8", "w8a16", "mixed"]
 _SINGLE_RUNS = 10
+_REPORT_IMAGES = 16
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class Int8Policy:
         recipe: the user's own; goes before ``precision``.
         allow_drop: publish the nearest candidate when none is within the budget.
         validation: images that the model was tuned on; without them nothing can be guarded.
+        layer_report: folder for the error of every tensor.
     """
 
     budget: Budget = field(default_factory=Budget)
@@ -38,16 +42,25 @@ class Int8Policy:
     recipe: Recipe | None = None
     allow_drop: bool = False
     validation: Dataset | None = None
+    layer_report: Path | None = None
 
 
 @dataclass(frozen=True)
 class Int8Choice:
-    """What goes into the bundle, and the ladder it was taken from (None: nothing was measured)."""
+    """What goes into the bundle.
+
+    Attributes:
+        recipe: with which the file can be built again.
+        threshold: probability.
+        candidate, ladder: what was taken, and from where; None where nothing was measured.
+        activations: the audit of the activation ranges, where the quantizer tells them.
+    """
 
     recipe: Recipe
     threshold: float
     candidate: Candidate | None
     ladder: Ladder | None
+    activations: dict[str, Any] | None
 
 
 def write_int8(
@@ -71,6 +84,9 @@ def write_int8(
     """
     quantizer = source.quantizer(runtime)
     asked = policy.recipe or (Recipe(policy.precision) if policy.precision in BASES else None)
+    exact = scratch / f"ladder-{runtime}" / f"backbone{quantizer.suffix}"
+    exact.parent.mkdir(parents=True, exist_ok=True)
+    source.write_float(runtime, exact)
     if policy.validation is None:
         if asked is None:
             raise UsageError(
@@ -78,30 +94,51 @@ def write_int8(
                 "--precision w8a8, which keeps no promise, or a --recipe."
             )
         quantizer.build(path, asked)
-        return Int8Choice(asked, threshold, None, None)
-    folder = scratch / f"ladder-{runtime}"
-    exact = folder / f"backbone{quantizer.suffix}"
-    folder.mkdir(parents=True, exist_ok=True)
-    source.write_float(runtime, exact)
-    size = source.model.input_size
-    judge = Judge(policy.validation, size, runtime, head, exact, threshold, cache=source.cache, progress=progress)
-    if asked is not None:
-        rungs = Rungs(quantizer, judge, folder)
-        rungs.add(f"{asked.precision}, as asked for", asked)
-        ladder = rungs.ladder(policy.budget, runs=_SINGLE_RUNS)
-        chosen = ladder.nearest
+        recipe, chosen, ladder, own = asked, None, None, threshold
     else:
-        ladder = climb(quantizer, judge, folder, policy.budget, progress=progress)
-        chosen = _best_mix(ladder) if policy.precision == "mixed" else ladder.chosen
-    say(ladder_table(ladder))
+        size = source.model.input_size
+        judge = Judge(
+            policy.validation, size, runtime, head, exact, threshold, cache=source.cache, progress=progress
+        )
+        if asked is not None:
+            rungs = Rungs(quantizer, judge, exact.parent)
+            rungs.add(f"{asked.precision}, as asked for", asked)
+            ladder = rungs.ladder(policy.budget, runs=_SINGLE_RUNS)
+        else:
+            ladder = climb(quantizer, judge, exact.parent, policy.budget, progress=progress)
+        chosen = _choose(ladder, runtime, policy, say, asked_for=asked is not None)
+        for file in chosen.path.parent.iterdir():
+            shutil.copyfile(file, path.with_name(file.name))
+        assert chosen.comparison is not None
+        recipe, own = chosen.recipe, chosen.comparison.threshold
+    activations = quantizer.audit(recipe)
+    for warning in activations["warnings"] if activations else ():
+        say(f"  warning: {warning}")
+    if policy.layer_report is not None:
+        files = {"taken": path} | ({"w8a8": ladder.candidates[0].path} if ladder and asked is None else {})
+        _report_layers(policy.layer_report, quantizer, source, exact, files, say)
+    return Int8Choice(recipe, own, chosen, ladder, activations)
+
+
+def _choose(
+    ladder: Ladder, runtime: str, policy: Int8Policy, say: Callable[[str], None], *, asked_for: bool
+) -> Candidate:
+    """The candidate to publish."""
     if ladder.nearest is None:
         raise ModelError(f"No int8 candidate for {runtime} can be run: {ladder.candidates[0].error}")
+    if asked_for:
+        say(ladder_table(ladder))
+        return ladder.nearest
+    chosen = _best_mix(ladder) if policy.precision == "mixed" else ladder.chosen
+    if chosen is None and not policy.allow_drop:
+        raise AccuracyError(
+            f"No int8 candidate for {runtime} is within the budget.\n{ladder_table(ladder)}\n"
+            f"  Nearest: {ladder.nearest.name}. Take it with --allow-drop, or widen --max-drop or --max-flips."
+        )
+    say(ladder_table(ladder))
     if chosen is None:
-        chosen = _outside_budget(ladder, runtime, policy, say)
-    for file in chosen.path.parent.iterdir():
-        shutil.copyfile(file, path.with_name(file.name))
-    assert chosen.comparison is not None
-    return Int8Choice(chosen.recipe, chosen.comparison.threshold, chosen, ladder)
+        say(f"  --allow-drop: taking {ladder.nearest.name}, which is outside the budget")
+    return chosen or ladder.nearest
 
 
 def _best_mix(ladder: Ladder) -> Candidate:
@@ -115,13 +152,20 @@ def _best_mix(ladder: Ladder) -> Candidate:
     return min(mixed, key=lambda c: (c.comparison.flipped if c.comparison else 0, c.p50_ms))
 
 
-def _outside_budget(ladder: Ladder, runtime: str, policy: Int8Policy, say: Callable[[str], None]) -> Candidate:
-    nearest = ladder.nearest
-    assert nearest is not None
-    if not policy.allow_drop:
-        raise AccuracyError(
-            f"No int8 candidate for {runtime} is within the budget.\n{ladder_table(ladder)}\n"
-            f"  Nearest: {nearest.name}. Take it with --allow-drop, or widen --max-drop or --max-flips."
-        )
-    say(f"  --allow-drop: taking {nearest.name}, which is outside the budget")
-    return nearest
+def _report_layers(
+    folder: Path,
+    quantizer: Quantizer,
+    source: Source,
+    exact: Path,
+    files: dict[str, Path],
+    say: Callable[[str], None],
+) -> None:
+    from export.layer_report import layer_errors, write_layer_report
+
+    inputs = list(islice(source.calibration.inputs(source.model.input_size), _REPORT_IMAGES))
+    for name, path in files.items():
+        layers = layer_errors(quantizer.runtime, exact, path, quantizer.operators, inputs)
+        stem = f"{quantizer.runtime}-int8.{name}"
+        title = f"{quantizer.runtime} int8, {name}: error against float32 on {len(inputs)} images"
+        words = write_layer_report(folder, stem, title, layers)
+        say(f"  layer report {folder / stem}.json and .png; {'; '.join(words[:3]) or 'no operator loses 1 dB'}")

@@ -129,6 +129,8 @@ def write_artifact(
         recipe, precision, threshold = choice.recipe.to_json(), choice.recipe.precision, choice.threshold
         if choice.candidate is not None:
             metrics["validation"] = choice.candidate.to_json(request.int8.budget)
+        if choice.activations is not None:
+            metrics["calibration"] = choice.activations
         if choice.ladder is not None:
             metrics["ladder"] = [c.to_json(request.int8.budget) for c in choice.ladder.candidates]
     return Artifact(
@@ -182,15 +184,7 @@ def _provenance(request: ExportRequest) -> dict[str, Any]:
     calibration = request.calibration
     return {
         "training": None if request.run is None else _training(request.run),
-        "calibration": None
-        if calibration is None
-        else {
-            "images": len(calibration.paths),
-            "source": calibration.source,
-            "digest": calibration.digest,
-            "seed": request.calibration_seed,
-            "warnings": list(calibration.warnings),
-        },
+        "calibration": calibration and calibration.provenance(request.calibration_seed),
         "versions": versions(
             "sonoedge", "keras", "tensorflow", "ai-edge-litert", "litert-quantizer", "openvino", "nncf", "onnx"
         ),

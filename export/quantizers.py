@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from edge_runtime.errors import UsageError
 from edge_runtime.files import sha256_bytes, sha256_file, write_bytes_atomic
 from export.calibration import CalibrationSet
+from export.calibration_audit import audit_activations
 from export.graphs import openvino_branch, openvino_operators, tflite_branch, tflite_operators
 from export.quantization import QUANTIZATION_VERSION, quantize_openvino, quantize_tflite
 from export.ranges import ActivationStatistics, collect_statistics, quantizer_ranges
@@ -56,6 +57,10 @@ class Quantizer(Protocol):
         Raises:
             ModelError, UsageError: the recipe cannot be followed.
         """
+        ...
+
+    def audit(self, recipe: Recipe) -> dict[str, Any] | None:
+        """What the calibration images say about the recipe's ranges, with ``warnings``; None where unknown."""
         ...
 
 
@@ -105,6 +110,10 @@ class TFLiteQuantizer:
         ranges = quantizer_ranges(self.statistics, rule)
         write_bytes_atomic(path, quantize_tflite(model, precisions, recipe.base, ranges))
 
+    def audit(self, recipe: Recipe) -> dict[str, Any] | None:
+        """See `Quantizer.audit`."""
+        return audit_activations(self.statistics, _checked_rule(recipe, self))
+
 
 class OpenVINOQuantizer:
     """NNCF post-training quantization of an OpenVINO file; operators are kept in float by ignored scopes."""
@@ -137,6 +146,10 @@ class OpenVINOQuantizer:
             self._quantize(cached, path.name, ignored, branch, rule, draft=draft)
         for file in cached.iterdir():
             shutil.copyfile(file, path.with_name(file.name))
+
+    def audit(self, recipe: Recipe) -> dict[str, Any] | None:
+        """None: NNCF keeps its statistics to itself."""
+        return None
 
     def _quantize(
         self, folder: Path, name: str, ignored: list[str], branch: str | None, rule: str, *, draft: bool

@@ -37,11 +37,13 @@ class Operator:
         name: path in the graph.
         operation: type, in the runtime's spelling.
         branches: the branch outputs that depend on it.
+        inputs: names of the operators whose results it reads.
     """
 
     name: str
     operation: str
     branches: frozenset[str]
+    inputs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
