@@ -1,7 +1,7 @@
 """Calibration and int8 quantization of a run's backbone, SonoEdge against TensorFlow's own converter.
 
-``python -m benchmarks.quantization_cost --model RUN``: the same float graph, the same images, each in a process of
-its own, one after the other in alternating rounds; seconds without imports and conversion to float, and peak memory.
+``python -m benchmarks.quantization_cost --model RUN``: the same float graph and images, each side in a process of
+its own, in alternating rounds; seconds without imports and conversion to float, and peak memory.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ A search over one branch need not run the others: in the fused model of the pape
 
 from __future__ import annotations
 
+import struct
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,14 +14,22 @@ from typing import Any
 import flatbuffers
 from ai_edge_litert import schema_py_generated as schema
 
+from edge_runtime.errors import ModelError
 from export.recipes import Operator
 
 _PASSIVE = frozenset({"Constant", "Parameter", "Result", "Convert"})
 
 
 def parse_tflite(model: bytes) -> Any:
-    """The flatbuffer as an object tree that can be changed."""
-    return schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytearray(model)))
+    """The flatbuffer as an object tree that can be changed.
+
+    Raises:
+        ModelError: it is none.
+    """
+    try:
+        return schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytearray(model)))
+    except (struct.error, IndexError, TypeError, ValueError) as error:
+        raise ModelError(f"This is no TensorFlow Lite file: {error}") from error
 
 
 def pack_tflite(model: Any) -> bytes:

@@ -168,4 +168,4 @@ def _report_layers(
         stem = f"{quantizer.runtime}-int8.{name}"
         title = f"{quantizer.runtime} int8, {name}: error against float32 on {len(inputs)} images"
         words = write_layer_report(folder, stem, title, layers)
-        say(f"  layer report {folder / stem}.json and .png; {'; '.join(words[:3]) or 'no operator loses 1 dB'}")
+        say(f"  layer report {folder / stem}.json and .png; {'; '.join(words[:3]) or 'no operator stands out'}")

@@ -59,6 +59,7 @@ class Judge:
         # Spread over the set, and the same ones in every run.
         order = np.random.default_rng(0).permutation(len(dataset))
         self._screened = [int(i) for i in order[:SCREENED_IMAGES]]
+        self._last_maps: dict[str, tuple[str, list[Float32Array]]] = {}
 
     @property
     def branches(self) -> tuple[str, ...]:
@@ -96,11 +97,10 @@ class Judge:
         described = [f"{branch} {_content(files[branch])}" for branch in sorted(files)]
 
         def compute() -> Iterator[float]:
-            runners = {branch: self.open(path) for branch, path in files.items()}
+            own = {branch: self._branch_maps(branch, path, len(chosen)) for branch, path in files.items()}
             for number in range(len(chosen)):
-                model_input = {"image": preprocess_file(self._path(chosen[number]), self._size)}
-                own = {branch: runner.run(model_input)[branch] for branch, runner in runners.items()}
-                yield self._logit({**self._float_maps[number], **own})
+                replaced = {branch: maps[number] for branch, maps in own.items()}
+                yield self._logit({**self._float_maps[number], **replaced})
 
         logits = self._cached(["screen", *described], chosen, compute)
         return compare(self.dataset.select(chosen), self.reference[chosen], self.threshold, logits)
@@ -109,6 +109,20 @@ class Judge:
     def _float_maps(self) -> Sequence[Mapping[str, Float32Array]]:
         bar = tqdm(self._screened, desc="float32 maps", unit="img", disable=not self._progress, leave=False)
         return [self.float_runner.run({"image": preprocess_file(self._path(i), self._size)}) for i in bar]
+
+    def _branch_maps(self, branch: str, path: Path, count: int) -> Sequence[Float32Array]:
+        """Maps of one branch on the first screened images; those of the last file are kept.
+
+        A search changes one branch at a time: the others, which may be the slow ones, are not run again.
+        """
+        content = _content(path)
+        kept, maps = self._last_maps.get(branch, ("", []))
+        if kept != content or len(maps) < count:
+            runner = self.open(path)
+            images = (preprocess_file(self._path(i), self._size) for i in self._screened[:count])
+            maps = [runner.run({"image": image})[branch] for image in images]
+            self._last_maps[branch] = (content, maps)
+        return maps
 
     def _whole(self, path: Path, runner: Runner, name: str) -> Logits:
         def compute() -> Iterator[float]:

@@ -1,14 +1,14 @@
 """The layer report: where a quantized backbone departs from the float one, tensor by tensor.
 
 Both files run on the same images with all their intermediate tensors. An error travels: what one operator spoils
-stays spoilt behind it. Operators are therefore ranked by the decibels that are *lost at* them, the signal-to-noise
-ratio of their result against the worst of what they read.
+stays spoilt behind it. Operators are therefore ranked by the noise that is *added at* them: the noise-to-signal
+ratio of their result less the worst of what they read.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from train.figures import COLORS, save_figure, tidy
 MAX_DB = 80.0
 """Signal-to-noise ratios are cut here: beyond it there is only float32 rounding."""
 _NAMED = 8
+_NOTABLE_NOISE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class LayerError:
         name, operation: of the operator.
         snr_db: signal-to-noise ratio, at most `MAX_DB`.
         lost_db: how far it lies below the worst result that the operator reads; 0 where it lies above.
+        added_noise: noise-to-signal ratio (energies) less the largest of what the operator reads; at least 0.
         cosine: similarity of the two tensors, -1 to 1.
         clipped: share of the float values outside the range that the quantized tensor can hold; None in float.
     """
@@ -45,6 +47,7 @@ class LayerError:
     operation: str
     snr_db: float
     lost_db: float
+    added_noise: float
     cosine: float
     clipped: float | None
 
@@ -73,26 +76,31 @@ def layer_errors(
                 sums[name] = sums.get(name, np.zeros(6)) + _sums(value, found[name], rough.limits.get(name))
     if not sums:
         raise ModelError("The two backbones have no tensor in common: the layer report needs the same operators.")
-    snr = {name: _decibel(total[0], total[2]) for name, total in sums.items()}
     return tuple(
-        LayerError(
-            name=operator.name,
-            operation=operator.operation,
-            snr_db=round(snr[operator.name], 2),
-            lost_db=round(max(0.0, min(_known(snr, operator), default=MAX_DB) - snr[operator.name]), 2),
-            cosine=round(_cosine(sums[operator.name]), 6),
-            clipped=_clipped(sums[operator.name]) if operator.name in rough.limits else None,
-        )
-        for operator in operators
-        if operator.name in sums
+        _layer(operator, sums, operator.name in rough.limits) for operator in operators if operator.name in sums
+    )
+
+
+def _layer(operator: Operator, sums: dict[str, NDArray[np.float64]], quantized: bool) -> LayerError:
+    total = sums[operator.name]
+    own = _decibel(total[0], total[2])
+    read = min((_decibel(*sums[name][[0, 2]]) for name in operator.inputs if name in sums), default=MAX_DB)
+    return LayerError(
+        name=operator.name,
+        operation=operator.operation,
+        snr_db=round(own, 2),
+        lost_db=round(max(0.0, read - own), 2),
+        added_noise=round(max(0.0, 10 ** (-own / 10) - 10 ** (-read / 10)), 8),
+        cosine=round(_cosine(total), 6),
+        clipped=round(float(total[4] / total[5]), 6) if quantized else None,
     )
 
 
 def hints(layers: Sequence[LayerError], count: int = _NAMED) -> list[str]:
     """The most harmful operators in words."""
     lines = []
-    for layer in sorted(layers, key=lambda layer: -layer.lost_db)[:count]:
-        if layer.lost_db < 1:
+    for layer in sorted(layers, key=lambda layer: -layer.added_noise)[:count]:
+        if layer.added_noise < _NOTABLE_NOISE:
             break
         where = short_name(layer.name)
         line = f"{layer.operation} in {where} loses {layer.lost_db:.0f} dB (down to {layer.snr_db:.0f} dB)"
@@ -104,7 +112,7 @@ def hints(layers: Sequence[LayerError], count: int = _NAMED) -> list[str]:
 
 def write_layer_report(folder: Path, name: str, title: str, layers: Sequence[LayerError]) -> list[str]:
     """Write ``<name>.json``, most harmful first, and ``<name>.png``; returns the hints."""
-    ranked = sorted(layers, key=lambda layer: (-layer.lost_db, layer.snr_db))
+    ranked = sorted(layers, key=lambda layer: (-layer.added_noise, layer.snr_db))
     words = hints(layers)
     body = {"title": title, "intended_use": INTENDED_USE, "hints": words, "layers": [asdict(x) for x in ranked]}
     write_text_atomic(folder / f"{name}.json", json.dumps(body, indent=1) + "\n")
@@ -123,11 +131,11 @@ def _plot(path: Path, title: str, layers: Sequence[LayerError], ranked: Sequence
     along, worst = figure.subplots(2, 1)
     along.plot([layer.snr_db for layer in layers], color=COLORS[0], linewidth=1)
     along.set(title=title, xlabel="operator, in execution order", ylabel="signal to noise / dB")
-    shown = [layer for layer in ranked[:_NAMED] if layer.lost_db > 0][::-1]
+    shown = [layer for layer in ranked[:_NAMED] if layer.added_noise > 0][::-1]
     labels = [f"{short_name(layer.name)} ({layer.operation})" for layer in shown]
-    worst.barh(range(len(shown)), [layer.lost_db for layer in shown], color=COLORS[1])
+    worst.barh(range(len(shown)), [layer.added_noise for layer in shown], color=COLORS[1])
     worst.set_yticks(range(len(shown)), labels)
-    worst.set(xlabel="lost at the operator / dB", title="most harmful operators")
+    worst.set(xlabel="noise added at the operator, relative to its signal", title="most harmful operators")
     for axes in (along, worst):
         tidy(axes)
     save_figure(figure, path)
@@ -150,11 +158,3 @@ def _decibel(signal: float, noise: float) -> float:
 def _cosine(total: NDArray[np.float64]) -> float:
     scale = np.sqrt(total[0] * total[1])
     return float(total[3] / scale) if scale > 0 else float(total[2] == 0)
-
-
-def _clipped(total: NDArray[np.float64]) -> float:
-    return round(float(total[4] / total[5]), 6)
-
-
-def _known(snr: dict[str, float], operator: Operator) -> Iterator[float]:
-    return (snr[name] for name in operator.inputs if name in snr)

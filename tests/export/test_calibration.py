@@ -139,11 +139,10 @@ def test_stable_activations_give_no_warning() -> None:
     assert found["clipped_share"] == 0
 
 
-def test_a_single_wild_image_makes_ranges_unstable() -> None:
-    scale = np.ones(40, np.float32)
-    scale[3] = 50
+def test_wild_images_make_ranges_unstable() -> None:
+    scale = (1.5 ** np.arange(40)).astype(np.float32)
     found = audit_activations(statistics(scale), "extremes")
-    assert found["worst_spread"][1] > 0.5
+    assert found["worst_spread"][1] > 0.3
     assert any("between three draws of 20 images" in warning for warning in found["warnings"])
 
 

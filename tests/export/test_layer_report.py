@@ -24,7 +24,7 @@ def test_the_fragile_operator_loses_most(runtime: str, tmp_path: Path) -> None:
     inputs = [preprocess_file(sample.path, (SIZE, SIZE)) for sample in place.judge.dataset.samples]
     layers = layer_errors(runtime, place.judge.float_path, path, quantizer.operators, inputs)
     branch_of = {op.name: op.branches for op in quantizer.operators}
-    worst = max(layers, key=lambda layer: layer.lost_db)
+    worst = max(layers, key=lambda layer: layer.added_noise)
     # The operator behind the hub reads the spoilt tensor: it is where the signal is lost.
     assert branch_of[worst.name] == {"right"}
     assert worst.lost_db > 10
@@ -32,8 +32,8 @@ def test_the_fragile_operator_loses_most(runtime: str, tmp_path: Path) -> None:
     words = write_layer_report(tmp_path / "report", "int8", "a title", layers)
     assert words and "loses" in words[0] and " dB" in words[0]
     body = json.loads((tmp_path / "report" / "int8.json").read_text())
-    lost = [layer["lost_db"] for layer in body["layers"]]
-    assert lost == sorted(lost, reverse=True)
+    added = [layer["added_noise"] for layer in body["layers"]]
+    assert added == sorted(added, reverse=True)
     assert body["intended_use"] == INTENDED_USE
     with Image.open(tmp_path / "report" / "int8.png") as plot:
         assert plot.size[0] > 500
@@ -51,7 +51,7 @@ def test_a_file_against_itself_loses_nothing(tmp_path: Path) -> None:
 
 
 def test_words() -> None:
-    layer = LayerError("backbone/net/block2a_se_excite/Mul;", "MUL", 8.2, 12.4, 0.9, 0.02)
+    layer = LayerError("backbone/net/block2a_se_excite/Mul;", "MUL", 8.2, 12.4, 0.15, 0.9, 0.02)
     assert short_name(layer.name) == "block2a_se_excite"
     assert hints([layer]) == [
         "MUL in block2a_se_excite loses 12 dB (down to 8 dB); its range clips 2.0 % of the values"

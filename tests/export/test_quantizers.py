@@ -104,7 +104,7 @@ def test_every_range_rule_gives_a_file_near_float(ranges: str, place: Bench, tmp
     for found, wanted in zip(outputs(path, "tflite", place), exact, strict=True):
         for name in wanted:
             error = np.linalg.norm(found[name] - wanted[name]) / np.linalg.norm(wanted[name])
-            assert 0 < error < 0.15
+            assert 0 < error < (0.05 if ranges == "mse" else 0.4)
 
 
 def test_w8a16_is_more_exact_than_w8a8(place: Bench, tmp_path: Path) -> None:
@@ -112,7 +112,9 @@ def test_w8a16_is_more_exact_than_w8a8(place: Bench, tmp_path: Path) -> None:
     errors = {}
     exact = outputs(place.judge.float_path, "tflite", place)
     for base in ("w8a8", "w8a16"):
-        quantizer.build(tmp_path / f"{base}.tflite", Recipe(base, ranges="extremes"))
+        # LiteRT has no kernel for the 16-bit addition of a constant.
+        recipe = Recipe(base, (Rule(".", "ADD"),), ranges="extremes")
+        quantizer.build(tmp_path / f"{base}.tflite", recipe)
         found = outputs(tmp_path / f"{base}.tflite", "tflite", place)
         errors[base] = sum(
             np.linalg.norm(f[name] - w[name]) for f, w in zip(found, exact, strict=True) for name in w
