@@ -132,8 +132,9 @@ def _request(args: argparse.Namespace, rows: tuple):  # type: ignore[no-untyped-
     labels = run_folder.split.labels if run_folder else labels
     calibration = data = None
     recipe = read_recipe(args.recipe) if args.recipe else None
+    if run_folder and any(row.is_measured for row in rows):
+        data = load_run_data(run_folder, args.data)
     if any(row.needs_calibration for row in rows):
-        data = load_run_data(run_folder, args.data) if run_folder else None
         draw = {"count": args.num_calibration_samples, "seed": args.seed, "progress": not args.quiet}
         if args.calibration_data is not None:
             calibration = calibration_from_folder(args.calibration_data, data, labels, **draw)

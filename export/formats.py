@@ -158,6 +158,11 @@ class ExportFormat:
     write_backbone: Callable[[Source, Path], dict[str, Any]] | None
     logit_tolerance: float | None
 
+    @property
+    def is_measured(self) -> bool:
+        """Whether what it loses, and its threshold, are found out on validation images."""
+        return self.logit_tolerance is None
+
 
 def _tflite_fp32(source: Source, path: Path) -> dict[str, Any]:
     write_bytes_atomic(path, source.tflite_float)

@@ -84,9 +84,6 @@ def write_int8(
     """
     quantizer = source.quantizer(runtime)
     asked = policy.recipe or (Recipe(policy.precision) if policy.precision in BASES else None)
-    exact = scratch / f"ladder-{runtime}" / f"backbone{quantizer.suffix}"
-    exact.parent.mkdir(parents=True, exist_ok=True)
-    source.write_float(runtime, exact)
     if policy.validation is None:
         if asked is None:
             raise UsageError(
@@ -96,10 +93,7 @@ def write_int8(
         quantizer.build(path, asked)
         recipe, chosen, ladder, own = asked, None, None, threshold
     else:
-        size = source.model.input_size
-        judge = Judge(
-            policy.validation, size, runtime, head, exact, threshold, cache=source.cache, progress=progress
-        )
+        judge, exact = _judge(source, runtime, head, policy, threshold, scratch, progress=progress)
         if asked is not None:
             rungs = Rungs(quantizer, judge, exact.parent)
             rungs.add(f"{asked.precision}, as asked for", asked)
@@ -116,8 +110,32 @@ def write_int8(
         say(f"  warning: {warning}")
     if policy.layer_report is not None:
         files = {"taken": path} | ({"w8a8": ladder.candidates[0].path} if ladder and asked is None else {})
-        _report_layers(policy.layer_report, quantizer, source, exact, files, say)
+        _report_layers(policy.layer_report, quantizer, source, scratch, files, say)
     return Int8Choice(recipe, own, chosen, ladder, activations)
+
+
+def measure_written(
+    source: Source, runtime: str, backbone: Path, head: Path, policy: Int8Policy, threshold: float, scratch: Path
+) -> Candidate:
+    """Compare a backbone that was written without a search with float32 on the validation images."""
+    judge, _ = _judge(source, runtime, head, policy, threshold, scratch, progress=False)
+    runner = judge.open(backbone)
+    found = judge.compare(backbone, runner, backbone.parent.name)
+    size = sum(file.stat().st_size for file in backbone.parent.glob(f"{backbone.stem}.*"))
+    return Candidate(backbone.parent.name, Recipe(), backbone, size, found, device=runner.device)
+
+
+def _judge(
+    source: Source, runtime: str, head: Path, policy: Int8Policy, threshold: float, scratch: Path, *, progress: bool
+) -> tuple[Judge, Path]:
+    """The judge, and the float32 backbone it compares with, which is written first."""
+    exact = scratch / f"ladder-{runtime}" / f"backbone{head.suffix}"
+    exact.parent.mkdir(parents=True, exist_ok=True)
+    source.write_float(runtime, exact)
+    assert policy.validation is not None
+    size = source.model.input_size
+    judge = Judge(policy.validation, size, runtime, head, exact, threshold, cache=source.cache, progress=progress)
+    return judge, exact
 
 
 def _choose(
@@ -156,12 +174,15 @@ def _report_layers(
     folder: Path,
     quantizer: Quantizer,
     source: Source,
-    exact: Path,
+    scratch: Path,
     files: dict[str, Path],
     say: Callable[[str], None],
 ) -> None:
     from export.layer_report import layer_errors, write_layer_report
 
+    exact = scratch / f"float-{quantizer.runtime}" / f"backbone{quantizer.suffix}"
+    exact.parent.mkdir(parents=True, exist_ok=True)
+    source.write_float(quantizer.runtime, exact)
     inputs = list(islice(source.calibration.inputs(source.model.input_size), _REPORT_IMAGES))
     for name, path in files.items():
         layers = layer_errors(quantizer.runtime, exact, path, quantizer.operators, inputs)

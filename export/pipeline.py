@@ -29,7 +29,7 @@ from edge_runtime.verify import load_golden, replay, run_golden
 from export.calibration import CalibrationSet
 from export.formats import ExportFormat, Source
 from export.golden import golden_images, pack, reference, tolerances
-from export.int8 import Int8Policy, write_int8
+from export.int8 import Int8Policy, measure_written, write_int8
 from export.model_card import model_card
 from export.splitting import SplitModel
 from train.features import default_cache
@@ -114,6 +114,10 @@ def write_artifact(
     metrics: dict[str, Any] = {}
     if row.write_backbone is not None:
         recipe = row.write_backbone(source, backbone)
+        if row.is_measured and request.int8.validation is not None:
+            found = measure_written(source, row.runtime, backbone, head, request.int8, threshold, scratch)
+            threshold = found.comparison.threshold if found.comparison else threshold
+            metrics["validation"] = found.to_json(request.int8.budget)
     else:
         choice = write_int8(
             source,
