@@ -23,6 +23,7 @@ COMMANDS = {
     "export": ("export.command", "model -> bundle of small files for the device"),
     "verify": ("edge_runtime.commands.verify", "replay a bundle's golden vectors on this machine"),
     "predict": ("edge_runtime.commands.predict", "classify images with a bundle, explained on request"),
+    "explain": ("edge_runtime.commands.explain", "heat maps: where the answer comes from, by class and branch"),
     "benchmark": ("benchmarks.command", "accuracy, size and latency of every artifact"),
 }
 
