@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,6 @@ from benchmarks.explanation_metrics import (
     spearman,
     top_region_iou,
 )
-from edge_runtime.bundle import INTENDED_USE
 
 
 def square(side: int, low: int, high: int) -> np.ndarray:
