@@ -23,7 +23,9 @@ COMMANDS = {
     "export": ("export.command", "model -> bundle of small files for the device"),
     "verify": ("edge_runtime.commands.verify", "replay a bundle's golden vectors on this machine"),
     "predict": ("edge_runtime.commands.predict", "classify images with a bundle, explained on request"),
+    "explain": ("edge_runtime.commands.explain", "heat maps: where the answer comes from, by class and branch"),
     "benchmark": ("benchmarks.command", "accuracy, size and latency of every artifact"),
+    "benchmark-explain": ("benchmarks.explanation_command", "are explanations kept, right and cheap?"),
 }
 
 _EXTRA_OF_MODULE = {
@@ -118,7 +120,7 @@ def _overview() -> str:
         "Research use only; not a medical device.",
         "",
         "commands:",
-        *(f"  {name:<11}{summary}" for name, (_, summary) in COMMANDS.items()),
+        *(f"  {name:<18}{summary}" for name, (_, summary) in COMMANDS.items()),
         "",
         "`sonoedge COMMAND --help` shows options and examples.",
     ]

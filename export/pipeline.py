@@ -28,7 +28,7 @@ from edge_runtime.files import atomic_directory, write_bytes_atomic, write_text_
 from edge_runtime.verify import load_golden, replay, run_golden
 from export.calibration import CalibrationSet
 from export.formats import ExportFormat, Source
-from export.golden import golden_images, pack, reference, tolerances
+from export.golden import check_maps, golden_images, pack, reference, tolerances
 from export.int8 import Int8Policy, measure_written, write_int8
 from export.model_card import model_card
 from export.splitting import SplitModel
@@ -162,8 +162,11 @@ def _write_golden(bundle: Bundle, model: SplitModel) -> Bundle:
         arrays[f"{artifact.name}.logit"] = own_logits
         arrays[f"{artifact.name}.cam"] = own_cams
         arrays[f"{artifact.name}.tolerance"] = tolerances(artifact.precision, own_logits, logits)
-        error = round(float(np.abs(own_logits - logits).max()), 7)
-        artifacts.append(replace(artifact, metrics={**artifact.metrics, "golden_logit_error": error}))
+        errors = {
+            "golden_logit_error": round(float(np.abs(own_logits - logits).max()), 7),
+            "golden_map_error": round(check_maps(artifact.name, artifact.precision, own_cams, cams), 7),
+        }
+        artifacts.append(replace(artifact, metrics={**artifact.metrics, **errors}))
     write_bytes_atomic(bundle.path / GOLDEN, pack(arrays))
     return replace(bundle, artifacts=tuple(artifacts))
 
