@@ -26,7 +26,7 @@ SCHEMA = 3
 MAX_TENSOR_BYTES = 1 << 30
 MAX_RANK = 8
 # Offsets may be shared: a small file could ask for an endless walk.
-MAX_ELEMENTS = 2_000_000
+MAX_ELEMENTS = 500_000
 
 # Bytes of one element by TensorType; None: not a fixed number of whole bytes (strings, 4- and 2-bit integers).
 _ITEM_BYTES = {
