@@ -147,17 +147,22 @@ def read_manifest(folder: Path) -> Bundle:
     Raises:
         BundleError: see `parse_manifest`, or a model file that is not there.
     """
-    try:
-        body = json.loads((folder / MANIFEST).read_text(encoding="utf-8"), parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        # ValueError: not UTF-8, not JSON, or a number of thousands of digits.
-        raise BundleError(f"{MANIFEST} is not valid JSON: {error}") from error
-    bundle = parse_manifest(body, folder)
+    bundle = decode_manifest((folder / MANIFEST).read_bytes(), folder)
     for artifact in bundle.artifacts:
         for name in (artifact.backbone, artifact.head):
             if not (folder / name).is_file():
                 raise BundleError(f"{MANIFEST} names {name}, which the bundle does not hold.")
     return bundle
+
+
+def decode_manifest(data: bytes, folder: Path) -> Bundle:
+    """`parse_manifest` of the bytes of bundle.json."""
+    try:
+        body = json.loads(data.decode(), parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        # ValueError: not UTF-8, not JSON, or a number of thousands of digits.
+        raise BundleError(f"{MANIFEST} is not valid JSON: {error}") from error
+    return parse_manifest(body, folder)
 
 
 def parse_manifest(body: Any, folder: Path) -> Bundle:

@@ -19,18 +19,15 @@ def sums_text(folder: Path) -> str:
     return "".join(f"{sha256_file(folder / name)}  {name}\n" for name in names)
 
 
-def check_sums(folder: Path) -> None:
-    """Compare every file with SHA256SUMS.
+def parse_sums(data: bytes) -> dict[str, str]:
+    """Path -> digest, from the bytes of SHA256SUMS; exactly one text stands for one such table.
 
     Raises:
-        BundleError: a malformed line, a path that leaves the bundle, a link, a missing, extra or changed file.
+        BundleError: a malformed line, a path that leaves the bundle, not sorted, listed twice.
     """
-    sums = folder / SUMS
-    if not sums.is_file():
-        raise BundleError(f"{folder} holds no {SUMS}: nothing in it can be trusted.")
     try:
         # Bytes and one kind of line end: text mode and splitlines() would not see a changed one.
-        lines = sums.read_bytes().decode().split("\n")
+        lines = data.decode().split("\n")
     except UnicodeDecodeError as error:
         raise BundleError(f"{SUMS} is not UTF-8 text: {error}") from error
     if lines.pop() != "":
@@ -46,6 +43,19 @@ def check_sums(folder: Path) -> None:
         digests[match[2]] = match[1]
     if list(digests) != sorted(digests):
         raise BundleError(f"{SUMS} is not sorted by path.")
+    return digests
+
+
+def check_sums(folder: Path) -> None:
+    """Compare every file with SHA256SUMS.
+
+    Raises:
+        BundleError: see `parse_sums`; a link, a missing, extra or changed file.
+    """
+    sums = folder / SUMS
+    if not sums.is_file():
+        raise BundleError(f"{folder} holds no {SUMS}: nothing in it can be trusted.")
+    digests = parse_sums(sums.read_bytes())
     present = _files_in(folder) - {SUMS, SIGNATURE}
     if missing := sorted(set(digests) - present):
         raise BundleError(f"The bundle is incomplete: {', '.join(missing)} is missing.")

@@ -15,13 +15,13 @@ kernels here, the second a bundle whose files do not belong to its model.
 
 from __future__ import annotations
 
+import io
 import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -88,13 +88,20 @@ def load_golden(bundle: Bundle) -> Golden:
         BundleError: malformed, too large when unpacked, or not the arrays that this module describes.
     """
     try:
-        golden = _read_npz(bundle.path / GOLDEN)
-    except BundleError:
-        raise
+        data = (bundle.path / GOLDEN).read_bytes()
+    except OSError as error:
+        raise BundleError(f"{GOLDEN} cannot be read: {error.strerror or error}") from error
+    return parse_golden(data, [artifact.name for artifact in bundle.artifacts])
+
+
+def parse_golden(data: bytes, artifacts: Sequence[str]) -> Golden:
+    """See `load_golden`, for the bytes of golden.npz and the artifacts that it must know."""
+    try:
+        golden = _read_npz(data)
     except _NPZ_ERRORS as error:
         raise BundleError(f"{GOLDEN} cannot be read: {error}") from error
     needed = ["reference_logit", "reference_cam"]
-    needed += [f"{a.name}.{key}" for a in bundle.artifacts for key in ("logit", "cam", "tolerance")]
+    needed += [f"{name}.{key}" for name in artifacts for key in ("logit", "cam", "tolerance")]
     if missing := [name for name in needed if name not in golden]:
         raise BundleError(f"{GOLDEN} lacks {', '.join(missing)}.")
     logits, cams = golden["reference_logit"].shape, golden["reference_cam"].shape
@@ -116,13 +123,17 @@ def load_golden(bundle: Bundle) -> Golden:
     return golden
 
 
-def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
-    with zipfile.ZipFile(path) as archive:
+def _read_npz(data: bytes) -> dict[str, NDArray[Any]]:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
         unpacked = sum(entry.file_size for entry in archive.infolist())
     if unpacked > MAX_GOLDEN_BYTES:
         raise BundleError(f"{GOLDEN} would unpack to {unpacked:,} bytes; at most {MAX_GOLDEN_BYTES:,} are read.")
-    with np.load(path, allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays.files}
+    with np.load(io.BytesIO(data), allow_pickle=False) as archive_of_arrays:
+        arrays = {name: archive_of_arrays[name] for name in archive_of_arrays.files}
+    # A member that is no .npy file comes back as its bytes.
+    if foreign := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:
+        raise BundleError(f"{GOLDEN}: {foreign[0]} is not an array.")
+    return arrays
 
 
 def golden_images(golden: Golden) -> list[NDArray[np.uint8]]:

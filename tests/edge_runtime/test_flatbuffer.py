@@ -121,12 +121,55 @@ def test_custom_operators_and_calls_are_refused(model: bytes) -> None:
             check_tflite(patch.scalar(code, 3, "i", number))
 
 
-def test_constants_outside_of_the_file(model: bytes) -> None:
-    patch = Patch(model)
-    outside = [b for b in patch.model.tables(4) if b.scalar(2, "Q")]
-    assert outside, "the quantizer no longer keeps constants behind the FlatBuffer: use another file"
-    with pytest.raises(ModelError, match="outside of the file"):
-        check_tflite(patch.scalar(outside[0], 1, "Q", len(model)))
+def one_constant(offset: int, size: int, behind: bytes) -> bytes:
+    """A model without operators: one input (4,) float32, whose constant lies behind the FlatBuffer."""
+    import flatbuffers
+
+    builder = flatbuffers.Builder(0)
+
+    def table(*fields: tuple[str, object]) -> int:
+        builder.StartObject(len(fields))
+        for number, (kind, value) in enumerate(fields):
+            if kind == "offset":
+                builder.PrependUOffsetTRelativeSlot(number, value, 0)
+            elif kind:
+                getattr(builder, f"Prepend{kind}Slot")(number, value, 0)
+        return builder.EndObject()
+
+    def vector(kind: str, *values: int) -> tuple[str, int]:
+        builder.StartVector(4, len(values), 4)
+        for value in reversed(values):
+            getattr(builder, f"Prepend{kind}")(value)
+        return "offset", builder.EndVector()
+
+    absent = ("", 0)
+    name = ("offset", builder.CreateString("image"))
+    tensor = table(vector("Int32", 4), absent, ("Uint32", 1), name)
+    graph = table(vector("UOffsetTRelative", tensor), vector("Int32", 0), vector("Int32", 0))
+    entry = vector("UOffsetTRelative", table(name, ("Uint32", 0)))
+    empty, constant = table(absent), table(absent, ("Uint64", offset), ("Uint64", size))
+    buffers = vector("UOffsetTRelative", empty, constant)
+    graphs, signatures = vector("UOffsetTRelative", graph), vector("UOffsetTRelative", table(entry, entry))
+    model = table(("Uint32", 3), absent, graphs, absent, buffers, absent, absent, signatures)
+    builder.Finish(model, file_identifier=b"TFL3")
+    return bytes(builder.Output()) + behind
+
+
+def test_constants_behind_the_flatbuffer() -> None:
+    """As litert-quantizer writes large ones."""
+    whole = len(one_constant(4, 16, b""))
+    start = whole + -whole % 4
+    padding = b"\0" * (start - whole)
+    assert check_tflite(one_constant(start, 16, padding + b"\0" * 16)).tensors == 1
+    for offset, size, message in (
+        (start, 16, "outside of the file"),  # one byte short
+        (start + 2, 16, "not aligned"),
+        (2**63, 16, "outside of the file"),
+        (start, 2**64 - 1, "outside of the file"),
+        (start, 8, "has 8 bytes, not 16"),
+    ):
+        with pytest.raises(ModelError, match=message):
+            check_tflite(one_constant(offset, size, padding + b"\0" * 15))
 
 
 def test_sharing_does_not_multiply_the_work(model: bytes) -> None:
