@@ -22,6 +22,8 @@ COMMANDS = {
     "train": ("train.command", "train the fused classifier: images -> model.keras"),
     "export": ("export.command", "model -> bundle of small files for the device"),
     "verify": ("edge_runtime.commands.verify", "replay a bundle's golden vectors on this machine"),
+    "sign": ("edge_runtime.commands.sign", "sign a bundle, so that devices accept it by its signer"),
+    "doctor": ("edge_runtime.commands.doctor", "what is missing or slow on this device"),
     "predict": ("edge_runtime.commands.predict", "classify images with a bundle, explained on request"),
     "explain": ("edge_runtime.commands.explain", "heat maps: where the answer comes from, by class and branch"),
     "benchmark": ("benchmarks.command", "accuracy, size and latency of every artifact"),
@@ -43,6 +45,7 @@ _EXTRA_OF_MODULE = {
     "openvino": "openvino",
     "onnxruntime": "onnx",
     "pydicom": "dicom",
+    "cryptography": "trust",
 }
 
 

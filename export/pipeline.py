@@ -16,6 +16,7 @@ from edge_runtime.bundle import (
     INTENDED_USE,
     MANIFEST,
     MODEL_CARD,
+    SBOM,
     Artifact,
     Bundle,
     InputSpec,
@@ -31,6 +32,7 @@ from export.formats import ExportFormat, Source
 from export.golden import check_maps, golden_images, pack, reference, tolerances
 from export.int8 import Int8Policy, measure_written, write_int8
 from export.model_card import model_card
+from export.sbom import sbom
 from export.splitting import SplitModel
 from train.features import default_cache
 from train.run_folder import Run, versions
@@ -89,6 +91,7 @@ def export_bundle(request: ExportRequest, out: Path, *, progress: bool, say: Say
         )
         bundle = _write_golden(bundle, request.model)
         write_text_atomic(folder / MODEL_CARD, model_card(bundle, request.run.card if request.run else None))
+        write_text_atomic(folder / SBOM, sbom(bundle))
         write_manifest(bundle)
         _verify(folder, request.formats)
         say(f"verified: {len(artifacts)} artifacts reloaded and replayed against the Keras model")
