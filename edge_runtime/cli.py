@@ -23,7 +23,8 @@ COMMANDS = {
     "export": ("export.command", "model -> bundle of small files for the device"),
     "verify": ("edge_runtime.commands.verify", "replay a bundle's golden vectors on this machine"),
     "predict": ("edge_runtime.commands.predict", "classify images with a bundle, explained on request"),
-    "benchmark": ("benchmarks.command", "accuracy, size and latency of every artifact"),
+    "benchmark": ("benchmarks.command", "accuracy, size, memory and latency of every artifact"),
+    "report": ("benchmarks.report_command", "merge benchmark runs into one report, catch regressions"),
 }
 
 _EXTRA_OF_MODULE = {
