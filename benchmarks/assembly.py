@@ -16,7 +16,7 @@ from benchmarks.measuring import MODES, ROUNDS, Journal, Measured, Planned, fits
 from benchmarks.runfile import RUN_KIND, SCHEMA_VERSION, Candidate, Data, Picture, Protocol, Run
 from benchmarks.worker import Spec
 from edge_runtime.backends import default_threads, is_available
-from edge_runtime.bundle import INTENDED_USE, SUMS, Bundle
+from edge_runtime.bundle import INTENDED_USE, SUMS, Artifact, Bundle
 from edge_runtime.errors import MissingExtraError, UsageError
 from edge_runtime.files import sha256_file
 
@@ -52,7 +52,7 @@ def artifact_candidates(bundle: Bundle, names: Sequence[str] | None, threads: in
         planned.append(
             Planned(
                 f"{artifact.name}, bare", "bare", artifact.runtime, artifact.precision,
-                (bundle.path / artifact.backbone).stat().st_size, artifact.threshold,
+                backbone_bytes(bundle, artifact), artifact.threshold,
                 Spec("bare", "", artifact.name, str(bundle.path), artifact.runtime, threads), of=artifact.name,
                 note="the interpreter's own invoke on the same backbone file, without the head",
             )
@@ -60,6 +60,12 @@ def artifact_candidates(bundle: Bundle, names: Sequence[str] | None, threads: in
     if not planned:
         raise MissingExtraError("An interpreter for this bundle", EXTRA_OF_RUNTIME[bundle.artifacts[0].runtime])
     return planned
+
+
+def backbone_bytes(bundle: Bundle, artifact: Artifact) -> int:
+    """Size of the backbone: for OpenVINO two files, the graph and its weights."""
+    path = bundle.path / artifact.backbone
+    return sum(file.stat().st_size for file in path.parent.glob(f"{path.stem}.*"))
 
 
 def make_protocol(mode: str, threads: int, planned: Sequence[Planned]) -> Protocol | None:

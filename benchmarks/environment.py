@@ -13,7 +13,8 @@ from pathlib import Path
 from benchmarks.runfile import Machine, Thermal
 
 _PACKAGES = (
-    "sonoedge", "numpy", "pillow", "ai-edge-litert", "tflite-runtime", "openvino", "onnxruntime", "keras", "tensorflow",
+    "sonoedge", "numpy", "pillow", "ai-edge-litert", "tflite-runtime", "openvino", "onnxruntime", "keras",
+    "tensorflow",
 )  # fmt: skip
 _NOW = {0: "under-voltage", 1: "clock capped", 2: "throttled", 3: "soft temperature limit"}
 _EVER = 16

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
@@ -26,9 +26,11 @@ def text_cell(text: str, *, words: bool = False) -> Cell:
     return Cell(escape(text), text, words)
 
 
-def number_cell(value: float | None, shown: str) -> Cell:
-    """A number as shown."""
-    return Cell(escape(shown) if value is not None else "–", value)
+def number_cell(value: float | None, form: str | Callable[[float], str]) -> Cell:
+    """A number in a format or through a function; an en dash where there is none."""
+    if value is None:
+        return Cell("–", None)
+    return Cell(escape(form(value) if callable(form) else format(value, form)), value)
 
 
 def interval_cell(interval: Interval | None, form: str = ".3f") -> Cell:
@@ -55,7 +57,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[Cell]], caption: str) -> 
 def block(title: str, note: str, content: str, anchor: str = "") -> str:
     """A titled box; ``note`` is plain text."""
     name = f' id="{anchor}"' if anchor else ""
-    return f'<section class="block"{name}><h3>{escape(title)}</h3><p class="note">{escape(note)}</p>{content}</section>'
+    head = f'<h3>{escape(title)}</h3><p class="note">{escape(note)}</p>'
+    return f'<section class="block"{name}>{head}{content}</section>'
 
 
 def beside(drawing: str, numbers: str, *, narrow: bool = False) -> str:
@@ -72,7 +75,8 @@ def document(title: str, header: str, navigation: Sequence[tuple[str, str]], mai
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="referrer" content="no-referrer">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="referrer" '
+        'content="no-referrer">'
         f"<title>{escape(title)}</title><style>{style}</style></head><body>"
         f'<header>{header}</header><nav aria-label="Sections"><div>{links}</div></nav>'
         f"<main>{main}</main><footer>{footer}</footer><script>{script}</script></body></html>\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from benchmarks import panels
+from benchmarks import panels, panels_accuracy, panels_cost
 from benchmarks.html import document
 from benchmarks.regression import Comparison
 from benchmarks.results import Result
@@ -38,11 +38,14 @@ def page(results: Sequence[Result], comparison: Comparison | None) -> str:
     navigation.append(("limits", "Limits"))
     parts.append(f'<h2 id="limits">What this does not tell</h2>{panels.limits(results)}')
     header = (
-        f"<h1>What {escape(bundle)} keeps, and what it costs</h1>"
-        f'<p class="lead">Accuracy, latency, size and memory of every exported file, on the same images and the same '
-        f'machine.</p><p class="use">{escape(INTENDED_USE)}</p>'
+        f"<h1>Benchmark of {escape(bundle)}</h1>"
+        '<p class="lead">What every exported file keeps of the full model, and what it costs: same images, same '
+        "machine, "
+        f'same minutes.</p><p class="use">{escape(INTENDED_USE)}</p>'
     )
-    footer = f"{escape(INTENDED_USE)}<br>Made by SonoEdge; the figures behind every plot are in report.json and report.csv."
+    footer = (
+        f"{escape(INTENDED_USE)}<br>Made by SonoEdge. All figures are in report.json, the main ones in report.csv."
+    )
     return document(f"SonoEdge benchmark: {bundle}", header, navigation, "".join(parts), footer)
 
 
@@ -60,7 +63,11 @@ def _run(found: Result, prefix: str, colours: Mapping[str, int]) -> tuple[list[t
     rows = [row for row in found.rows if row.kind != "bare" and not row.error]
     ours = [row for row in rows if row.kind in {"full", "artifact"}]
     scored, timed = [r for r in rows if r.scores], [r for r in rows if r.speed]
-    parts = [f"<p>{escape(data_line(run))}. {escape(machine_line(run))}. Measured {escape(run.created)}.</p>"]
+    parts = [
+        f"<p>{escape(data_line(run))}.</p>" if run.data else "",
+        f'<p class="note">{escape(machine_line(run))}. Measured {escape(run.created[:16].replace("T", " "))} '
+        "UTC.</p>",
+    ]
     if run.invalid:
         parts.append(f'<div class="banner"><b>These timings do not count:</b> {escape(run.invalid)}.</div>')
     parts += [
@@ -68,22 +75,22 @@ def _run(found: Result, prefix: str, colours: Mapping[str, int]) -> tuple[list[t
     ]
     sections: list[tuple[str, str, str]] = [("cards", "In short", panels.cards(found))]
     if any(row.speed and row.scores for row in rows):
-        sections.append(("pareto", "Trade-off", panels.pareto(found, rows, colours)))
+        sections.append(("pareto", "Trade-off", panels_cost.pareto(found, rows, colours)))
     if scored:
-        sections.append(("kept", "What is kept", panels.retention(found, scored, colours)))
-        sections.append(("metrics", "Metrics", panels.metrics(found, scored, colours)))
-        sections.append(("curves", "Curves", panels.curves(found, ours, colours)))
-        sections.append(("confusion", "Confusion", panels.confusions(found, scored)))
+        sections.append(("kept", "What is kept", panels_accuracy.retention(found, scored, colours)))
+        sections.append(("metrics", "Metrics", panels_accuracy.metrics(found, scored, colours)))
+        sections.append(("curves", "Curves", panels_accuracy.curves(found, ours, colours)))
+        sections.append(("confusion", "Confusion", panels_accuracy.confusions(found, scored)))
     if timed:
-        sections.append(("latency", "Latency", panels.latency(found, timed, colours)))
+        sections.append(("latency", "Latency", panels_cost.latency(found, timed, colours)))
         if any(row.sweep for row in rows):
-            sections.append(("threads", "Threads", panels.threads(found, rows, colours)))
-        sections.append(("peers", "Peers", panels.peers(found)))
-    sections.append(("size", "Size and memory", panels.sizes(found, rows, colours)))
+            sections.append(("threads", "Threads", panels_cost.threads(found, rows, colours)))
+        sections.append(("peers", "Peers", panels_cost.peers(found)))
+    sections.append(("size", "Size and memory", panels_cost.sizes(found, rows, colours)))
     if run.gallery:
-        sections.append(("gallery", "Heat maps", panels.gallery(run)))
+        sections.append(("gallery", "Heat maps", panels_accuracy.gallery(run)))
     if run.ladders:
-        sections.append(("ladder", "Guard", panels.ladders(run)))
+        sections.append(("ladder", "Guard", panels_accuracy.ladders(run)))
     sections.append(("provenance", "Provenance", panels.provenance(run)))
     links = [(prefix + anchor, name) for anchor, name, content in sections if content]
     parts += [f'<div id="{prefix}{anchor}">{content}</div>' for anchor, _, content in sections if content]
@@ -92,6 +99,7 @@ def _run(found: Result, prefix: str, colours: Mapping[str, int]) -> tuple[list[t
 
 def _baseline(comparison: Comparison) -> str:
     if not comparison.regressions:
-        return f'<div class="banner ok">No regression in {comparison.compared} figures compared with the baseline.</div>'
+        text = f"No regression in {comparison.compared} figures compared with the baseline."
+        return f'<div class="banner ok">{text}</div>'
     items = "".join(f"<li>{escape(str(regression))}</li>" for regression in comparison.regressions)
     return f'<div class="banner"><b>Worse than the baseline:</b><ul>{items}</ul></div>'

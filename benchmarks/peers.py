@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.assembly import backbone_bytes
 from benchmarks.measuring import Planned
 from benchmarks.worker import Spec
 from edge_runtime.bundle import Artifact, Bundle
@@ -71,9 +72,9 @@ def peers(
 def _benchmark_apps(bundle: Bundle, artifacts: Sequence[Artifact], threads: int) -> list[Planned]:
     return [
         Planned(
-            f"{a.name}, benchmark_app", "bare", a.runtime, a.precision, (bundle.path / a.backbone).stat().st_size,
+            f"{a.name}, benchmark_app", "bare", a.runtime, a.precision, backbone_bytes(bundle, a),
             a.threshold, None, of=a.name, app_path=bundle.path / a.backbone,
-            note=f"OpenVINO's benchmark_app on the same backbone file, synchronous, {threads} threads; median of each round",
+            note=f"OpenVINO's benchmark_app on the same backbone file, {threads} threads; median of each round",
         )
         for a in artifacts
         if a.runtime == "openvino" and find_spec("openvino")

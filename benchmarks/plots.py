@@ -8,11 +8,11 @@ from typing import Any
 
 from benchmarks.results import Result, Row, Speed
 from benchmarks.svg import DASHES, SHAPES, Drawing, Scale, place_labels
-from benchmarks.text import megabytes, milliseconds
+from benchmarks.wording import megabytes, milliseconds
 from train.intervals import Interval
 
-_WIDE = 560
-_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 16, 14, 46
+_WIDE = 420
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 12, 44
 
 
 def shape_of(result: Result, name: str) -> str:
@@ -23,7 +23,7 @@ def shape_of(result: Result, name: str) -> str:
 def pareto(result: Result, rows: Sequence[Row], colours: Mapping[str, int]) -> str:
     """Accuracy against median latency, both with intervals, and the front of those that nothing beats."""
     points = [(row, row.speed, row.scores.metrics["accuracy"]) for row in rows if row.speed and row.scores]
-    width, height = _WIDE, 400
+    width, height = _WIDE, 360
     x, y = _axes(
         [s.low_ms for _, s, _ in points] + [s.high_ms for _, s, _ in points],
         [a.low for _, _, a in points] + [a.high for _, _, a in points],
@@ -181,19 +181,19 @@ def distribution(result: Result, rows: Sequence[Row], colours: Mapping[str, int]
 
 def scaling(rows: Sequence[Row], colours: Mapping[str, int], shapes: Mapping[str, str]) -> str:
     """Median latency by number of threads."""
-    width, height = _WIDE, 340
+    width, height = _WIDE, 300
     counts = sorted({s.threads for row in rows for s in row.sweep})
     values = [s.p50_ms for row in rows for s in row.sweep]
-    x = Scale(0, len(counts) - 1 or 1, _LEFT + 24, width - 130)
+    x = Scale(0, len(counts) - 1 or 1, _LEFT + 16, width - 112)
     y = Scale(min(values) * 0.85, max(values) * 1.1, height - _BOTTOM, _TOP, log=max(values) > 3 * min(values))
     drawing = Drawing(
         width, height, "Thread scaling", f"Median latency of {len(rows)} artifacts with {counts} threads."
     )
-    drawing.y_axis(y, _LEFT, "median latency, ms" + (" (logarithmic)" if y.log else ""), right=width - 126)
+    drawing.y_axis(y, _LEFT, "median latency, ms" + (" (logarithmic)" if y.log else ""), right=width - 108)
     for i, count in enumerate(counts):
         drawing.text(x(i), height - _BOTTOM + 16, str(count), "middle", "tick")
-    drawing.line(_LEFT, height - _BOTTOM, width - 126, height - _BOTTOM, "axis")
-    drawing.text((_LEFT + width - 126) / 2, height - 11, "threads", "middle")
+    drawing.line(_LEFT, height - _BOTTOM, width - 108, height - _BOTTOM, "axis")
+    drawing.text((_LEFT + width - 108) / 2, height - 11, "threads", "middle")
     ends = []
     for row in rows:
         points = [(x(counts.index(s.threads)), y(s.p50_ms), s) for s in row.sweep]

@@ -31,7 +31,8 @@ class Regression:
     limit: float
 
     def __str__(self) -> str:
-        return f"{self.artifact}: {self.what} {self.before:.4g} -> {self.after:.4g} (limit {self.limit:.4g}; {self.where})"
+        change = f"{self.before:.4g} -> {self.after:.4g}"
+        return f"{self.artifact}: {self.what} {change} (limit {self.limit:.4g}; {self.where})"
 
 
 @dataclass(frozen=True)

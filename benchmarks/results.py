@@ -8,16 +8,16 @@ from statistics import median
 
 from benchmarks.retention import Scores, scores
 from benchmarks.runfile import Candidate, Run, Timing
+from benchmarks.wording import percent
 from edge_runtime.latency import Latency, percentiles
 from train.intervals import Interval
-
 
 _OURS = {"full", "artifact"}
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Latency of a candidate; ``low_ms`` and ``high_ms`` are the lowest and highest median of a round: the noise."""
+    """Latency of a candidate; ``low_ms`` and ``high_ms`` are the lowest and highest median of a round (noise)."""
 
     threads: int
     queries: int
@@ -138,12 +138,14 @@ def headline(
         accuracy = found.metrics["accuracy"]
         count = len(run.data.images) if run.data else 0
         if found.retention is None:
-            parts.append(f"is the reference: {accuracy.value:.1%} of {count} images right [{_range(accuracy)}]")
+            parts.append(
+                f"is the reference: {percent(accuracy.value)} of {count} images right [{_range(accuracy)}]"
+            )
         else:
             kept, flips = found.retention.accuracy_kept, found.retention.flips
             parts.append(
-                f"keeps {kept:.1%} of the accuracy; {flips.total} of {count} decisions differ "
-                f"(at most {flips.rate.high:.1%} with 95 % confidence)"
+                f"keeps {percent(kept)} of the accuracy; {flips.total} of {count} decisions differ "
+                f"(at most {percent(flips.rate.high)} with 95 % confidence)"
             )
     baseline = run.candidate(run.reference) if run.reference else None
     if baseline and baseline is not candidate:
@@ -156,7 +158,7 @@ def headline(
 
 
 def _range(interval: Interval) -> str:
-    return f"{interval.low:.1%}–{interval.high:.1%}"
+    return f"{percent(interval.low)}–{percent(interval.high)}"
 
 
 def _smaller(ratio: float) -> str:

@@ -31,7 +31,7 @@ class ImageRef:
 
 @dataclass(frozen=True)
 class Data:
-    """The images that were scored; ``kind`` is ``test`` or ``external``; ``labels`` in order, the positive one last.
+    """The images that were scored; ``kind`` is ``test`` or ``external``; ``labels`` has the positive one last.
 
     ``digest`` identifies the set; ``notes`` say what was left out.
     """
@@ -129,7 +129,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Picture:
-    """One image of the gallery: the image and the heat map of each artifact, as data URIs, and their probabilities."""
+    """One image of the gallery with the heat maps of artifacts, as data URIs, and their probabilities."""
 
     caption: str
     image: str

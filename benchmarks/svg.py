@@ -1,4 +1,4 @@
-"""Small SVG drawings that follow the page: colours are CSS variables, so that one drawing serves light, dark and print.
+"""Small SVG drawings that follow the page: colours are CSS variables, for light, dark and print.
 
 Every drawing has a title and a description for screen readers. Coordinates are the view box's; text is escaped.
 """
@@ -14,6 +14,12 @@ SERIES = 8
 """Colours of the page's style sheet, ``--s0`` … ``--s7``: Okabe and Ito's, safe for colour-blind readers."""
 DASHES = ("", "7 3", "2 3", "9 3 2 3")
 SHAPES = {"tflite": "circle", "openvino": "square", "onnx": "triangle", "keras": "diamond"}
+
+_CORNERS = {
+    "square": ((-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)),
+    "triangle": ((0, -1.15), (1.1, 0.8), (-1.1, 0.8)),
+    "diamond": ((0, -1.25), (1.25, 0), (0, 1.25), (-1.25, 0)),
+}
 
 
 @dataclass(frozen=True)
@@ -85,20 +91,17 @@ class Drawing:
     def rect(self, x: float, y: float, width: float, height: float, style: str, colour: int | None = None) -> None:
         """A rectangle."""
         self._parts.append(
-            f'<rect class="{style}"{_fill(colour)} x="{x:g}" y="{y:g}" width="{max(width, 0):g}" height="{height:g}" rx="2"/>'
+            f'<rect class="{style}"{_fill(colour)} x="{x:g}" y="{y:g}" width="{max(width, 0):g}" '
+            f'height="{height:g}" rx="2"/>'
         )
 
     def marker(self, x: float, y: float, shape: str, colour: int, tip: str, radius: float = 6) -> None:
         """A point with a tool tip."""
-        r = radius
-        if shape == "square":
-            form = f'<rect x="{x - r * 0.9:g}" y="{y - r * 0.9:g}" width="{r * 1.8:g}" height="{r * 1.8:g}"/>'
-        elif shape == "triangle":
-            form = f'<path d="M{x:g} {y - r * 1.15:g}L{x + r * 1.1:g} {y + r * 0.8:g}L{x - r * 1.1:g} {y + r * 0.8:g}Z"/>'
-        elif shape == "diamond":
-            form = f'<path d="M{x:g} {y - r * 1.25:g}L{x + r * 1.25:g} {y:g}L{x:g} {y + r * 1.25:g}L{x - r * 1.25:g} {y:g}Z"/>'
+        corners = _CORNERS.get(shape)
+        if corners is None:
+            form = f'<circle cx="{x:g}" cy="{y:g}" r="{radius:g}"/>'
         else:
-            form = f'<circle cx="{x:g}" cy="{y:g}" r="{r:g}"/>'
+            form = f'<path d="M{"L".join(f"{x + dx * radius:g} {y + dy * radius:g}" for dx, dy in corners)}Z"/>'
         self._parts.append(f'<g class="mark"{_fill(colour)}><title>{escape(tip)}</title>{form}</g>')
 
     def text(

@@ -7,32 +7,10 @@ from collections.abc import Sequence
 from benchmarks.regression import Comparison
 from benchmarks.results import Result, Row
 from benchmarks.runfile import Run
+from benchmarks.wording import NAMES, megabytes, milliseconds, shown
 from edge_runtime.bundle import INTENDED_USE
-from train.intervals import Interval
 
 SHOWN = ("accuracy", "sensitivity", "specificity", "auc")
-NAMES = {
-    "accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "sensitivity": "sensitivity",
-    "specificity": "specificity", "precision": "precision", "f1": "F1", "auc": "AUC", "brier": "Brier score",
-    "calibration_error": "calibration error",
-}  # fmt: skip
-
-
-def shown(interval: Interval | None) -> str:
-    """``0.912 [0.850, 0.950]``, or n/a."""
-    if interval is None or interval.value != interval.value:
-        return "n/a"
-    return f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
-
-
-def milliseconds(value: float | None) -> str:
-    """Three significant digits; an en dash where the queries do not support the figure."""
-    return "–" if value is None else f"{value:.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def megabytes(value: int | None) -> str:
-    """Decimal megabytes."""
-    return "–" if value is None else f"{value / 1e6:.1f}" if value < 1e8 else f"{value / 1e6:.0f}"
 
 
 def machine_line(run: Run) -> str:
@@ -44,7 +22,8 @@ def machine_line(run: Run) -> str:
         p = run.protocol
         order = "interleaved" if p.interleaved else "not interleaved: memory was short"
         parts.append(
-            f"{p.threads} threads, mode {p.mode}: at least {p.min_queries} queries and {p.min_seconds:g} s each, {order}"
+            f"{p.threads} threads, mode {p.mode}: at least {p.min_queries} queries and {p.min_seconds:g} s each, "
+            f"{order}"
         )
     return "; ".join(parts)
 

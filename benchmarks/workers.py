@@ -37,7 +37,7 @@ class Worker:
     def __init__(self, spec: Spec) -> None:
         # Its own session: Ctrl-C is answered once, by the parent. When the parent dies the pipe closes, and so
         # does the worker.
-        self._log: IO[bytes] = tempfile.TemporaryFile()
+        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.worker"],
             stdin=subprocess.PIPE,
@@ -88,7 +88,7 @@ class Worker:
 
 
 class BenchmarkApp:
-    """OpenVINO's ``benchmark_app`` on a file: one synchronous stream; each answer holds the median of its queries."""
+    """OpenVINO's ``benchmark_app`` on a file: one stream; each answer holds the median of its queries."""
 
     def __init__(self, path: Path, threads: int) -> None:
         import openvino
@@ -102,7 +102,8 @@ class BenchmarkApp:
     def ask(self, **command: Any) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder:
             arguments = [
-                "-m", str(self._path), "-d", "CPU", "-api", "sync", "-hint", "none", "-nthreads", str(self._threads),
+                "-m", str(self._path), "-d", "CPU", "-api", "sync", "-hint", "none",
+                "-nthreads", str(self._threads),
                 "-infer_precision", "f32", "-niter", str(command["queries"]), "-json_stats",
                 "-report_type", "no_counters", "-report_folder", folder,
             ]  # fmt: skip
