@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.environment import machine, thermal, why_invalid
 from benchmarks.heatmaps import agreement, gallery, shown_maps
-from benchmarks.measuring import MODES, ROUNDS, Journal, Measured, Planned, fits_in_memory, measure_all
+from benchmarks.measuring import MODES, ROUNDS, Bar, Journal, Measured, Planned, fits_in_memory, measure_all
 from benchmarks.runfile import RUN_KIND, SCHEMA_VERSION, Candidate, Data, Picture, Protocol, Run
 from benchmarks.worker import Spec
 from edge_runtime.backends import default_threads, is_available
@@ -104,7 +104,7 @@ def run_benchmark(
     reference: str | None,
     provenance: Mapping[str, Any],
     journal: Journal,
-    bar: Callable[[Iterable[Any], str], Iterable[Any]],
+    bar: Bar,
     *,
     pictures: int = 6,
 ) -> Run:
@@ -121,7 +121,8 @@ def run_benchmark(
     after = thermal()
     if reference is not None and results[reference].error:
         reference = None
-    compared, shown = None, ()
+    compared: str | None = None
+    shown: tuple[Picture, ...] = ()
     heat: dict[str, list[float | None]] = {}
     if data is not None:
         compared = next((p.name for p in planned if p.precision == "fp32" and results[p.name].cams), None)

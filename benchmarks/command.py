@@ -12,8 +12,9 @@ from edge_runtime.errors import ModelError, UsageError
 from edge_runtime.files import check_replaceable
 
 if TYPE_CHECKING:
-    from benchmarks.measuring import Planned
+    from benchmarks.measuring import Bar, Planned
     from benchmarks.runfile import Run
+    from edge_runtime.bundle import Bundle
 
 FULL = "full Keras model"
 REPORT = "report.json"
@@ -155,14 +156,12 @@ def benchmark(
 
 
 def _full_and_peers(
-    model: Path, bundle: object, planned: list[Planned], threads: int, bar: object, *, with_peers: bool
+    model: Path, bundle: Bundle, planned: list[Planned], threads: int, bar: Bar, *, with_peers: bool
 ) -> tuple[Planned, list[Planned]]:
     from benchmarks.measuring import Planned
     from benchmarks.worker import Spec
-    from edge_runtime.bundle import Bundle
     from train.quiet import quiet
 
-    assert isinstance(bundle, Bundle)
     with quiet():
         from benchmarks.peers import peers
         from train.run_folder import open_run
@@ -171,7 +170,7 @@ def _full_and_peers(
     spec = Spec("full", str(opened.path.resolve()), "", str(bundle.path), "keras", threads)
     full = Planned(FULL, "full", "keras", "fp32", size, opened.threshold, spec, scores=True)
     names = [p.name for p in planned if p.kind == "artifact"]
-    return full, peers(opened, bundle, names, None, threads, bar) if with_peers else []  # type: ignore[arg-type]
+    return full, peers(opened, bundle, names, None, threads, bar) if with_peers else []
 
 
 def _device(args: argparse.Namespace, names: list[str] | None) -> int:

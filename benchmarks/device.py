@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
 from benchmarks.assembly import artifact_candidates, checked_threads, make_protocol, run_benchmark
-from benchmarks.measuring import Journal
+from benchmarks.measuring import Bar, Journal
 from benchmarks.runfile import Run, write_run
 from edge_runtime.bundle import load_bundle
 from edge_runtime.errors import UsageError
 from edge_runtime.files import sha256_bytes
 from edge_runtime.verify import load_golden
-
-Bar = Callable[[Iterable[Any], str], Iterable[Any]]
 
 
 def device_run(

@@ -6,12 +6,12 @@ Imports edge_runtime and NumPy, so that it runs on a device.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
-from typing import Any, TypeVar
+from typing import Any
 
 from benchmarks.environment import available_bytes, thermal
 from benchmarks.runfile import Protocol, Thermal, Timing
@@ -20,7 +20,8 @@ from benchmarks.workers import Asked, BenchmarkApp, Worker
 from edge_runtime.errors import ModelError, SonoEdgeError
 from edge_runtime.files import write_text_atomic
 
-T = TypeVar("T")
+Bar = Callable[[Iterable[Any], str], Iterable[Any]]
+"""Wraps an iterable in a progress bar with a description."""
 MODES = {"rapid": (64, 6.0), "quick": (128, 10.0), "normal": (1024, 60.0)}
 """Queries and seconds of each candidate, at least."""
 ROUNDS = 5
@@ -53,8 +54,6 @@ class Planned:
         if self.spec is None:
             assert self.app_path is not None
             return BenchmarkApp(self.app_path, threads or 1)
-        from dataclasses import replace
-
         return Worker(replace(self.spec, threads=threads or self.spec.threads))
 
     @property
@@ -109,7 +108,7 @@ def measure_all(
     protocol: Protocol | None,
     sweep: Sequence[int],
     journal: Journal,
-    bar: Callable[[Iterable[T], str], Iterable[T]],
+    bar: Bar,
 ) -> tuple[dict[str, Measured], list[Thermal]]:
     """Score, time and sweep; a candidate that fails keeps its reason and does not stop the others.
 
@@ -119,7 +118,7 @@ def measure_all(
         protocol: None: no latency.
         sweep: further numbers of threads.
         journal: keeps finished steps.
-        bar: wraps an iterable in a progress bar with a description.
+        bar: shows progress.
 
     Returns:
         Results by name, and the processor's state after every step of the latency part.
@@ -127,7 +126,8 @@ def measure_all(
     results = {p.name: Measured(error=p.error) for p in planned}
     for p in planned:
         if p.scores and images and not results[p.name].error:
-            _guarded(p, results, lambda p=p: _score(p, images, results[p.name], journal, bar))  # type: ignore[misc]
+            with _failures(results[p.name]):
+                _score(p, images, results[p.name], journal, bar)
     moments: list[Thermal] = []
     if protocol is not None:
         for number, group in enumerate(_groups(planned, results, interleaved=protocol.interleaved)):
@@ -135,24 +135,27 @@ def measure_all(
         jobs = [(p, n) for p in planned if p.swept for n in sweep]
         for p, threads in bar(jobs, "threads"):
             if not results[p.name].error:
-                _guarded(p, results, lambda p=p, n=threads: _sweep(p, n, protocol, results[p.name], journal))  # type: ignore[misc]
+                with _failures(results[p.name]):
+                    _sweep(p, threads, protocol, results[p.name], journal)
                 moments.append(thermal())
     return results, moments
 
 
-def _guarded(p: Planned, results: dict[str, Measured], work: Callable[[], None]) -> None:
+@contextmanager
+def _failures(result: Measured) -> Iterator[None]:
+    """An expected error in the block becomes the candidate's, and the others go on."""
     try:
-        work()
+        yield
     except SonoEdgeError as error:
-        results[p.name].error = str(error)
+        result.error = str(error)
 
 
-def _score(p: Planned, images: Sequence[Path], result: Measured, journal: Journal, bar: Callable[..., Any]) -> None:
+def _score(p: Planned, images: Sequence[Path], result: Measured, journal: Journal, bar: Bar) -> None:
     def work() -> dict[str, Any]:
         worker = p.open()
         try:
             answers = [worker.ask(do="score", path=str(path)) for path in bar(images, p.name)]
-            opened = worker.opened  # type: ignore[attr-defined]
+            opened = worker.opened
         finally:
             worker.close()
         stages = {key: median(a["stages_ms"][key] for a in answers) for key in answers[0]["stages_ms"]}
@@ -191,7 +194,7 @@ def _time(
     results: dict[str, Measured],
     journal: Journal,
     name: str,
-    bar: Callable[..., Any],
+    bar: Bar,
     moments: list[Thermal],
 ) -> None:
     """Rounds over the open candidates of a group; those that crash drop out."""
@@ -208,7 +211,7 @@ def _time(
                     continue
                 stack.callback(worker.close)
                 workers[p.name] = worker
-                found[p.name]["opened"] = worker.opened  # type: ignore[attr-defined]
+                found[p.name]["opened"] = worker.opened
             turns = [(turn, p) for turn in range(protocol.rounds) for p in group]
             for turn, p in bar(turns, "latency, interleaved"):
                 if p.name in workers and found[p.name]["error"] is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -37,14 +37,14 @@ def retention(found: Result, rows: Sequence[Row], colours: Colours) -> str:
             _flips_cell(f.positive_to_positive, f.positive_to_negative),
             Cell(f"{f.lost} / {f.gained}", f.lost - f.gained),
             number_cell(f.mcnemar_p, ".2g"),
-            *[Cell(tag(text, text), text) for text in r.verdicts.values()],
+            _verdicts_cell(r.verdicts),
             Cell("–") if row.heatmap_median is None or row.heatmap_low is None
             else Cell(f"{row.heatmap_median:.3f}<small>5 %: {row.heatmap_low:.3f}</small>", row.heatmap_median),
         ])  # fmt: skip
     if not lines:
         return ""
     heads = ["model", "accuracy kept", "accuracy difference", "AUC difference", "flips", f"of {labels[0]}"]
-    heads += [f"of {labels[1]}", "lost / gained", "McNemar p", "99 % kept?", "99.9 % kept?", "heat map"]
+    heads += [f"of {labels[1]}", "lost / gained", "McNemar p", "share kept?", "heat map"]
     return block(
         f"What is kept of the {found.run.reference}",
         "The same images, decision by decision. Flips ↑: now called positive, ↓: now negative. Lost: right "
@@ -56,6 +56,11 @@ def retention(found: Result, rows: Sequence[Row], colours: Colours) -> str:
         "percentile over the images.",
         table(heads, lines, "Retention"),
     )
+
+
+def _verdicts_cell(verdicts: Mapping[str, str]) -> Cell:
+    tags = "<br>".join(tag(f"{share}: {text}", text) for share, text in verdicts.items())
+    return Cell(tags, sum(("FAIL", "INCONCLUSIVE", "PASS").index(text) for text in verdicts.values()))
 
 
 def _flips_cell(up: int, down: int) -> Cell:

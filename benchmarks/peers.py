@@ -7,16 +7,15 @@ Files are cached by the digest of what they were made from.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.assembly import backbone_bytes
-from benchmarks.measuring import Planned
+from benchmarks.measuring import Bar, Planned
 from benchmarks.worker import Spec
 from edge_runtime.bundle import Artifact, Bundle
 from edge_runtime.classifier import preprocess_file
@@ -26,7 +25,6 @@ from train.quiet import quiet
 from train.run_folder import Run
 
 CALIBRATION_IMAGES = 64
-Bar = Callable[[Iterable[Any], str], Iterable[Any]]
 Float32 = NDArray[np.float32]
 
 
@@ -120,7 +118,7 @@ def _onnxruntime(source: Path, inputs: Callable[[], Iterator[Float32]], path: Pa
     from onnxruntime.quantization import CalibrationDataReader, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
+    class Reader(CalibrationDataReader):
         """One prepared image at a time."""
 
         def __init__(self) -> None:
@@ -132,7 +130,7 @@ def _onnxruntime(source: Path, inputs: Callable[[], Iterator[Float32]], path: Pa
 
     with tempfile.TemporaryDirectory() as folder:
         prepared, quantized = Path(folder) / "prepared.onnx", Path(folder) / "quantized.onnx"
-        quant_pre_process(str(source), str(prepared))
+        quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
         quantize_static(str(prepared), str(quantized), Reader())
         write_bytes_atomic(path, quantized.read_bytes())
 

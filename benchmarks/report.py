@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks.records import json_schema, to_plain
 from benchmarks.regression import Comparison, Regression
 from benchmarks.results import Result, Row
-from benchmarks.retention import METRICS, SHARES
+from benchmarks.retention import METRICS, SHARES, share_name
 from benchmarks.runfile import REPORT_KIND, SCHEMA_VERSION, Run
 from edge_runtime.bundle import INTENDED_USE
 from train.intervals import UNDEFINED
@@ -93,7 +93,7 @@ def _csv_record(found: Result, row: Row) -> dict[str, Any]:
     record["flips"] = retention.flips.total if retention else None
     record["mcnemar_p"] = retention.flips.mcnemar_p if retention else None
     for share in SHARES:
-        record[f"verdict_{share:g}"] = retention.verdicts[f"{share:.1%}"] if retention else None
+        record[f"verdict_{share:g}"] = retention.verdicts[share_name(share)] if retention else None
     for name in METRICS:
         interval = row.scores.metrics[name] if row.scores else UNDEFINED
         record |= {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}

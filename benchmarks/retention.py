@@ -219,8 +219,13 @@ def compare(
         accuracy_difference=difference,
         auc_difference=paired_auc_difference(y, reference[0], candidate[0], groups),
         flips=flips,
-        verdicts={f"{share:.1%}": verdict(difference, accuracy, share) for share in SHARES},
+        verdicts={share_name(share): verdict(difference, accuracy, share) for share in SHARES},
     )
+
+
+def share_name(share: float) -> str:
+    """``99 %``, ``99.9 %``: the keys of `Retention.verdicts`."""
+    return f"{100 * share:g} %"
 
 
 def mcnemar(lost: int, gained: int) -> float:

@@ -28,6 +28,6 @@ def milliseconds(value: float | None) -> str:
     return "–" if value is None else f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def megabytes(value: int | None) -> str:
+def megabytes(value: float | None) -> str:
     """Decimal megabytes."""
     return "–" if value is None else f"{value / 1e6:.1f}" if value < 1e8 else f"{value / 1e6:.0f}"

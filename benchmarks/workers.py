@@ -16,7 +16,9 @@ from edge_runtime.errors import ModelError
 
 
 class Asked(Protocol):
-    """A candidate that answers commands; `ModelError` where it cannot."""
+    """A candidate that answers commands; `ModelError` where it cannot. ``opened`` is what it said at first."""
+
+    opened: dict[str, Any]
 
     def ask(self, **command: Any) -> dict[str, Any]:
         """One command, one answer."""
@@ -48,7 +50,7 @@ class Worker:
             start_new_session=True,
         )
         try:
-            self.opened = self.ask(do="open", spec=spec_to_json(spec))
+            self.opened: dict[str, Any] = self.ask(do="open", spec=spec_to_json(spec))
         except BaseException:
             self.close()
             raise
@@ -114,8 +116,10 @@ class BenchmarkApp:
             if done.returncode or not reports:
                 lines = (done.stderr or done.stdout).strip().splitlines() or ["no output"]
                 raise ModelError(f"benchmark_app failed: {lines[-1][:200]}")
-            body = json.loads(reports[0].read_text())
-        return {"samples_ms": [float(body["execution_results"]["latency_median"])]}
+            figures = json.loads(reports[0].read_text())["execution_results"]
+        if "latency (ms)" not in figures:
+            raise ModelError(f"benchmark_app gave no median: {figures.get('error', figures)}".splitlines()[0])
+        return {"samples_ms": [float(figures["latency (ms)"])]}
 
     def close(self) -> None:
         """Nothing stays open."""
