@@ -102,11 +102,8 @@ def roc(rows: Sequence[Row], colours: Mapping[str, int]) -> str:
             points = [(x(a), y(b)) for a, b in zip(*row.scores.roc, strict=True)]
             drawing.path(points, "curve", colours[row.name], dash=DASHES[i % len(DASHES)])
     for row in rows:
-        if row.scores:
-            c = row.scores.confusion
-            fpr, tpr = c.false_positive / (c.false_positive + c.true_negative), c.true_positive / (
-                c.true_positive + c.false_negative
-            )  # fmt: skip
+        if row.scores and row.scores.roc:
+            fpr, tpr = 1 - row.scores.metrics["specificity"].value, row.scores.metrics["sensitivity"].value
             drawing.marker(x(fpr), y(tpr), "circle", colours[row.name], f"{row.name}: operating point", 4)
     return drawing.render()
 

@@ -218,7 +218,17 @@ def parse_run(body: Any, where: str) -> Run:
                 raise DataError(f"{where}: {candidate.name} has {len(series)} results for {count} images.")
         if not 0 <= candidate.threshold <= 1:
             raise DataError(f"{where}: the threshold of {candidate.name} is no probability.")
+        sizes = (candidate.size_bytes, candidate.base_bytes, candidate.peak_bytes)
+        if any(size is not None and size < 0 for size in sizes):
+            raise DataError(f"{where}: {candidate.name} has a negative size.")
         for timing in (candidate.timing, *candidate.thread_sweep):
-            if timing is not None and (not timing.samples_ms or sum(timing.round_sizes) != len(timing.samples_ms)):
-                raise DataError(f"{where}: the timing of {candidate.name} is empty or its rounds do not add up.")
+            if timing is not None:
+                _check_timing(timing, f"{where}: the timing of {candidate.name}")
     return run
+
+
+def _check_timing(timing: Timing, where: str) -> None:
+    if not timing.samples_ms or sum(timing.round_sizes) != len(timing.samples_ms) or min(timing.round_sizes) < 0:
+        raise DataError(f"{where} is empty or its rounds do not add up.")
+    if min(timing.samples_ms) <= 0 or timing.threads < 1:
+        raise DataError(f"{where} must be positive, with at least one thread.")

@@ -32,11 +32,26 @@ def candidate(
     """A candidate that ran in 10 ms, with the given logits."""
     timing = changes.pop("timing", Timing(2, tuple(10 + 0.01 * i for i in range(40)), (20, 20)))
     base = Candidate(
-        name=name, kind=kind, of=None, runtime="tflite", precision="w8a8", note="", size_bytes=1_000_000, threshold=0.5,
-        error=None, executed={"interpreter": "test 1.0"}, init_ms=5.0, first_ms=12.0, base_bytes=50_000_000,
-        peak_bytes=80_000_000, timing=timing, thread_sweep=(), stages_ms={"decode": 1.0, "resize": 1.0, "invoke": 9.0},
-        logits=None if logits is None else tuple(float(v) for v in logits), heatmap_agreement=None,
-    )  # fmt: skip
+        name=name,
+        kind=kind,
+        of=None,
+        runtime="tflite",
+        precision="w8a8",
+        note="",
+        size_bytes=1_000_000,
+        threshold=0.5,
+        error=None,
+        executed={"interpreter": "test 1.0"},
+        init_ms=5.0,
+        first_ms=12.0,
+        base_bytes=50_000_000,
+        peak_bytes=80_000_000,
+        timing=timing,
+        thread_sweep=(),
+        stages_ms={"decode": 1.0, "resize": 1.0, "invoke": 9.0},
+        logits=None if logits is None else tuple(float(v) for v in logits),
+        heatmap_agreement=None,
+    )
     return replace(base, **changes)
 
 
@@ -47,12 +62,25 @@ def make_run(y: Sequence[int] | None, candidates: Sequence[Candidate], **changes
         images = tuple(ImageRef(f"{i:016x}", int(label), i // 2) for i, label in enumerate(y))
         data = Data("set", "test", "a test", (), ("benign", "malignant"), "d" * 16, images)
     run = Run(
-        schema_version=SCHEMA_VERSION, kind=RUN_KIND, intended_use=INTENDED_USE, created="2026-01-01T00:00:00+00:00",
-        bundle="tiny", bundle_digest="b" * 16, machine=Machine("CPU", "x", "Linux", "3.11", 2, 4 << 30, None, {}),
-        protocol=Protocol("rapid", 64, 6.0, 5, 2, True), thermal_before=QUIET, thermal_after=QUIET, invalid=None,
-        data=data, reference=candidates[0].name if data else None, heatmap_reference=None,
-        candidates=tuple(candidates), gallery=(), ladders={}, provenance={},
-    )  # fmt: skip
+        schema_version=SCHEMA_VERSION,
+        kind=RUN_KIND,
+        intended_use=INTENDED_USE,
+        created="2026-01-01T00:00:00+00:00",
+        bundle="tiny",
+        bundle_digest="b" * 16,
+        machine=Machine("CPU", "x", "Linux", "3.11", 2, 4 << 30, None, {}),
+        protocol=Protocol("rapid", 64, 6.0, 5, 2, True),
+        thermal_before=QUIET,
+        thermal_after=QUIET,
+        invalid=None,
+        data=data,
+        reference=candidates[0].name if data else None,
+        heatmap_reference=None,
+        candidates=tuple(candidates),
+        gallery=(),
+        ladders={},
+        provenance={},
+    )
     return replace(run, **changes)
 
 
