@@ -8,7 +8,7 @@ from html import escape
 from benchmarks import panels, panels_accuracy, panels_cost
 from benchmarks.html import document
 from benchmarks.regression import Comparison
-from benchmarks.results import Result
+from benchmarks.results import Result, borrow_scores
 from benchmarks.text import data_line, machine_line
 from edge_runtime.bundle import INTENDED_USE
 
@@ -31,7 +31,7 @@ def page(results: Sequence[Result], comparison: Comparison | None) -> str:
         parts.append(f'<h2 id="overview">Overview</h2>{panels.overview(results)}')
     for number, found in enumerate(results, start=1):
         prefix = f"run{number}-"
-        links, content = _run(found, prefix, colours)
+        links, content = _run(found, prefix, colours, results)
         title = _title(found)
         parts.append(f'<h2 id="{prefix}top">{escape(title)}</h2>{content}')
         navigation += links if len(results) == 1 else [(f"{prefix}top", title)]
@@ -57,7 +57,9 @@ def _title(found: Result) -> str:
     return f"{run.data.name}: {len(run.data.images)} {kind}"
 
 
-def _run(found: Result, prefix: str, colours: Mapping[str, int]) -> tuple[list[tuple[str, str]], str]:
+def _run(
+    found: Result, prefix: str, colours: Mapping[str, int], others: Sequence[Result]
+) -> tuple[list[tuple[str, str]], str]:
     """Links and content of one run: only what it measured."""
     run = found.run
     rows = [row for row in found.rows if row.kind != "bare" and not row.error]
@@ -76,6 +78,10 @@ def _run(found: Result, prefix: str, colours: Mapping[str, int]) -> tuple[list[t
     sections: list[tuple[str, str, str]] = [("cards", "In short", panels.cards(found))]
     if any(row.speed and row.scores for row in rows):
         sections.append(("pareto", "Trade-off", panels_cost.pareto(found, rows, colours)))
+    elif borrowed := borrow_scores(found, others):
+        lent, donor = borrowed
+        source = f"Accuracy was measured elsewhere: {_title(donor)}."
+        sections.append(("pareto", "Trade-off", panels_cost.pareto(found, lent, colours, source)))
     if scored:
         sections.append(("kept", "What is kept", panels_accuracy.retention(found, scored, colours)))
         sections.append(("metrics", "Metrics", panels_accuracy.metrics(found, scored, colours)))

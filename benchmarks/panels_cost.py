@@ -14,8 +14,8 @@ from benchmarks.wording import megabytes, milliseconds, percent
 _STAGES = ("decode", "resize", "invoke", "head", "explain")
 
 
-def pareto(found: Result, rows: Sequence[Row], colours: Colours) -> str:
-    """Accuracy against latency."""
+def pareto(found: Result, rows: Sequence[Row], colours: Colours, source: str = "") -> str:
+    """Accuracy against latency; ``source`` says where the accuracy comes from, if not from this run."""
     lines = [
         [
             name_cell(found, row, colours),
@@ -34,7 +34,7 @@ def pareto(found: Result, rows: Sequence[Row], colours: Colours) -> str:
         "the paired "
         "comparison below is sharper. Horizontal bars: lowest and highest median of a round. Dashed: the front, "
         "where "
-        "nothing else is both faster and at least as accurate.",
+        f"nothing else is both faster and at least as accurate. {source}",
         beside(plots.pareto(found, rows, colours), numbers),
     )
 

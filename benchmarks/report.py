@@ -1,9 +1,13 @@
-"""The report as data: ``report.json`` (raw runs and everything computed from them) and ``report.csv``."""
+"""The report as data: ``report.json`` (raw runs and everything computed from them) and ``report.csv``.
+
+``python -m benchmarks.report > benchmarks/report.schema.json`` writes the schema again.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -106,3 +110,7 @@ def _spreadsheet(value: Any) -> Any:
     if isinstance(plain, str) and plain.startswith(("=", "+", "-", "@", "\t", "\r")):
         return f"'{plain}"
     return "" if plain is None else plain
+
+
+if __name__ == "__main__":
+    print(json.dumps(schema(), indent=2))

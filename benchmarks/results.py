@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 from benchmarks.retention import Scores, scores
@@ -113,6 +113,26 @@ def result(run: Run) -> Result:
             )
         )
     return Result(run, tuple(rows))
+
+
+def borrow_scores(found: Result, others: Sequence[Result]) -> tuple[tuple[Row, ...], Result] | None:
+    """Rows of a device run with the scores of the same bundle's files from a run that had images, and that run.
+
+    None where the run has scores of its own, no timings, or where nobody scored this very bundle.
+    """
+    if found.run.data is not None or not any(row.speed for row in found.rows):
+        return None
+    for donor in others:
+        if donor.run.data is None or donor.run.bundle_digest != found.run.bundle_digest:
+            continue
+        known = {row.name: row.scores for row in donor.rows}
+        rows = [replace(row, scores=known.get(row.name)) for row in found.rows if row.kind == "artifact"]
+        points = {
+            r.name: (r.speed.p50_ms, r.scores.metrics["accuracy"].value) for r in rows if r.speed and r.scores
+        }
+        front = pareto(points)
+        return tuple(replace(row, front=row.name in front) for row in rows if row.name in points), donor
+    return None
 
 
 def pareto(points: dict[str, tuple[float, float]]) -> set[str]:

@@ -11,7 +11,7 @@ from measured_runs import FULL, candidate, make_run, scored_run
 
 from benchmarks.page import page
 from benchmarks.regression import Limits, compare_reports
-from benchmarks.results import result
+from benchmarks.results import borrow_scores, result
 from benchmarks.runfile import Picture, Run, Timing
 from benchmarks.svg import Scale, linear_ticks, place_labels
 from edge_runtime.bundle import INTENDED_USE
@@ -122,6 +122,19 @@ def test_runs_of_several_machines(count: int) -> None:
     words = "".join(Reader(text).words)
     assert ("Overview" in words) == (count > 1)
     assert ("2 different bundles" in words) == (count > 1)
+
+
+def test_a_device_borrows_the_accuracy_of_its_bundle() -> None:
+    scored, device = scored_run(), make_run(None, [candidate("same"), candidate("noisy"), candidate("unknown")])
+    borrowed = borrow_scores(result(device), [result(device), result(scored)])
+    assert borrowed is not None
+    rows, donor = borrowed
+    assert [row.name for row in rows] == ["same", "noisy"] and donor.run is scored
+    assert rows[0].scores == result(scored).row("same").scores and any(row.front for row in rows)
+    assert "Accuracy was measured elsewhere: set: 40 test images." in page([result(device), result(scored)], None)
+    other = replace(device, bundle_digest="c" * 16)
+    assert borrow_scores(result(other), [result(scored)]) is None
+    assert borrow_scores(result(scored), [result(scored)]) is None
 
 
 def test_baseline_banner() -> None:

@@ -37,7 +37,7 @@ def test_report_is_read_as_its_runs(tmp_path: Path) -> None:
 
 def test_published_schema_is_the_code() -> None:
     published = Path(benchmarks.__file__).with_name("report.schema.json").read_text()
-    assert json.loads(published) == schema(), "write it again: python -m benchmarks.report > …/report.schema.json"
+    assert json.loads(published) == schema(), "write it again, see benchmarks/report.py"
 
 
 @pytest.mark.parametrize(
