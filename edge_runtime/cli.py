@@ -26,8 +26,9 @@ COMMANDS = {
     "doctor": ("edge_runtime.commands.doctor", "what is missing or slow on this device"),
     "predict": ("edge_runtime.commands.predict", "classify images with a bundle, explained on request"),
     "explain": ("edge_runtime.commands.explain", "heat maps: where the answer comes from, by class and branch"),
-    "benchmark": ("benchmarks.command", "accuracy, size and latency of every artifact"),
+    "benchmark": ("benchmarks.command", "accuracy, size, memory and latency of every artifact"),
     "benchmark-explain": ("benchmarks.explanation_command", "are explanations kept, right and cheap?"),
+    "report": ("benchmarks.report_command", "merge benchmark runs into one report, catch regressions"),
 }
 
 _EXTRA_OF_MODULE = {
