@@ -23,6 +23,9 @@ COMMANDS = {
     "export": ("export.command", "model -> bundle of small files for the device"),
     "verify": ("edge_runtime.commands.verify", "replay a bundle's golden vectors on this machine"),
     "predict": ("edge_runtime.commands.predict", "classify images with a bundle, explained on request"),
+    "serve": ("edge_runtime.commands.serve", "the point-of-care page and API, on this machine"),
+    "stream": ("edge_runtime.commands.stream", "classify a camera, a clip, a DICOM cine loop or a folder of frames"),
+    "gate": ("export.domain", "teach a bundle to refuse images unlike those of training"),
     "benchmark": ("benchmarks.command", "accuracy, size and latency of every artifact"),
 }
 
@@ -41,6 +44,9 @@ _EXTRA_OF_MODULE = {
     "openvino": "openvino",
     "onnxruntime": "onnx",
     "pydicom": "dicom",
+    "starlette": "serve",
+    "uvicorn": "serve",
+    "av": "video",
 }
 
 
