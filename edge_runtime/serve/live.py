@@ -69,7 +69,7 @@ class _Stream:
         for task in done:
             with suppress(WebSocketDisconnect, RuntimeError, TimeoutError):
                 task.result()
-        with suppress(RuntimeError):
+        with suppress(RuntimeError, WebSocketDisconnect):
             await self._socket.close()
 
     async def _receive(self) -> None:

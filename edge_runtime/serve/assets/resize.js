@@ -45,16 +45,16 @@ function pass(source, lines, from, to, channels, stride, step, target, targetStr
 }
 
 function resize(source, width, height, toWidth, toHeight, channels, ArrayType, integer) {
-  let data = source;
-  if (toWidth !== width) {
-    data = pass(data, height, width, toWidth, channels, width * channels, channels,
-      new ArrayType(toWidth * height * channels), toWidth * channels, channels, integer);
-  }
-  if (toHeight !== height) {
-    data = pass(data, toWidth, height, toHeight, channels, channels, toWidth * channels,
-      new ArrayType(toWidth * toHeight * channels), channels, toWidth * channels, integer);
-  }
-  return data;
+  const across = (data, rows) => toWidth === width ? data
+    : pass(data, rows, width, toWidth, channels, width * channels, channels,
+      new ArrayType(toWidth * rows * channels), toWidth * channels, channels, integer);
+  const down = (data, columns) => toHeight === height ? data
+    : pass(data, columns, height, toHeight, channels, channels, columns * channels,
+      new ArrayType(columns * toHeight * channels), channels, columns * channels, integer);
+  // Pillow 13 goes down first where the height shrinks by more than twice what the width does. Before, it always
+  // went across first; the results differ by the rounding in between, one grey level at most.
+  if (height - toHeight > Math.max(0, 2 * (width - toWidth))) return across(down(source, width), toHeight);
+  return down(across(source, height), toWidth);
 }
 
 /** Uint8Array RGB (height * width * 3) -> Uint8Array RGB (toHeight * toWidth * 3). */
