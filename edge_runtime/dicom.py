@@ -145,7 +145,7 @@ def secondary_capture(
         out.SpecificCharacterSet = "ISO_IR 192"
     if deidentify:
         out.PatientIdentityRemoved = "YES"
-        out.DeidentificationMethod = "No attribute of the source copied; new identifiers; pixels as given"
+        out.DeidentificationMethod = "No source attribute copied; new identifiers"
     out.Modality, out.ConversionType, out.ImageType = "US", "WSD", ["DERIVED", "SECONDARY"]
     out.SeriesNumber, out.InstanceNumber = 9999, 1
     out.SeriesDescription = "SonoEdge overlay - research use only"
