@@ -44,13 +44,16 @@ def test_model_and_its_parts_agree(names: tuple[str, ...], size: int, joined: tu
     assert [layer.name for layer in model.full.layers if layer.name.startswith("fc")] == ["fc1", "fc2"]
     assert tuple(model.branches) == tuple(model.backbones) == names
     assert all(not backbone.trainable for backbone in model.backbones.values())
-    # Untrained features are minute: give the head weights that make them count.
+    batch = images(2, size)
+    features = branch_features(model, batch)
+    # Untrained features are minute: bring them, and then the logit, to a size that counts.
+    last = model.head.get_layer("logit")
     for layer in model.head.layers:
         if isinstance(layer, keras.layers.Dense):
             kernel, bias = layer.get_weights()
             layer.set_weights([100 * kernel, bias + 0.1])
-    batch = images(2, size)
-    features = branch_features(model, batch)
+    largest = float(np.abs(model.head_logit.predict_on_batch(features)).max())
+    last.set_weights([weight / largest for weight in last.get_weights()])
     probability = model.full.predict_on_batch(batch)
     assert probability.shape == (2, 1)
     assert probability.dtype == np.float32
@@ -109,9 +112,7 @@ def test_flatten_head_sees_the_positions(tiny_backbones: tuple[str, str]) -> Non
 
 def test_flatten_head_needs_one_grid() -> None:
     with pytest.raises(UsageError, match=r"one grid.*\(1, 1\), \(3, 3\)"):
-        build_model(
-            ("mobilenetv2", "inceptionv3"), weights="none", input_size=(96, 96), head=HeadSpec("flatten")
-        )
+        build_model(("mobilenetv2", "inceptionv3"), weights="none", input_size=(96, 96), head=HeadSpec("flatten"))
 
 
 def test_parse_backbones() -> None:
@@ -157,7 +158,8 @@ def test_imagenet_without_a_network(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     with pytest.raises(ModelError) as error:
         build_model(("mobilenetv2",), weights="imagenet", input_size=(64, 64))
-    for part in (BACKBONES["mobilenetv2"].cache_file, "--weights DIR", "--weights none", "mobilenetv2_notop.weights"):
+    cache_file = BACKBONES["mobilenetv2"].cache_file
+    for part in (cache_file, "--weights DIR", "--weights none", "mobilenetv2_notop.weights"):
         assert part in str(error.value)
 
 
