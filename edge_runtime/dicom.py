@@ -18,6 +18,7 @@ import numpy as np
 from edge_runtime.bundle import INTENDED_USE
 from edge_runtime.errors import ImageError, MissingExtraError
 from edge_runtime.image import DECODE_ERRORS, MAX_PIXELS, UInt8Image, stretch_to_uint8
+from edge_runtime.isolated import decode_isolated
 from edge_runtime.region import Region
 
 MAX_FRAMES = 10_000
@@ -25,6 +26,7 @@ _COPIED = (
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyInstanceUID", "StudyDate", "StudyTime",
     "StudyID", "AccessionNumber", "ReferringPhysicianName", "StudyDescription",
 )  # fmt: skip
+_GDCM = "gdcm"
 _TISSUE = 1  # PS3.3 C.8.5.5.1.2: region data type "Tissue"
 
 
@@ -45,12 +47,22 @@ class DicomImage:
     spacing_mm: tuple[float, float] | None
     _dataset: Any
     _name: str
+    _isolated: bytes | None
+
+    @property
+    def isolated(self) -> bool:
+        """Whether frames are decoded in a child process."""
+        return self._isolated is not None
 
     def frame(self, index: int) -> UInt8Image:
         """Decode one frame: uint8 (height, width, 3), RGB. `ImageError` where that fails."""
+        if self._isolated is not None:
+            return next(decode_isolated(self._isolated, index, index + 1, self._name))
         return _guarded(lambda: _frame(self._dataset, index), self._name)
 
     def __iter__(self) -> Iterator[UInt8Image]:
+        if self._isolated is not None:
+            return decode_isolated(self._isolated, 0, self.frames, self._name)
         return (self.frame(index) for index in range(self.frames))
 
 
@@ -59,12 +71,14 @@ def decode_dicom(data: bytes, name: str = "image", *, max_pixels: int = MAX_PIXE
     return read_dicom(data, name, max_pixels=max_pixels).frame(0)
 
 
-def read_dicom(data: bytes, name: str = "image", *, max_pixels: int = MAX_PIXELS) -> DicomImage:
+def read_dicom(
+    data: bytes, name: str = "image", *, max_pixels: int = MAX_PIXELS, isolate: bool = True
+) -> DicomImage:
     """Open a DICOM file without decoding a frame yet.
 
     Photometric interpretations MONOCHROME1 and 2 (modality and VOI transforms applied), RGB, YBR_*, PALETTE
-    COLOR; native, deflated and RLE syntaxes always, JPEG and JPEG 2000 through Pillow, lossless JPEG and JPEG-LS
-    through ``python-gdcm`` (extra ``dicom``).
+    COLOR; native, deflated and RLE syntaxes by pydicom, JPEG and JPEG 2000 by Pillow, lossless JPEG and JPEG-LS
+    by GDCM in a child process (see `edge_runtime.isolated`; ``isolate=False`` is for that child).
 
     Raises:
         ImageError: not a readable image object, or too large.
@@ -92,6 +106,7 @@ def read_dicom(data: bytes, name: str = "image", *, max_pixels: int = MAX_PIXELS
             spacing_mm=_spacing(dataset),
             _dataset=dataset,
             _name=name,
+            _isolated=data if isolate and _decoder(dataset) == _GDCM else None,
         )
 
     return _guarded(parse, name)
@@ -182,7 +197,7 @@ def _frame(dataset: Any, index: int) -> UInt8Image:
     """One frame (PS3.3 C.7.6.3): photometric interpretation, modality and VOI transforms applied."""
     from pydicom import pixels
 
-    frame = pixels.pixel_array(dataset, index=index)
+    frame = pixels.pixel_array(dataset, index=index, decoding_plugin=_decoder(dataset))
     photometric = str(dataset.PhotometricInterpretation)
     if photometric == "PALETTE COLOR":
         frame = pixels.apply_color_lut(frame, dataset)
@@ -196,6 +211,18 @@ def _frame(dataset: Any, index: int) -> UInt8Image:
     if photometric == "MONOCHROME1":
         grey = 255 - grey
     return np.repeat(grey[:, :, None], 3, axis=2)
+
+
+def _decoder(dataset: Any) -> str:
+    """Which of pydicom's plugins decodes this transfer syntax; left alone it would take whatever is installed."""
+    from pydicom import uid
+
+    syntax = str(dataset.file_meta.TransferSyntaxUID)
+    if syntax in {uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEG2000, uid.JPEG2000Lossless}:
+        return "pillow"
+    if syntax in {uid.JPEGLossless, uid.JPEGLosslessSV1, uid.JPEGLSLossless, uid.JPEGLSNearLossless}:
+        return _GDCM
+    return "pydicom" if syntax == uid.RLELossless else ""
 
 
 def _guarded(call: Any, name: str) -> Any:

@@ -178,8 +178,18 @@ def _dicom(path: Path, fps: float) -> Source:
     interval = dicom.frame_ms / 1e3 if dicom.frame_ms else 1.0 / fps
 
     def frames() -> Iterator[Frame]:
+        # One child process for a whole loop where decoding takes one; any frame by itself everywhere else, so that a
+        # damaged one costs no other.
+        pictures = iter(dicom) if dicom.isolated else None
+
+        def decode(index: int) -> UInt8Image:
+            picture = next(pictures, None) if pictures else dicom.frame(index)
+            if picture is None:
+                raise ImageError(f"{path.name}: frame {index + 1} comes after one that could not be decoded.")
+            return picture
+
         for index in range(dicom.frames):
-            yield _read(index, index * interval, lambda index=index: dicom.frame(index))  # type: ignore[misc]
+            yield _read(index, index * interval, lambda index=index: decode(index))  # type: ignore[misc]
 
     return Source(frames, count=dicom.frames, dicom=dicom, region=dicom.region)
 

@@ -20,9 +20,9 @@ from edge_runtime.backends import is_available
 from edge_runtime.bundle import MANIFEST, Bundle, load_bundle, write_manifest
 from edge_runtime.classifier import Classifier
 from edge_runtime.domain import DOMAIN, DomainGate, load_gate
-from edge_runtime.errors import DataError, MissingExtraError
+from edge_runtime.errors import DataError, MissingExtraError, UsageError
 from edge_runtime.files import atomic_directory, write_bytes_atomic
-from edge_runtime.image import read_image
+from edge_runtime.image import find_images, read_image
 
 DIRECTIONS = 64
 SIGMAS = 3.0
@@ -37,9 +37,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, metavar="RUN", help="run folder (default: the newest under ./runs)")
     parser.add_argument("--data", type=Path, metavar="DIR", help="where the run's images are now")
     parser.add_argument("--artifacts", metavar="A,B", help="default: every one that can run here")
+    parser.add_argument("--check", type=Path, nargs="+", metavar="DIR", help=(
+        "change nothing: refusal rate of the run's test images and of each folder, and the AUC between them"
+    ))  # fmt: skip
+    parser.add_argument("--grey", action="store_true", help="with --check: folders' images in grey, as B-mode is")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     parser.add_argument("--json", action="store_true", help="print the thresholds as one JSON object")
-    parser.epilog = "examples:\n  sonoedge gate --bundle bundle --model runs/busi"
+    parser.epilog = (
+        "examples:\n"
+        "  sonoedge gate --bundle bundle --model runs/busi\n"
+        "  sonoedge gate --bundle bundle --model runs/busi --check photos/ other_hospital/"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -49,11 +57,11 @@ def run(args: argparse.Namespace) -> int:
 
     bundle = load_bundle(args.bundle)
     data = load_run_data(open_run(args.model or newest_run()), args.data)
+    if args.check:
+        test = [sample.path for sample in data["test"].samples]
+        return check(bundle, names_of(args, bundle)[0], test, args)
     train, validation = ([sample.path for sample in data[part].samples] for part in ("train", "val"))
-    names = args.artifacts.split(",") if args.artifacts else [a.name for a in bundle.artifacts]
-    runnable = [name for name in names if is_available(bundle.artifact(name).runtime)]
-    if not runnable:
-        raise MissingExtraError("An interpreter for this bundle", "litert")
+    runnable = names_of(args, bundle)
     # Float features describe the images best; every artifact then gets the threshold of its own numerics.
     reference = next((n for n in runnable if bundle.artifact(n).precision == "fp32"), runnable[0])
     classifier = Classifier(bundle, reference)
@@ -77,14 +85,62 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def pooled_features(classifier: Classifier, paths: Iterable[Path], *, quiet: bool = True) -> Features:
+def names_of(args: argparse.Namespace, bundle: Bundle) -> list[str]:
+    """The artifacts asked for that can run here."""
+    names = args.artifacts.split(",") if args.artifacts else [a.name for a in bundle.artifacts]
+    runnable = [name for name in names if is_available(bundle.artifact(name).runtime)]
+    if not runnable:
+        raise MissingExtraError("An interpreter for this bundle", "litert")
+    return runnable
+
+
+def check(bundle: Bundle, artifact: str, test: list[Path], args: argparse.Namespace) -> int:
+    """Print how many images of each folder the stored gate refuses."""
+    gate = load_gate(bundle, artifact)
+    if gate is None:
+        raise UsageError(f"The bundle has no gate for {artifact}: run without --check first.")
+    classifier = Classifier(bundle, artifact)
+    inside = distances(gate, pooled_features(classifier, test, quiet=args.quiet))
+    rows = [_row("test", inside, gate.threshold, None)]
+    for folder in args.check:
+        if not (paths := find_images(folder)):
+            raise DataError(f"No images in {folder}.")
+        outside = distances(gate, pooled_features(classifier, paths, quiet=args.quiet, grey=args.grey))
+        rows.append(_row(str(folder), outside, gate.threshold, inside))
+    if args.json:
+        print(json.dumps({"artifact": artifact, "threshold": gate.threshold, "sets": rows}))
+        return 0
+    print(f"{artifact}: refused above {gate.threshold:.3f}")
+    print(f"{'images':<40}{'n':>6}{'refused':>9}{'median':>9}{'AUC against test':>18}")
+    for row in rows:
+        auc = "" if row["auc"] is None else f"{row['auc']:.4f}"
+        print(f"{row['images'][-39:]:<40}{row['n']:>6}{row['refused']:>9.1%}{row['median']:>9.2f}{auc:>18}")
+    return 0
+
+
+def _row(name: str, values: NDArray[np.float64], limit: float, inside: NDArray[np.float64] | None) -> dict:
+    auc = None
+    if inside is not None:
+        # The probability that an image of this set lies farther out than a test image, ties by half.
+        pairs = np.sign(values[:, None] - inside[None]) / 2 + 0.5
+        auc = round(float(pairs.mean()), 4)
+    refused = float((~(values <= limit)).mean())
+    return {"images": name, "n": len(values), "refused": refused, "median": float(np.median(values)), "auc": auc}
+
+
+def pooled_features(
+    classifier: Classifier, paths: Iterable[Path], *, quiet: bool = True, grey: bool = False
+) -> Features:
     """Pooled feature maps of image files, branch after branch: float32 (N, C)."""
     from tqdm import tqdm
 
     rows = []
     paths = list(paths)
     for path in tqdm(paths, desc=classifier.artifact.name, unit="image", disable=quiet):
-        outputs = classifier.explain_raw(read_image(path))[1]
+        image = read_image(path)
+        if grey:
+            image = np.repeat(np.rint(image.mean(axis=2, keepdims=True)).astype(np.uint8), 3, axis=2)
+        outputs = classifier.explain_raw(image)[1]
         rows.append(
             np.concatenate([outputs[f"map_{b.name}"].mean(axis=(0, 1, 2)) for b in classifier.bundle.branches])
         )

@@ -48,6 +48,10 @@ test("a picture gets the station's own answer, a heat map and a band", async () 
   assert.equal(await page.locator("#verdict-text").textContent(), expected.assessment.text);
   assert.equal(await page.locator("#probability").textContent(), `${(100 * expected.probability).toFixed(1)} %`);
   const { low, high } = expected.band;
+  const bar = await page.locator("#bar").boundingBox(), needle = await page.locator("#needle").boundingBox();
+  assert.ok(Math.abs((needle.x + needle.width / 2 - bar.x) / bar.width - expected.probability) < 0.01);
+  const span = await page.locator("#band").boundingBox();
+  assert.ok(Math.abs((span.x - bar.x) / bar.width - low) < 0.01);
   assert.match(await page.locator("#bar-text").textContent(), new RegExp(`^${(100 * low).toFixed(1)} % to ${(100 * high).toFixed(1)} % over 5`));
   assert.notEqual(await heatSum(), 0);
   await shot(page, "desktop.png");

@@ -170,6 +170,7 @@ function drawHeat() {
   $("stage-note").textContent = `Nothing in this branch speaks for ${heatClass}.`;
 }
 
+const place = (share) => `${100 * share}%`;
 const opacity = () => $("opacity").value / 100;
 
 function render(result) {
@@ -178,14 +179,14 @@ function render(result) {
   say(result.assessment.code, result.assessment.text);
   $("scale").hidden = false;
   $("probability").textContent = percent(probability);
-  $("needle").style.left = percent(probability);
-  $("tick").style.left = percent(result.threshold);
+  $("needle").style.left = place(probability);
+  $("tick").style.left = place(result.threshold);
   $("tick").dataset.side = result.threshold > 0.85 ? "right" : result.threshold < 0.15 ? "left" : "middle";
   const band = result.band;
   $("band").hidden = !band;
   if (band) {
-    $("band").style.left = percent(band.low);
-    $("band").style.width = percent(band.high - band.low);
+    $("band").style.left = place(band.low);
+    $("band").style.width = place(band.high - band.low);
   }
   const range = band ? `${percent(band.low)} to ${percent(band.high)} over ${band.views} ` : "";
   const kind = result.smoothed === undefined ? "slightly shifted views. " : "recent frames. ";
