@@ -200,7 +200,7 @@ class _Application:
                 self.metrics.add("images_refused_total")
                 # Without the decoder's own words, which can quote the file.
                 text = str(error).partition(": ")[0].rstrip(".") + "."
-                raise HTTPException(413 if "pixels" in text else 422, text) from error
+                raise HTTPException(413 if "At most" in text or "at most" in str(error) else 422, text) from error
             except MissingExtraError as error:
                 raise HTTPException(415, "This server was installed without the DICOM extra.") from error
             except ModelError as error:

@@ -19,7 +19,7 @@ from edge_runtime.bundle import INTENDED_USE, SUMS, Bundle, load_bundle
 from edge_runtime.classifier import Classifier
 from edge_runtime.colormap import COLORMAP
 from edge_runtime.domain import load_gate
-from edge_runtime.errors import DataError, ModelError
+from edge_runtime.errors import DataError, ImageError, ModelError
 from edge_runtime.explain import explanation
 from edge_runtime.files import sha256_file
 from edge_runtime.image import UInt8Image, decode_image, is_dicom
@@ -27,6 +27,7 @@ from edge_runtime.quality import hints, measure
 from edge_runtime.region import Region, detect_region
 
 MAX_PIXELS = 25_000_000
+MIN_SIDE = 16
 _PREVIEW_SIDE = 1280
 UPLOAD_NAME = "upload"
 """Stands for the client's file name, which can hold a patient's name, in every answer."""
@@ -126,6 +127,8 @@ class Station:
         start = perf_counter()
         image = decode_image(data, name="The image", max_pixels=MAX_PIXELS)
         decode_ms = 1e3 * (perf_counter() - start)
+        if min(image.shape[:2]) < MIN_SIDE:
+            raise ImageError(f"The image has {image.shape[1]}x{image.shape[0]} pixels. At least {MIN_SIDE} each way.")
         region = _region(data, image) if wish.crop else None
         frame = region.crop(image) if region else image
         classifier = self._classifiers.get()
