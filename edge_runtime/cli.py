@@ -26,6 +26,9 @@ COMMANDS = {
     "doctor": ("edge_runtime.commands.doctor", "what is missing or slow on this device"),
     "predict": ("edge_runtime.commands.predict", "classify images with a bundle, explained on request"),
     "explain": ("edge_runtime.commands.explain", "heat maps: where the answer comes from, by class and branch"),
+    "serve": ("edge_runtime.commands.serve", "the point-of-care page and API, on this machine"),
+    "stream": ("edge_runtime.commands.stream", "classify a camera, a clip, a DICOM cine loop or a folder of frames"),
+    "gate": ("export.domain", "teach a bundle to refuse images unlike those of training"),
     "benchmark": ("benchmarks.command", "accuracy, size, memory and latency of every artifact"),
     "benchmark-explain": ("benchmarks.explanation_command", "are explanations kept, right and cheap?"),
     "report": ("benchmarks.report_command", "merge benchmark runs into one report, catch regressions"),
@@ -47,6 +50,9 @@ _EXTRA_OF_MODULE = {
     "onnxruntime": "onnx",
     "pydicom": "dicom",
     "cryptography": "trust",
+    "starlette": "serve",
+    "uvicorn": "serve",
+    "av": "video",
 }
 
 
