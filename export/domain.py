@@ -207,7 +207,7 @@ def pack(gate: DomainGate, thresholds: dict[str, float]) -> bytes:
     }
     arrays |= {f"threshold.{name}": np.float32(value) for name, value in thresholds.items()}
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()
 
 
