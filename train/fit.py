@@ -249,6 +249,10 @@ def _fit_head(
     head: keras.Model, train: FeatureSet, val: FeatureSet, settings: FitSettings, *, seed: int, progress: bool
 ) -> History:
     keras.utils.set_random_seed(seed)
+    for number, layer in enumerate(head.layers):
+        if isinstance(layer, keras.layers.Dropout):
+            # A dropout layer has a random state of its own: without this a fit would depend on those before it.
+            layer.seed_generator.state.assign(keras.random.SeedGenerator(seed + number).state)
     targets = [data.y[:, None].astype(np.float32) for data in (train, val)]
     return fit_keras(
         head,

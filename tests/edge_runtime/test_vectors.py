@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from edge_runtime import BundleError, Classifier, load_bundle
-from edge_runtime.bundle import MANIFEST, SUMS, sums_text
+from edge_runtime.bundle import MANIFEST
+from edge_runtime.sums import SUMS, sums_text
 from edge_runtime.verify import load_golden, replay
 
 ROOT = Path(__file__).resolve().parents[2]
