@@ -27,7 +27,7 @@ done
 (cd "$work" && zip -q unaligned.apk classes.dex && zip -q -0 -r unaligned.apk lib)
 zipalign -p 4 "$work/unaligned.apk" "$work/aligned.apk"
 keytool -genkeypair -keystore "$work/debug.keystore" -storepass android -keypass android -alias debug \
-  -dname "CN=Debug" -keyalg RSA -keysize 2048 -validity 10000 2> /dev/null
+  -dname "CN=Debug" -keyalg RSA -keysize 2048 -validity 10000 > /dev/null 2>&1
 apksigner sign --ks "$work/debug.keystore" --ks-pass pass:android --out "$apk" "$work/aligned.apk"
 
 apksigner verify --min-sdk-version "$min_sdk" "$apk"
