@@ -102,6 +102,14 @@ class InterpreterTest {
     }
 
     @Test
+    fun `an interpreter that cannot be loaded is told`() {
+        for (failure in listOf(UnsatisfiedLinkError("no tensorflowlite_jni"), NoClassDefFoundError("org/tensorflow"))) {
+            val error = assertThrows(ModelException::class.java) { orModelException<Unit>("a.tflite") { throw failure } }
+            assertTrue(error.message, error.message.startsWith("The interpreter's library cannot be loaded on this device: "))
+        }
+    }
+
+    @Test
     fun `a bundle without a file for phones says what to do`() {
         val desktop = bundle.copy(artifacts = bundle.artifacts.map { it.copy(runtime = "openvino") })
         val error = assertThrows(ModelException::class.java) { openClassifier(desktop, settings(null)) }

@@ -79,7 +79,8 @@ class TfliteRunner(file: File, threads: Int, delegate: Delegate? = null) : Model
         ByteBuffer.allocateDirect(tensor.numBytes()).order(ByteOrder.nativeOrder()).asFloatBuffer()
 }
 
-private inline fun <T> orModelException(name: String, action: () -> T): T = try {
+/** What the interpreter throws, as words for the screen. */
+internal inline fun <T> orModelException(name: String, action: () -> T): T = try {
     action()
 } catch (error: LinkageError) {
     throw ModelException("The interpreter's library cannot be loaded on this device: ${error.message}", error)
