@@ -100,7 +100,7 @@ class Classifier:
     def explain_raw(
         self, image: UInt8Image, *, name: str = "", decode_ms: float = 0.0
     ) -> tuple[Prediction, dict[str, Float32Array]]:
-        """A prediction and every output of the head (see `edge_runtime.explain`)."""
+        """A prediction, every output of the head (see `edge_runtime.explain`) and each branch's map, ``map_<branch>``."""
         start = perf_counter()
         model_input = to_input(image, self.input_size)
         resized = perf_counter()
@@ -114,7 +114,8 @@ class Classifier:
             "invoke": 1e3 * (invoked - resized),
             "head": 1e3 * (done - invoked),
         }
-        return self._prediction(outputs, name, latency_ms), outputs
+        kept = {f"map_{branch}": array for branch, array in maps.items()}
+        return self._prediction(outputs, name, latency_ms), {**outputs, **kept}
 
     def logit(self, model_input: Float32Array) -> float:
         """The logit of one prepared input, float32 (1, height, width, 3), 0–255."""
