@@ -218,9 +218,7 @@ def chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
-def png(
-    width: int, height: int, data: bytes, *, colour: int = 2, crc_error: bool = False, extra: bytes = b""
-) -> bytes:
+def png(width: int, height: int, data: bytes, *, colour: int = 2, crc_error: bool = False, extra: bytes = b"") -> bytes:
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, 0))
     if crc_error:
         header = header[:-1] + bytes([header[-1] ^ 1])
@@ -471,9 +469,7 @@ def test_polyglots_are_images_and_nothing_else(tail: bytes, client: httpx.Client
 # --- who may ask -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "", "[::1", "10.0.0.1"]
-)
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "", "[::1", "10.0.0.1"])
 def test_other_names_for_this_address_are_refused(host: str, client: httpx.Client) -> None:
     response = client.get("/v1/bundle", headers={"host": host})
     assert response.status_code == 421
@@ -519,7 +515,9 @@ def test_two_hundred_uploads_at_once_are_all_answered(running: Running) -> None:
     images = [encode(frame(seed=i)) for i in range(8)]
 
     def ask(index: int) -> tuple[int, float]:
-        response = httpx.post(f"{running.url}/v1/predict", content=images[index % 8], headers=OCTETS, timeout=60)
+        response = httpx.post(
+            f"{running.url}/v1/predict", content=images[index % 8], headers=OCTETS, timeout=60
+        )
         return index % 8, response.json()["probability"]
 
     with ThreadPoolExecutor(200) as pool:
@@ -581,9 +579,7 @@ def test_a_bug_is_a_plain_500(
     assert "ZeroDivisionError at broken" in caplog.text
 
 
-def test_a_model_that_gives_no_number(
-    running: Running, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_that_gives_no_number(running: Running, client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     def silent(*_: object) -> None:
         raise ModelError("The model did not answer with a number.")
 
