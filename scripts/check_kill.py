@@ -131,18 +131,8 @@ def arguments(folder: Path, data: Path) -> dict[str, list[str]]:
     train = ["train", "--data", data, "--out", run, "--overwrite", "--backbones", "tiny_a,tiny_b", "--quiet"]
     train += ["--weights", "none", "--input-size", 32, "--units", 8, "--protocol", "paper"]
     export = ["export", "--model", run, "--out", bundle, "--format", "tflite-fp32,openvino-fp32", "--quiet"]
-    benchmark = [
-        "benchmark",
-        "--bundle",
-        bundle,
-        "--data",
-        data,
-        "--out",
-        folder / "report",
-        "--latency-runs",
-        3,
-        "--quiet",
-    ]
+    benchmark = ["benchmark", "--bundle", bundle, "--data", data, "--out", folder / "report", "--quiet"]
+    benchmark += ["--mode", "none", "--no-peers", "--no-gallery", "--max-images", 12]
     commands = {"train": train, "export": export, "benchmark": benchmark}
     return {name: [str(word) for word in command] for name, command in commands.items()}
 
