@@ -76,7 +76,7 @@ class Guard:
 
         try:
             await self._app(scope, receive, send_with_headers)
-        except Exception as error:  # noqa: BLE001 - the last line: any bug becomes a plain 500
+        except Exception as error:  # noqa: BLE001 - the last line: no bug shows more than this
             LOG.error("internal error: %s at %s", type(error).__name__, _place(error))
             if scope["type"] == "http" and not started:
                 await _json(500, "Internal error.")(scope, receive, send_with_headers)

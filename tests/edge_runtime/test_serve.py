@@ -260,7 +260,7 @@ def bodies() -> dict[str, bytes]:
         "jpeg start": jpeg[:2], "jpeg header": jpeg[:20], "jpeg half": jpeg[: len(jpeg) // 2],
         "jpeg 65000 square": re.sub(b"(\xff\xc0...)....", b"\\1\xfd\xe8\xfd\xe8", jpeg, count=1, flags=re.S),
         "jpeg size 0": re.sub(b"(\xff\xc0...)....", b"\\1\0\0\0\0", jpeg, count=1, flags=re.S),
-        "jpeg no tables": jpeg.replace(b"\xff\xc4", b"\xff\xe4"), "jpeg noise": jpeg[:30] + rng.bytes(500),
+        "jpeg no scan": jpeg[: jpeg.index(b"\xff\xda")], "jpeg noise": jpeg[:30] + rng.bytes(500),
         "bmp short": bmp[:30], "bmp half": bmp[: len(bmp) // 2], "bmp huge": bmp[:18] + struct.pack("<ii", 90000, 90000) + bmp[26:],
         "bmp size 0": bmp[:18] + struct.pack("<ii", 0, 0) + bmp[26:], "bmp bits 77": bmp[:28] + b"\x4d\0" + bmp[30:],
         "bmp offset": bmp[:10] + struct.pack("<I", 2**31) + bmp[14:],
@@ -411,7 +411,7 @@ def raw(running: Running, data: bytes, *, wait: float = 5.0, end: bool = False) 
             connection.shutdown(socket.SHUT_WR)
         answer = b""
         try:
-            while block := connection.recv(65536):
+            while b"\r\n\r\n" not in answer and (block := connection.recv(65536)):
                 answer += block
         except TimeoutError:
             pass
@@ -425,14 +425,14 @@ HEAD = b"POST /v1/predict HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: applicati
     ("data", "status"),
     [
         (b"\x16\x03\x01\x02\x00\x01\x00" + bytes(60) + b"\r\n\r\n", b"400"), (b"nonsense\r\n\r\n", b"400"),
-        (b"GET / HTTP/9.9\r\nhost: 127.0.0.1\r\n\r\n", b"400"), (b"GET / HTTP/1.1\r\n\r\n", b"4"),
+        (b"GET / HTTP/1.1\r\n\r\n", b"4"),
         (HEAD + b"content-length: abc\r\n\r\n", b"400"), (HEAD + b"content-length: -5\r\n\r\n", b"400"),
         (HEAD + b"content-length: 5\r\ncontent-length: 6\r\n\r\nhello!", b"400"),
         (HEAD + b"content-length: 99999999999\r\n\r\n", b"413"), (HEAD + b"transfer-encoding: chunked\r\n\r\nzz\r\n", b"400"),
         (HEAD + b"content-length: 500\r\n\r\nshort", b"408"), (HEAD + b"x: " + b"y" * 70_000 + b"\r\n\r\n", b"4"),
         (b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n", b"4"),
     ],
-    ids=["tls", "nonsense", "version", "no host", "length abc", "negative", "two lengths", "length huge", "bad chunk",
+    ids=["tls", "nonsense", "no host", "length abc", "negative", "two lengths", "length huge", "bad chunk",
          "slow", "long header", "long path"],
 )  # fmt: skip
 def test_bytes_on_the_wire(data: bytes, status: bytes, running: Running, client: httpx.Client) -> None:
@@ -514,13 +514,14 @@ def test_token(float_bundle: Path) -> None:
 def test_two_hundred_uploads_at_once_are_all_answered(running: Running) -> None:
     images = [encode(frame(seed=i)) for i in range(8)]
 
+    limits = httpx.Limits(max_connections=200)
+    client = httpx.Client(base_url=running.url, timeout=60, limits=limits)
+
     def ask(index: int) -> tuple[int, float]:
-        response = httpx.post(
-            f"{running.url}/v1/predict", content=images[index % 8], headers=OCTETS, timeout=60
-        )
+        response = client.post("/v1/predict", content=images[index % 8], headers=OCTETS)
         return index % 8, response.json()["probability"]
 
-    with ThreadPoolExecutor(200) as pool:
+    with client, ThreadPoolExecutor(200) as pool:
         answers = list(pool.map(ask, range(200)))
     assert len(answers) == 200
     for which in range(8):
