@@ -65,6 +65,4 @@ def assess(
         )
     if probability >= threshold:
         return Assessment("suspicious", f"Suspicious: the model reads this frame as {bundle.positive_label}.")
-    return Assessment(
-        "not_suspicious", f"Not suspicious: the model reads this frame as {bundle.negative_label}."
-    )
+    return Assessment("not_suspicious", f"Not suspicious: the model reads this frame as {bundle.negative_label}.")

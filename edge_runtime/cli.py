@@ -24,7 +24,7 @@ COMMANDS = {
     "verify": ("edge_runtime.commands.verify", "replay a bundle's golden vectors on this machine"),
     "predict": ("edge_runtime.commands.predict", "classify images with a bundle, explained on request"),
     "serve": ("edge_runtime.commands.serve", "the point-of-care page and API, on this machine"),
-    "stream": ("edge_runtime.commands.stream", "classify a camera, a clip, a DICOM cine loop or a folder of frames"),
+    "stream": ("edge_runtime.commands.stream", "classify a camera, a clip, a DICOM cine loop or a folder"),
     "gate": ("export.domain", "teach a bundle to refuse images unlike those of training"),
     "benchmark": ("benchmarks.command", "accuracy, size and latency of every artifact"),
 }

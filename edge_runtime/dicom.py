@@ -242,9 +242,7 @@ def _guarded(call: Any, name: str) -> Any:
         raise
     except (*DECODE_ERRORS, errors.BytesLengthException, errors.InvalidDicomError) as error:
         # Not the message: it can quote the header, and the header names the patient.
-        raise ImageError(
-            f"{name} is a DICOM file without a readable image ({type(error).__name__})."
-        ) from error
+        raise ImageError(f"{name} is a DICOM file without a readable image ({type(error).__name__}).") from error
 
 
 def _frame_ms(dataset: Any) -> float | None:

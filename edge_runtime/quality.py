@@ -50,9 +50,7 @@ def measure(image: UInt8Image) -> Quality:
     inner = grey[1:-1, 1:-1]
     echo = (around > 20) & (around < 235)
     relative = np.abs(inner - around)[echo] / around[echo]
-    darkest = np.minimum(
-        np.minimum(grey[:-2, 1:-1], grey[2:, 1:-1]), np.minimum(grey[1:-1, :-2], grey[1:-1, 2:])
-    )
+    darkest = np.minimum(np.minimum(grey[:-2, 1:-1], grey[2:, 1:-1]), np.minimum(grey[1:-1, :-2], grey[1:-1, 2:]))
     return Quality(
         brightness=float(grey.mean()),
         contrast=float(grey.std()),
@@ -80,4 +78,3 @@ def hints(image: UInt8Image, quality: Quality) -> list[dict[str, str]]:
     if quality.overlay > OVERLAY:
         found.append(("overlay", "Text or callipers in the picture: freeze a clean frame, or crop."))
     return [{"code": code, "text": text} for code, text in found]
-

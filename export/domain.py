@@ -12,6 +12,7 @@ import json
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -196,7 +197,7 @@ def add_gate(bundle: Bundle, gate: DomainGate, thresholds: dict[str, float]) -> 
 
 def pack(gate: DomainGate, thresholds: dict[str, float]) -> bytes:
     """The bytes of domain.npz."""
-    arrays: dict[str, NDArray] = {
+    arrays: dict[str, Any] = {
         "branches": np.asarray(gate.branches),
         "mean": gate.mean,
         "inverse_std": gate.inverse_std,
@@ -206,7 +207,7 @@ def pack(gate: DomainGate, thresholds: dict[str, float]) -> bytes:
     }
     arrays |= {f"threshold.{name}": np.float32(value) for name, value in thresholds.items()}
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()
 
 

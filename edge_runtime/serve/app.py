@@ -161,9 +161,7 @@ class _Application:
             await asyncio.sleep(0.5)  # slows guessing down
             raise HTTPException(401, "Wrong token.")
         response = Response(status_code=204)
-        response.set_cookie(
-            COOKIE, token, httponly=True, samesite="strict", secure=request.url.scheme == "https"
-        )
+        response.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=request.url.scheme == "https")
         return response
 
     async def _bundle(self, _request: Request) -> Response:

@@ -90,7 +90,9 @@ class Guard:
         origin = headers.get("origin")
         if origin is not None and urlsplit(origin).netloc != host:
             return _json(403, "Requests from other sites are refused.")
-        if headers.get("sec-fetch-site") in {"cross-site", "same-site"} and scope["path"].startswith(_OPEN_PREFIXES):
+        if headers.get("sec-fetch-site") in {"cross-site", "same-site"} and scope["path"].startswith(
+            _OPEN_PREFIXES
+        ):
             return _json(403, "Requests from other sites are refused.")
         if self._token is None or scope["path"] == _LOGIN or not scope["path"].startswith(_OPEN_PREFIXES):
             return None

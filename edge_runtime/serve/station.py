@@ -128,7 +128,9 @@ class Station:
         image = decode_image(data, name="The image", max_pixels=MAX_PIXELS)
         decode_ms = 1e3 * (perf_counter() - start)
         if min(image.shape[:2]) < MIN_SIDE:
-            raise ImageError(f"The image has {image.shape[1]}x{image.shape[0]} pixels. At least {MIN_SIDE} each way.")
+            raise ImageError(
+                f"The image has {image.shape[1]}x{image.shape[0]} pixels. At least {MIN_SIDE} each way."
+            )
         region = _region(data, image) if wish.crop else None
         frame = region.crop(image) if region else image
         classifier = self._classifiers.get()

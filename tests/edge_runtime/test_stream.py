@@ -35,7 +35,7 @@ def picture(seed: int, height: int = 60, width: int = 80) -> np.ndarray:
 PICTURES = [picture(i) for i in range(6)]
 
 
-# --- the filter ------------------------------------------------------------------------------------------------
+# --- the filter ----------------------------------------------------------------------
 
 
 @given(st.lists(st.floats(-20, 20), min_size=1, max_size=30), st.floats(0.05, 2.0), st.floats(0.01, 0.5))
@@ -71,7 +71,7 @@ def test_sigmoid_does_not_overflow(logit: float) -> None:
     assert 0.0 <= sigmoid(logit) <= 1.0
 
 
-# --- sources -----------------------------------------------------------------------------------------------------
+# --- sources ----------------------------------------------------------------------
 
 
 def write_source(kind: str, folder: Path) -> Path:
@@ -156,7 +156,7 @@ def test_sources_that_are_none(name: str, tmp_path: Path) -> None:
         open_source(str(path))
 
 
-# --- live: newest wins ---------------------------------------------------------------------------------------------
+# --- live: newest wins ----------------------------------------------------------------------
 
 
 def counted(pause: float, count: int) -> Source:
@@ -204,7 +204,7 @@ def test_a_recorded_source_at_its_own_speed(tmp_path: Path) -> None:
     assert 0.1 <= time.perf_counter() - start < 1.0
 
 
-# --- the stream ----------------------------------------------------------------------------------------------------
+# --- the stream ----------------------------------------------------------------------
 
 
 def test_stream_answers_equal_single_answers(float_bundle: Path, phantoms: Path) -> None:
@@ -233,7 +233,9 @@ def test_the_crop_is_found_once_and_kept(float_bundle: Path, tmp_path: Path) -> 
 
 def test_lines_annotations_and_summary(float_bundle: Path, tmp_path: Path, sonoedge: Any) -> None:
     clip = write_source("gif", tmp_path)
-    result = sonoedge("stream", "--bundle", float_bundle, "--source", clip, "--json", "--annotated", tmp_path / "out")
+    result = sonoedge(
+        "stream", "--bundle", float_bundle, "--source", clip, "--json", "--annotated", tmp_path / "out"
+    )
     assert result.code == 0
     lines = [json.loads(line) for line in result.out.splitlines()]
     assert [line["frame"] for line in lines] == [1, 2, 3, 4, 5, 6]
@@ -243,7 +245,9 @@ def test_lines_annotations_and_summary(float_bundle: Path, tmp_path: Path, sonoe
 
 
 @pytest.mark.parametrize("kind", ["gif", "mp4", "dcm"])
-def test_annotated_clips_can_be_streamed_again(kind: str, float_bundle: Path, tmp_path: Path, sonoedge: Any) -> None:
+def test_annotated_clips_can_be_streamed_again(
+    kind: str, float_bundle: Path, tmp_path: Path, sonoedge: Any
+) -> None:
     pytest.importorskip({"gif": "PIL", "mp4": "av", "dcm": "pydicom"}[kind])
     clip, out = write_source("folder", tmp_path), tmp_path / f"annotated.{kind}"
     result = sonoedge("stream", "--bundle", float_bundle, "--source", clip, "--annotated", out, "--max-frames", 4)
@@ -261,7 +265,9 @@ def test_dicom_cine_to_deidentified_capture(float_bundle: Path, tmp_path: Path, 
     source = pydicom.dcmread(io.BytesIO(secondary_capture(PICTURES, None, text="", deidentify=False)))
     source.PatientName, source.FrameTime = "Doe^Jane", "20.0"
     source.save_as(cine)
-    result = sonoedge("stream", "--bundle", float_bundle, "--source", cine, "--annotated", out, "--deidentify", "--json")
+    result = sonoedge(
+        "stream", "--bundle", float_bundle, "--source", cine, "--annotated", out, "--deidentify", "--json"
+    )
     assert result.code == 0, result.err
     assert json.loads(result.out.splitlines()[-1])["seconds"] == pytest.approx(0.1)
     assert b"Jane" not in out.read_bytes()
