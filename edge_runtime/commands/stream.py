@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from time import perf_counter
 
+import numpy as np
 from PIL import Image
 
 from edge_runtime.bundle import INTENDED_USE
@@ -18,7 +19,6 @@ from edge_runtime.classifier import Classifier
 from edge_runtime.errors import DataError, UsageError
 from edge_runtime.files import write_bytes_atomic
 from edge_runtime.frames import check_fps, open_source, paced
-from edge_runtime.latency import percentiles
 from edge_runtime.recording import Recorder
 from edge_runtime.region import parse_crop
 from edge_runtime.smoothing import DEFAULT_SECONDS
@@ -131,12 +131,13 @@ class _Line:
 
 
 def _report(lines: list[_Line], stream: FrameStream) -> None:
-    total = percentiles([line.total_ms / 1e3 for line in lines])
-    bare = percentiles([line.bare_ms / 1e3 for line in lines])
+    total, bare = (
+        float(np.percentile([getattr(line, name) for line in lines], 90)) for name in ("total_ms", "bare_ms")
+    )
     print(
         f"{len(lines)} frames answered, {stream.dropped} dropped, {stream.unreadable} unreadable; "
-        f"p90 {total.p90_ms:.1f} ms a frame, of which inference {bare.p90_ms:.1f} ms "
-        f"(overhead {100 * (total.p90_ms / bare.p90_ms - 1):.1f} %); {_summary_text(lines)}",
+        f"p90 {total:.1f} ms a frame, of which inference {bare:.1f} ms "
+        f"(overhead {100 * (total / bare - 1):.1f} %); {_summary_text(lines)}",
         file=sys.stderr,
     )
 

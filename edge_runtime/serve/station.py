@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from edge_runtime.assess import assess, band_of, shifted_views
-from edge_runtime.bundle import INTENDED_USE, SUMS, Bundle, load_bundle
+from edge_runtime.bundle import INTENDED_USE, Bundle, load_bundle
 from edge_runtime.classifier import Classifier
 from edge_runtime.colormap import COLORMAP
 from edge_runtime.domain import load_gate
@@ -25,6 +25,7 @@ from edge_runtime.files import sha256_file
 from edge_runtime.image import UInt8Image, decode_image, is_dicom
 from edge_runtime.quality import hints, measure
 from edge_runtime.region import Region, detect_region
+from edge_runtime.sums import SUMS
 
 MAX_PIXELS = 25_000_000
 MIN_SIDE = 16
