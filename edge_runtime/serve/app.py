@@ -218,7 +218,12 @@ def _wish(request: Request, *, explain: bool) -> Wish:
         raise HTTPException(400, f"views is a number from 1 to {MAX_VIEWS}.")
     if query.get("crop", "none") not in {"none", "auto"} or query.get("preview", "0") not in {"0", "1"}:
         raise HTTPException(400, "crop is none or auto; preview is 0 or 1.")
-    return Wish(explain, int(views), query.get("crop") == "auto", query.get("preview") == "1")
+    return Wish(
+        explain=explain,
+        views=int(views),
+        crop=query.get("crop") == "auto",
+        preview=query.get("preview") == "1",
+    )
 
 
 def _page_files(litert_js: Path | None) -> dict[str, tuple[bytes, str, str]]:

@@ -40,12 +40,14 @@ class Wish:
 
     Attributes:
         explain: Grad-CAM maps and the branches' shares.
+        peak: with ``explain``, also where the heat map peaks; live frames do without.
         views: 1 for the frame alone, up to 9 for a band over shifted crops.
         crop: classify the detected scan area only.
         preview: the decoded picture as JPEG, for formats that a browser cannot show.
     """
 
     explain: bool = False
+    peak: bool = True
     views: int = 1
     crop: bool = False
     preview: bool = False
@@ -156,21 +158,19 @@ class Station:
             "intended_use": INTENDED_USE,
         }
         if wish.explain:
-            body["explanation"] = self._explanation(outputs, frame)
+            body["explanation"] = self._explanation(outputs, frame, peak=wish.peak)
         if wish.preview:
             body["preview"] = _preview(image)
         return body
 
-    def _explanation(self, outputs: dict[str, Any], frame: UInt8Image) -> dict[str, Any]:
+    def _explanation(self, outputs: dict[str, Any], frame: UInt8Image, *, peak: bool) -> dict[str, Any]:
         """Signed maps (above zero speaks for the positive label) on their own grids, and the shares."""
         result = explanation(self.bundle, outputs, self.bundle.positive_label)
         names = [branch.name for branch in self.bundle.branches]
+        maps = {"fused": outputs["cam"], **{name: outputs[f"cam_{name}"] for name in names}}
         return {
-            **result.to_json(frame.shape[:2]),
-            "maps": {
-                "fused": _rounded(outputs["cam"][0]),
-                **{name: _rounded(outputs[f"cam_{name}"][0]) for name in names},
-            },
+            **(result.to_json(frame.shape[:2]) if peak else {"logit_shares": dict(result.shares)}),
+            "maps": {name: [[float(f"{v:.6g}") for v in row] for row in grid[0]] for name, grid in maps.items()},
         }
 
 
@@ -185,10 +185,6 @@ def _region(data: bytes, image: UInt8Image) -> Region | None:
         except DataError:
             pass
     return detect_region(image)
-
-
-def _rounded(grid: Any) -> list[list[float]]:
-    return [[float(f"{value:.6g}") for value in row] for row in grid]
 
 
 def _preview(image: UInt8Image) -> str:
