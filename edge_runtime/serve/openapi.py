@@ -31,6 +31,7 @@ def description(*, token: bool) -> dict[str, Any]:
     parts = {"type": "number", "description": "part of the logit"}
     explained = _object(
         explained_label=_string(),
+        branch=_string("whose map the next two describe"),
         peak_xy=_nullable({"type": "array", "items": {"type": "integer"}}),
         area_above_half_peak=_number(),
         logit_shares={"type": "object", "additionalProperties": parts},
