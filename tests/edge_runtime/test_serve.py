@@ -839,3 +839,35 @@ def test_too_many_streams(running: Running) -> None:
     finally:
         for stream in streams:
             stream.close()
+
+
+CLOSED_THEN_TERMINATED = """
+import gc, os, signal, sys, time
+import numpy as np
+from edge_runtime.classifier import Classifier
+
+def stop(*_):
+    print("clean")
+    sys.exit(0)
+
+signal.signal(signal.SIGTERM, stop)
+classifier = Classifier(sys.argv[1], "openvino-fp32")
+classifier.predict(np.zeros((50, 50, 3), np.uint8))
+del classifier
+gc.collect()
+os.kill(os.getpid(), signal.SIGTERM)
+time.sleep(5)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_sigterm_after_the_last_openvino_model_was_closed(float_bundle: Path) -> None:
+    """OpenVINO unloaded its plugin, but not its hook for SIGTERM: the process crashed."""
+    result = subprocess.run(
+        [sys.executable, "-c", CLOSED_THEN_TERMINATED, str(float_bundle)],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (result.returncode, result.stdout) == (0, "clean\n")
