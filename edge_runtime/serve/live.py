@@ -107,7 +107,9 @@ class _Stream:
                 continue
             seconds = perf_counter() - start
             self._metrics.observe(seconds)
-            await self._socket.send_json({**self._smoothed(body, number, start), "total_ms": round(1e3 * seconds, 3)})
+            await self._socket.send_json(
+                {**self._smoothed(body, number, start), "total_ms": round(1e3 * seconds, 3)}
+            )
 
     def _smoothed(self, body: dict[str, Any], number: int, when: float) -> dict[str, Any]:
         """The answer of the stream so far: the verdict is on the smoothed probability."""
@@ -119,6 +121,7 @@ class _Stream:
             body["threshold"],
             band,
             Domain(domain["distance"] or float("nan"), domain["threshold"]) if domain else None,
+            body["hints"],
         )
         return {
             **body,

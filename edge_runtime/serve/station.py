@@ -146,13 +146,14 @@ class Station:
             raise ModelError("The model did not answer with a number.")
         band = band_of([prediction.probability, *shifted])
         domain = self.gate.check(outputs) if self.gate else None
-        verdict = assess(self.bundle, prediction.probability, prediction.threshold, band, domain)
+        found = hints(frame, measure(frame))
+        verdict = assess(self.bundle, prediction.probability, prediction.threshold, band, domain, found)
         body = {
             **prediction.to_json(),
             "assessment": asdict(verdict),
             "band": asdict(band) if band else None,
             "domain": domain.to_json() if domain else None,
-            "hints": hints(frame, measure(frame)),
+            "hints": found,
             "image_size": list(image.shape[:2]),
             "crop": [region.left, region.top, region.right, region.bottom] if region else None,
             "intended_use": INTENDED_USE,

@@ -140,6 +140,15 @@ def test_explain_gives_maps_band_crop_and_preview(client: httpx.Client) -> None:
     assert body["preview"].startswith("data:image/jpeg;base64,")
 
 
+def test_what_is_no_ultrasound_picture_gets_no_verdict(client: httpx.Client) -> None:
+    coloured = frame()
+    coloured[..., 0] = 220
+    for picture in (coloured, np.full((100, 100, 3), 90, np.uint8)):
+        body = client.post("/v1/predict", content=encode(picture), headers=OCTETS).json()
+        assert body["assessment"]["code"] == "uncertain"
+        assert body["hints"]
+
+
 def test_the_description_matches_the_answers(client: httpx.Client) -> None:
     document = client.get("/openapi.json").json()
     assert document["openapi"].startswith("3.1")
