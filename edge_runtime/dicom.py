@@ -27,6 +27,7 @@ _COPIED = (
     "StudyID", "AccessionNumber", "ReferringPhysicianName", "StudyDescription",
 )  # fmt: skip
 _GDCM = "gdcm"
+_UNDEFINED = 0xFFFFFFFF  # the length of encapsulated pixel data
 _TISSUE = 1  # PS3.3 C.8.5.5.1.2: region data type "Tissue"
 
 
@@ -99,6 +100,9 @@ def read_dicom(
             raise ImageError(f"{name} has {frames} frames. 1 to {MAX_FRAMES:,} are accepted.")
         if "PixelData" not in dataset:
             raise ImageError(f"{name} is a DICOM file without an image.")
+        pixels = dataset.get_item("PixelData")
+        if getattr(pixels, "length", _UNDEFINED) not in {_UNDEFINED, len(pixels.value or b"")}:
+            raise ImageError(f"{name} is a DICOM file that breaks off in its pixel data.")
         return DicomImage(
             frames=frames,
             frame_ms=_frame_ms(dataset) if frames > 1 else None,
@@ -238,9 +242,7 @@ def _guarded(call: Any, name: str) -> Any:
         raise
     except (*DECODE_ERRORS, errors.BytesLengthException, errors.InvalidDicomError) as error:
         # Not the message: it can quote the header, and the header names the patient.
-        raise ImageError(
-            f"{name} is a DICOM file without a readable image ({type(error).__name__})."
-        ) from error
+        raise ImageError(f"{name} is a DICOM file without a readable image ({type(error).__name__}).") from error
 
 
 def _frame_ms(dataset: Any) -> float | None:
