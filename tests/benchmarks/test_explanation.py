@@ -166,11 +166,18 @@ def test_every_map_is_localised_on_every_subset(body: dict) -> None:
             assert 0.0 <= found["low"] <= found["value"] <= found["high"] <= 1.0, name
     chance = {row["metrics"]["lesion"]["value"] for row in body["localisation"] if row["subset"] == "test"}
     assert len(chance) == 1
+    rows = {row["method"]: row for row in body["localisation"] if row["subset"] == "test"}
+    prior = rows.pop("centre prior")
+    assert prior["versus_centre"] == {}
+    for row in rows.values():
+        for name, found in row["versus_centre"].items():
+            difference = row["metrics"][name]["value"] - prior["metrics"][name]["value"]
+            assert found["value"] == pytest.approx(difference, abs=1e-6)
 
 
 def test_a_compared_model_is_localised_like_its_artifact(body: dict) -> None:
     """The run itself is compared with itself: GradientTape and the float file point at the same places."""
-    (model,) = (row for row in body["models"] if row["subset"] == "test")
+    (model,) = (row for row in body["models"] if row["subset"] == "test" and row["method"] != "centre prior")
     (ours,) = (
         row
         for row in body["localisation"]
