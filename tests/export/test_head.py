@@ -246,7 +246,8 @@ def test_a_model_of_ones_own_from_file_to_heat_map(sonoedge: Callable[..., Resul
     arguments = ["--model", tmp_path / "own.keras", "--split-layer", "features", "--labels", "calm,alarm"]
     result = sonoedge("export", *arguments, "--format", "tflite-fp32", "--out", tmp_path / "bundle", "--quiet")
     assert result.code == 0, result.err
-    assert "no closed form (add (Add) has 2 inputs)" in result.out
+    assert "no closed form" in result.out
+    assert "(Add) has 2 inputs" in result.out
     grey, _ = phantom(np.random.default_rng(0), "benign")
     Image.fromarray(grey).save(tmp_path / "x.png")
     arguments = [
