@@ -125,7 +125,7 @@ class BenchmarkApp:
         """Nothing stays open."""
 
 
-_APP = "import sys; from openvino.tools.benchmark.main import main; sys.exit(main())"
+_APP = "import sys, edge_runtime; from openvino.tools.benchmark.main import main; sys.exit(main())"
 
 
 def _environment() -> dict[str, str]:
