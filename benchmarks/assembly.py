@@ -17,9 +17,10 @@ from benchmarks.records import read_record, to_plain
 from benchmarks.runfile import RUN_KIND, SCHEMA_VERSION, Candidate, Data, Picture, Protocol, Run, Thermal
 from benchmarks.worker import Spec
 from edge_runtime.backends import default_threads, is_available
-from edge_runtime.bundle import INTENDED_USE, SUMS, Artifact, Bundle
+from edge_runtime.bundle import INTENDED_USE, Artifact, Bundle
 from edge_runtime.errors import MissingExtraError, UsageError
 from edge_runtime.files import sha256_file
+from edge_runtime.sums import SUMS
 
 EXTRA_OF_RUNTIME = {"tflite": "litert", "openvino": "openvino", "onnx": "onnx"}
 

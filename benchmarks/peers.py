@@ -32,12 +32,12 @@ def peers(
     run: Run, bundle: Bundle, artifacts: Sequence[str], data_root: Path | None, threads: int, bar: Bar
 ) -> list[Planned]:
     """Peers whose packages are installed; one that cannot be made is listed with the reason."""
-    from export.calibration import calibration_from_run
+    from export.calibration import calibration_from_run, load_run_data
 
     chosen = [bundle.artifact(name) for name in artifacts]
     found = _benchmark_apps(bundle, chosen, threads)
     try:
-        calibration = calibration_from_run(run, data_root=data_root, count=CALIBRATION_IMAGES, seed=0)
+        calibration = calibration_from_run(load_run_data(run, data_root), count=CALIBRATION_IMAGES, seed=0)
     except DataError as error:
         return [*found, _failed("TFLite converter, int8", "tflite", f"no calibration images: {error}")]
     size = (bundle.input.height, bundle.input.width)

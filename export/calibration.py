@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +17,12 @@ from edge_runtime.classifier import preprocess_file
 from edge_runtime.errors import DataError, UsageError
 from edge_runtime.files import sha256_bytes, sha256_file
 from edge_runtime.image import find_images
+from export.calibration_audit import HeldOut, ImageAudit, audit_images
 from train.data import Dataset, load_dataset
 from train.run_folder import Run
-from train.split import apply_split, subset_of
+from train.split import apply_split
 
 DEFAULT_NUM_SAMPLES = 300
-FEW_SAMPLES = 100
 MAX_SAMPLES = 5000
 
 
@@ -32,14 +33,35 @@ class CalibrationSet:
     Attributes:
         paths: image files.
         source: where they come from, for the bundle's provenance.
-        digest: SHA-256 over the sorted digests of the files.
-        warnings: lines to print, each with a number.
+        digests: SHA-256 of every file, in the same order.
+        audit: what was found about them.
     """
 
     paths: tuple[Path, ...]
     source: str
-    digest: str
-    warnings: tuple[str, ...]
+    digests: tuple[str, ...]
+    audit: ImageAudit
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the sorted digests of the files."""
+        return sha256_bytes("\n".join(sorted(self.digests)).encode())
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Lines to print, each with a number."""
+        return self.audit.warnings
+
+    def provenance(self, seed: int) -> dict[str, Any]:
+        """For the bundle: plain JSON types, no paths."""
+        return {
+            "images": len(self.paths),
+            "source": self.source,
+            "digest": self.digest,
+            "seed": seed,
+            "audit": self.audit.to_json(),
+            "warnings": list(self.warnings),
+        }
 
     def inputs(self, size: tuple[int, int]) -> Iterator[NDArray[np.float32]]:
         """Model inputs one by one, float32 (1, height, width, 3), 0–255."""
@@ -47,49 +69,59 @@ class CalibrationSet:
             yield preprocess_file(path, size)
 
 
-def calibration_from_run(run: Run, *, data_root: Path | None, count: int, seed: int) -> CalibrationSet:
+def calibration_from_run(
+    data: dict[str, Dataset], *, count: int, seed: int, progress: bool = False
+) -> CalibrationSet:
     """Images of the run's training split, class-balanced, drawn with a seed.
 
+    Args:
+        data: images by subset, from `load_run_data`.
+        count: at most so many.
+
     Raises:
-        DataError: the data folder is gone or has changed.
         UsageError: ``count`` is out of range.
     """
-    dataset = load_run_data(run, data_root)
-    chosen = _draw(dataset["train"], _checked(count), seed)
-    paths = tuple(dataset["train"].samples[i].path for i in chosen)
-    digests = [dataset["train"].samples[i].sha256 for i in chosen]
-    counts = np.bincount(dataset["train"].y[chosen], minlength=len(run.split.labels))
-    warnings = _warnings(len(paths), counts, run.split.labels)
-    return CalibrationSet(paths, "training split", _digest(digests), warnings)
+    train = data["train"]
+    chosen = train.select(_draw(train, _checked(count), seed))
+    paths = tuple(sample.path for sample in chosen.samples)
+    digests = tuple(sample.sha256 for sample in chosen.samples)
+    classes = {label: int((chosen.y == i).sum()) for i, label in enumerate(train.labels)}
+    audit = audit_images(paths, digests, classes, _held_out(data), progress=progress)
+    return CalibrationSet(paths, "training split", digests, audit)
 
 
-def calibration_from_folder(folder: Path, run: Run | None, *, count: int, seed: int) -> CalibrationSet:
+def calibration_from_folder(
+    folder: Path,
+    data: dict[str, Dataset] | None,
+    labels: tuple[str, ...],
+    *,
+    count: int,
+    seed: int,
+    progress: bool = False,
+) -> CalibrationSet:
     """Images of the user's own folder, with or without class folders.
+
+    Args:
+        folder: searched to any depth.
+        data: images of the run by subset, to look for leaks; None for a bare model.
+        labels: class names; an image belongs to a class where a folder above it is called like one.
+        count: at most so many, drawn with the seed.
 
     Raises:
         DataError: no images, or some that are validation or test images of the run.
-        ImageError: an image cannot be decoded (when it is read).
+        ImageError: an image cannot be decoded.
     """
     if not folder.is_dir():
         raise DataError(f"No such calibration folder: {folder}")
     found = find_images(folder)
     if not found:
         raise DataError(f"No images in the calibration folder {folder}.")
-    digests = {path: sha256_file(path) for path in found}
-    if run is not None:
-        subsets = subset_of(run.split)
-        held_out = [path for path, digest in digests.items() if subsets.get(digest) in {"val", "test"}]
-        if held_out:
-            raise DataError(
-                f"{len(held_out)} of {len(found)} calibration images are validation or test images of this run, "
-                f"for example {held_out[0]}. Calibrating on them would make every figure about them meaningless."
-            )
-    rng = np.random.default_rng(seed)
-    order = rng.permutation(len(found))[: _checked(count)]
+    order = np.random.default_rng(seed).permutation(len(found))[: _checked(count)]
     paths = tuple(found[i] for i in sorted(order))
-    return CalibrationSet(
-        paths, "own folder", _digest([digests[p] for p in paths]), _warnings(len(paths), None, ())
-    )
+    digests = tuple(sha256_file(path) for path in paths)
+    classes = _classes(folder, paths, labels)
+    audit = audit_images(paths, digests, classes, _held_out(data) if data else None, progress=progress)
+    return CalibrationSet(paths, "own folder", digests, audit)
 
 
 def load_run_data(run: Run, data_root: Path | None) -> dict[str, Dataset]:
@@ -119,15 +151,16 @@ def _checked(count: int) -> int:
     return count
 
 
-def _warnings(total: int, counts: NDArray[np.int64] | None, labels: tuple[str, ...]) -> tuple[str, ...]:
-    warnings = []
-    if total < FEW_SAMPLES:
-        warnings.append(f"only {total} calibration images; under {FEW_SAMPLES} the ranges are unreliable.")
-    if counts is not None and counts.min() == 0:
-        missing = ", ".join(label for label, n in zip(labels, counts, strict=True) if n == 0)
-        warnings.append(f"no calibration image of class {missing}.")
-    return tuple(warnings)
+def _held_out(data: dict[str, Dataset]) -> HeldOut:
+    samples = [sample for subset in ("val", "test") for sample in data[subset].samples]
+    return HeldOut(tuple(s.path for s in samples), tuple(s.sha256 for s in samples))
 
 
-def _digest(digests: list[str]) -> str:
-    return sha256_bytes("\n".join(sorted(digests)).encode())
+def _classes(folder: Path, paths: tuple[Path, ...], labels: tuple[str, ...]) -> dict[str, int]:
+    """Images by class; empty where no folder is called like a class."""
+    counts = dict.fromkeys(labels, 0)
+    for path in paths:
+        above = [folder.resolve().name, *path.relative_to(folder).parts[:-1]]
+        for label in labels:
+            counts[label] += label in above
+    return counts if any(counts.values()) else {}

@@ -6,10 +6,18 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge_runtime.bundle import MANIFEST, Bundle
 from edge_runtime.errors import MissingExtraError, UsageError
 from edge_runtime.files import check_replaceable
+
+if TYPE_CHECKING:
+    from train.run_folder import Run
+
+
+_OTHER_FORMATS = ("dynamic", "fp16", "fp32")
+PRECISIONS = ("guard", "w8a8", "w8a16", "mixed", *_OTHER_FORMATS)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,11 +47,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "largest share of decisions that change (default: %(default)s)"
     ))  # fmt: skip
     guard.add_argument("--allow-drop", action="store_true", help="take the nearest candidate when none is within")
-    guard.add_argument("--precision", default="guard", choices=["guard", "w8a8", "w8a16", "mixed"], help=(
-        "guard: search (default); anything else skips the search and keeps no promise"
+    guard.add_argument("--precision", default="guard", choices=PRECISIONS, help=(
+        "of the int8 formats. guard: search (default); mixed: the best mix found, whatever it costs; w8a8, w8a16: "
+        "no search; dynamic, fp16, fp32: write that format of the same runtime instead"
     ))  # fmt: skip
     guard.add_argument("--recipe", type=Path, metavar="FILE", help=(
-        'own recipe: {"base": "w8a8", "rules": [{"regex": …, "operation": "*", "precision": "float"}]}'
+        'own recipe instead of the search: {"base": "w8a8", "ranges": "percentile", "rules": [{"regex": …, '
+        '"operation": "*", "precision": "float"}]}; a bundle\'s artifacts[].recipe repeats its export'
+    ))  # fmt: skip
+    guard.add_argument("--layer-report", type=Path, metavar="DIR", help=(
+        "write the error of every tensor against float32, as JSON and plot"
     ))  # fmt: skip
     parser.add_argument("--cache", type=Path, metavar="DIR", help="default: ~/.cache/sonoedge/quantized")
     parser.add_argument("--split-layer", default="features", metavar="NAME", help=(
@@ -51,6 +64,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ))  # fmt: skip
     parser.add_argument("--labels", metavar="A,B", help="class names of a .keras file, the positive one last")
     parser.add_argument("--threshold", type=float, help="probability (default: the run's; 0.5 for a .keras file)")
+    parser.add_argument("--sensitivity", type=float, metavar="X", help=(
+        "operating point: the highest threshold with this sensitivity on the run's validation images"
+    ))  # fmt: skip
     parser.add_argument("--name", help="name of the bundle (default: the run's)")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     parser.add_argument("--json", action="store_true", help="print the bundle's artifacts as one JSON object")
@@ -64,9 +80,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Export and verify; the bundle appears only when every artifact agrees with the Keras model."""
-    from export.formats import parse_formats
+    from export.formats import parse_formats, with_precision
 
     rows = parse_formats(args.format)
+    if args.precision in _OTHER_FORMATS and not args.recipe:
+        rows = with_precision(rows, args.precision)
     if args.threshold is not None and not 0.0 <= args.threshold <= 1.0:
         raise UsageError(f"--threshold is a probability. Received: {args.threshold}.")
     for option, value in (("--max-drop", args.max_drop), ("--max-flips", args.max_flips)):
@@ -98,7 +116,7 @@ def _require(rows: tuple) -> None:
 
 def _request(args: argparse.Namespace, rows: tuple):  # type: ignore[no-untyped-def]
     from export.calibration import calibration_from_folder, calibration_from_run, load_run_data
-    from export.guard import Budget
+    from export.candidates import Budget
     from export.int8 import Int8Policy
     from export.pipeline import ExportRequest
     from export.recipes import read_recipe
@@ -111,34 +129,51 @@ def _request(args: argparse.Namespace, rows: tuple):  # type: ignore[no-untyped-
     labels = tuple(args.labels.split(",")) if args.labels else ()
     if run_folder is None and len(labels) != 2:
         raise UsageError("A .keras file needs --labels NEGATIVE,POSITIVE.")
-    calibration = validation = None
+    labels = run_folder.split.labels if run_folder else labels
+    calibration = data = None
     recipe = read_recipe(args.recipe) if args.recipe else None
+    if run_folder and any(row.is_measured for row in rows):
+        data = load_run_data(run_folder, args.data)
     if any(row.needs_calibration for row in rows):
-        if run_folder is not None:
-            validation = load_run_data(run_folder, args.data)["val"]
+        draw = {"count": args.num_calibration_samples, "seed": args.seed, "progress": not args.quiet}
         if args.calibration_data is not None:
-            calibration = calibration_from_folder(
-                args.calibration_data, run_folder, count=args.num_calibration_samples, seed=args.seed
-            )
-        elif run_folder is not None:
-            calibration = calibration_from_run(
-                run_folder, data_root=args.data, count=args.num_calibration_samples, seed=args.seed
-            )
+            calibration = calibration_from_folder(args.calibration_data, data, labels, **draw)
+        elif data is not None:
+            calibration = calibration_from_run(data, **draw)
         else:
             raise UsageError("int8 formats of a .keras file need --calibration-data DIR.")
-    default_threshold = run_folder.threshold if run_folder else 0.5
     return ExportRequest(
         model=split_model(load_model(path), args.split_layer),
-        labels=run_folder.split.labels if run_folder else labels,
+        labels=labels,
         formats=rows,
         name=args.name or (path.stem if run_folder is None else path.resolve().name),
-        threshold=default_threshold if args.threshold is None else args.threshold,
+        threshold=_threshold(args, run_folder),
         run=run_folder,
         calibration=calibration,
         calibration_seed=args.seed,
-        int8=Int8Policy(Budget(args.max_drop, args.max_flips), args.precision, recipe, args.allow_drop, validation),
+        int8=Int8Policy(
+            Budget(args.max_drop, args.max_flips),
+            args.precision,
+            recipe,
+            args.allow_drop,
+            data["val"] if data else None,
+            args.layer_report,
+        ),
         cache=args.cache,
     )
+
+
+def _threshold(args: argparse.Namespace, run_folder: Run | None) -> float:
+    """Of the full model: as given, for a sensitivity, or the run's own."""
+    if args.sensitivity is None:
+        own = run_folder.threshold if run_folder else 0.5
+        return own if args.threshold is None else float(args.threshold)
+    if args.threshold is not None or run_folder is None:
+        raise UsageError("--sensitivity needs a run folder, and goes not together with --threshold.")
+    from train.metrics import threshold_for_sensitivity
+    from train.run_folder import validation_logits
+
+    return threshold_for_sensitivity(*validation_logits(run_folder), args.sensitivity)
 
 
 def _summary(bundle: Bundle) -> dict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,7 +32,7 @@ class Source:
     def __init__(
         self, model: SplitModel, calibration: CalibrationSet | None, scratch: Path, cache: Path, *, progress: bool
     ) -> None:
-        self.model, self._calibration, self._scratch, self._cache = model, calibration, scratch, cache
+        self.model, self._calibration, self._scratch, self.cache = model, calibration, scratch, cache
         self._progress = progress
 
     @property
@@ -83,24 +84,29 @@ class Source:
 
         return to_tflite(self.backbone_saved_model)
 
+    @cached_property
+    def openvino_float(self) -> Path:
+        """The float32 backbone as OpenVINO's .xml, with .bin beside it."""
+        from export.conversion import save_openvino, to_openvino
+        from export.graphs import name_openvino_nodes
+
+        path = self._scratch / "openvino-float" / "backbone.xml"
+        path.parent.mkdir()
+        model = to_openvino(self.backbone_saved_model)
+        name_openvino_nodes(model)
+        save_openvino(model, path)
+        return path
+
     def quantizer(self, runtime: str) -> Quantizer:
         """Builds int8 backbones for a runtime."""
-        from export.conversion import to_openvino
         from export.quantizers import OpenVINOQuantizer, TFLiteQuantizer
-        from train.backbones import weights_digest
 
         size = self.model.input_size
         if runtime == "tflite":
             return TFLiteQuantizer(
-                self.tflite_float, self.calibration, size, cache=self._cache, progress=self._progress
+                self.tflite_float, self.calibration, size, cache=self.cache, progress=self._progress
             )
-        return OpenVINOQuantizer(
-            lambda: to_openvino(self.backbone_saved_model),
-            weights_digest(self.model.backbone),
-            self.calibration,
-            size,
-            cache=self._cache,
-        )
+        return OpenVINOQuantizer(self.openvino_float, self.calibration, size, cache=self.cache)
 
     def write_float(self, runtime: str, path: Path) -> None:
         """Write the float32 backbone for a runtime."""
@@ -152,6 +158,11 @@ class ExportFormat:
     write_backbone: Callable[[Source, Path], dict[str, Any]] | None
     logit_tolerance: float | None
 
+    @property
+    def is_measured(self) -> bool:
+        """Whether what it loses, and its threshold, are found out on validation images."""
+        return self.logit_tolerance is None
+
 
 def _tflite_fp32(source: Source, path: Path) -> dict[str, Any]:
     write_bytes_atomic(path, source.tflite_float)
@@ -173,9 +184,8 @@ def _tflite_dynamic(source: Source, path: Path) -> dict[str, Any]:
 
 
 def _openvino_fp32(source: Source, path: Path) -> dict[str, Any]:
-    from export.conversion import save_openvino, to_openvino
-
-    save_openvino(to_openvino(source.backbone_saved_model), path)
+    for file in (source.openvino_float, source.openvino_float.with_suffix(".bin")):
+        shutil.copyfile(file, path.with_suffix(file.suffix))
     return {}
 
 
@@ -222,3 +232,21 @@ def parse_formats(text: str) -> tuple[ExportFormat, ...]:
     if unknown or not names:
         raise UsageError(f"Unknown format {', '.join(unknown) or text!r}. Formats: {', '.join(FORMATS)}, all.")
     return tuple(row for row in FORMATS.values() if row.name in names)
+
+
+def with_precision(rows: tuple[ExportFormat, ...], precision: str) -> tuple[ExportFormat, ...]:
+    """The rows with each int8 format replaced by the one of the same runtime with another precision.
+
+    Raises:
+        UsageError: a runtime has no such format.
+    """
+    named = {row.name: row for row in rows if not row.needs_calibration}
+    for row in rows:
+        if row.needs_calibration:
+            found = [r for r in FORMATS.values() if r.runtime == row.runtime and r.precision == precision]
+            if not found:
+                raise UsageError(
+                    f"There is no {precision} format for {row.runtime}. Formats: {', '.join(FORMATS)}."
+                )
+            named[found[0].name] = found[0]
+    return tuple(row for row in FORMATS.values() if row.name in named)

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from edge_runtime.backends import open_model
-from edge_runtime.errors import AccuracyError, UsageError
+from edge_runtime.errors import AccuracyError, ModelError, UsageError
+from export.candidates import Budget, Candidate, Ladder, ladder_table
 from export.formats import Source
-from export.guard import Budget, Candidate, Judge, Ladder, climb, ladder_table
+from export.guard import Rungs, climb
+from export.judge import Judge
 from export.quantizers import Quantizer
-from export.recipes import Recipe, float_operators
+from export.recipes import BASES, Recipe
 from train.data import Dataset
 
 Precision = Literal["guard", "w8a8", "w8a16", "mixed"]
-PRECISIONS: tuple[Precision, ...] = ("guard", "w8a8", "w8a16", "mixed")
-_SEARCH_IMAGES = 24
+_SINGLE_RUNS = 10
+_REPORT_IMAGES = 16
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Int8Policy:
         recipe: the user's own; goes before ``precision``.
         allow_drop: publish the nearest candidate when none is within the budget.
         validation: images that the model was tuned on; without them nothing can be guarded.
+        layer_report: folder for the error of every tensor.
     """
 
     budget: Budget = field(default_factory=Budget)
@@ -40,16 +42,25 @@ class Int8Policy:
     recipe: Recipe | None = None
     allow_drop: bool = False
     validation: Dataset | None = None
+    layer_report: Path | None = None
 
 
 @dataclass(frozen=True)
 class Int8Choice:
-    """What goes into the bundle, and the ladder it was taken from (None: nothing was measured)."""
+    """What goes into the bundle.
+
+    Attributes:
+        recipe: with which the file can be built again.
+        threshold: probability.
+        candidate, ladder: what was taken, and from where; None where nothing was measured.
+        activations: the audit of the activation ranges, where the quantizer tells them.
+    """
 
     recipe: Recipe
     threshold: float
     candidate: Candidate | None
     ladder: Ladder | None
+    activations: dict[str, Any] | None
 
 
 def write_int8(
@@ -68,69 +79,114 @@ def write_int8(
 
     Raises:
         AccuracyError: the guard found nothing within the budget; the message holds the whole ladder.
+        ModelError: no candidate can be built or run.
         UsageError: the guard without validation images, or a recipe that matches nothing.
     """
     quantizer = source.quantizer(runtime)
-    if policy.recipe is not None or policy.precision in {"w8a8", "w8a16"}:
-        recipe = policy.recipe or Recipe("w8a16" if policy.precision == "w8a16" else "w8a8")
-        if recipe.base == "w8a16" and runtime != "tflite":
-            raise UsageError("w8a16 is a TensorFlow Lite precision; OpenVINO has w8a8.")
-        quantizer.build(path, float_operators(recipe, quantizer.operators), recipe.base)
-        if policy.validation is None:
-            return Int8Choice(recipe, threshold, None, None)
-        judge = _judge(source, runtime, head, policy.validation, threshold, scratch, progress)
-        backbone = open_model(path, runtime)
-        candidate = judge.candidate(recipe.precision, recipe, path, backbone)
-        return Int8Choice(recipe, candidate.threshold, candidate, None)
+    asked = policy.recipe or (Recipe(policy.precision) if policy.precision in BASES else None)
     if policy.validation is None:
-        raise UsageError(
-            "The accuracy guard needs the validation images of a run. For a bare .keras file choose "
-            "--precision w8a8, which keeps no promise, or a --recipe."
-        )
-    judge = _judge(source, runtime, head, policy.validation, threshold, scratch, progress)
-    ladder = _climb(source, quantizer, judge, policy, scratch, progress)
-    say(ladder_table(ladder))
-    chosen = ladder.chosen
-    if chosen is None:
-        nearest = ladder.nearest
-        if not policy.allow_drop:
-            raise AccuracyError(
-                f"No int8 candidate for {runtime} is within the budget.\n{ladder_table(ladder)}\n"
-                f"  Nearest: {nearest.name}. Take it with --allow-drop, or widen --max-drop or --max-flips."
+        if asked is None:
+            raise UsageError(
+                "The accuracy guard needs the validation images of a run. For a bare .keras file choose "
+                "--precision w8a8, which keeps no promise, or a --recipe."
             )
-        say(f"  --allow-drop: taking {nearest.name}, which is outside the budget")
-        chosen = nearest
-    for file in chosen.path.parent.iterdir():
-        shutil.copyfile(file, path.with_name(file.name))
-    return Int8Choice(chosen.recipe, chosen.threshold, chosen, ladder)
+        quantizer.build(path, asked)
+        recipe, chosen, ladder, own = asked, None, None, threshold
+    else:
+        judge, exact = _judge(source, runtime, head, policy, threshold, scratch, progress=progress)
+        if asked is not None:
+            rungs = Rungs(quantizer, judge, exact.parent)
+            rungs.add(f"{asked.precision}, as asked for", asked)
+            ladder = rungs.ladder(policy.budget, runs=_SINGLE_RUNS)
+        else:
+            ladder = climb(quantizer, judge, exact.parent, policy.budget, progress=progress)
+        chosen = _choose(ladder, runtime, policy, say, asked_for=asked is not None)
+        for file in chosen.path.parent.iterdir():
+            shutil.copyfile(file, path.with_name(file.name))
+        assert chosen.comparison is not None
+        recipe, own = chosen.recipe, chosen.comparison.threshold
+    activations = quantizer.audit(recipe)
+    for warning in activations["warnings"] if activations else ():
+        say(f"  warning: {warning}")
+    if policy.layer_report is not None:
+        files = {"taken": path} | ({"w8a8": ladder.candidates[0].path} if ladder and asked is None else {})
+        _report_layers(policy.layer_report, quantizer, source, scratch, files, say)
+    return Int8Choice(recipe, own, chosen, ladder, activations)
 
 
-def _climb(
-    source: Source, quantizer: Quantizer, judge: Judge, policy: Int8Policy, scratch: Path, progress: bool
-) -> Ladder:
-    inputs = list(islice(source.calibration.inputs(source.model.input_size), _SEARCH_IMAGES))
-    folder = scratch / f"ladder-{quantizer.runtime}"
-    ladder = climb(quantizer, judge, folder, inputs, policy.budget, progress=progress)
-    if policy.precision != "mixed":
-        return ladder
-    mixed = [c for c in ladder.candidates if c.recipe.precision == "mixed" and not c.error]
-    if not mixed:
-        raise UsageError("--precision mixed: this model has no second branch or operator to keep in float.")
-    return replace(ladder, chosen=min(mixed, key=lambda c: (c.flipped, c.p50_ms)))
+def measure_written(
+    source: Source, runtime: str, backbone: Path, head: Path, policy: Int8Policy, threshold: float, scratch: Path
+) -> Candidate:
+    """Compare a backbone that was written without a search with float32 on the validation images."""
+    judge, _ = _judge(source, runtime, head, policy, threshold, scratch, progress=False)
+    runner = judge.open(backbone)
+    found = judge.compare(backbone, runner, backbone.parent.name)
+    size = sum(file.stat().st_size for file in backbone.parent.glob(f"{backbone.stem}.*"))
+    return Candidate(backbone.parent.name, Recipe(), backbone, size, found, device=runner.device)
 
 
 def _judge(
-    source: Source, runtime: str, head: Path, validation: Dataset, threshold: float, scratch: Path, progress: bool
-) -> Judge:
-    folder = scratch / f"float-{runtime}"
-    folder.mkdir(parents=True, exist_ok=True)
-    exact = folder / f"backbone{head.suffix}"
+    source: Source, runtime: str, head: Path, policy: Int8Policy, threshold: float, scratch: Path, *, progress: bool
+) -> tuple[Judge, Path]:
+    """The judge, and the float32 backbone it compares with, which is written first."""
+    exact = scratch / f"ladder-{runtime}" / f"backbone{head.suffix}"
+    exact.parent.mkdir(parents=True, exist_ok=True)
     source.write_float(runtime, exact)
-    return Judge(
-        validation,
-        source.model.input_size,
-        open_model(head, runtime, threads=1),
-        open_model(exact, runtime),
-        threshold,
-        progress=progress,
-    )
+    assert policy.validation is not None
+    size = source.model.input_size
+    judge = Judge(policy.validation, size, runtime, head, exact, threshold, cache=source.cache, progress=progress)
+    return judge, exact
+
+
+def _choose(
+    ladder: Ladder, runtime: str, policy: Int8Policy, say: Callable[[str], None], *, asked_for: bool
+) -> Candidate:
+    """The candidate to publish."""
+    if ladder.nearest is None:
+        raise ModelError(f"No int8 candidate for {runtime} can be run: {ladder.candidates[0].error}")
+    if asked_for:
+        say(ladder_table(ladder))
+        return ladder.nearest
+    chosen = _best_mix(ladder) if policy.precision == "mixed" else ladder.chosen
+    if chosen is None and not policy.allow_drop:
+        raise AccuracyError(
+            f"No int8 candidate for {runtime} is within the budget.\n{ladder_table(ladder)}\n"
+            f"  Nearest: {ladder.nearest.name}. Take it with --allow-drop, or widen --max-drop or --max-flips."
+        )
+    say(ladder_table(ladder))
+    if chosen is None:
+        say(f"  --allow-drop: taking {ladder.nearest.name}, which is outside the budget")
+    return chosen or ladder.nearest
+
+
+def _best_mix(ladder: Ladder) -> Candidate:
+    """What ``--precision mixed`` takes: the mix with the fewest flips, then the fastest."""
+    mixed = [c for c in ladder.candidates if c.recipe.precision == "mixed" and c.comparison is not None]
+    if not mixed:
+        raise UsageError(
+            "--precision mixed: there is no mix, since plain w8a8 is within the budget already or this model has "
+            "no second operator to keep in float."
+        )
+    return min(mixed, key=lambda c: (c.comparison.flipped if c.comparison else 0, c.p50_ms))
+
+
+def _report_layers(
+    folder: Path,
+    quantizer: Quantizer,
+    source: Source,
+    scratch: Path,
+    files: dict[str, Path],
+    say: Callable[[str], None],
+) -> None:
+    from export.layer_report import layer_errors, write_layer_report
+
+    exact = scratch / f"float-{quantizer.runtime}" / f"backbone{quantizer.suffix}"
+    exact.parent.mkdir(parents=True, exist_ok=True)
+    source.write_float(quantizer.runtime, exact)
+    inputs = list(islice(source.calibration.inputs(source.model.input_size), _REPORT_IMAGES))
+    for name, path in files.items():
+        layers = layer_errors(quantizer.runtime, exact, path, quantizer.operators, inputs)
+        stem = f"{quantizer.runtime}-int8.{name}"
+        title = f"{quantizer.runtime} int8, {name}: error against float32 on {len(inputs)} images"
+        words = write_layer_report(folder, stem, title, layers)
+        say(f"  layer report {folder / stem}.json and .png; {'; '.join(words[:3]) or 'no operator stands out'}")

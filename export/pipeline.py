@@ -16,6 +16,7 @@ from edge_runtime.bundle import (
     INTENDED_USE,
     MANIFEST,
     MODEL_CARD,
+    SBOM,
     Artifact,
     Bundle,
     InputSpec,
@@ -28,9 +29,10 @@ from edge_runtime.files import atomic_directory, write_bytes_atomic, write_text_
 from edge_runtime.verify import load_golden, replay, run_golden
 from export.calibration import CalibrationSet
 from export.formats import ExportFormat, Source
-from export.golden import golden_images, pack, reference, tolerances
-from export.int8 import Int8Policy, write_int8
+from export.golden import check_maps, golden_images, pack, reference, tolerances
+from export.int8 import Int8Policy, measure_written, write_int8
 from export.model_card import model_card
+from export.sbom import sbom
 from export.splitting import SplitModel
 from train.features import default_cache
 from train.run_folder import Run, versions
@@ -89,6 +91,7 @@ def export_bundle(request: ExportRequest, out: Path, *, progress: bool, say: Say
         )
         bundle = _write_golden(bundle, request.model)
         write_text_atomic(folder / MODEL_CARD, model_card(bundle, request.run.card if request.run else None))
+        write_text_atomic(folder / SBOM, sbom(bundle))
         write_manifest(bundle)
         _verify(folder, request.formats)
         say(f"verified: {len(artifacts)} artifacts reloaded and replayed against the Keras model")
@@ -114,6 +117,10 @@ def write_artifact(
     metrics: dict[str, Any] = {}
     if row.write_backbone is not None:
         recipe = row.write_backbone(source, backbone)
+        if row.is_measured and request.int8.validation is not None:
+            found = measure_written(source, row.runtime, backbone, head, request.int8, threshold, scratch)
+            threshold = found.comparison.threshold if found.comparison else threshold
+            metrics["validation"] = found.to_json(request.int8.budget)
     else:
         choice = write_int8(
             source,
@@ -129,8 +136,10 @@ def write_artifact(
         recipe, precision, threshold = choice.recipe.to_json(), choice.recipe.precision, choice.threshold
         if choice.candidate is not None:
             metrics["validation"] = choice.candidate.to_json(request.int8.budget)
+        if choice.activations is not None:
+            metrics["calibration"] = choice.activations
         if choice.ladder is not None:
-            metrics["ladder"] = [c.to_json(request.int8.budget) for c in choice.ladder.candidates if not c.error]
+            metrics["ladder"] = [c.to_json(request.int8.budget) for c in choice.ladder.candidates]
     return Artifact(
         name=row.name,
         runtime=row.runtime,
@@ -156,8 +165,11 @@ def _write_golden(bundle: Bundle, model: SplitModel) -> Bundle:
         arrays[f"{artifact.name}.logit"] = own_logits
         arrays[f"{artifact.name}.cam"] = own_cams
         arrays[f"{artifact.name}.tolerance"] = tolerances(artifact.precision, own_logits, logits)
-        error = round(float(np.abs(own_logits - logits).max()), 7)
-        artifacts.append(replace(artifact, metrics={**artifact.metrics, "golden_logit_error": error}))
+        errors = {
+            "golden_logit_error": round(float(np.abs(own_logits - logits).max()), 7),
+            "golden_map_error": round(check_maps(artifact.name, artifact.precision, own_cams, cams), 7),
+        }
+        artifacts.append(replace(artifact, metrics={**artifact.metrics, **errors}))
     write_bytes_atomic(bundle.path / GOLDEN, pack(arrays))
     return replace(bundle, artifacts=tuple(artifacts))
 
@@ -182,15 +194,7 @@ def _provenance(request: ExportRequest) -> dict[str, Any]:
     calibration = request.calibration
     return {
         "training": None if request.run is None else _training(request.run),
-        "calibration": None
-        if calibration is None
-        else {
-            "images": len(calibration.paths),
-            "source": calibration.source,
-            "digest": calibration.digest,
-            "seed": request.calibration_seed,
-            "warnings": list(calibration.warnings),
-        },
+        "calibration": calibration and calibration.provenance(request.calibration_seed),
         "versions": versions(
             "sonoedge", "keras", "tensorflow", "ai-edge-litert", "litert-quantizer", "openvino", "nncf", "onnx"
         ),

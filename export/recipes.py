@@ -1,12 +1,14 @@
 """Quantization recipes: which operators are quantized how, as data that can be stored and repeated.
 
-A recipe is a base precision and rules; of the rules that match an operator the last one counts::
+A recipe is a base precision, a rule for activation ranges, and rules for operators; of the rules that match an
+operator the last one counts::
 
-    {"base": "w8a8", "rules": [{"regex": "efficientnetb0", "operation": "*", "precision": "float"}]}
+    {"base": "w8a8", "ranges": "percentile",
+     "rules": [{"regex": "efficientnetb0", "operation": "*", "precision": "float"}]}
 
 ``regex`` is searched in the operator's name (its path in the graph), ``operation`` is ``*`` or an operator type in
-the runtime's own spelling (``MUL`` in TensorFlow Lite, ``Multiply`` in OpenVINO), ``precision`` is ``float`` or the
-base.
+the runtime's own spelling (``MUL`` in TensorFlow Lite, ``Multiply`` in OpenVINO), ``precision`` is ``float`` or one
+of `BASES`. Without ``ranges`` the runtime's default rule is used.
 """
 
 from __future__ import annotations
@@ -21,6 +23,10 @@ from typing import Any
 from edge_runtime.errors import UsageError
 
 BASES = ("w8a8", "w8a16")
+FLOAT = "float"
+RANGES = ("average", "extremes", "percentile", "mse", "symmetric", "asymmetric")
+_KEYS = {"base", "ranges", "rules"}
+_RULE_KEYS = {"regex", "operation", "precision"}
 
 
 @dataclass(frozen=True)
@@ -31,11 +37,13 @@ class Operator:
         name: path in the graph.
         operation: type, in the runtime's spelling.
         branches: the branch outputs that depend on it.
+        inputs: names of the operators whose results it reads.
     """
 
     name: str
     operation: str
     branches: frozenset[str]
+    inputs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -44,15 +52,16 @@ class Rule:
 
     regex: str
     operation: str = "*"
-    precision: str = "float"
+    precision: str = FLOAT
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Base precision and rules; see the module."""
+    """Base precision, range rule (empty: the runtime's default) and rules; see the module."""
 
     base: str = "w8a8"
     rules: tuple[Rule, ...] = ()
+    ranges: str = ""
 
     @property
     def precision(self) -> str:
@@ -61,7 +70,7 @@ class Recipe:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types; `parse_recipe` reads them back."""
-        return {"base": self.base, "rules": [asdict(rule) for rule in self.rules]}
+        return {"base": self.base, "ranges": self.ranges, "rules": [asdict(rule) for rule in self.rules]}
 
 
 def parse_recipe(body: Any) -> Recipe:
@@ -70,61 +79,69 @@ def parse_recipe(body: Any) -> Recipe:
     Raises:
         UsageError: an unknown key, a wrong type, an invalid expression or precision.
     """
-    if not isinstance(body, dict) or set(body) - {"base", "rules"}:
-        raise UsageError('A recipe is a JSON object with the keys "base" and "rules", and no others.')
-    base, rules = body.get("base", "w8a8"), body.get("rules", [])
+    if not isinstance(body, dict) or set(body) - _KEYS:
+        raise UsageError(f"A recipe is a JSON object with the keys {', '.join(sorted(_KEYS))}, and no others.")
+    base, ranges, rules = body.get("base", "w8a8"), body.get("ranges", ""), body.get("rules", [])
     if base not in BASES:
         raise UsageError(f"A recipe's base is one of {', '.join(BASES)}. Received: {base!r}.")
+    if ranges != "" and ranges not in RANGES:
+        raise UsageError(f"A recipe's ranges are one of {', '.join(RANGES)}. Received: {ranges!r}.")
     if not isinstance(rules, list):
         raise UsageError("A recipe's rules are a list.")
-    return Recipe(base, tuple(_parse_rule(rule, number, base) for number, rule in enumerate(rules)))
+    return Recipe(base, tuple(_parse_rule(rule, number) for number, rule in enumerate(rules)), ranges)
 
 
 def read_recipe(path: Path) -> Recipe:
     """Read a recipe file; see `parse_recipe`."""
     try:
         return parse_recipe(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError as error:
-        raise UsageError(f"No such recipe file: {path}") from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except OSError as error:
+        raise UsageError(f"The recipe file {path} cannot be read: {error.strerror}.") from error
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise UsageError(f"{path} is not valid JSON: {error}") from error
 
 
-def float_operators(recipe: Recipe, operators: Sequence[Operator]) -> frozenset[str]:
-    """Names of the operators that the recipe keeps in float.
+def assignments(recipe: Recipe, operators: Sequence[Operator]) -> dict[str, str]:
+    """Precision of every operator by name: ``float`` or one of `BASES`.
 
     Raises:
         UsageError: a rule that matches no operator.
     """
-    chosen: set[str] = set()
+    chosen = {operator.name: recipe.base for operator in operators}
     for rule in recipe.rules:
-        hits = {
+        hits = [
             operator.name
             for operator in operators
             if rule.operation in {"*", operator.operation} and re.search(rule.regex, operator.name)
-        }
+        ]
         if not hits:
-            raise UsageError(f"The recipe's rule {rule.regex!r} ({rule.operation}) matches no operator.")
-        chosen = chosen | hits if rule.precision == "float" else chosen - hits
-    return frozenset(chosen)
+            known = ", ".join(sorted({operator.operation for operator in operators}))
+            raise UsageError(
+                f"The recipe's rule {rule.regex!r} (operation {rule.operation}) matches no operator. Operators are "
+                f"called like {operators[0].name!r}; operations: {known}."
+            )
+        chosen |= dict.fromkeys(hits, rule.precision)
+    return chosen
 
 
-def recipe_for(names: frozenset[str], operators: Sequence[Operator], base: str = "w8a8") -> Recipe:
+def recipe_for(
+    names: frozenset[str], operators: Sequence[Operator], base: str = "w8a8", ranges: str = ""
+) -> Recipe:
     """The shortest recipe that keeps exactly these operators in float.
 
-    A whole sub-graph becomes one rule on its scope, the first path component that all of its operators share and
-    no other one has; anything else is listed by name.
+    A whole sub-graph becomes one rule on its scope, a path component that all of its operators share and no other
+    one has; anything else is listed by name.
     """
     if not names:
-        return Recipe(base)
+        return Recipe(base, (), ranges)
     others = [operator.name for operator in operators if operator.name not in names]
     shared = set.intersection(*(_components(name) for name in names))
     for component in sorted(shared, key=lambda c: (len(c), c)):
         regex = f"(^|[/;]){re.escape(component)}/"
         if not any(re.search(regex, other) for other in others):
-            return Recipe(base, (Rule(regex),))
+            return Recipe(base, (Rule(regex),), ranges)
     exact = "|".join(re.escape(name) for name in sorted(names))
-    return Recipe(base, (Rule(f"^(?:{exact})$"),))
+    return Recipe(base, (Rule(f"^(?:{exact})$"),), ranges)
 
 
 def _components(name: str) -> set[str]:
@@ -134,17 +151,17 @@ def _components(name: str) -> set[str]:
     return parts
 
 
-def _parse_rule(body: Any, number: int, base: str) -> Rule:
+def _parse_rule(body: Any, number: int) -> Rule:
     where = f"Rule {number} of the recipe"
-    if not isinstance(body, dict) or "regex" not in body or set(body) - {"regex", "operation", "precision"}:
+    if not isinstance(body, dict) or "regex" not in body or set(body) - _RULE_KEYS:
         raise UsageError(f'{where} has the keys "regex", "operation" and "precision", and no others.')
-    rule = Rule(body["regex"], body.get("operation", "*"), body.get("precision", "float"))
+    rule = Rule(body["regex"], body.get("operation", "*"), body.get("precision", FLOAT))
     if not all(isinstance(value, str) for value in (rule.regex, rule.operation, rule.precision)):
         raise UsageError(f"{where} has a value that is not text.")
-    if rule.precision not in {"float", base}:
-        raise UsageError(f"{where}: precision is float or {base}. Received: {rule.precision!r}.")
+    if rule.precision not in {FLOAT, *BASES}:
+        raise UsageError(f"{where}: precision is float, {' or '.join(BASES)}. Received: {rule.precision!r}.")
     try:
         re.compile(rule.regex)
-    except re.error as error:
+    except (re.error, RecursionError, OverflowError) as error:
         raise UsageError(f"{where}: {rule.regex!r} is not a regular expression: {error}") from error
     return rule

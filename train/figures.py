@@ -57,9 +57,9 @@ def plot_curves(history: Mapping[str, Sequence[float]], path: Path) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if name == "loss":
             axes.set_ylim(bottom=0)
-        _tidy(axes)
+        tidy(axes)
         axes.legend(frameon=False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_confusion(
@@ -98,7 +98,7 @@ def plot_confusion(
     axes.set(title=title, xlabel="Decision", ylabel="Truth")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_roc(curves: Mapping[str, tuple[ArrayLike, ArrayLike]], path: Path) -> None:
@@ -123,10 +123,10 @@ def plot_roc(curves: Mapping[str, tuple[ArrayLike, ArrayLike]], path: Path) -> N
         axes.plot(false_positive_rate, true_positive_rate, dash, color=color, label=f"{name}: AUC {area:.3f}")
     axes.set(title="ROC curve", xlabel="1 – specificity", ylabel="Sensitivity")
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
-    _tidy(axes)
+    tidy(axes)
     if curves:
         axes.legend(frameon=False, loc="lower right")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_reliability(y_true: ArrayLike, probability: ArrayLike, path: Path, bins: int = 10) -> None:
@@ -159,18 +159,19 @@ def plot_reliability(y_true: ArrayLike, probability: ArrayLike, path: Path, bins
     histogram.bar((np.arange(bins) + 0.5) / bins, counts, 0.92 / bins, color=COLORS[4])
     histogram.set(xlabel="Predicted probability of malignant", ylabel="Images")
     histogram.yaxis.set_major_locator(MaxNLocator(3, integer=True))
-    _tidy(axes)
-    _tidy(histogram)
-    _save(figure, path)
+    tidy(axes)
+    tidy(histogram)
+    save_figure(figure, path)
 
 
-def _tidy(axes: Any) -> None:
+def tidy(axes: Any) -> None:
+    """The look that all figures share."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="0.9", linewidth=0.6)
     axes.set_axisbelow(True)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
     """Write the figure with the footer; without a software tag, so that equal data give equal bytes."""
     figure.supxlabel(FOOTER, fontsize=7, color="0.4")
     buffer = io.BytesIO()

@@ -9,6 +9,7 @@ curves.png, confusion.png, roc.png
 
 from __future__ import annotations
 
+import csv
 import json
 import sys
 from collections.abc import Mapping
@@ -17,12 +18,16 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edge_runtime.errors import DataError, ModelError, UsageError
 from train.split import Split, read_split
 
 CARD = "run.json"
 SPLIT = "split.json"
 MODEL = "model.keras"
+PREDICTIONS = "predictions.csv"
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,22 @@ def open_run(path: str | Path) -> Run:
         return Run(folder, card, read_split(folder / SPLIT))
     except DataError as error:
         raise ModelError(f"{folder / SPLIT}: {error}") from error
+
+
+def validation_logits(run: Run) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Labels and logits (N,) of the validation images, as the training run wrote them.
+
+    Raises:
+        ModelError: predictions.csv is missing or unreadable.
+    """
+    path = run.path / PREDICTIONS
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = [row for row in csv.DictReader(file) if row["subset"] == "val"]
+        y = [run.split.labels.index(row["label"]) for row in rows]
+        return np.array(y, np.int64), np.array([float(row["logit"]) for row in rows])
+    except (OSError, ValueError, KeyError, csv.Error) as error:
+        raise ModelError(f"{path} cannot be read: {error}") from error
 
 
 def newest_run(root: Path = Path("runs")) -> Path:

@@ -1,0 +1,231 @@
+"""What a quantized candidate lost: comparison with float32, verdicts from intervals, the ladder as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.recipes import Recipe
+from train.data import Dataset
+from train.intervals import Interval
+from train.metrics import flip_rate, paired_accuracy_difference, paired_auc_difference, sigmoid
+
+Logits = NDArray[np.float64]
+Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]
+LATENCY_TIE = 0.03
+"""Candidates whose medians differ by less are equally fast: the measurement cannot tell them apart."""
+_SLACK = 1e-12
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What may be lost: absolute drops in accuracy and AUC, share of decisions flipped."""
+
+    max_drop: float = 0.01
+    max_flips: float = 0.01
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A candidate against float32 on the same images.
+
+    Attributes:
+        logits: float64 (N,).
+        threshold: probability, refitted to the full model's sensitivity where quantization had changed it.
+        flipped: decisions that differ.
+        flips, accuracy_difference, auc_difference: with 95 % intervals; a negative difference is a loss.
+        logit_error: root mean square.
+    """
+
+    logits: Logits
+    threshold: float
+    flipped: int
+    flips: Interval
+    accuracy_difference: Interval
+    auc_difference: Interval
+    logit_error: float
+
+    def within(self, budget: Budget) -> bool:
+        """Whether the point estimates are within the budget."""
+        return (
+            -self.accuracy_difference.value <= budget.max_drop + _SLACK
+            and -self.auc_difference.value <= budget.max_drop + _SLACK
+            and self.flips.value <= budget.max_flips + _SLACK
+        )
+
+    def verdict(self, budget: Budget) -> Verdict:
+        """PASS when even the unfavourable ends of the intervals are within the budget."""
+        if not self.within(budget):
+            return "FAIL"
+        sure = (
+            -self.accuracy_difference.low <= budget.max_drop
+            and -self.auc_difference.low <= budget.max_drop
+            and self.flips.high <= budget.max_flips
+        )
+        return "PASS" if sure else "INCONCLUSIVE"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One rung of the ladder.
+
+    Attributes:
+        name: in words.
+        recipe: what is quantized how.
+        path: the file.
+        size_bytes: of the backbone.
+        comparison: None where it could not be built or run.
+        error: then, why: for example an operator that the interpreter lacks.
+        p50_ms: median latency of the backbone.
+        device: interpreter and, for OpenVINO, the precisions that it really executes.
+    """
+
+    name: str
+    recipe: Recipe
+    path: Path
+    size_bytes: int = 0
+    comparison: Comparison | None = None
+    error: str = ""
+    p50_ms: float = float("nan")
+    device: Mapping[str, Any] = field(default_factory=dict)
+
+    def within(self, budget: Budget) -> bool:
+        """Whether it runs and its point estimates are within the budget."""
+        return self.comparison is not None and self.comparison.within(budget)
+
+    def to_json(self, budget: Budget) -> dict[str, Any]:
+        """Figures for the bundle."""
+        found = self.comparison
+        if found is None:
+            return {"candidate": self.name, "error": self.error}
+        return {
+            "candidate": self.name,
+            "verdict": found.verdict(budget),
+            "images": len(found.logits),
+            "flipped": found.flipped,
+            "flips": _rounded(found.flips),
+            "accuracy_difference": _rounded(found.accuracy_difference),
+            "auc_difference": _rounded(found.auc_difference),
+            "logit_error": round(found.logit_error, 5),
+            "threshold": round(found.threshold, 6),
+            "size_bytes": self.size_bytes,
+            "p50_ms": self.p50_ms if np.isfinite(self.p50_ms) else None,
+            "executed": dict(self.device.get("executed", {})),
+            "budget": asdict(budget),
+        }
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """All rungs, timed in one run together with float32 (``float_p50_ms``)."""
+
+    candidates: tuple[Candidate, ...]
+    budget: Budget
+    float_p50_ms: float
+
+    @property
+    def chosen(self) -> Candidate | None:
+        """The fastest within the budget; of those equally fast the one with the smallest logit error."""
+        passing = [c for c in self.candidates if c.within(self.budget)]
+        if not passing:
+            return None
+        limit = min(c.p50_ms for c in passing) * (1 + LATENCY_TIE)
+        return min((c for c in passing if c.p50_ms <= limit), key=_logit_error)
+
+    @property
+    def nearest(self) -> Candidate | None:
+        """The one with the fewest flips, then the smallest logit error; None where none runs."""
+        runnable = [c for c in self.candidates if c.comparison is not None]
+        return min(runnable, key=lambda c: (_flipped(c), _logit_error(c))) if runnable else None
+
+
+def compare(dataset: Dataset, reference: Logits, threshold: float, logits: Logits) -> Comparison:
+    """Paired comparison of logits (N,) with the reference's, after refitting the threshold.
+
+    Args:
+        dataset: N images.
+        reference: logits of float32.
+        threshold: its probability threshold.
+        logits: of the candidate.
+    """
+    y = dataset.y
+    own = refit_threshold(y, reference, logits, threshold)
+    theirs, ours = sigmoid(reference) >= threshold, sigmoid(logits) >= own
+    return Comparison(
+        logits=logits,
+        threshold=own,
+        flipped=int((ours != theirs).sum()),
+        flips=flip_rate(theirs, ours),
+        accuracy_difference=paired_accuracy_difference(theirs == y, ours == y),
+        auc_difference=paired_auc_difference(y, reference, logits, dataset.groups),
+        logit_error=float(np.sqrt(np.mean((logits - reference) ** 2))),
+    )
+
+
+def refit_threshold(y: NDArray[np.int64], reference: Logits, logits: Logits, threshold: float) -> float:
+    """The artifact's probability threshold: the full model's, or refitted on validation to its sensitivity.
+
+    Of the thresholds with the full model's sensitivity, the one with the fewest flipped decisions, and of those the
+    nearest to the full model's: a threshold does not move for nothing. One number fitted to the validation images,
+    on which it is also judged: a little optimistic, as every validation figure is.
+    """
+    decisions = sigmoid(reference) >= threshold
+    positive = y == 1
+    wanted = int(decisions[positive].sum())
+    scores = sigmoid(logits)
+    ranked = np.unique(scores)
+    cuts = np.concatenate([[threshold], (ranked[1:] + ranked[:-1]) / 2])
+    cuts = cuts[[int((scores[positive] >= cut).sum()) == wanted for cut in cuts]]
+    if not cuts.size:
+        return threshold
+    flips = np.array([int(((scores >= cut) != decisions).sum()) for cut in cuts])
+    best = cuts[flips == flips.min()]
+    return float(best[np.argmin(np.abs(best - threshold))])
+
+
+def ladder_table(ladder: Ladder) -> str:
+    """The whole ladder as a table for the terminal."""
+    width = max(len(c.name) for c in ladder.candidates)
+    lines = [
+        f"  {'candidate':<{width}}{'MB':>7}{'p50 ms':>9}{'flipped':>9}  {'95 % interval':<14}{'accuracy':>9}"
+        f"{'AUC':>9}{'|logit|':>9}{'threshold':>10}  verdict"
+    ]
+    chosen, images = ladder.chosen, 0
+    for c in ladder.candidates:
+        found = c.comparison
+        if found is None:
+            lines.append(f"  {c.name:<{width}}  skipped: {c.error.splitlines()[0]}")
+            continue
+        images = len(found.logits)
+        interval = f"{100 * found.flips.low:.1f}–{100 * found.flips.high:.1f} %"
+        lines.append(
+            f"  {c.name:<{width}}{c.size_bytes / 1e6:>7.1f}{c.p50_ms:>9.2f}{f'{found.flipped}/{images}':>9}  "
+            f"{interval:<14}{found.accuracy_difference.value:>+9.4f}{found.auc_difference.value:>+9.4f}"
+            f"{found.logit_error:>9.3f}{found.threshold:>10.3f}  {found.verdict(ladder.budget)}"
+            f"{' <- taken' if c is chosen else ''}"
+        )
+    budget = ladder.budget
+    lines.append(
+        f"  {images} validation images; float32 {ladder.float_p50_ms:.2f} ms; budget: accuracy and AUC drop "
+        f"{budget.max_drop:g}, flips {100 * budget.max_flips:g} %"
+    )
+    return "\n".join(lines)
+
+
+def _flipped(candidate: Candidate) -> int:
+    assert candidate.comparison is not None
+    return candidate.comparison.flipped
+
+
+def _logit_error(candidate: Candidate) -> float:
+    assert candidate.comparison is not None
+    return candidate.comparison.logit_error
+
+
+def _rounded(interval: Interval) -> list[float]:
+    return [round(float(value), 5) for value in (interval.value, interval.low, interval.high)]

@@ -1,0 +1,161 @@
+"""Looking into float backbones: their operators, the branches each one feeds, and one branch cut out alone.
+
+A search over one branch need not run the others: in the fused model of the paper that is the difference between
+10 and 250 milliseconds an image.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import flatbuffers
+from ai_edge_litert import schema_py_generated as schema
+
+from edge_runtime.errors import ModelError
+from export.recipes import Operator
+
+_PASSIVE = frozenset({"Constant", "Parameter", "Result", "Convert"})
+
+
+def parse_tflite(model: bytes) -> Any:
+    """The flatbuffer as an object tree that can be changed.
+
+    Raises:
+        ModelError: it is none.
+    """
+    try:
+        return schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytearray(model)))
+    except (struct.error, IndexError, TypeError, ValueError) as error:
+        raise ModelError(f"This is no TensorFlow Lite file: {error}") from error
+
+
+def pack_tflite(model: Any) -> bytes:
+    """The reverse of `parse_tflite`."""
+    builder = flatbuffers.Builder(1 << 20)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def tflite_text(value: Any) -> str:
+    """A flatbuffer string."""
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def tflite_operators(model: bytes) -> tuple[Operator, ...]:
+    """Operators of a flatbuffer with one sub-graph and one signature, and the outputs that depend on each.
+
+    An operator is called after the tensors it writes, as litert-quantizer does, so that recipes match.
+    """
+    parsed = parse_tflite(model)
+    graph = parsed.subgraphs[0]
+    codes = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
+    reached = {name: _ancestors(graph, tensor) for name, tensor in _signature_outputs(parsed).items()}
+    names = ["".join(f"{tflite_text(graph.tensors[i].name)};" for i in op.outputs) for op in graph.operators]
+    writer = {int(i): name for op, name in zip(graph.operators, names, strict=True) for i in op.outputs}
+    return tuple(
+        Operator(
+            name=names[number],
+            operation=codes[parsed.operatorCodes[op.opcodeIndex].builtinCode],
+            branches=frozenset(name for name, found in reached.items() if number in found),
+            inputs=tuple(writer[int(i)] for i in op.inputs if int(i) in writer),
+        )
+        for number, op in enumerate(graph.operators)
+    )
+
+
+def tflite_branch(model: bytes, output: str) -> bytes:
+    """The flatbuffer with one output of its signature and only the operators which that output depends on."""
+    parsed = parse_tflite(model)
+    graph, signature = parsed.subgraphs[0], parsed.signatureDefs[0]
+    tensor = _signature_outputs(parsed)[output]
+    needed = _ancestors(graph, tensor)
+    graph.operators = [op for number, op in enumerate(graph.operators) if number in needed]
+    graph.outputs = [tensor]
+    signature.outputs = [item for item in signature.outputs if tflite_text(item.name) == output]
+    used = {int(i) for op in graph.operators for i in (*op.inputs, *op.outputs)} | {int(i) for i in graph.inputs}
+    for number, unused in enumerate(graph.tensors):
+        if number not in used and unused.buffer:
+            # Weights of the other branches: emptied, not removed, so that all indices stay valid.
+            parsed.buffers[unused.buffer].data = None
+            unused.buffer = 0
+    return pack_tflite(parsed)
+
+
+def openvino_operators(model: Any) -> tuple[Operator, ...]:
+    """Computing operators of an `openvino.Model` and the outputs that depend on each."""
+    feeds = _openvino_feeds(model)
+    return tuple(
+        Operator(
+            name=node.get_friendly_name(),
+            operation=node.get_type_name(),
+            branches=frozenset(feeds[node.get_friendly_name()]),
+            inputs=tuple(source.get_friendly_name() for source in _sources(node)),
+        )
+        for node in model.get_ordered_ops()
+        if node.get_type_name() not in _PASSIVE and node.get_friendly_name() in feeds
+    )
+
+
+def name_openvino_nodes(model: Any) -> None:
+    """Call every node ``<branches>/<type>_<number>``, in execution order.
+
+    The converter's own names come from a counter that never stands still: recipes would not match a second time.
+    """
+    feeds = _openvino_feeds(model)
+    numbers: Counter[str] = Counter()
+    for node in model.get_ordered_ops():
+        if node.get_type_name() in {"Parameter", "Result"}:
+            continue
+        branches = "+".join(sorted(feeds.get(node.get_friendly_name(), set())))
+        kind = f"{branches}/{node.get_type_name()}"
+        node.set_friendly_name(f"{kind}_{numbers[kind]}")
+        numbers[kind] += 1
+
+
+def openvino_branch(model: Any, output: str) -> Any:
+    """An `openvino.Model` with one of the outputs; it shares its nodes with the given one."""
+    import openvino
+
+    result = next(port.get_node() for port in model.outputs if output in port.get_names())
+    return openvino.Model([result], model.get_parameters(), f"branch {output}")
+
+
+def _sources(node: Any) -> list[Any]:
+    """The computing nodes that a node reads from."""
+    nodes = [port.get_source_output().get_node() for port in node.inputs()]
+    return [source for source in nodes if source.get_type_name() not in _PASSIVE]
+
+
+def _openvino_feeds(model: Any) -> dict[str, set[str]]:
+    """Outputs that depend on each node, by friendly name."""
+    feeds: dict[str, set[str]] = {}
+    for output in model.outputs:
+        stack, branch = [output.get_node()], output.get_any_name()
+        while stack:
+            node = stack.pop()
+            fed = feeds.setdefault(node.get_friendly_name(), set())
+            if branch not in fed:
+                fed.add(branch)
+                stack += [port.get_source_output().get_node() for port in node.inputs()]
+    return feeds
+
+
+def _signature_outputs(parsed: Any) -> dict[str, int]:
+    return {tflite_text(item.name): int(item.tensorIndex) for item in parsed.signatureDefs[0].outputs}
+
+
+def _ancestors(graph: Any, tensor: int) -> set[int]:
+    """Numbers of the operators that a tensor depends on."""
+    producer: Mapping[int, int] = {int(t): number for number, op in enumerate(graph.operators) for t in op.outputs}
+    operators: Sequence[Any] = graph.operators
+    found: set[int] = set()
+    stack = [tensor]
+    while stack:
+        number = producer.get(stack.pop())
+        if number is not None and number not in found:
+            found.add(number)
+            stack += [int(i) for i in operators[number].inputs if i >= 0]
+    return found

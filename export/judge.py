@@ -1,0 +1,159 @@
+"""The judge of candidates: validation images, the float head and the float32 backbone of one runtime.
+
+Logits are kept in a content-addressed cache: a candidate that was measured before is not run again.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from edge_runtime.backends import Float32Array, Runner, open_model
+from edge_runtime.classifier import preprocess_file
+from edge_runtime.files import sha256_bytes, sha256_file, write_bytes_atomic
+from export.candidates import Comparison, Logits, compare
+from train.data import Dataset
+
+SCREENED_IMAGES = 256
+SEARCH_IMAGES = 24
+_VERSION = "2"
+
+
+class Judge:
+    """Measures candidates against float32.
+
+    Args:
+        dataset: validation images.
+        size: (height, width) of the input.
+        runtime: of all files.
+        head, float_backbone: float32 files.
+        threshold: probability of the full model.
+        cache: folder for logits.
+        threads: for the interpreter.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        size: tuple[int, int],
+        runtime: str,
+        head: Path,
+        float_backbone: Path,
+        threshold: float,
+        *,
+        cache: Path,
+        threads: int | None = None,
+        progress: bool = False,
+    ) -> None:
+        self.dataset, self.runtime, self.threshold = dataset, runtime, threshold
+        self._size, self._cache, self._threads, self._progress = size, cache, threads, progress
+        self._head = open_model(head, runtime, threads=1)
+        self.float_path, self.float_runner = float_backbone, self.open(float_backbone)
+        interpreter = self.float_runner.device["interpreter"]
+        self._context = "\n".join([_VERSION, interpreter, str(size), *map(_content, (head, float_backbone))])
+        # Spread over the set, and the same ones in every run.
+        order = np.random.default_rng(0).permutation(len(dataset))
+        self._screened = [int(i) for i in order[:SCREENED_IMAGES]]
+        self._last_maps: dict[str, tuple[str, list[Float32Array]]] = {}
+
+    @property
+    def branches(self) -> tuple[str, ...]:
+        """Outputs of the backbone."""
+        return tuple(self.float_runner.output_shapes)
+
+    def open(self, path: Path) -> Runner:
+        """Open a backbone. Raises `ModelError` where the interpreter refuses it."""
+        return open_model(path, self.runtime, threads=self._threads)
+
+    def sample(self) -> Float32Array:
+        """One model input, for timing."""
+        return preprocess_file(self.dataset.samples[0].path, self._size)
+
+    @cached_property
+    def reference(self) -> Logits:
+        """Logits (N,) of float32."""
+        return self._whole(self.float_path, self.float_runner, "float32 on validation")
+
+    def compare(self, path: Path, runner: Runner, name: str) -> Comparison:
+        """Measure an open candidate on all validation images."""
+        return compare(self.dataset, self.reference, self.threshold, self._whole(path, runner, name))
+
+    def screen(self, files: Mapping[str, Path], *, images: int = SCREENED_IMAGES) -> Comparison:
+        """Predict a candidate from files of single branches; branches without a file count as float32.
+
+        Args:
+            files: one-branch backbones by branch.
+            images: how many of the screened ones.
+
+        Raises:
+            ModelError: the interpreter refuses a file.
+        """
+        chosen = self._screened[:images]
+        described = [f"{branch} {_content(files[branch])}" for branch in sorted(files)]
+
+        def compute() -> Iterator[float]:
+            own = {branch: self._branch_maps(branch, path, len(chosen)) for branch, path in files.items()}
+            for number in range(len(chosen)):
+                replaced = {branch: maps[number] for branch, maps in own.items()}
+                yield self._logit({**self._float_maps[number], **replaced})
+
+        logits = self._cached(["screen", *described], chosen, compute)
+        return compare(self.dataset.select(chosen), self.reference[chosen], self.threshold, logits)
+
+    @cached_property
+    def _float_maps(self) -> Sequence[Mapping[str, Float32Array]]:
+        bar = tqdm(self._screened, desc="float32 maps", unit="img", disable=not self._progress, leave=False)
+        return [self.float_runner.run({"image": preprocess_file(self._path(i), self._size)}) for i in bar]
+
+    def _branch_maps(self, branch: str, path: Path, count: int) -> Sequence[Float32Array]:
+        """Maps of one branch on the first screened images; those of the last file are kept.
+
+        A search changes one branch at a time: the others, which may be the slow ones, are not run again.
+        """
+        content = _content(path)
+        kept, maps = self._last_maps.get(branch, ("", []))
+        if kept != content or len(maps) < count:
+            runner = self.open(path)
+            images = (preprocess_file(self._path(i), self._size) for i in self._screened[:count])
+            maps = [runner.run({"image": image})[branch] for image in images]
+            self._last_maps[branch] = (content, maps)
+        return maps
+
+    def _whole(self, path: Path, runner: Runner, name: str) -> Logits:
+        def compute() -> Iterator[float]:
+            bar = tqdm(everything, desc=name, unit="img", disable=not self._progress, leave=False)
+            for number in bar:
+                yield self._logit(runner.run({"image": preprocess_file(self._path(number), self._size)}))
+
+        everything = list(range(len(self.dataset)))
+        return self._cached(["whole", _content(path)], everything, compute)
+
+    def _cached(self, key: Sequence[str], images: Sequence[int], compute: Callable[[], Iterator[float]]) -> Logits:
+        digests = [self.dataset.samples[i].sha256 for i in images]
+        described = "\n".join([self._context, *key, *digests])
+        path = self._cache / f"logits-{sha256_bytes(described.encode())[:32]}.npy"
+        if path.is_file():
+            return np.asarray(np.load(io.BytesIO(path.read_bytes())), np.float64)
+        logits = np.array(list(compute()), np.float64)
+        buffer = io.BytesIO()
+        np.save(buffer, logits)
+        write_bytes_atomic(path, buffer.getvalue())
+        return logits
+
+    def _path(self, number: int) -> Path:
+        return self.dataset.samples[number].path
+
+    def _logit(self, maps: Mapping[str, Float32Array]) -> float:
+        return float(self._head.run(maps)["logit"].reshape(()))
+
+
+def _content(path: Path) -> str:
+    """Digest of a model file; of both files where OpenVINO keeps the weights beside it."""
+    weights = path.with_suffix(".bin")
+    files = [path, weights] if path.suffix == ".xml" else [path]
+    return " ".join(sha256_file(file) for file in files)

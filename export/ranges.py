@@ -1,0 +1,209 @@
+"""Activation ranges of a float TensorFlow Lite backbone: recorded once, turned into quantizer input by any rule.
+
+Per image and activation tensor the smallest and largest value and a few sampled values are kept, not only a running
+summary. Every rule for choosing ranges, the share of values they would clip, and their stability between draws of
+calibration images follow from one pass, which is stored in shards and goes on where it was interrupted.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from edge_runtime.backends import default_threads
+from edge_runtime.errors import ModelError
+from edge_runtime.files import sha256_bytes, write_bytes_atomic
+from export.graphs import parse_tflite, tflite_text
+from train.quiet import quiet
+
+Float = NDArray[np.float32]
+RangeRule = Literal["average", "extremes", "percentile", "mse"]
+RANGE_RULES: tuple[str, ...] = get_args(RangeRule)
+SAMPLES_PER_IMAGE = 128
+"""Values of every tensor kept of each image: 38,400 of 300 images, enough for a share of one in a thousand."""
+PERCENTILE = 99.9
+SHARD_IMAGES = 25
+_VERSION = "1"
+_SHRINK = np.linspace(0.30, 1.0, 36)
+
+
+@dataclass(frozen=True)
+class ActivationStatistics:
+    """What was seen at every activation tensor.
+
+    Attributes:
+        names: T tensors, the image first.
+        minima, maxima: float32 (images, T).
+        samples: float32 (images, T, `SAMPLES_PER_IMAGE`), evenly spread values of each tensor.
+    """
+
+    names: tuple[str, ...]
+    minima: Float
+    maxima: Float
+    samples: Float
+
+    def select(self, images: NDArray[np.int64]) -> ActivationStatistics:
+        """The same of some of the images."""
+        return ActivationStatistics(self.names, self.minima[images], self.maxima[images], self.samples[images])
+
+
+def collect_statistics(
+    model: bytes,
+    inputs: Iterable[Float],
+    digests: Sequence[str],
+    *,
+    cache: Path | None = None,
+    threads: int | None = None,
+    progress: bool = False,
+) -> ActivationStatistics:
+    """Run a float backbone over calibration images and record its activations.
+
+    Args:
+        model: flatbuffer with one input, the image.
+        inputs: float32 (1, height, width, 3), 0–255; read lazily, shard by shard.
+        digests: SHA-256 of every image file, in the order of the inputs: the key of the cache.
+        cache: folder of finished shards.
+    """
+    key = sha256_bytes(model)
+    recorder: _Recorder | None = None
+    parts: list[ActivationStatistics] = []
+    stream = iter(inputs)
+    with tqdm(total=len(digests), desc="calibration", unit="img", disable=not progress) as bar:
+        for start in range(0, len(digests), SHARD_IMAGES):
+            names = digests[start : start + SHARD_IMAGES]
+            described = "\n".join([_VERSION, str(SAMPLES_PER_IMAGE), key, *names])
+            path = None if cache is None else cache / f"activations-{sha256_bytes(described.encode())[:32]}.npz"
+            shard = islice(stream, len(names))
+            if path is not None and path.is_file():
+                parts.append(_unpack(path.read_bytes()))
+                for _ in shard:
+                    pass
+                bar.update(len(names))
+                continue
+            recorder = recorder or _Recorder(model, threads or default_threads())
+            parts.append(recorder.record(shard, bar))
+            if path is not None:
+                write_bytes_atomic(path, _pack(parts[-1]))
+    return ActivationStatistics(
+        parts[0].names,
+        np.concatenate([part.minima for part in parts]),
+        np.concatenate([part.maxima for part in parts]),
+        np.concatenate([part.samples for part in parts]),
+    )
+
+
+def activation_ranges(statistics: ActivationStatistics, rule: str) -> tuple[Float, Float]:
+    """Lower and upper end of every tensor's range, float32 (T,) each; the image is always 0–255.
+
+    ``average`` of the images' extremes; the ``extremes`` of all images; the ``percentile`` range that leaves out
+    one value in a thousand; the range of least squared rounding and clipping error (``mse``).
+    """
+    if rule == "average":
+        low, high = statistics.minima.mean(axis=0), statistics.maxima.mean(axis=0)
+    else:
+        low, high = statistics.minima.min(axis=0), statistics.maxima.max(axis=0)
+        values = statistics.samples.swapaxes(0, 1).reshape(len(statistics.names), -1)
+        if rule == "percentile":
+            outside = (100 - PERCENTILE) / 2
+            low, high = np.percentile(values, (outside, 100 - outside), axis=1)
+        elif rule == "mse":
+            low, high = _least_squares(values, low, high)
+    # Zero must be representable (padding), and it is what an operator without activity gives.
+    low, high = np.minimum(low, 0).astype(np.float32), np.maximum(high, 0).astype(np.float32)
+    # By definition: scale 1 and zero point 0, so that pixels are exact.
+    low[0], high[0] = 0.0, 255.0
+    return low, high
+
+
+def quantizer_ranges(statistics: ActivationStatistics, rule: str) -> dict[str, dict[str, Float]]:
+    """`activation_ranges` in the form litert-quantizer takes."""
+    low, high = activation_ranges(statistics, rule)
+    return {name: {"min": low[i : i + 1], "max": high[i : i + 1]} for i, name in enumerate(statistics.names)}
+
+
+def clipped_share(statistics: ActivationStatistics, low: Float, high: Float) -> Float:
+    """Share of the sampled values outside a range, by tensor (T,)."""
+    outside = (statistics.samples < low[:, None]) | (statistics.samples > high[:, None])
+    return outside.mean(axis=(0, 2)).astype(np.float32)
+
+
+def _least_squares(values: Float, low: Float, high: Float) -> tuple[Any, Any]:
+    """Shrink each range by the common factor with the least squared error of 8-bit rounding and clipping."""
+    best = np.full(len(values), np.inf)
+    factor = np.ones(len(values))
+    low, high = np.minimum(low, 0), np.maximum(high, 0)
+    for shrink in _SHRINK:
+        scale = np.maximum((high - low) * shrink / 255, 1e-12)[:, None]
+        zero = np.rint(-low[:, None] * shrink / scale)
+        rounded = (np.clip(np.rint(values / scale) + zero, 0, 255) - zero) * scale
+        error = np.square(rounded - values).mean(axis=1)
+        better = error < best
+        best, factor = np.where(better, error, best), np.where(better, shrink, factor)
+    return low * factor, high * factor
+
+
+class _Recorder:
+    """An interpreter that keeps all intermediate tensors."""
+
+    def __init__(self, model: bytes, threads: int) -> None:
+        graph = parse_tflite(model).subgraphs[0]
+        indices = [int(i) for i in graph.inputs] + [int(i) for op in graph.operators for i in op.outputs if i >= 0]
+        self.names = tuple(tflite_text(graph.tensors[i].name) for i in indices)
+        with quiet():
+            try:
+                self._interpreter = Interpreter(
+                    model_content=model, num_threads=threads, experimental_preserve_all_tensors=True
+                )
+                self._interpreter.allocate_tensors()
+            except (ValueError, RuntimeError) as error:
+                raise ModelError(f"The float backbone cannot be run for calibration: {error}") from error
+        self._indices = indices
+
+    def record(self, inputs: Iterator[Float], bar: Any) -> ActivationStatistics:
+        """Statistics of some images."""
+        minima, maxima, samples = [], [], []
+        for number, model_input in enumerate(inputs):
+            self._interpreter.set_tensor(self._indices[0], model_input)
+            self._interpreter.invoke()
+            values = [np.asarray(self._interpreter.get_tensor(i)).reshape(-1) for i in self._indices]
+            minima.append([value.min() for value in values])
+            maxima.append([value.max() for value in values])
+            samples.append([_spread(value, number) for value in values])
+            bar.update(1)
+        return ActivationStatistics(
+            self.names, np.array(minima, np.float32), np.array(maxima, np.float32), np.array(samples, np.float32)
+        )
+
+
+def _spread(values: Float, number: int) -> Float:
+    """`SAMPLES_PER_IMAGE` values at even distances, elsewhere for every image."""
+    steps = np.arange(SAMPLES_PER_IMAGE) * len(values) // SAMPLES_PER_IMAGE
+    # A prime stride: neighbouring images must not sample the same channel of channels-last maps.
+    return values[(steps + 7919 * number) % len(values)]
+
+
+def _pack(statistics: ActivationStatistics) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(
+        buffer,
+        names=np.array(statistics.names),
+        minima=statistics.minima,
+        maxima=statistics.maxima,
+        samples=statistics.samples,
+    )
+    return buffer.getvalue()
+
+
+def _unpack(data: bytes) -> ActivationStatistics:
+    with np.load(io.BytesIO(data)) as archive:
+        names = tuple(str(name) for name in archive["names"])
+        return ActivationStatistics(names, archive["minima"], archive["maxima"], archive["samples"])

@@ -1,0 +1,139 @@
+"""The int8 options of ``sonoedge export``, from the command line to the bundle."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Result
+
+from edge_runtime import load_bundle
+from train.metrics import sigmoid
+from train.run_folder import open_run, validation_logits
+
+Run = Callable[..., Result]
+
+
+def export(sonoedge: Run, run: Path, out: Path, *arguments: object) -> Result:
+    return sonoedge("export", "--model", run, "--num-calibration-samples", 8, "--out", out, "--quiet", *arguments)
+
+
+def test_another_precision_writes_the_format_that_is_named_so(
+    sonoedge: Run, tiny_run: Path, tmp_path: Path
+) -> None:
+    assert export(sonoedge, tiny_run, tmp_path / "b", "--format", "tflite-int8", "--precision", "fp16").code == 0
+    assert [a.name for a in load_bundle(tmp_path / "b").artifacts] == ["tflite-fp16"]
+    result = export(sonoedge, tiny_run, tmp_path / "c", "--format", "openvino-int8", "--precision", "dynamic")
+    assert result.code == 2
+    assert "no dynamic format for openvino" in result.err
+
+
+def test_the_dynamic_format_is_measured_and_gets_its_own_threshold(
+    sonoedge: Run, tiny_run: Path, tmp_path: Path
+) -> None:
+    assert export(sonoedge, tiny_run, tmp_path / "b", "--format", "tflite-dynamic").code == 0
+    (artifact,) = load_bundle(tmp_path / "b").artifacts
+    found = artifact.metrics["validation"]
+    assert found["images"] == len(validation_logits(open_run(tiny_run))[0])
+    assert found["threshold"] == pytest.approx(artifact.threshold, abs=1e-5)
+
+
+def test_a_recipe_is_followed_measured_stored_and_repeated(sonoedge: Run, tiny_run: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.json"
+    rules = [{"regex": "efficientnetb0"}, {"regex": "efficientnetb0", "operation": "CONV_2D", "precision": "w8a8"}]
+    recipe.write_text(json.dumps({"ranges": "mse", "rules": rules}))
+    report = tmp_path / "layers"
+    first = export(sonoedge, tiny_run, tmp_path / "b", "--recipe", recipe, "--layer-report", report)
+    assert first.code == 0
+    assert "mixed, as asked for" in first.out
+    assert "layer report" in first.out
+    assert {path.name for path in report.iterdir()} == {"tflite-int8.taken.json", "tflite-int8.taken.png"}
+    (artifact,) = load_bundle(tmp_path / "b").artifacts
+    assert artifact.precision == "mixed"
+    assert artifact.recipe["ranges"] == "mse"
+    assert artifact.metrics["validation"]["images"] > 0
+    assert artifact.metrics["calibration"]["range_rule"] == "mse"
+    recipe.write_text(json.dumps(artifact.recipe))
+    assert export(sonoedge, tiny_run, tmp_path / "c", "--recipe", recipe, "--cache", tmp_path / "empty").code == 0
+    files = [tmp_path / name / "tflite-int8" / "backbone.tflite" for name in "bc"]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"rules": [{"regex": "resnet"}]}, "matches no operator"),
+        ({"layers": []}, "keys base, ranges, rules"),
+        ({"ranges": "symmetric"}, "tflite knows the ranges"),
+    ],
+)
+def test_bad_recipes_leave_nothing_behind(
+    body: dict, message: str, sonoedge: Run, tiny_run: Path, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text(json.dumps(body))
+    result = export(sonoedge, tiny_run, tmp_path / "b", "--recipe", recipe)
+    assert result.code == 2
+    assert message in result.err
+    assert "Traceback" not in result.err
+    assert [path.name for path in tmp_path.iterdir()] == ["recipe.json"]
+
+
+def test_the_operating_point_moves_every_threshold(sonoedge: Run, tiny_run: Path, tmp_path: Path) -> None:
+    y, logits = validation_logits(open_run(tiny_run))
+    result = export(sonoedge, tiny_run, tmp_path / "b", "--format", "tflite-fp32", "--sensitivity", "1.0")
+    assert result.code == 0
+    threshold = load_bundle(tmp_path / "b").artifact("tflite-fp32").threshold
+    assert (sigmoid(logits[y == 1]) >= threshold).all()
+    assert (sigmoid(logits[y == 1]) >= np.nextafter(threshold, 1) + 1e-6).all() or threshold > 0
+    assert f"{threshold:.3f}" in result.out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--sensitivity", "0.9", "--threshold", "0.5"],
+        ["--sensitivity", "0"],
+        ["--sensitivity", "1.5"],
+        ["--sensitivity", "nan"],
+    ],
+)
+def test_operating_points_that_make_no_sense(
+    arguments: list[str], sonoedge: Run, tiny_run: Path, tmp_path: Path
+) -> None:
+    result = export(sonoedge, tiny_run, tmp_path / "b", "--format", "tflite-fp32", *arguments)
+    assert result.code in {2, 3}
+    assert "ensitivity" in result.err
+    assert not (tmp_path / "b").exists()
+
+
+def test_validation_logits_are_those_of_the_run(tiny_run: Path) -> None:
+    y, logits = validation_logits(open_run(tiny_run))
+    with (tiny_run / "predictions.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["subset"] == "val"]
+    assert [row["label"] for row in rows] == [("benign", "malignant")[i] for i in y]
+    assert len(logits) == len(rows) > 0
+
+
+@pytest.mark.slow
+def test_the_guard_from_the_command_line(sonoedge: Run, tiny_run: Path, tmp_path: Path) -> None:
+    arguments = ["--format", "tflite-int8,openvino-int8", "--max-drop", "1", "--max-flips", "0.5"]
+    result = export(sonoedge, tiny_run, tmp_path / "b", *arguments)
+    assert result.code == 0
+    assert result.out.count("<- taken") == 2
+    assert "verdict" in result.out
+    bundle = load_bundle(tmp_path / "b")
+    for artifact in bundle.artifacts:
+        assert artifact.metrics["ladder"][0]["candidate"].startswith("w8a8")
+        assert artifact.threshold == pytest.approx(artifact.metrics["validation"]["threshold"], abs=1e-5)
+    refused = export(
+        sonoedge, tiny_run, tmp_path / "c", "--format", "tflite-int8", "--max-drop", "0", "--max-flips", "0"
+    )
+    assert refused.code in {0, 8}
+    if refused.code == 8:
+        assert "Nearest: " in refused.err
+        assert not (tmp_path / "c").exists()

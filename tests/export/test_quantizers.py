@@ -1,0 +1,160 @@
+"""Quantizers: the file holds what the recipe asks for, and a branch alone computes what it does in the whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from int8_models import SIZE, Bench, bench, two_branches
+
+from edge_runtime.backends import open_model
+from edge_runtime.classifier import preprocess_file
+from edge_runtime.errors import UsageError
+from export.graphs import parse_tflite, tflite_branch, tflite_operators, tflite_text
+from export.recipes import Recipe, Rule, recipe_for
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    return bench(tmp_path_factory.mktemp("lite"), two_branches(None), images=8)
+
+
+@pytest.fixture(scope="module")
+def vino(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    return bench(tmp_path_factory.mktemp("vino"), two_branches(None), "openvino", images=8)
+
+
+def outputs(path: Path, runtime: str, place: Bench) -> list[dict[str, np.ndarray]]:
+    runner = open_model(path, runtime, threads=1)
+    images = [preprocess_file(sample.path, (SIZE, SIZE)) for sample in place.judge.dataset.samples]
+    return [{name: value.copy() for name, value in runner.run({"image": image}).items()} for image in images]
+
+
+def integer_results(path: Path) -> set[str]:
+    """Names of operators whose result is stored as an integer."""
+    graph = parse_tflite(path.read_bytes()).subgraphs[0]
+    results = {int(i) for op in graph.operators for i in op.outputs}
+    return {f"{tflite_text(graph.tensors[i].name)};" for i in results if graph.tensors[i].type in {7, 9}}
+
+
+def test_operators_know_their_branches_and_inputs(place: Bench) -> None:
+    operators = tflite_operators(place.source.tflite_float)
+    assert len({op.name for op in operators}) == len(operators)
+    assert {b for op in operators for b in op.branches} == {"left", "right"}
+    shared = [op for op in operators if op.branches == {"left", "right"}]
+    assert shared, "the rescaling feeds both"
+    names = [op.name for op in operators]
+    for op in operators:
+        assert all(names.index(before) < names.index(op.name) for before in op.inputs)
+
+
+@pytest.mark.parametrize("branch", ["left", "right"])
+def test_a_branch_alone_computes_the_same(branch: str, place: Bench, tmp_path: Path) -> None:
+    path = tmp_path / "branch.tflite"
+    path.write_bytes(tflite_branch(place.source.tflite_float, branch))
+    assert path.stat().st_size < len(place.source.tflite_float)
+    whole = outputs(place.judge.float_path, "tflite", place)
+    for alone, both in zip(outputs(path, "tflite", place), whole, strict=True):
+        assert list(alone) == [branch]
+        np.testing.assert_array_equal(alone[branch], both[branch])
+
+
+def test_a_quantized_branch_alone_computes_the_same(place: Bench, tmp_path: Path) -> None:
+    quantizer = place.source.quantizer("tflite")
+    recipe = Recipe(rules=(Rule("left_middle"),))
+    quantizer.build(tmp_path / "whole.tflite", recipe)
+    for branch in ("left", "right"):
+        quantizer.build(tmp_path / "alone.tflite", recipe, branch)
+        whole = outputs(tmp_path / "whole.tflite", "tflite", place)
+        for alone, both in zip(outputs(tmp_path / "alone.tflite", "tflite", place), whole, strict=True):
+            np.testing.assert_array_equal(alone[branch], both[branch])
+
+
+def test_what_the_recipe_keeps_in_float_is_float(place: Bench, tmp_path: Path) -> None:
+    quantizer = place.source.quantizer("tflite")
+    path = tmp_path / "backbone.tflite"
+    quantizer.build(path, Recipe())
+    everything = integer_results(path)
+    kept = {op.name for op in quantizer.operators if op.branches == {"right"}}
+    quantizer.build(path, recipe_for(frozenset(kept), quantizer.operators))
+    assert integer_results(path) & kept == set()
+    assert integer_results(path) == everything - kept
+    quantizer.build(path, Recipe(rules=(Rule("."),)))
+    assert path.read_bytes() == place.source.tflite_float
+
+
+def test_pixels_are_exact(place: Bench, tmp_path: Path) -> None:
+    """The image's quantizer has scale 1 and its zero at pixel 0."""
+    path = tmp_path / "backbone.tflite"
+    place.source.quantizer("tflite").build(path, Recipe())
+    graph = parse_tflite(path.read_bytes()).subgraphs[0]
+    first = next(
+        t for t in graph.tensors if t.type == 9 and tflite_text(t.name).startswith("serving_default_image")
+    )
+    assert float(first.quantization.scale[0]) == pytest.approx(1.0, abs=1e-6)
+    assert int(first.quantization.zeroPoint[0]) == -128
+
+
+@pytest.mark.parametrize("ranges", ["percentile", "mse", "average", "extremes"])
+def test_every_range_rule_gives_a_file_near_float(ranges: str, place: Bench, tmp_path: Path) -> None:
+    path = tmp_path / "backbone.tflite"
+    place.source.quantizer("tflite").build(path, Recipe(ranges=ranges))
+    exact = outputs(place.judge.float_path, "tflite", place)
+    for found, wanted in zip(outputs(path, "tflite", place), exact, strict=True):
+        for name in wanted:
+            error = np.linalg.norm(found[name] - wanted[name]) / np.linalg.norm(wanted[name])
+            assert 0 < error < (0.05 if ranges == "mse" else 0.4)
+
+
+def test_w8a16_is_more_exact_than_w8a8(place: Bench, tmp_path: Path) -> None:
+    quantizer = place.source.quantizer("tflite")
+    errors = {}
+    exact = outputs(place.judge.float_path, "tflite", place)
+    for base in ("w8a8", "w8a16"):
+        # LiteRT has no kernel for the 16-bit addition of a constant.
+        recipe = Recipe(base, (Rule(".", "ADD"),), ranges="extremes")
+        quantizer.build(tmp_path / f"{base}.tflite", recipe)
+        found = outputs(tmp_path / f"{base}.tflite", "tflite", place)
+        errors[base] = sum(
+            np.linalg.norm(f[name] - w[name]) for f, w in zip(found, exact, strict=True) for name in w
+        )
+    assert errors["w8a16"] < errors["w8a8"]
+
+
+def test_openvino_names_do_not_change_between_conversions(vino: Bench, tmp_path: Path) -> None:
+    from export.formats import Source
+
+    tmp_path.mkdir(exist_ok=True)
+    again = Source(vino.source.model, vino.source.calibration, tmp_path, tmp_path / "cache", progress=False)
+    first, second = (source.quantizer("openvino").operators for source in (vino.source, again))
+    assert first == second
+    assert any(op.name == "left/Convolution_0" for op in first)
+
+
+def test_openvino_keeps_the_named_operators_in_float_and_caches(
+    vino: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quantizer = vino.source.quantizer("openvino")
+    path = tmp_path / "backbone.xml"
+    quantizer.build(path, Recipe(rules=(Rule("^left/"), Rule("^left.right/"))))
+    exact = outputs(vino.judge.float_path, "openvino", vino)
+    found = outputs(path, "openvino", vino)
+    for a, b in zip(found, exact, strict=True):
+        np.testing.assert_allclose(a["left"], b["left"], rtol=1e-4, atol=1e-3)
+        assert np.abs(a["right"] - b["right"]).max() > 0
+    first = path.with_suffix(".bin").read_bytes()
+    monkeypatch.setattr("export.quantizers.quantize_openvino", lambda *_, **__: pytest.fail("quantized again"))
+    quantizer.build(path, Recipe(rules=(Rule("^left/"), Rule("^left.right/"))))
+    assert path.with_suffix(".bin").read_bytes() == first
+
+
+def test_recipes_that_a_runtime_does_not_know(place: Bench, vino: Bench, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="w8a16 is a TensorFlow Lite precision"):
+        vino.source.quantizer("openvino").build(tmp_path / "backbone.xml", Recipe("w8a16"))
+    with pytest.raises(UsageError, match="openvino knows the ranges"):
+        vino.source.quantizer("openvino").build(tmp_path / "backbone.xml", Recipe(ranges="percentile"))
+    with pytest.raises(UsageError, match="tflite knows the ranges"):
+        place.source.quantizer("tflite").build(tmp_path / "backbone.tflite", Recipe(ranges="asymmetric"))
+    with pytest.raises(UsageError, match="matches no operator"):
+        place.source.quantizer("tflite").build(tmp_path / "backbone.tflite", Recipe(rules=(Rule("nosuch"),)))
