@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.results import Result, Row, Speed
+from benchmarks.results import Result, Row
 from benchmarks.svg import DASHES, SHAPES, Drawing, Scale, place_labels
 from benchmarks.wording import megabytes, milliseconds
 from train.intervals import Interval
@@ -252,8 +252,3 @@ def _axes(
     return Scale(x_low, x_high, *x_range, log=log), Scale(
         max(0.0, min(ys) - room), min(1.0, max(ys) + room), *y_range
     )
-
-
-def speed_points(speeds: Sequence[Speed]) -> str:
-    """The sweep in words, for the table."""
-    return ", ".join(f"{s.threads}: {milliseconds(s.p50_ms)}" for s in speeds)
