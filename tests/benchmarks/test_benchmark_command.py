@@ -236,6 +236,18 @@ def test_bad_arguments(
     assert not (tmp_path / "report").exists()
 
 
+def test_without_latency(run_bundle: Path, phantoms: Path, tmp_path: Path, sonoedge: Sono) -> None:
+    arguments = ["--bundle", run_bundle, "--data", phantoms, "--artifacts", "tflite-int8", "--mode", "none"]
+    out = tmp_path / "report"
+    found = sonoedge("benchmark", *arguments, "--max-images", 4, "--no-gallery", "--out", out, "--quiet")
+    assert found.code == 0, found.err
+    (run,) = read_runs(out / "report.json")
+    (only,) = run.candidates
+    assert run.protocol is None and only.timing is None and only.logits is not None and run.gallery == ()
+    assert run.data is not None and len(run.data.images) == 4
+    assert "<img" not in (out / "report.html").read_text()
+
+
 def test_one_class_only(run_bundle: Path, phantoms: Path, tmp_path: Path, sonoedge: Sono) -> None:
     data = tmp_path / "data"
     shutil.copytree(phantoms / "benign", data / "benign")
