@@ -203,14 +203,19 @@ def pick(found: Result) -> str | None:
     timed = [(row, own, kept) for row, own, kept in known if own and kept]
     if not timed:
         return None
-    keeping = [(row, own, kept) for row, own, kept in timed if kept.accuracy_kept >= SHARES[0]]
+    # Decisions too: wrong ones that become right would hide right ones that become wrong.
+    keeping = [
+        (row, own, kept)
+        for row, own, kept in timed
+        if kept.accuracy_kept >= SHARES[0] and kept.flips.rate.value <= 1 - SHARES[0] + 1e-12
+    ]
     share = share_name(SHARES[0])
     if not keeping:
-        return f"On these images, no file keeps {share} of the accuracy of the {found.run.reference}."
+        return f"On these images, no file keeps {share} of the accuracy and decisions of the {found.run.reference}."
     row, own, kept = min(keeping, key=lambda item: item[1].p50_ms)
     certain = kept.verdicts[share] == "PASS"
     return (
-        f"The fastest file that keeps at least {share} of the accuracy on these images is {row.name}: "
+        f"The fastest file that keeps at least {share} of the accuracy and of the decisions here is {row.name}: "
         f"{milliseconds(own.p50_ms)} ms, {megabytes(row.size_bytes)} MB, {kept.flips.total} decisions changed. "
         + ("The interval confirms it." if certain else "With so few images the interval cannot confirm it.")
     )

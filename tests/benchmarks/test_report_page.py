@@ -6,12 +6,13 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 from measured_runs import FULL, candidate, make_run, scored_run
 
 from benchmarks.page import page
 from benchmarks.regression import Limits, compare_reports
-from benchmarks.results import borrow_scores, result
+from benchmarks.results import borrow_scores, pick, result
 from benchmarks.runfile import Picture, Run, Timing
 from benchmarks.svg import Scale, linear_ticks, place_labels
 from edge_runtime.bundle import INTENDED_USE
@@ -152,6 +153,20 @@ def test_one_class_perfect_scores_and_no_timing() -> None:
     for y, logits in (([0, 0, 0], [1.0, -1, 2]), ([1, 1], [1.0, 1.0]), ([0, 1], [-50.0, 50.0])):
         run = make_run(y, [candidate(FULL, "full", logits=logits, timing=None), candidate("x", logits=logits)])
         assert Reader(page([result(run)], None)).tags
+
+
+def test_the_pick_keeps_decisions_not_only_accuracy() -> None:
+    y = [0, 1] * 10
+    right = np.array([-1.0, 1.0] * 10)
+    full, swapped = right.copy(), right.copy()
+    full[0] *= -1  # wrong in one place
+    swapped[2] *= -1  # equally often, in another
+    fast = Timing(2, (1.0,) * 40, (20, 20))
+    files = [candidate(FULL, "full", logits=full), candidate("swapped", logits=swapped, timing=fast)]
+    sentence = pick(result(make_run(y, files)))
+    assert sentence is not None and sentence.startswith("On these images, no file keeps 99 %")
+    sentence = pick(result(make_run(y, [*files, candidate("same", logits=full)])))
+    assert sentence is not None and "is same: 10.2 ms" in sentence
 
 
 def test_scales_and_ticks() -> None:
