@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from edge_runtime.assess import assess, band_of, shifted_views
-from edge_runtime.bundle import INTENDED_USE, Bundle, load_bundle
+from edge_runtime.bundle import INTENDED_USE, Bundle
 from edge_runtime.classifier import Classifier
 from edge_runtime.colormap import COLORMAP
 from edge_runtime.domain import load_gate
@@ -26,6 +26,7 @@ from edge_runtime.image import UInt8Image, decode_image, is_dicom
 from edge_runtime.quality import hints, measure
 from edge_runtime.region import Region, detect_region
 from edge_runtime.sums import SUMS
+from edge_runtime.trust import load_trusted
 
 MAX_PIXELS = 25_000_000
 MIN_SIDE = 16
@@ -74,7 +75,7 @@ class Station:
 
     def open(self) -> None:
         """Check the bundle and open the interpreters; raises what `Classifier` raises."""
-        self.bundle = load_bundle(self._path)
+        self.bundle = load_trusted(self._path)
         self.digest = sha256_file(self.bundle.path / SUMS)
         for _ in range(self.workers):
             classifier = Classifier(self.bundle, self._artifact, threads=self._threads)
