@@ -43,7 +43,7 @@ def climb(quantizer: Quantizer, judge: Judge, folder: Path, budget: Budget, *, p
     """
     search = _Search(quantizer, judge, folder, progress)
     rungs = Rungs(quantizer, judge, folder)
-    ranges = search.best_ranges()
+    ranges = search.best_ranges(judge.branches)
     plain = rungs.add(f"w8a8, {ranges} ranges", Recipe(ranges=ranges))
     if not plain.within(budget):
         harm = search.branch_harm(ranges)
@@ -51,7 +51,7 @@ def climb(quantizer: Quantizer, judge: Judge, folder: Path, budget: Budget, *, p
         for count in range(1, len(ranked)):
             kept = set(ranked[:count])
             names = frozenset(op.name for op in quantizer.operators if op.branches and op.branches <= kept)
-            recipe = recipe_for(names, quantizer.operators, ranges=ranges)
+            recipe = recipe_for(names, quantizer.operators, ranges=search.best_ranges(ranked[count:]))
             rungs.add(f"mixed by branch, {' + '.join(ranked[:count])} float", recipe)
         passed = 0
         for names in search.operator_mixes(ranked, ranges, budget):
@@ -115,22 +115,24 @@ class _Search:
     def __init__(self, quantizer: Quantizer, judge: Judge, folder: Path, progress: bool) -> None:
         self._quantizer, self._judge, self._progress = quantizer, judge, progress
         self._folder = folder / "search"
+        self._harm: dict[str, dict[str, float]] = {}
         self._all = frozenset(operator.name for operator in quantizer.operators)
 
-    def best_ranges(self) -> str:
-        """The rule for activation ranges with the smallest logit error, summed over the branches."""
+    def best_ranges(self, branches: Sequence[str]) -> str:
+        """The rule for activation ranges with the smallest logit error, summed over the branches given."""
         rules = self._quantizer.range_rules
-        bar = tqdm(rules, desc="ranges", disable=not self._progress, leave=False)
-        errors = [sum(self.branch_harm(rule).values()) for rule in bar]
-        return rules[int(np.argmin(errors))]
+        harm = {rule: self.branch_harm(rule) for rule in rules}
+        return min(rules, key=lambda rule: sum(harm[rule][branch] for branch in branches))
 
     def branch_harm(self, ranges: str) -> dict[str, float]:
         """By branch, squared logit error when only that branch is quantized; infinite where it cannot run."""
-        harm = {}
-        for branch in self._judge.branches:
-            found = self._screen({branch: Recipe(ranges=ranges)}, SEARCH_IMAGES)
-            harm[branch] = float("inf") if found is None else found.logit_error**2
-        return harm
+        if ranges not in self._harm:
+            bar = tqdm(self._judge.branches, desc=f"{ranges} ranges", disable=not self._progress, leave=False)
+            found = {branch: self._screen({branch: Recipe(ranges=ranges)}, SEARCH_IMAGES) for branch in bar}
+            self._harm[ranges] = {
+                branch: float("inf") if value is None else value.logit_error**2 for branch, value in found.items()
+            }
+        return self._harm[ranges]
 
     def operator_mixes(self, ranked: Sequence[str], ranges: str, budget: Budget) -> Iterator[frozenset[str]]:
         """Sets of operators to keep in float, the smallest first, that are predicted to hold the budget.

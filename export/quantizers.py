@@ -81,6 +81,7 @@ class TFLiteQuantizer:
     ) -> None:
         self.operators = tflite_operators(float_model)
         self._models: dict[str | None, bytes] = {None: float_model}
+        self._ranges: dict[str, dict[str, Any]] = {}
         self._calibration, self._size, self._cache, self._progress = calibration, size, cache, progress
 
     @cached_property
@@ -107,8 +108,9 @@ class TFLiteQuantizer:
         if set(precisions.values()) <= {FLOAT}:
             write_bytes_atomic(path, model)
             return
-        ranges = quantizer_ranges(self.statistics, rule)
-        write_bytes_atomic(path, quantize_tflite(model, precisions, recipe.base, ranges))
+        if rule not in self._ranges:
+            self._ranges[rule] = quantizer_ranges(self.statistics, rule)
+        write_bytes_atomic(path, quantize_tflite(model, precisions, recipe.base, self._ranges[rule]))
 
     def audit(self, recipe: Recipe) -> dict[str, Any] | None:
         """See `Quantizer.audit`."""
