@@ -32,20 +32,23 @@ _STEPS = (1, 2, 3, 4, 6, 8, 12, 16, 20)
 _WANTED_MIXES = 2
 
 
-def climb(quantizer: Quantizer, judge: Judge, folder: Path, budget: Budget, *, progress: bool) -> Ladder:
+def climb(
+    quantizer: Quantizer, judge: Judge, folder: Path, budget: Budget, *, mix: bool = False, progress: bool
+) -> Ladder:
     """Build and measure the rungs.
 
     Args:
         quantizer: builds candidates.
         judge: measures them.
         folder: where candidates are written.
-        budget: what may be lost; a first rung within it ends the search.
+        budget: what may be lost; a first rung within it ends the search,
+        mix: unless mixes are asked for.
     """
     search = _Search(quantizer, judge, folder, progress)
     rungs = Rungs(quantizer, judge, folder)
     ranges = search.best_ranges(judge.branches)
     plain = rungs.add(f"w8a8, {ranges} ranges", Recipe(ranges=ranges))
-    if not plain.within(budget):
+    if mix or not plain.within(budget):
         harm = search.branch_harm(ranges)
         ranked = sorted(harm, key=lambda branch: -harm[branch])
         for count in range(1, len(ranked)):

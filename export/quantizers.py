@@ -26,7 +26,7 @@ from export.quantization import QUANTIZATION_VERSION, quantize_openvino, quantiz
 from export.ranges import ActivationStatistics, collect_statistics, quantizer_ranges
 from export.recipes import FLOAT, Operator, Recipe, assignments
 
-_DRAFT_IMAGES = 32
+_DRAFT_IMAGES = 12
 
 
 class Quantizer(Protocol):

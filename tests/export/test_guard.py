@@ -172,10 +172,14 @@ def test_the_stored_recipe_repeats_the_file(broken: Bench, tmp_path: Path) -> No
     assert again.threshold == choice.threshold
 
 
-def test_mixed_without_a_mix_and_guard_without_images(broken: Bench, tmp_path: Path) -> None:
+def test_mixed_is_a_mix_even_where_plain_would_do(broken: Bench, tmp_path: Path) -> None:
     policy = Int8Policy(Budget(1, 1), "mixed", validation=broken.judge.dataset)
-    with pytest.raises(UsageError, match="no mix"):
-        int8(broken, policy, tmp_path / "mixed", [])
+    choice = int8(broken, policy, tmp_path / "mixed", [])
+    assert choice.ladder.candidates[0].within(Budget(1, 1))
+    assert choice.recipe.precision == "mixed"
+
+
+def test_the_guard_needs_validation_images(broken: Bench, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="needs the validation images"):
         int8(broken, Int8Policy(), tmp_path / "none", [])
 
