@@ -1,163 +1,205 @@
-"""``sonoedge benchmark``: accuracy, size and latency of every artifact and of the full model."""
+"""``sonoedge benchmark``: accuracy, size, memory and latency of every artifact and of the full model."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from edge_runtime.bundle import load_bundle
-from edge_runtime.errors import MissingExtraError, UsageError
+from edge_runtime.errors import ModelError, UsageError
 from edge_runtime.files import check_replaceable
 
 if TYPE_CHECKING:
-    from benchmarks.report import Report
+    from benchmarks.measuring import Bar, Planned
+    from benchmarks.runfile import Run
+    from edge_runtime.bundle import Bundle
+
+FULL = "full Keras model"
+REPORT = "report.json"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("--bundle", default="bundle", help="bundle folder (default: ./bundle)")
-    parser.add_argument("--data", required=True, metavar="DIR", help="training or external images")
-    parser.add_argument("--out", type=Path, required=True, metavar="REPORT", help="report folder")
+    parser.add_argument("--bundle", type=Path, default=Path("bundle"), help="bundle folder (default: ./bundle)")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="the training data, or external images")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="REPORT", help="report folder; run file of a device"
+    )
     parser.add_argument("--model", type=Path, metavar="RUN", help="run folder: the full Keras model as reference")
+    parser.add_argument(
+        "--device-run", type=Path, metavar="BUNDLE",
+        help="only time this bundle on this machine and write a run file; needs the device install",
+    )  # fmt: skip
     parser.add_argument("--artifacts", metavar="A,B", help="only these (default: all that can run here)")
     parser.add_argument("--classes", metavar="A,B", help="class folders, the positive one last")
     parser.add_argument("--threads", type=int, help="interpreter threads (default: cores, at most 4)")
-    parser.add_argument("--latency-runs", type=int, default=50, metavar="N", help="default: %(default)s; 0: none")
+    parser.add_argument(
+        "--mode", default="rapid", metavar="rapid|quick|normal|none",
+        help="latency: at least 64 queries and 6 s each, 128 and 10 s, 1024 and 60 s (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--no-peers", action="store_true", help="without other quantizers and clocks")
+    parser.add_argument("--no-gallery", action="store_true", help="without images in the report")
+    parser.add_argument("--max-images", type=int, metavar="N", help="at most this many images (default: all)")
     parser.add_argument("--skip-unreadable", action="store_true", help="leave broken images out")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
     parser.epilog = (
         "Images that the model was trained on are recognised by their digest and left out; images it never saw\n"
-        "are external data.\n\n"
+        "are external data. An interrupted run goes on where it was. Exit code 6: an artifact failed; the rest is\n"
+        "reported.\n\n"
         "examples:\n"
-        "  sonoedge benchmark --bundle bundle --data BUSI --out report --model runs/busi\n"
-        "  sonoedge benchmark --bundle bundle --data BUS-BRA --out report-external"
+        "  sonoedge benchmark --bundle bundle --data BUSI --model runs/busi --out report\n"
+        "  sonoedge benchmark --bundle bundle --data BUS-BRA --model runs/busi --out report-external\n"
+        "  sonoedge benchmark --device-run bundle --out pi5.json        (on the Raspberry Pi)\n"
+        "  sonoedge report report/report.json pi5.json --out report-all"
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Score, time, print the table and write the report."""
-    from benchmarks.report import REPORT, table, to_json, write_report
-
-    if args.latency_runs < 0:
-        raise UsageError(f"--latency-runs cannot be negative. Received: {args.latency_runs}.")
+    """Measure, print the table and write the report; exit code 6 when an artifact failed."""
+    names = args.artifacts.split(",") if args.artifacts else None
+    if args.device_run is not None:
+        return _device(args, names)
+    if args.data is None:
+        raise UsageError("--data DIR is needed; only --device-run does without images.")
+    if args.max_images is not None and args.max_images < 2:
+        raise UsageError(f"--max-images must be at least 2. Received: {args.max_images}.")
     check_replaceable(args.out, marker=REPORT)
-    report = benchmark(
-        bundle_path=Path(args.bundle),
-        data=Path(args.data),
+    from benchmarks.report_command import finish
+    from benchmarks.results import result
+
+    measured = benchmark(
+        args.bundle,
+        args.data,
+        args.out,
         model=args.model,
-        artifacts=args.artifacts.split(",") if args.artifacts else None,
+        artifacts=names,
         classes=args.classes.split(",") if args.classes else None,
         threads=args.threads,
-        latency_runs=args.latency_runs,
+        mode=args.mode,
+        with_peers=not args.no_peers,
+        with_gallery=not args.no_gallery,
+        max_images=args.max_images,
         skip_unreadable=args.skip_unreadable,
         progress=not args.quiet,
     )
-    write_report(report, args.out)
-    print(json.dumps(to_json(report)) if args.json else f"{table(report)}\nwrote {args.out}")
-    return 0
+    return finish([result(measured)], args.out, as_json=args.json)
 
 
 def benchmark(
-    *,
     bundle_path: Path,
-    data: Path,
+    folder: Path,
+    out: Path,
+    *,
     model: Path | None = None,
     artifacts: list[str] | None = None,
     classes: list[str] | None = None,
     threads: int | None = None,
-    latency_runs: int = 50,
+    mode: str = "rapid",
+    with_peers: bool = True,
+    with_gallery: bool = True,
+    max_images: int | None = None,
     skip_unreadable: bool = False,
     progress: bool = True,
-) -> Report:
-    """Run the benchmark; see ``sonoedge benchmark --help``.
+) -> Run:
+    """Run the benchmark; see ``sonoedge benchmark --help``. Finished steps are kept beside ``out`` until the end.
 
     Raises:
         BundleError, DataError, ModelError, UsageError: what cannot be read.
     """
-    from benchmarks.latency import classifier_calls, machine, measure
-    from benchmarks.report import Report, Row
-    from benchmarks.scoring import artifact_logits, folder_name, keras_logits, score, select_images
-    from edge_runtime.classifier import Classifier, preprocess_file
-    from train.data import load_dataset
+    from benchmarks.assembly import artifact_candidates, checked_threads, make_protocol, run_benchmark
+    from benchmarks.device import bundle_digest_text, fingerprint
+    from benchmarks.measuring import Journal
+    from benchmarks.progress import bars
+    from benchmarks.selection import load_selection
+    from edge_runtime.bundle import load_bundle
 
+    bar = bars(progress)
+    count = checked_threads(threads)
     bundle = load_bundle(bundle_path)
-    classifiers: dict[str, Classifier] = {}
-    for name in artifacts or [artifact.name for artifact in bundle.artifacts]:
-        try:
-            classifiers[name] = Classifier(bundle, name, threads=threads)
-        except MissingExtraError as error:
-            if artifacts:
-                raise
-            print(f"note: {name} left out: {error}", file=sys.stderr)
-    if not classifiers:
-        raise MissingExtraError("An interpreter for this bundle", "litert")
-    dataset = load_dataset(data, classes=classes or bundle.labels, skip_unreadable=skip_unreadable)
-    selection = select_images(bundle, dataset)
-    images = selection.dataset
-
-    size = (bundle.input.height, bundle.input.width)
-    frame = preprocess_file(images.samples[0].path, size)
-    full, calls = _full_model(model, frame) if model else (None, {})
-    logits = artifact_logits(classifiers, images, progress=progress)
-    thresholds = {name: classifier.artifact.threshold for name, classifier in classifiers.items()}
-    if full is not None:
-        reference_name, reference_text = "full Keras model", "the full Keras model"
-        logits = {reference_name: keras_logits(full.model, images, progress=progress), **logits}
-        thresholds[reference_name] = full.threshold
-    else:
-        reference_name = next((n for n in logits if bundle.artifact(n).precision == "fp32"), next(iter(logits)))
-        reference_text = f"{reference_name} (no --model given, so not the Keras model itself)"
-    calls |= classifier_calls(classifiers, frame)
-    latency = measure(calls, runs=latency_runs) if latency_runs else {}
-    reference = (logits[reference_name], thresholds[reference_name])
-    rows = []
-    for name, values in logits.items():
-        own = classifiers.get(name)
-        rows.append(
-            Row(
-                score(name, values, thresholds[name], images, None if name == reference_name else reference),
-                own.artifact.size_bytes if own else full.size_bytes if full else 0,
-                latency.get(name),
-                own.backbone.device if own else {"interpreter": "keras"},
-            )
-        )
-    return Report(
-        bundle=bundle.name,
-        data=folder_name(data),
-        kind=selection.kind,
-        note=selection.note,
-        images=len(images),
-        groups=len(set(images.groups)),
-        reference=reference_text,
-        machine=machine(threads),
-        provenance={
-            "dataset_digest": images.digest,
-            "calibration": bundle.provenance.get("calibration"),
-            "versions": bundle.provenance.get("versions"),
-            "notes": list(dataset.notes),
+    bundle = replace(bundle, path=bundle.path.resolve())
+    planned = artifact_candidates(bundle, artifacts, count)
+    make_protocol(mode, count, planned)
+    data, images = load_selection(bundle, folder, classes, skip_unreadable=skip_unreadable, limit=max_images)
+    reference = next((p.name for p in planned if p.precision == "fp32"), planned[0].name)
+    model_text = "no --model given: the reference is an artifact, not the Keras model itself"
+    if model is not None:
+        full, others = _full_and_peers(model, bundle, planned, count, bar, with_peers=with_peers)
+        planned = [full, *planned, *others]
+        reference, model_text = full.name, "the Keras model of the run"
+    protocol = make_protocol(mode, count, planned)
+    journal = Journal(
+        out.with_name(f".{out.name}.partial"),
+        fingerprint([
+            str(bundle.path), bundle_digest_text(bundle.path), data.digest, mode, str(count), str(len(images)),
+            *[f"{p.name} {p.size_bytes}" for p in planned],
+        ]),
+    )  # fmt: skip
+    if journal.resumed:
+        print(f"going on: {journal.resumed} steps were finished before", file=sys.stderr)
+    provenance = {
+        "reference": model_text,
+        "calibration": bundle.provenance.get("calibration"),
+        "training": {
+            key: value for key, value in (bundle.provenance.get("training") or {}).items() if key != "subsets"
         },
-        rows=rows,
+        "export_versions": bundle.provenance.get("versions"),
+    }
+    pictures = 6 if with_gallery else 0
+    measured = run_benchmark(
+        bundle, planned, images, data, protocol, reference, provenance, journal, bar, pictures=pictures
     )
+    journal.remove()
+    return measured
 
 
-class _Full:
-    def __init__(self, model: Any, threshold: float, size_bytes: int) -> None:
-        self.model, self.threshold, self.size_bytes = model, threshold, size_bytes
-
-
-def _full_model(path: Path, frame: Any) -> tuple[_Full, dict[str, Callable[[], Any]]]:
+def _full_and_peers(
+    model: Path, bundle: Bundle, planned: list[Planned], threads: int, bar: Bar, *, with_peers: bool
+) -> tuple[Planned, list[Planned]]:
+    from benchmarks.measuring import Planned
+    from benchmarks.worker import Spec
     from train.quiet import quiet
 
     with quiet():
-        from train.model import load_model
+        from benchmarks.peers import peers
         from train.run_folder import open_run
+    opened = open_run(model)
+    size = opened.model_path.stat().st_size
+    spec = Spec("full", str(opened.path.resolve()), "", str(bundle.path), "keras", threads)
+    full = Planned(FULL, "full", "keras", "fp32", size, opened.threshold, spec, scores=True)
+    names = [p.name for p in planned if p.kind == "artifact"]
+    return full, peers(opened, bundle, names, None, threads, bar) if with_peers else []
 
-    opened = open_run(path)
-    model = load_model(path)
-    full = _Full(model, opened.threshold, opened.model_path.stat().st_size)
-    return full, {"full Keras model": lambda: model.predict_on_batch(frame)}
+
+def _device(args: argparse.Namespace, names: list[str] | None) -> int:
+    from benchmarks.device import device_run
+    from benchmarks.progress import bars
+
+    measured = device_run(
+        args.device_run, args.out, artifacts=names, mode=args.mode, threads=args.threads, bar=bars(not args.quiet)
+    )
+    print(device_table(measured))
+    print(f"wrote {args.out}")
+    failed = [candidate.name for candidate in measured.candidates if candidate.error]
+    return ModelError.exit_code if failed else 0
+
+
+def device_table(measured: Run) -> str:
+    """Latency and memory in plain text, without any package that a device lacks."""
+    from statistics import median
+
+    lines = [f"{'':<32}{'init ms':>9}{'first ms':>10}{'p50 ms':>9}{'peak MB':>9}"]
+    for c in measured.candidates:
+        if c.error:
+            lines.append(f"{c.name:<32}failed: {c.error}")
+            continue
+        p50 = f"{median(c.timing.samples_ms):.1f}" if c.timing else ""
+        memory = f"{c.peak_bytes / 1e6:.0f}" if c.peak_bytes else ""
+        init, first = (f"{value:.1f}" if value is not None else "" for value in (c.init_ms, c.first_ms))
+        lines.append(f"{c.name:<32}{init:>9}{first:>10}{p50:>9}{memory:>9}")
+    if measured.invalid:
+        lines.append(f"INVALID: {measured.invalid}")
+    lines.append(measured.intended_use)
+    return "\n".join(lines)

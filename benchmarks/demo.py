@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
         ("export", ["--model", str(model), "--format", args.format, "--out", str(bundle), *bars]),
         ("verify", [str(bundle)]),
         ("benchmark", ["--bundle", str(bundle), "--model", str(model), "--data", str(data), "--out", str(report),
-                       "--latency-runs", "30", *bars]),
+                       "--mode", "rapid", "--no-peers", *bars]),
         ("predict", ["--bundle", str(bundle), "--explain", str(out / "explained"),
                      str(data / "malignant" / "malignant_0001_a.png"),
                      str(data / "benign" / "benign_0001_a.png")]),

@@ -1,131 +1,116 @@
-"""Benchmark results as data, as a table, and as files."""
+"""The report as data: ``report.json`` (raw runs and everything computed from them) and ``report.csv``.
+
+``python -m benchmarks.report > benchmarks/report.schema.json`` writes the schema again.
+"""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.latency import Latency
-from benchmarks.scoring import SHOWN_METRICS, Score
+from benchmarks.records import json_schema, to_plain
+from benchmarks.regression import Comparison, Regression
+from benchmarks.results import Result, Row
+from benchmarks.retention import METRICS, SHARES, share_name
+from benchmarks.runfile import REPORT_KIND, SCHEMA_VERSION, Run
 from edge_runtime.bundle import INTENDED_USE
-from edge_runtime.files import write_text_atomic
-from train.metrics import Interval
-
-REPORT = "report.json"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One model: scores on the images, bytes on disk, latency per frame, interpreter as executed."""
-
-    score: Score
-    size_bytes: int
-    latency: Latency | None
-    device: Mapping[str, Any]
+from train.intervals import UNDEFINED
 
 
 @dataclass(frozen=True)
 class Report:
-    """Everything a reader needs beside the figures: images, weights, machine."""
+    """The object of ``report.json``: ``results[i]`` are the rows computed from ``runs[i]``.
 
-    bundle: str
-    data: str
+    ``regressions`` is null where there was no baseline.
+    """
+
+    schema_version: int
     kind: str
-    note: str
-    images: int
-    groups: int
-    reference: str
-    machine: Mapping[str, Any]
-    provenance: Mapping[str, Any]
-    rows: Sequence[Row]
+    intended_use: str
+    runs: tuple[Run, ...]
+    results: tuple[tuple[Row, ...], ...]
+    regressions: tuple[Regression, ...] | None
 
 
-def write_report(report: Report, folder: Path) -> None:
-    """Write ``report.json`` and ``report.md``."""
-    write_text_atomic(folder / "report.md", markdown(report))
-    write_text_atomic(folder / REPORT, json.dumps(to_json(report), indent=2) + "\n")
+def body(results: Sequence[Result], comparison: Comparison | None) -> dict[str, Any]:
+    """The report as plain JSON; undefined figures are null."""
+    report = Report(
+        SCHEMA_VERSION,
+        REPORT_KIND,
+        INTENDED_USE,
+        tuple(found.run for found in results),
+        tuple(found.rows for found in results),
+        comparison.regressions if comparison else None,
+    )
+    plain: dict[str, Any] = to_plain(report)
+    return plain
 
 
-def to_json(report: Report) -> dict[str, Any]:
-    """Plain JSON types; NaN becomes null."""
-    rows = []
-    for row in report.rows:
-        s = row.score
-        rows.append(
-            {
-                "name": s.name,
-                "threshold": s.threshold,
-                "size_bytes": row.size_bytes,
-                "latency": asdict(row.latency) if row.latency else None,
-                "device": dict(row.device),
-                "metrics": {name: _interval(interval) for name, interval in s.metrics.items()},
-                "versus_reference": {name: _interval(interval) for name, interval in s.versus.items()},
-                "flipped": s.flipped,
-                "logits": [round(float(value), 5) for value in s.logits],
-            }
-        )
-    head = {key: value for key, value in asdict(report).items() if key != "rows"}
-    return {**head, "intended_use": INTENDED_USE, "rows": rows}
+def schema() -> dict[str, Any]:
+    """The JSON Schema of ``report.json``; that of a run file is its ``$defs/Run``."""
+    found = json_schema(Report)
+    # Undefined (AUC of one class, precision without a positive decision) is NaN in Python and null in JSON.
+    undefined = {"type": ["number", "null"]}
+    for definition in ("Interval", "Retention"):
+        fields = found["$defs"][definition]["properties"]
+        fields |= {name: undefined for name, kind in fields.items() if kind == {"type": "number"}}
+    return {"title": "SonoEdge benchmark report", **found}
 
 
-def table(report: Report) -> str:
-    """The table for the terminal."""
-    header = f"{'':<16}{'MB':>7}" + "".join(f"{name:>22}" for name in SHOWN_METRICS)
-    lines = [
-        f"{report.data}: {report.images} images in {report.groups} groups ({report.note})",
-        f"reference: {report.reference}",
-        "",
-        header + f"{'flipped':>10}{'p50 ms':>9}{'p90 ms':>9}",
-    ]
-    for row in report.rows:
-        cells = "".join(f"{_shown(row.score.metrics[name]):>22}" for name in SHOWN_METRICS)
-        lines.append(
-            f"{row.score.name:<16}{row.size_bytes / 1e6:>7.1f}{cells}{_flips(row, report):>10}"
-            + (f"{row.latency.p50_ms:>9.1f}{row.latency.p90_ms:>9.1f}" if row.latency else f"{'':>18}")
-        )
-    lines += ["", f"95 % intervals; {_machine_line(report)}", INTENDED_USE]
-    return "\n".join(lines)
+def csv_text(results: Sequence[Result]) -> str:
+    """One line per run and candidate; empty where a figure does not exist."""
+    lines = [_csv_record(found, row) for found in results for row in found.rows]
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: _spreadsheet(value) for key, value in line.items()} for line in lines)
+    return buffer.getvalue()
 
 
-def markdown(report: Report) -> str:
-    """The same table as Markdown."""
-    lines = [
-        f"# Benchmark of {report.bundle} on {report.data}",
-        "",
-        f"**{INTENDED_USE}**",
-        "",
-        f"{report.images} images in {report.groups} groups; {report.note}. Reference: {report.reference}. "
-        f"{_machine_line(report)}. Values with 95 % intervals.",
-        "",
-        "| model | MB | " + " | ".join(SHOWN_METRICS) + " | decisions flipped | p50 ms | p90 ms |",
-        "|---|---|" + "---|" * (len(SHOWN_METRICS) + 3),
-    ]
-    for row in report.rows:
-        cells = " | ".join(_shown(row.score.metrics[name]) for name in SHOWN_METRICS)
-        latency = f"{row.latency.p50_ms:.1f} | {row.latency.p90_ms:.1f}" if row.latency else " | "
-        lines.append(
-            f"| {row.score.name} | {row.size_bytes / 1e6:.1f} | {cells} | {_flips(row, report)} | {latency} |"
-        )
-    return "\n".join([*lines, ""])
+def _csv_record(found: Result, row: Row) -> dict[str, Any]:
+    run, data, c, speed = found.run, found.run.data, found.run.candidate(row.name), row.speed
+    retention = row.scores.retention if row.scores else None
+    record: dict[str, Any] = {
+        "created": run.created,
+        "machine": run.machine.processor,
+        "data": data.name if data else None,
+        "data_kind": data.kind if data else None,
+        "images": len(data.images) if data else None,
+        "name": row.name,
+        "kind": row.kind,
+        "precision": c.precision,
+        "error": row.error,
+        "size_bytes": row.size_bytes,
+        "peak_bytes": row.peak_bytes,
+        "init_ms": c.init_ms,
+        "first_ms": c.first_ms,
+        "bare_ratio": row.bare_ratio,
+        "heatmap_median": row.heatmap_median,
+    }
+    for name in ("threads", "queries", "p50_ms", "p90_ms", "p99_ms", "low_ms", "high_ms"):
+        record[name] = getattr(speed, name) if speed else None
+    record["accuracy_kept"] = retention.accuracy_kept if retention else None
+    record["flips"] = retention.flips.total if retention else None
+    record["mcnemar_p"] = retention.flips.mcnemar_p if retention else None
+    for share in SHARES:
+        record[f"verdict_{share:g}"] = retention.verdicts[share_name(share)] if retention else None
+    for name in METRICS:
+        interval = row.scores.metrics[name] if row.scores else UNDEFINED
+        record |= {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
+    return record
 
 
-def _flips(row: Row, report: Report) -> str:
-    return f"{row.score.flipped}/{report.images}" if row.score.versus else "reference"
+def _spreadsheet(value: Any) -> Any:
+    """Empty for what does not exist; a text that a spreadsheet would take for a formula gets an apostrophe."""
+    plain = to_plain(value)
+    if isinstance(plain, str) and plain.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return f"'{plain}"
+    return "" if plain is None else plain
 
 
-def _shown(interval: Interval) -> str:
-    return f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
-
-
-def _interval(interval: Interval) -> list[float | None]:
-    values = (interval.value, interval.low, interval.high)
-    return [None if math.isnan(value) else round(float(value), 6) for value in values]
-
-
-def _machine_line(report: Report) -> str:
-    m = report.machine
-    return f"{m['processor']}, {m['threads']} threads, {m['system']}"
+if __name__ == "__main__":
+    print(json.dumps(schema(), indent=2))

@@ -17,6 +17,7 @@ from edge_runtime.errors import (
     MissingExtraError,
     ModelError,
     SonoEdgeError,
+    TrustError,
     UsageError,
     VerificationError,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "ModelError",
     "Prediction",
     "SonoEdgeError",
+    "TrustError",
     "UsageError",
     "VerificationError",
     "decode_image",

@@ -6,7 +6,9 @@
       <artifact>/head.*      maps -> logit, probability, Grad-CAM maps, channel weights, shares
       golden.npz             generated images with the results every artifact must reproduce
       MODEL_CARD.md
+      sbom.cdx.json          what the bundle was made with (CycloneDX)
       SHA256SUMS             every other file; the only place where digests live
+      SHA256SUMS.sig         who vouches for it, where the bundle is signed (`edge_runtime.trust`)
 
 Reading is strict: an unknown key, a changed byte, a missing or an extra file, a link or a path that leaves the
 folder is a `BundleError`.
@@ -18,17 +20,18 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from edge_runtime.errors import BundleError, UsageError
-from edge_runtime.files import sha256_file, write_text_atomic
+from edge_runtime.files import write_text_atomic
+from edge_runtime.sums import SUMS, check_path, check_sums, sums_text
 
 SCHEMA_VERSION = 1
 MANIFEST = "bundle.json"
-SUMS = "SHA256SUMS"
 GOLDEN = "golden.npz"
 MODEL_CARD = "MODEL_CARD.md"
+SBOM = "sbom.cdx.json"
 RESIZE_RULE = "pillow-bilinear-antialiased-stretch"
 RUNTIMES = ("tflite", "openvino", "onnx")
 INTENDED_USE = (
@@ -123,12 +126,6 @@ def write_manifest(bundle: Bundle) -> None:
     write_text_atomic(bundle.path / SUMS, sums_text(bundle.path))
 
 
-def sums_text(folder: Path) -> str:
-    """The content of SHA256SUMS for a folder: ``<digest>  <path>`` lines, sorted by path."""
-    names = sorted(_files_in(folder) - {SUMS})
-    return "".join(f"{sha256_file(folder / name)}  {name}\n" for name in names)
-
-
 def load_bundle(path: str | Path) -> Bundle:
     """Read and check a bundle: digests of all files, then the schema of bundle.json.
 
@@ -141,12 +138,16 @@ def load_bundle(path: str | Path) -> Bundle:
     if not (folder / MANIFEST).is_file():
         raise BundleError(f"{folder} is not a bundle: it holds no {MANIFEST}.")
     check_sums(folder)
-    try:
-        body = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        # ValueError: not UTF-8, not JSON, or a number of thousands of digits.
-        raise BundleError(f"{MANIFEST} is not valid JSON: {error}") from error
-    bundle = parse_manifest(body, folder)
+    return read_manifest(folder)
+
+
+def read_manifest(folder: Path) -> Bundle:
+    """Read and check bundle.json alone; `load_bundle` also checks the digests.
+
+    Raises:
+        BundleError: see `parse_manifest`, or a model file that is not there.
+    """
+    bundle = decode_manifest((folder / MANIFEST).read_bytes(), folder)
     for artifact in bundle.artifacts:
         for name in (artifact.backbone, artifact.head):
             if not (folder / name).is_file():
@@ -154,41 +155,14 @@ def load_bundle(path: str | Path) -> Bundle:
     return bundle
 
 
-def check_sums(folder: Path) -> None:
-    """Compare every file with SHA256SUMS.
-
-    Raises:
-        BundleError: a malformed line, a path that leaves the bundle, a link, a missing, extra or changed file.
-    """
-    sums = folder / SUMS
-    if not sums.is_file():
-        raise BundleError(f"{folder} holds no {SUMS}: nothing in it can be trusted.")
+def decode_manifest(data: bytes, folder: Path) -> Bundle:
+    """`parse_manifest` of the bytes of bundle.json."""
     try:
-        # Bytes and one kind of line end: text mode and splitlines() would not see a changed one.
-        lines = sums.read_bytes().decode().split("\n")
-    except UnicodeDecodeError as error:
-        raise BundleError(f"{SUMS} is not UTF-8 text: {error}") from error
-    if lines.pop() != "":
-        raise BundleError(f"{SUMS} does not end with a line feed.")
-    digests: dict[str, str] = {}
-    for number, line in enumerate(lines, start=1):
-        match = re.fullmatch(r"([0-9a-f]{64})  (\S.*)", line)
-        if match is None:
-            raise BundleError(f"{SUMS} line {number} is not '<64 hexadecimal digits>  <path>'.")
-        _check_path(match[2], f"{SUMS} line {number}")
-        if match[2] in digests:
-            raise BundleError(f"{SUMS} lists {match[2]} twice.")
-        digests[match[2]] = match[1]
-    if list(digests) != sorted(digests):
-        raise BundleError(f"{SUMS} is not sorted by path.")
-    present = _files_in(folder) - {SUMS}
-    if missing := sorted(set(digests) - present):
-        raise BundleError(f"The bundle is incomplete: {', '.join(missing)} is missing.")
-    if extra := sorted(present - set(digests)):
-        raise BundleError(f"The bundle holds files that {SUMS} does not list: {', '.join(extra)}.")
-    for name, digest in digests.items():
-        if sha256_file(folder / name) != digest:
-            raise BundleError(f"{name} has changed since the bundle was written (SHA-256 differs).")
+        body = json.loads(data.decode(), parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        # ValueError: not UTF-8, not JSON, or a number of thousands of digits.
+        raise BundleError(f"{MANIFEST} is not valid JSON: {error}") from error
+    return parse_manifest(body, folder)
 
 
 def parse_manifest(body: Any, folder: Path) -> Bundle:
@@ -236,6 +210,10 @@ def parse_manifest(body: Any, folder: Path) -> Bundle:
     return bundle
 
 
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a JSON number")
+
+
 def _parse_input(body: Any) -> InputSpec:
     spec = InputSpec(
         **_record(
@@ -278,8 +256,8 @@ def _parse_artifact(body: Any, where: str) -> Artifact:
         raise BundleError(f"{where}.runtime {artifact.runtime!r} is unknown. Known: {', '.join(RUNTIMES)}.")
     if not 0.0 <= artifact.threshold <= 1.0:
         raise BundleError(f"{where}.threshold must be a probability. Received: {artifact.threshold}.")
-    _check_path(artifact.backbone, f"{where}.backbone")
-    _check_path(artifact.head, f"{where}.head")
+    check_path(artifact.backbone, f"{where}.backbone")
+    check_path(artifact.head, f"{where}.head")
     return artifact
 
 
@@ -295,19 +273,3 @@ def _record(body: Any, where: str, **types: Any) -> dict[str, Any]:
         if not isinstance(body[key], kind) or isinstance(body[key], bool):
             raise BundleError(f"{where}.{key} has the wrong type: {type(body[key]).__name__}.")
     return dict(body)
-
-
-def _check_path(name: str, where: str) -> None:
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name or str(path) != name:
-        raise BundleError(f"{where} is not a plain path inside the bundle: {name!r}.")
-
-
-def _files_in(folder: Path) -> set[str]:
-    names = set()
-    for path in folder.rglob("*"):
-        if path.is_symlink():
-            raise BundleError(f"The bundle holds a link, which could lead out of it: {path.name}.")
-        if path.is_file():
-            names.add(path.relative_to(folder).as_posix())
-    return names

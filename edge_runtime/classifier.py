@@ -9,11 +9,12 @@ from time import perf_counter
 from typing import Any
 
 from edge_runtime.backends import Float32Array, is_available, open_model
-from edge_runtime.bundle import Artifact, Bundle, load_bundle
+from edge_runtime.bundle import Artifact, Bundle
 from edge_runtime.errors import BundleError, ImageError, MissingExtraError
 from edge_runtime.image import UInt8Image, read_image, to_input
+from edge_runtime.trust import load_trusted
 
-_EXTRA_OF_RUNTIME = {"tflite": "litert", "openvino": "openvino", "onnx": "onnx"}
+EXTRA_OF_RUNTIME = {"tflite": "litert", "openvino": "openvino", "onnx": "onnx"}
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,13 @@ class Classifier:
     """An open artifact.
 
     Args:
-        bundle: a loaded bundle, or its path.
+        bundle: a loaded bundle, or its path; by path, the device's policy is enforced (`edge_runtime.trust`).
         artifact: by name; None takes the first whose interpreter is installed.
         threads: for the interpreter.
 
     Raises:
         BundleError: the bundle, or the file's tensors, are not what bundle.json says.
+        TrustError: the policy refuses the bundle.
         UsageError: no such artifact.
         MissingExtraError: no interpreter for it.
     """
@@ -62,7 +64,7 @@ class Classifier:
     def __init__(
         self, bundle: Bundle | str | Path, artifact: str | None = None, *, threads: int | None = None
     ) -> None:
-        self.bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
+        self.bundle = bundle if isinstance(bundle, Bundle) else load_trusted(bundle)
         self.artifact = self.bundle.artifact(artifact) if artifact else first_runnable(self.bundle)
         if len(self.bundle.labels) != 2:
             raise BundleError(f"This version runs binary classifiers. Labels: {self.bundle.labels}.")
@@ -98,7 +100,7 @@ class Classifier:
     def explain_raw(
         self, image: UInt8Image, *, name: str = "", decode_ms: float = 0.0
     ) -> tuple[Prediction, dict[str, Float32Array]]:
-        """A prediction and every output of the head (see `edge_runtime.explain`)."""
+        """A prediction, every output of the head (see `edge_runtime.explain`) and each branch's map, ``map_<branch>``."""
         start = perf_counter()
         model_input = to_input(image, self.input_size)
         resized = perf_counter()
@@ -112,7 +114,8 @@ class Classifier:
             "invoke": 1e3 * (invoked - resized),
             "head": 1e3 * (done - invoked),
         }
-        return self._prediction(outputs, name, latency_ms), outputs
+        kept = {f"map_{branch}": array for branch, array in maps.items()}
+        return self._prediction(outputs, name, latency_ms), {**outputs, **kept}
 
     def logit(self, model_input: Float32Array) -> float:
         """The logit of one prepared input, float32 (1, height, width, 3), 0–255."""
@@ -150,8 +153,10 @@ def first_runnable(bundle: Bundle) -> Artifact:
     for artifact in bundle.artifacts:
         if is_available(artifact.runtime):
             return artifact
-    runtime = bundle.artifacts[0].runtime
-    raise MissingExtraError(f"An interpreter for {runtime} files", _EXTRA_OF_RUNTIME[runtime])
+    names = ", ".join(f"{a.name} ({a.runtime})" for a in bundle.artifacts)
+    raise MissingExtraError(
+        f"An interpreter for any artifact of this bundle, {names},", EXTRA_OF_RUNTIME[bundle.artifacts[0].runtime]
+    )
 
 
 def preprocess_file(path: str | Path, size: tuple[int, int]) -> Float32Array:

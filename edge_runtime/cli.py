@@ -22,8 +22,16 @@ COMMANDS = {
     "train": ("train.command", "train the fused classifier: images -> model.keras"),
     "export": ("export.command", "model -> bundle of small files for the device"),
     "verify": ("edge_runtime.commands.verify", "replay a bundle's golden vectors on this machine"),
+    "sign": ("edge_runtime.commands.sign", "sign a bundle, so that devices accept it by its signer"),
+    "doctor": ("edge_runtime.commands.doctor", "what is missing or slow on this device"),
     "predict": ("edge_runtime.commands.predict", "classify images with a bundle, explained on request"),
-    "benchmark": ("benchmarks.command", "accuracy, size and latency of every artifact"),
+    "explain": ("edge_runtime.commands.explain", "heat maps: where the answer comes from, by class and branch"),
+    "serve": ("edge_runtime.commands.serve", "the point-of-care page and API, on this machine"),
+    "stream": ("edge_runtime.commands.stream", "classify a camera, a clip, a DICOM cine loop or a folder of frames"),
+    "gate": ("export.domain", "teach a bundle to refuse images unlike those of training"),
+    "benchmark": ("benchmarks.command", "accuracy, size, memory and latency of every artifact"),
+    "benchmark-explain": ("benchmarks.explanation_command", "are explanations kept, right and cheap?"),
+    "report": ("benchmarks.report_command", "merge benchmark runs into one report, catch regressions"),
 }
 
 _EXTRA_OF_MODULE = {
@@ -41,6 +49,10 @@ _EXTRA_OF_MODULE = {
     "openvino": "openvino",
     "onnxruntime": "onnx",
     "pydicom": "dicom",
+    "cryptography": "trust",
+    "starlette": "serve",
+    "uvicorn": "serve",
+    "av": "video",
 }
 
 
@@ -118,7 +130,7 @@ def _overview() -> str:
         "Research use only; not a medical device.",
         "",
         "commands:",
-        *(f"  {name:<11}{summary}" for name, (_, summary) in COMMANDS.items()),
+        *(f"  {name:<18}{summary}" for name, (_, summary) in COMMANDS.items()),
         "",
         "`sonoedge COMMAND --help` shows options and examples.",
     ]

@@ -5,7 +5,8 @@
     ├── DataError             folder, label, split or CSV that cannot be used
     │   └── ImageError        one image that cannot be decoded
     ├── BundleError           bundle.json, digests, files, schema
-    │   └── VerificationError the replay of golden.npz deviates
+    │   ├── VerificationError the replay of golden.npz deviates
+    │   └── TrustError        signature or policy
     ├── ModelError            model file that cannot be split, converted or run
     ├── MissingExtraError     an optional package is not installed
     └── AccuracyError         no quantized candidate keeps the accuracy within the budget
@@ -48,6 +49,12 @@ class VerificationError(BundleError):
     """An artifact does not reproduce the results stored in golden.npz."""
 
     exit_code = 5
+
+
+class TrustError(BundleError):
+    """A sound bundle that this device must not use: unsigned, signed by somebody else, or below its policy."""
+
+    exit_code = 9
 
 
 class ModelError(SonoEdgeError):

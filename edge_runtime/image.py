@@ -19,14 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from edge_runtime.errors import ImageError, MissingExtraError
+from edge_runtime.errors import ImageError
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".dcm", ".dicom"})
 MAX_PIXELS = 50_000_000
 _DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
 _PILLOW_FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
 # Pillow's and pydicom's decoders raise all of these on truncated or forged files.
-_DECODE_ERRORS = (
+DECODE_ERRORS = (
     ArithmeticError,
     AttributeError,
     EOFError,
@@ -68,37 +68,44 @@ def read_image(path: str | Path) -> UInt8Image:
     return decode_image(data, name=str(path))
 
 
-def decode_image(data: bytes, *, name: str = "image") -> UInt8Image:
+def decode_image(data: bytes, *, name: str = "image", max_pixels: int = MAX_PIXELS) -> UInt8Image:
     """Decode the bytes of an image file; the content decides the format, not the name.
 
     See `read_image` for the returned array and the errors; ``name`` only appears in messages.
     """
     if not data:
         raise ImageError(f"{name} is empty (0 bytes).")
-    if data[128:132] == b"DICM":
-        return _decode_dicom(data, name)
+    if is_dicom(data):
+        from edge_runtime.dicom import decode_dicom
+
+        return decode_dicom(data, name, max_pixels=max_pixels)
     try:
         with warnings.catch_warnings():
             # Pillow warns above its own pixel limit; ours is checked below, before any pixel is decoded.
             warnings.simplefilter("ignore")
             image = Image.open(io.BytesIO(data), formats=_PILLOW_FORMATS)
             width, height = image.size
-            if width * height > MAX_PIXELS:
-                raise ImageError(f"{name} has {width}x{height} pixels. At most {MAX_PIXELS:,} pixels are accepted.")
+            if width * height > max_pixels:
+                raise ImageError(f"{name} has {width}x{height} pixels. At most {max_pixels:,} pixels are accepted.")
             image.load()
             return to_rgb(image)
     except Image.DecompressionBombError as error:
-        raise ImageError(f"{name} is too large: at most {MAX_PIXELS:,} pixels are accepted.") from error
+        raise ImageError(f"{name} is too large: at most {max_pixels:,} pixels are accepted.") from error
     except UnidentifiedImageError as error:
         raise ImageError(f"{name} is not a PNG, JPEG, BMP, TIFF or DICOM image.") from error
-    except _DECODE_ERRORS as error:
+    except DECODE_ERRORS as error:
         raise ImageError(f"{name} cannot be decoded: {error}") from error
+
+
+def is_dicom(data: bytes) -> bool:
+    """Whether these bytes start like a DICOM file (PS3.10: 128 bytes of preamble, then ``DICM``)."""
+    return data[128:132] == b"DICM"
 
 
 def to_rgb(image: Image.Image) -> UInt8Image:
     """Convert a decoded Pillow image of any mode to uint8 (height, width, 3) RGB."""
     if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
-        grey = _stretch_to_uint8(np.asarray(image))
+        grey = stretch_to_uint8(np.asarray(image))
         return np.repeat(grey[:, :, None], 3, axis=2)
     if image.mode in {"LA", "PA", "RGBA", "La", "RGBa"} or "transparency" in image.info:
         rgba = image.convert("RGBA")
@@ -141,7 +148,8 @@ def find_images(path: str | Path) -> list[Path]:
     return sorted(p for p in found if "masks" not in p.relative_to(path).parts[:-1])
 
 
-def _stretch_to_uint8(grey: NDArray[Any]) -> UInt8Image:
+def stretch_to_uint8(grey: NDArray[Any]) -> UInt8Image:
+    """Grey values of any type to 0–255, from their own finite minimum and maximum."""
     values = grey.astype(np.float64)
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
@@ -149,36 +157,3 @@ def _stretch_to_uint8(grey: NDArray[Any]) -> UInt8Image:
         return np.zeros(grey.shape, np.uint8)
     scaled = (np.nan_to_num(values, nan=low, posinf=high, neginf=low) - low) * (255.0 / (high - low))
     return np.rint(scaled).astype(np.uint8)
-
-
-def _decode_dicom(data: bytes, name: str) -> UInt8Image:
-    """First frame of a DICOM image (PS3.3 C.7.6.3): photometric interpretation and VOI window applied."""
-    try:
-        import pydicom
-        from pydicom import errors, pixels
-    except ImportError as error:
-        raise MissingExtraError("pydicom", "dicom") from error
-    try:
-        with warnings.catch_warnings():
-            # pydicom warns about every odd value of a header; here a file either gives an image or an error.
-            warnings.simplefilter("ignore")
-            dataset = pydicom.dcmread(io.BytesIO(data))
-            rows, columns = int(dataset.Rows), int(dataset.Columns)
-            if rows * columns > MAX_PIXELS:
-                raise ImageError(f"{name} has {columns}x{rows} pixels. At most {MAX_PIXELS:,} are accepted.")
-            frame = pixels.pixel_array(dataset, index=0)
-            photometric = str(dataset.PhotometricInterpretation)
-            if photometric == "PALETTE COLOR":
-                frame = pixels.apply_color_lut(frame, dataset)
-            if frame.ndim == 3:
-                return frame if frame.dtype == np.uint8 else _stretch_to_uint8(frame)
-            windowed = pixels.apply_voi_lut(pixels.apply_modality_lut(frame, dataset), dataset)
-            as_is = windowed.dtype == np.uint8
-            grey = windowed if as_is else _stretch_to_uint8(windowed)
-            if photometric == "MONOCHROME1":
-                grey = 255 - grey
-            return np.repeat(grey[:, :, None], 3, axis=2)
-    except ImageError:
-        raise
-    except (*_DECODE_ERRORS, errors.BytesLengthException, errors.InvalidDicomError) as error:
-        raise ImageError(f"{name} is a DICOM file without a readable image: {error}") from error

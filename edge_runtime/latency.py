@@ -10,22 +10,35 @@ from typing import Any
 import numpy as np
 
 WARM_UP = 3
+TAIL_CALLS = 3
+"""Calls that must lie beyond a percentile for it to be given: 30 calls for p90, 300 for p99."""
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Percentiles in milliseconds over ``runs`` calls, one at a time."""
+    """Percentiles in milliseconds over ``runs`` calls, one at a time; None where the calls are too few for it."""
 
     p50_ms: float
-    p90_ms: float
-    p99_ms: float
+    p90_ms: float | None
+    p99_ms: float | None
     runs: int
 
 
 def percentiles(seconds: Sequence[float]) -> Latency:
-    """Summarise wall-clock seconds."""
+    """Summarise wall-clock seconds, at least one."""
     p50, p90, p99 = (round(float(value), 3) for value in 1e3 * np.percentile(seconds, [50, 90, 99]))
-    return Latency(p50, p90, p99, len(seconds))
+    count = len(seconds)
+    return Latency(
+        p50,
+        p90 if supports(90, count) else None,
+        p99 if supports(99, count) else None,
+        count,
+    )
+
+
+def supports(percent: int, count: int) -> bool:
+    """Whether that many calls say something about that percentile."""
+    return count * (100 - percent) >= TAIL_CALLS * 100
 
 
 def measure(candidates: Mapping[str, Callable[[], Any]], *, runs: int, rounds: int = 5) -> dict[str, Latency]:
@@ -44,8 +57,17 @@ def measure(candidates: Mapping[str, Callable[[], Any]], *, runs: int, rounds: i
         share = runs // rounds + (1 if turn < runs % rounds else 0)
         for name, call in candidates.items():
             call()  # brings code and weights back into the caches
-            for _ in range(share):
-                start = perf_counter()
-                call()
-                seconds[name].append(perf_counter() - start)
+            seconds[name] += time_calls(call, min_calls=share)
     return {name: percentiles(values) for name, values in seconds.items()}
+
+
+def time_calls(call: Callable[[], Any], *, min_calls: int, min_seconds: float = 0.0) -> list[float]:
+    """Wall-clock seconds of single calls, until there are that many and they took that long together."""
+    seconds: list[float] = []
+    total = 0.0
+    while len(seconds) < min_calls or total < min_seconds:
+        start = perf_counter()
+        call()
+        seconds.append(perf_counter() - start)
+        total += seconds[-1]
+    return seconds

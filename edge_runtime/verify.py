@@ -15,7 +15,12 @@ kernels here, the second a bundle whose files do not belong to its model.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import io
+import struct
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,17 +32,36 @@ from edge_runtime.classifier import Classifier
 from edge_runtime.errors import BundleError, MissingExtraError
 
 Golden = Mapping[str, NDArray[Any]]
+MAX_GOLDEN_BYTES = 256_000_000
+# What zipfile, zlib and NumPy's header parser raise on damaged archives.
+_NPZ_ERRORS = (
+    ArithmeticError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True)
 class Replay:
-    """The result for one artifact; ``skipped`` holds the reason when its interpreter is not installed.
+    """The result for one artifact.
 
     Attributes:
         replay_error: largest absolute difference in the logit from the artifact's own results at export.
         reference_error: the same from the full Keras model.
         cam_error: largest relative (L2) difference of the fused map from the artifact's own.
         tolerance: for the three of them.
+        skipped: the reason, when its interpreter is not installed.
+        failure: the reason, when it could not be run at all.
     """
 
     artifact: str
@@ -46,26 +70,70 @@ class Replay:
     cam_error: float
     tolerance: tuple[float, float, float]
     skipped: str = ""
+    failure: str = ""
 
     @property
     def passed(self) -> bool:
         """All three within tolerance; a NaN is not."""
         errors = (self.replay_error, self.reference_error, self.cam_error)
-        return not self.skipped and all(e <= t for e, t in zip(errors, self.tolerance, strict=True))
+        return not (self.skipped or self.failure) and all(
+            e <= t for e, t in zip(errors, self.tolerance, strict=True)
+        )
 
 
 def load_golden(bundle: Bundle) -> Golden:
-    """The arrays of golden.npz; `BundleError` where it is malformed."""
+    """The arrays of golden.npz.
+
+    Raises:
+        BundleError: malformed, too large when unpacked, or not the arrays that this module describes.
+    """
     try:
-        with np.load(bundle.path / GOLDEN, allow_pickle=False) as archive:
-            golden = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError) as error:
+        data = (bundle.path / GOLDEN).read_bytes()
+    except OSError as error:
+        raise BundleError(f"{GOLDEN} cannot be read: {error.strerror or error}") from error
+    return parse_golden(data, [artifact.name for artifact in bundle.artifacts])
+
+
+def parse_golden(data: bytes, artifacts: Sequence[str]) -> Golden:
+    """See `load_golden`, for the bytes of golden.npz and the artifacts that it must know."""
+    try:
+        golden = _read_npz(data)
+    except _NPZ_ERRORS as error:
         raise BundleError(f"{GOLDEN} cannot be read: {error}") from error
     needed = ["reference_logit", "reference_cam"]
-    needed += [f"{a.name}.{key}" for a in bundle.artifacts for key in ("logit", "cam", "tolerance")]
+    needed += [f"{name}.{key}" for name in artifacts for key in ("logit", "cam", "tolerance")]
     if missing := [name for name in needed if name not in golden]:
         raise BundleError(f"{GOLDEN} lacks {', '.join(missing)}.")
+    logits, cams = golden["reference_logit"].shape, golden["reference_cam"].shape
+    if len(logits) != 1 or not logits[0] or len(cams) != 3 or cams[0] != logits[0] or 0 in cams:
+        raise BundleError(
+            f"{GOLDEN}: reference_logit must be (N,), reference_cam (N, h, w). Received: {logits}, {cams}."
+        )
+    shapes = {"logit": logits, "cam": cams, "tolerance": (3,)}
+    for name in needed:
+        shape = {"reference_logit": logits, "reference_cam": cams}.get(name) or shapes[name.rpartition(".")[2]]
+        if golden[name].shape != shape or golden[name].dtype != np.float32:
+            raise BundleError(
+                f"{GOLDEN}: {name} must be float32 {shape}. Received: {golden[name].dtype} {golden[name].shape}."
+            )
+    for index in range(logits[0]):
+        image = golden.get(f"image_{index}")
+        if image is None or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+            raise BundleError(f"{GOLDEN}: image_{index} is not a uint8 image (height, width, 3).")
     return golden
+
+
+def _read_npz(data: bytes) -> dict[str, NDArray[Any]]:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        unpacked = sum(entry.file_size for entry in archive.infolist())
+    if unpacked > MAX_GOLDEN_BYTES:
+        raise BundleError(f"{GOLDEN} would unpack to {unpacked:,} bytes; at most {MAX_GOLDEN_BYTES:,} are read.")
+    with np.load(io.BytesIO(data), allow_pickle=False) as archive_of_arrays:
+        arrays = {name: archive_of_arrays[name] for name in archive_of_arrays.files}
+    # A member that is no .npy file comes back as its bytes.
+    if foreign := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:
+        raise BundleError(f"{GOLDEN}: {foreign[0]} is not an array.")
+    return arrays
 
 
 def golden_images(golden: Golden) -> list[NDArray[np.uint8]]:

@@ -6,11 +6,13 @@ it, so that names and arithmetic are the same everywhere.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.lite.python.convert import ConverterError
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from edge_runtime.errors import ModelError
@@ -73,16 +75,24 @@ def to_tflite(saved_model: Path, *, float16: bool = False, dynamic: bool = False
     try:
         with quiet():
             return bytes(converter.convert())
-    except (tf.errors.OpError, RuntimeError) as error:
-        raise ModelError(f"TensorFlow Lite cannot express the model: {error}") from error
+    except (tf.errors.OpError, RuntimeError, ConverterError) as error:
+        raise _inexpressible("TensorFlow Lite", error) from error
 
 
 def to_openvino(saved_model: Path) -> Any:
-    """An `openvino.Model` in float32."""
-    import openvino
+    """An `openvino.Model` in float32.
 
-    with quiet():
-        return openvino.convert_model(str(saved_model))
+    Raises:
+        ModelError: the graph needs an operator that OpenVINO does not have.
+    """
+    import openvino
+    from openvino import frontend
+
+    try:
+        with quiet():
+            return openvino.convert_model(str(saved_model))
+    except (RuntimeError, frontend.OpConversionFailure, frontend.OpValidationFailure) as error:
+        raise _inexpressible("OpenVINO", error) from error
 
 
 def save_openvino(model: Any, path: Path, *, float16: bool = False) -> None:
@@ -93,12 +103,28 @@ def save_openvino(model: Any, path: Path, *, float16: bool = False) -> None:
 
 
 def to_onnx(function: Any, inputs: Shapes) -> bytes:
-    """ONNX file, opset `ONNX_OPSET`, channels last as in the graph, checked by the ONNX checker."""
+    """ONNX file, opset `ONNX_OPSET`, channels last as in the graph, checked by the ONNX checker.
+
+    Raises:
+        ModelError: the graph needs an operator that ONNX does not have.
+    """
     import onnx
     import tf2onnx
 
     signature = [tf.TensorSpec(shape, tf.float32, name=name) for name, shape in inputs.items()]
     with quiet():
         proto, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=ONNX_OPSET)
-    onnx.checker.check_model(proto)
+    try:
+        onnx.checker.check_model(proto)
+    except onnx.checker.ValidationError as error:
+        raise _inexpressible("ONNX", error) from error
     return bytes(proto.SerializeToString())
+
+
+def _inexpressible(runtime: str, error: Exception) -> ModelError:
+    """One sentence for a converter's pages: the operators that it has no rule for, where it names them."""
+    text = str(error)
+    found = re.findall(r"operations: ([\w, ]+?)(?:\s+To |\n|$)|No Op registered for (\w+)|\btf\.([A-Z]\w+)\(", text)
+    names = sorted({name.strip() for match in found for part in match for name in part.split(",") if name.strip()})
+    reason = f"it has no {', '.join(names)}." if names else (text.strip().splitlines() or ["no reason given."])[0]
+    return ModelError(f"{runtime} cannot express the model: {reason}")

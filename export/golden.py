@@ -6,12 +6,13 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from edge_runtime.errors import VerificationError
 from edge_runtime.image import to_input
+from edge_runtime.verify import relative_error
 from export.splitting import SplitModel
 from train.phantoms import phantom
 
@@ -45,7 +46,6 @@ def reference(
     import tensorflow as tf
 
     names = [branch.name for branch in model.head.branches]
-    tail = _tail(model)
     logits, cams = [], []
     for image in images:
         maps = model.backbone(to_input(image, model.input_size), training=False)
@@ -53,7 +53,7 @@ def reference(
             tensors = [tf.convert_to_tensor(maps[name]) for name in names]
             for tensor in tensors:
                 tape.watch(tensor)
-            logit = tail(tensors)
+            logit = model.tail(tensors, training=False)
         gradients = tape.gradient(logit, tensors)
         parts = [
             tf.reduce_sum(tf.reduce_mean(gradient, axis=(1, 2), keepdims=True) * tensor, axis=-1)
@@ -70,28 +70,6 @@ def _fuse(tf: Any, parts: list[Any]) -> NDArray[np.float32]:
     return np.sum(resized, axis=0, dtype=np.float32)
 
 
-def _tail(model: SplitModel) -> Any:
-    """The Keras layers from the branch maps to the logit, as a function of a list of maps."""
-    maps = [model.backbone.output[branch.name] for branch in model.head.branches]
-    output = model.full.outputs[0]
-    layer = output._keras_history.operation
-    # Back over the final sigmoid: scores are explained at the logit.
-    if isinstance(layer, keras.layers.Activation):
-        output = layer._inbound_nodes[output._keras_history.node_index].input_tensors[0]
-        return keras.Model(maps, output)
-    if getattr(layer.activation, "__name__", "") == "linear":
-        return keras.Model(maps, output)
-    probability = keras.Model(maps, output)
-
-    def logit(tensors: list[Any]) -> Any:
-        p = probability(tensors)
-        if p.shape[-1] == 2:
-            return keras.ops.log(p[:, 1:]) - keras.ops.log(p[:, :1])
-        return keras.ops.log(p) - keras.ops.log1p(-p)
-
-    return logit
-
-
 def tolerances(precision: str, logits: NDArray[np.float32], wanted: NDArray[np.float32]) -> NDArray[np.float32]:
     """Limits (3,) for `edge_runtime.verify`: replay, distance from Keras, map.
 
@@ -103,6 +81,22 @@ def tolerances(precision: str, logits: NDArray[np.float32], wanted: NDArray[np.f
     replay = logit * scale
     measured = 0.0 if precision in _REPLAY else float(np.abs(logits - wanted).max())
     return np.array([replay, measured + replay, cam], np.float32)
+
+
+def check_maps(artifact: str, precision: str, cams: NDArray[np.float32], wanted: NDArray[np.float32]) -> float:
+    """Relative error of an artifact's maps (N, h, w) from autodiff on the Keras model.
+
+    Raises:
+        VerificationError: a float format that deviates: the gradient in its head is not that of the model.
+    """
+    error = relative_error(cams, wanted)
+    limit = _REPLAY[precision][1] if precision in _REPLAY else np.inf
+    if not error <= limit:
+        raise VerificationError(
+            f"The Grad-CAM of {artifact} deviates from the Keras model by {error:.1e} (allowed {limit:.0e}). "
+            "Nothing was written."
+        )
+    return error
 
 
 def pack(arrays: Mapping[str, NDArray[Any]]) -> bytes:

@@ -10,6 +10,9 @@ logit on the device also computes the explanation:
 With average pooling over Z positions, d logit / d A_k = (d logit / d x_k) / Z at every position (Selvaraju et al.
 2017, eq. 1), and a branch's share of the logit is the sum of x_k d logit / d x_k over its channels. With a flatten
 head the gradient differs by position: alpha is its mean, the share its product with the map, summed.
+
+A head of any other form keeps its Keras layers, and TensorFlow's own gradient of them goes into the file
+(`GraphHead`): the same outputs, as long as the runtime has the operators.
 """
 
 from __future__ import annotations
@@ -62,36 +65,42 @@ class Head:
     steps: tuple[Step, ...]
 
 
+@dataclass(frozen=True)
+class GraphHead:
+    """Branch maps -> logit (1, 1) by Keras layers: ``tail`` takes the list of maps in the order of the branches."""
+
+    branches: tuple[Branch, ...]
+    tail: Any
+
+
 ACTIVATIONS = ("linear", "relu", "sigmoid", "tanh", "elu", "leaky_relu", "silu", "softplus")
 
 
-def head_outputs(head: Head, maps: Mapping[str, Any]) -> dict[str, Any]:
+def head_outputs(head: Head | GraphHead, maps: Mapping[str, Any]) -> dict[str, Any]:
     """The head's graph in TensorFlow operators.
 
     Args:
         head: what to compute.
-        maps: per branch a tensor float32 (1, h, w, C).
+        maps: per branch a tensor float32 (1, h, w, C); for a `GraphHead`, of a function that is being traced.
 
     Returns:
         Tensors by the names listed in `edge_runtime.explain`.
     """
     import tensorflow as tf
 
-    features = {branch.name: _join(tf, head, maps[branch.name]) for branch in head.branches}
-    joined = _interleave(tf, head, features)
-    logit, gradient = _forward_backward(tf, head.steps, joined)
+    if isinstance(head, Head):
+        logit, gradients, inputs = _closed_form(tf, head, maps)
+    else:
+        logit, gradients, inputs = _by_graph(tf, head, maps)
     outputs = {"logit": logit, "probability": tf.sigmoid(logit)}
     cams, shares = [], []
-    for branch, part in zip(head.branches, _separate(tf, head, gradient), strict=True):
+    for branch, gradient, value in zip(head.branches, gradients, inputs, strict=True):
         positions = branch.height * branch.width
         flat_map = tf.reshape(maps[branch.name], (positions, branch.channels))
-        if head.join == "gap":
-            alpha = part / positions
-            share = tf.reduce_sum(part * features[branch.name], axis=1, keepdims=True)
-        else:
-            local = tf.reshape(part, (positions, branch.channels))
-            alpha = tf.reduce_mean(local, axis=0, keepdims=True)
-            share = tf.reshape(tf.reduce_sum(local * flat_map), (1, 1))
+        # A row for each position, or one for all where the map is pooled.
+        pooled = gradient.shape[0] == 1
+        alpha = gradient / positions if pooled else tf.reduce_mean(gradient, axis=0, keepdims=True)
+        share = tf.reshape(tf.reduce_sum(gradient * value), (1, 1))
         # (positions, C) x (C, 1): one small product instead of a broadcast over the map.
         cam = tf.reshape(
             tf.matmul(flat_map, tf.reshape(alpha, (branch.channels, 1))), (1, branch.height, branch.width)
@@ -102,6 +111,35 @@ def head_outputs(head: Head, maps: Mapping[str, Any]) -> dict[str, Any]:
     outputs["cam"] = _fuse(tf, head.branches, cams)
     outputs["share_bias"] = logit - tf.add_n(shares) if len(shares) > 1 else logit - shares[0]
     return outputs
+
+
+def _closed_form(tf: Any, head: Head, maps: Mapping[str, Any]) -> tuple[Any, list[Any], list[Any]]:
+    """Logit, and per branch its gradient and what it is the gradient by: (1, C) pooled or (positions, C) flat."""
+    features = {branch.name: _join(tf, head, maps[branch.name]) for branch in head.branches}
+    logit, gradient = _forward_backward(tf, head.steps, _interleave(tf, head, features))
+    parts = [tf.reshape(part, (-1, part.shape[-1])) for part in _separate(tf, head, gradient)]
+    return logit, parts, [tf.reshape(features[b.name], (-1, b.channels)) for b in head.branches]
+
+
+def _by_graph(tf: Any, head: GraphHead, maps: Mapping[str, Any]) -> tuple[Any, list[Any], list[Any]]:
+    """The same, by position, from TensorFlow's gradient of the Keras layers."""
+    from export.portable_gradients import portable_gradients
+
+    tensors = [maps[branch.name] for branch in head.branches]
+    with portable_gradients():
+        logit = tf.reshape(head.tail(tensors, training=False), (1, 1))
+    if any(operation.type in {"Erf", "Erfc"} for operation in logit.graph.get_operations()):
+        # OpenVINO does not refuse it, it crashes.
+        raise ModelError(
+            "The head uses the exact GELU, whose error function the small runtimes lack. Use its tanh form: "
+            "keras.activations.gelu(x, approximate=True)."
+        )
+    found = tf.gradients(logit, tensors, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+
+    def flat(values: Sequence[Any]) -> list[Any]:
+        return [tf.reshape(v, (-1, b.channels)) for v, b in zip(values, head.branches, strict=True)]
+
+    return logit, flat(found), flat(tensors)
 
 
 def _join(tf: Any, head: Head, feature_map: Any) -> Any:

@@ -16,6 +16,7 @@ from edge_runtime.bundle import (
     INTENDED_USE,
     MANIFEST,
     MODEL_CARD,
+    SBOM,
     Artifact,
     Bundle,
     InputSpec,
@@ -28,9 +29,10 @@ from edge_runtime.files import atomic_directory, write_bytes_atomic, write_text_
 from edge_runtime.verify import load_golden, replay, run_golden
 from export.calibration import CalibrationSet
 from export.formats import ExportFormat, Source
-from export.golden import golden_images, pack, reference, tolerances
+from export.golden import check_maps, golden_images, pack, reference, tolerances
 from export.int8 import Int8Policy, measure_written, write_int8
 from export.model_card import model_card
+from export.sbom import sbom
 from export.splitting import SplitModel
 from train.features import default_cache
 from train.run_folder import Run, versions
@@ -89,6 +91,7 @@ def export_bundle(request: ExportRequest, out: Path, *, progress: bool, say: Say
         )
         bundle = _write_golden(bundle, request.model)
         write_text_atomic(folder / MODEL_CARD, model_card(bundle, request.run.card if request.run else None))
+        write_text_atomic(folder / SBOM, sbom(bundle))
         write_manifest(bundle)
         _verify(folder, request.formats)
         say(f"verified: {len(artifacts)} artifacts reloaded and replayed against the Keras model")
@@ -162,8 +165,11 @@ def _write_golden(bundle: Bundle, model: SplitModel) -> Bundle:
         arrays[f"{artifact.name}.logit"] = own_logits
         arrays[f"{artifact.name}.cam"] = own_cams
         arrays[f"{artifact.name}.tolerance"] = tolerances(artifact.precision, own_logits, logits)
-        error = round(float(np.abs(own_logits - logits).max()), 7)
-        artifacts.append(replace(artifact, metrics={**artifact.metrics, "golden_logit_error": error}))
+        errors = {
+            "golden_logit_error": round(float(np.abs(own_logits - logits).max()), 7),
+            "golden_map_error": round(check_maps(artifact.name, artifact.precision, own_cams, cams), 7),
+        }
+        artifacts.append(replace(artifact, metrics={**artifact.metrics, **errors}))
     write_bytes_atomic(bundle.path / GOLDEN, pack(arrays))
     return replace(bundle, artifacts=tuple(artifacts))
 

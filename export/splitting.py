@@ -1,19 +1,25 @@
-"""Cut a trained Keras classifier into a backbone (image -> maps) and a `Head` (maps -> logit)."""
+"""Cut a trained Keras classifier into a backbone (image -> maps) and a head (maps -> logit)."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
 
 from edge_runtime.bundle import Branch
 from edge_runtime.errors import ModelError
-from export.head import ACTIVATIONS, Activation, Dense, Head, Scale, Step
+from export.head import ACTIVATIONS, Activation, Dense, GraphHead, Head, Scale, Step
+from export.tail import activation_name, producer, tail_model
 
+Join = Literal["gap", "flatten"]
 _SKIPPED = (keras.layers.Dropout, keras.layers.Identity, keras.layers.GaussianNoise, keras.layers.SpatialDropout2D)
+
+
+class _NotClosed(Exception):
+    """The head is not a chain whose gradient is written out in `export.head`; says what is in the way."""
 
 
 @dataclass(frozen=True)
@@ -23,24 +29,29 @@ class SplitModel:
     Attributes:
         full: the Keras model as it was given: image (N, H, W, 3) -> probability.
         backbone: image -> dict of branch maps; shares its layers with ``full``.
-        head: the rest.
+        head: the rest: a `Head` in closed form where that is exact, else a `GraphHead`.
         input_size: (height, width) in pixels.
+        tail: the Keras layers of the head, list of branch maps -> logit (N, 1).
+        not_closed: why the head has no closed form; empty where it has.
     """
 
     full: keras.Model
     backbone: keras.Model
-    head: Head
+    head: Head | GraphHead
     input_size: tuple[int, int]
+    tail: keras.Model
+    not_closed: str = ""
 
 
 def split_model(model: keras.Model, split_layer: str = "features") -> SplitModel:
     """Split at the output of a top-level layer.
 
-    The head must be a chain: pooling or flattening, then dense, activation, dropout, batch normalisation or
-    rescaling layers, ending in one logit; a final sigmoid, or a softmax over two classes, is understood.
+    A head that is a chain of pooling or flattening, then dense, activation, dropout and batch normalisation layers
+    gets its gradient in closed form; for any other the gradient is taken by TensorFlow and exported with it. The
+    head must end in one logit; a final sigmoid, or a softmax over two classes, is understood.
 
     Raises:
-        ModelError: no such layer, or a head that is not such a chain; says which layer is in the way.
+        ModelError: no such layer, more than one logit, or a logit that depends on more than that layer.
     """
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise ModelError("The model must have one input, the image, and one output.")
@@ -51,22 +62,29 @@ def split_model(model: keras.Model, split_layer: str = "features") -> SplitModel
         names = ", ".join(layer.name for layer in model.layers)
         raise ModelError(f"The model has no top-level layer {split_layer!r}. It has: {names}.")
     cut = model.get_layer(split_layer)
-    chain = _chain(model.outputs[0], cut)
     maps, pooled = _branch_maps(cut.output)
     branches = _describe(maps)
+    tail = tail_model(model, maps)
+    head: Head | GraphHead
+    try:
+        head, reason = _closed_form(model, cut, branches, pooled), ""
+    except _NotClosed as error:
+        head, reason = GraphHead(branches, tail), str(error)
+    outputs = {branch.name: tensor for branch, tensor in zip(branches, maps, strict=True)}
+    backbone = keras.Model(model.inputs[0], outputs, name="backbone")
+    return SplitModel(model, backbone, head, (shape[1], shape[2]), tail, reason)
+
+
+def _closed_form(
+    model: keras.Model, cut: keras.layers.Layer, branches: tuple[Branch, ...], pooled: bool | None
+) -> Head:
+    if pooled is None:
+        raise _NotClosed("some branches are pooled before they are joined and some are not")
+    chain = _chain(model.outputs[0], cut)
     join, rest = ("gap", chain) if pooled else _joining(chain)
     if join == "flatten" and len({(branch.height, branch.width) for branch in branches}) > 1:
-        raise ModelError("A flatten head needs one grid for all branches.")
-    steps = _steps(rest)
-    outputs = {branch.name: tensor for branch, tensor in zip(branches, maps, strict=True)}
-    head = Head(branches, "flatten" if join == "flatten" else "gap", steps)
-    return SplitModel(model, keras.Model(model.inputs[0], outputs, name="backbone"), head, (shape[1], shape[2]))
-
-
-def _producer(tensor: Any) -> tuple[keras.layers.Layer, list[Any]]:
-    """The layer a symbolic tensor comes from, and what that layer was called on."""
-    history = tensor._keras_history
-    return history.operation, list(history.operation._inbound_nodes[history.node_index].input_tensors)
+        raise _NotClosed("branches of different grids are flattened")
+    return Head(branches, "flatten" if join == "flatten" else "gap", _steps(rest))
 
 
 def _chain(output: Any, cut: keras.layers.Layer) -> list[keras.layers.Layer]:
@@ -74,48 +92,44 @@ def _chain(output: Any, cut: keras.layers.Layer) -> list[keras.layers.Layer]:
     chain: list[keras.layers.Layer] = []
     tensor = output
     while True:
-        layer, inputs = _producer(tensor)
+        layer, inputs = producer(tensor)
         if layer is cut:
             return chain[::-1]
         if len(inputs) != 1:
-            raise ModelError(
-                f"The head is not a chain: {layer.name} ({type(layer).__name__}) has {len(inputs)} inputs."
-            )
+            raise _NotClosed(f"{layer.name} ({type(layer).__name__}) has {len(inputs)} inputs")
         chain.append(layer)
         tensor = inputs[0]
 
 
-def _branch_maps(features: Any) -> tuple[list[Any], bool]:
-    """The 4-D maps that make up the features, and whether they are pooled already at the cut."""
-    layer, inputs = _producer(features)
+def _branch_maps(features: Any) -> tuple[list[Any], bool | None]:
+    """The 4-D maps that make up the features, and whether they are pooled already at the cut; None if some are."""
+    layer, inputs = producer(features)
     parts = inputs if isinstance(layer, keras.layers.Concatenate) else [features]
     maps, pooled = [], []
     for part in parts:
-        origin, before = _producer(part)
+        origin, before = producer(part)
         is_pool = isinstance(origin, keras.layers.GlobalAveragePooling2D)
         maps.append(before[0] if is_pool else part)
         pooled.append(is_pool)
     for tensor in maps:
         if len(tensor.shape) != 4 or None in tensor.shape[1:]:
             raise ModelError(f"Branch maps must be (N, h, w, C) of fixed size. Received: {tensor.shape}.")
-    if len(set(pooled)) > 1:
-        raise ModelError("Some branches are pooled before they are joined and some are not.")
-    return maps, pooled[0]
+    return maps, pooled[0] if len(set(pooled)) == 1 else None
 
 
 def _describe(maps: list[Any]) -> tuple[Branch, ...]:
     names = []
     for tensor in maps:
-        layer, inputs = _producer(tensor)
+        layer, inputs = producer(tensor)
         if isinstance(layer, keras.layers.Identity):
-            layer, _ = _producer(inputs[0])
+            layer, _ = producer(inputs[0])
         names.append(re.sub(r"[^a-z0-9_]+", "_", layer.name.lower()).strip("_") or "backbone")
     if len(set(names)) < len(names):
         names = [f"{name}_{i}" for i, name in enumerate(names)]
     return tuple(Branch(name, *map(int, tensor.shape[1:])) for name, tensor in zip(names, maps, strict=True))
 
 
-def _joining(chain: list[keras.layers.Layer]) -> tuple[str, list[keras.layers.Layer]]:
+def _joining(chain: list[keras.layers.Layer]) -> tuple[Join, list[keras.layers.Layer]]:
     for i, layer in enumerate(chain):
         if isinstance(layer, keras.layers.GlobalAveragePooling2D):
             return "gap", chain[:i] + chain[i + 1 :]
@@ -123,51 +137,56 @@ def _joining(chain: list[keras.layers.Layer]) -> tuple[str, list[keras.layers.La
             return "flatten", chain[:i] + chain[i + 1 :]
         if not isinstance(layer, _SKIPPED):
             break
-    raise ModelError("The head must start with global average pooling or flattening.")
+    raise _NotClosed("it does not start with global average pooling or flattening")
 
 
 def _steps(layers: list[keras.layers.Layer]) -> tuple[Step, ...]:
+    """Dense layers and what lies between them, down to the logit; see `export.tail` for what is taken off."""
     steps: list[Step] = []
     for layer in layers:
         steps += _layer_steps(layer)
-    last = steps[-1] if steps else None
-    if isinstance(last, Activation) and last.name == "sigmoid":
+    if isinstance(steps[-1], Activation) and steps[-1].name == "sigmoid":
         steps.pop()
-    elif isinstance(last, Activation) and last.name == "softmax":
+    elif isinstance(steps[-1], Activation) and steps[-1].name == "softmax":
         steps.pop()
-        if isinstance(steps[-1], Dense) and steps[-1].kernel.shape[1] == 2:
-            # softmax over two scores is a sigmoid of their difference.
+        if isinstance(steps[-1], Dense):
             kernel, bias = steps[-1].kernel, steps[-1].bias
             steps[-1] = Dense(kernel[:, 1:] - kernel[:, :1], bias[1:] - bias[:1])
-    if any(isinstance(step, Activation) and step.name not in ACTIVATIONS for step in steps):
-        raise ModelError(f"The head uses an activation without a written-out derivative; known: {ACTIVATIONS}.")
-    if not steps or not isinstance(steps[-1], Dense) or steps[-1].kernel.shape[1] != 1:
-        raise ModelError("The head must end in a dense layer with one logit (or two classes under a softmax).")
+    unknown = [step.name for step in steps if isinstance(step, Activation) and step.name not in ACTIVATIONS]
+    if unknown:
+        raise _NotClosed(f"the derivative of {unknown[0]} is not written out")
+    if not isinstance(steps[-1], Dense):
+        raise _NotClosed("it does not end in a dense layer")
     return tuple(steps)
 
 
 def _layer_steps(layer: keras.layers.Layer) -> list[Step]:
     if isinstance(layer, _SKIPPED):
         return []
-    if isinstance(layer, keras.layers.Dense):
+    # Of these types exactly: a subclass may compute something else.
+    kind = type(layer)
+    if kind is keras.layers.Dense:
         kernel, *rest = (np.asarray(weight, np.float32) for weight in layer.get_weights())
         bias = rest[0] if rest else np.zeros(kernel.shape[1], np.float32)
         return [Dense(kernel, bias), *_activation_steps(layer)]
-    if isinstance(layer, keras.layers.Activation):
+    if kind is keras.layers.Activation:
         return _activation_steps(layer)
-    if isinstance(layer, keras.layers.ReLU):
+    if kind is keras.layers.ReLU and not (layer.max_value or layer.negative_slope or layer.threshold):
         return [Activation("relu")]
-    if isinstance(layer, keras.layers.BatchNormalization):
+    if kind is keras.layers.Softmax:
+        return [Activation("softmax")]
+    if kind is keras.layers.BatchNormalization:
         variance = np.asarray(layer.moving_variance) + layer.epsilon
         gamma = np.asarray(layer.gamma) if layer.scale else 1.0
         beta = np.asarray(layer.beta) if layer.center else 0.0
         factor = gamma / np.sqrt(variance)
         offset = beta - np.asarray(layer.moving_mean) * factor
         return [Scale(np.asarray(factor, np.float32), np.asarray(offset, np.float32))]
-    raise ModelError(f"The head contains {layer.name} ({type(layer).__name__}), which cannot be explained exactly.")
+    raise _NotClosed(f"it contains {layer.name} ({kind.__name__})")
 
 
 def _activation_steps(layer: Any) -> list[Step]:
-    name = getattr(layer.activation, "__name__", str(layer.activation))
-    name = {"swish": "silu"}.get(name, name)
+    name = activation_name(layer)
+    if not name:
+        raise _NotClosed(f"{layer.name} has an activation of its own")
     return [] if name == "linear" else [Activation(name)]

@@ -196,6 +196,15 @@ def full_bundle(tmp_path_factory: pytest.TempPathFactory, small_keras: Path, pha
     return out
 
 
+@pytest.fixture(scope="session")
+def float_bundle(tmp_path_factory: pytest.TempPathFactory, small_keras: Path) -> Path:
+    """`small_keras` as tflite-fp32 and openvino-fp32: quick to make, nothing quantized."""
+    out = tmp_path_factory.mktemp("bundles") / "float"
+    arguments = ["--model", small_keras, "--labels", "benign,malignant", "--format", "tflite-fp32,openvino-fp32"]
+    assert call("export", *arguments, "--out", out, "--quiet") == 0
+    return out
+
+
 @pytest.fixture
 def tiny_backbones(monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
     """Two backbones of a few hundred weights beside the real ones: ``tiny_a`` and ``tiny_b``, of one grid."""

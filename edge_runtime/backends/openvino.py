@@ -34,7 +34,8 @@ class OpenVINORunner:
             raise ModelError(f"{path.name} cannot be run by OpenVINO: {error}") from error
         self._request = model.create_infer_request()
         self._inputs = {port.get_any_name(): port for port in model.inputs}
-        self._outputs = {port.get_any_name(): port for port in model.outputs}
+        # By every name: of two equal outputs (a fused map of one branch) OpenVINO makes one tensor with two names.
+        self._outputs = {name: port for port in model.outputs for name in sorted(port.get_names())}
         self.input_shapes = {name: tuple(port.shape) for name, port in self._inputs.items()}
         self.output_shapes = {name: tuple(port.shape) for name, port in self._outputs.items()}
         executed = Counter(

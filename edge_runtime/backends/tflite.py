@@ -12,6 +12,7 @@ import numpy as np
 
 from edge_runtime.backends import Float32Array
 from edge_runtime.errors import MissingExtraError, ModelError
+from edge_runtime.flatbuffer import check_tflite
 
 
 def load_interpreter_class() -> tuple[type[Any], str]:
@@ -30,9 +31,11 @@ class TFLiteRunner:
 
     def __init__(self, path: Path, threads: int) -> None:
         interpreter_class, package = load_interpreter_class()
+        # From memory, not from the path: the file that is checked is the file that runs.
+        content = path.read_bytes()
+        check_tflite(content, path.name)
         try:
-            # From memory, not from the path: the file may be replaced while the model runs.
-            self._interpreter = interpreter_class(model_content=path.read_bytes(), num_threads=threads)
+            self._interpreter = interpreter_class(model_content=content, num_threads=threads)
             self._interpreter.allocate_tensors()
             signature = self._interpreter.get_signature_runner()
             inputs, outputs = signature.get_input_details(), signature.get_output_details()

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-
-import numpy as np
-from PIL import Image
+from time import perf_counter
 
 from edge_runtime.bundle import INTENDED_USE
 from edge_runtime.classifier import Classifier, Prediction
 from edge_runtime.errors import DataError, ImageError, UsageError
-from edge_runtime.explain import explanation, heat_map, overlay, panel
-from edge_runtime.files import write_bytes_atomic
-from edge_runtime.image import UInt8Image, find_images, read_image
+from edge_runtime.explain import explanation
+from edge_runtime.explanation_files import write_explanation
+from edge_runtime.image import find_images, read_image
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(
             f"Unknown class {args.explain_class!r}. The bundle has: {', '.join(classifier.bundle.labels)}."
         )
-    paths = _images(args.images)
+    paths = image_paths(args.images)
     stems = output_stems(paths)
     if not args.json:
         print(INTENDED_USE, file=sys.stderr)
@@ -60,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
             print(f"error: {error}", file=sys.stderr)
             failed += 1
             continue
-        print(json.dumps(prediction.to_json(), ensure_ascii=False) if args.json else _line(prediction), flush=True)
+        print(json.dumps(prediction.to_json(), ensure_ascii=False) if args.json else line(prediction), flush=True)
     if failed:
         print(f"error: {failed} of {len(paths)} images could not be read.", file=sys.stderr)
     return DataError.exit_code if failed else 0
@@ -97,7 +94,8 @@ def output_stems(paths: Sequence[Path]) -> list[Path]:
         names = longer
 
 
-def _images(arguments: Sequence[str]) -> list[Path]:
+def image_paths(arguments: Sequence[str]) -> list[Path]:
+    """The image files that the arguments name, folders opened, each once; `DataError` where there are none."""
     paths: list[Path] = []
     for argument in arguments:
         found = find_images(argument)
@@ -108,31 +106,17 @@ def _images(arguments: Sequence[str]) -> list[Path]:
 
 
 def _explain(classifier: Classifier, path: Path, stem: Path, label: str | None) -> Prediction:
+    start = perf_counter()
     image = read_image(path)
-    prediction, outputs = classifier.explain_raw(image, name=str(path))
+    decode_ms = 1e3 * (perf_counter() - start)
+    prediction, outputs = classifier.explain_raw(image, name=str(path), decode_ms=decode_ms)
     result = explanation(classifier.bundle, outputs, label or prediction.label)
-    heat = heat_map(result.cam, image.shape[:2])
-    archive = io.BytesIO()
-    branch_cams = {f"cam_{name}": cam for name, cam in result.branch_cams.items()}
-    np.savez_compressed(archive, cam=result.cam, heat=heat.astype(np.float16), **branch_cams)  # type: ignore[arg-type]
-    body = {**prediction.to_json(), **result.to_json(image.shape[:2]), "intended_use": INTENDED_USE}
-    for suffix, data in (
-        (".overlay.png", _png(overlay(image, heat))),
-        (".panel.png", _png(panel(image, heat))),
-        (".npz", archive.getvalue()),
-        (".json", (json.dumps(body, indent=2, ensure_ascii=False) + "\n").encode()),
-    ):
-        write_bytes_atomic(stem.with_name(stem.name + suffix), data)
+    write_explanation(stem, image, result, prediction.to_json())
     return prediction
 
 
-def _png(image: UInt8Image) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def _line(prediction: Prediction) -> str:
+def line(prediction: Prediction) -> str:
+    """One answer for the terminal."""
     total = sum(prediction.latency_ms.values())
     return (
         f"{prediction.label:<10} p={prediction.probability:.4f} (threshold {prediction.threshold:.4f})  "

@@ -1,13 +1,26 @@
-"""``sonoedge verify``: digests, schema, and a replay of the golden vectors with every artifact."""
+"""``sonoedge verify``: signature, digests, schema, and a replay of the golden vectors with every artifact."""
 
 from __future__ import annotations
 
 import argparse
 import json
 from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
-from edge_runtime.bundle import load_bundle
+import numpy as np
+
+from edge_runtime.bundle import Bundle, load_bundle
 from edge_runtime.errors import MissingExtraError, VerificationError
+from edge_runtime.isolate import DEFAULT_SECONDS, replay_isolated
+from edge_runtime.trust import (
+    device_policy,
+    enforce,
+    read_policy,
+    read_public_keys,
+    read_signature,
+    verify_signature,
+)
 from edge_runtime.verify import Replay, load_golden, replay
 
 
@@ -15,21 +28,54 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("bundle", metavar="BUNDLE", help="bundle folder")
     parser.add_argument("--artifact", help="check this artifact only (default: all)")
+    parser.add_argument(
+        "--key",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="public key that must have signed the bundle (may be repeated: any of them)",
+    )
+    parser.add_argument("--policy", type=Path, metavar="FILE", help="policy to enforce (default: $SONOEDGE_POLICY)")
     parser.add_argument("--threads", type=int, help="interpreter threads (default: cores, at most 4)")
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=DEFAULT_SECONDS,
+        metavar="SECONDS",
+        help="for each artifact (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--in-process", action="store_true", help="no child process: a crashing model file ends this command"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.epilog = "examples:\n  sonoedge verify bundle\n  sonoedge verify bundle --artifact tflite-int8 --json"
+    parser.epilog = (
+        "examples:\n"
+        "  sonoedge verify bundle\n"
+        "  sonoedge verify bundle --artifact tflite-int8 --json\n"
+        "  sonoedge verify bundle --key clinic.pub"
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
     """Exit code 0 when every artifact that can run here reproduces its results, 5 when one does not."""
     bundle = load_bundle(args.bundle)
+    signer = _signer(bundle, args.key)
+    policy = read_policy(args.policy) if args.policy else device_policy()
+    if policy is not None:
+        bundle = enforce(policy, bundle)
     golden = load_golden(bundle)
     names = [bundle.artifact(args.artifact).name] if args.artifact else [a.name for a in bundle.artifacts]
-    results = [replay(bundle, name, golden, threads=args.threads) for name in names]
+    if args.in_process:
+        results = [replay(bundle, name, golden, threads=args.threads) for name in names]
+    else:
+        results = [replay_isolated(bundle, name, threads=args.threads, seconds=args.timeout) for name in names]
     if args.json:
-        print(json.dumps([{**asdict(r), "passed": r.passed} for r in results]))
+        body = {"bundle": str(bundle.path), "signature": signer, "artifacts": [_object(r) for r in results]}
+        print(json.dumps(body, allow_nan=False))
     else:
         print(f"{bundle.path}: digests and schema are good; {len(golden['reference_logit'])} golden images")
+        print(f"signature: {signer}" + ("; the policy is met" if policy is not None else ""))
         print(f"{'artifact':<16} {'replay |d|':>11} {'(limit)':>10} {'Keras |d|':>10} {'(limit)':>10} {'map':>9}")
         for result in results:
             print(_row(result))
@@ -40,9 +86,28 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _signer(bundle: Bundle, keys: list[Path]) -> str:
+    """What to say about the signature; with keys, `TrustError` unless one of them made it."""
+    if keys:
+        return f"good, by {verify_signature(bundle.path, read_public_keys(keys))}"
+    signature = read_signature(bundle.path)
+    return "none" if signature is None else f"key {signature.key[:16]}…, not checked (give --key)"
+
+
+def _object(result: Replay) -> dict[str, Any]:
+    body = asdict(result)
+    # NaN, of an artifact that did not run, is no JSON.
+    for name in ("replay_error", "reference_error", "cam_error"):
+        body[name] = body[name] if np.isfinite(body[name]) else None
+    body["tolerance"] = [limit if np.isfinite(limit) else None for limit in body["tolerance"]]
+    return {**body, "passed": result.passed}
+
+
 def _row(result: Replay) -> str:
     if result.skipped:
         return f"{result.artifact:<16} skipped: {result.skipped}"
+    if result.failure:
+        return f"{result.artifact:<16} FAILED: {result.failure}"
     limits = result.tolerance
     return (
         f"{result.artifact:<16} {result.replay_error:>11.2e} {limits[0]:>10.1e} {result.reference_error:>10.2e} "

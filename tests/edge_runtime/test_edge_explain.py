@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from edge_runtime.bundle import INTENDED_USE, Branch, Bundle, InputSpec
 from edge_runtime.colormap import COLORMAP
 from edge_runtime.commands.predict import output_stems
-from edge_runtime.errors import BundleError, UsageError
-from edge_runtime.explain import Explanation, contour, explanation, heat_map, overlay, panel
+from edge_runtime.eigencam import eigen_cam
+from edge_runtime.errors import BundleError, DataError, UsageError
+from edge_runtime.explain import (
+    Explanation,
+    contour,
+    explanation,
+    heat_map,
+    overlay,
+    panel,
+    stretch,
+    unit_map,
+)
+from edge_runtime.masks import find_mask, read_mask
 
 BUNDLE = Bundle(
     path=Path("nowhere"),
@@ -208,19 +221,143 @@ def test_contour_of_a_mask_without_an_edge(filled: bool) -> None:
     np.testing.assert_array_equal(contour(image, np.full((3, 3), filled)), image)
 
 
-def test_panel_is_image_and_overlay_side_by_side() -> None:
+def test_panel_is_image_and_overlays_side_by_side() -> None:
     image = np.random.default_rng(0).integers(0, 256, (12, 20, 3), dtype=np.uint8)
-    heat = heat_map(np.eye(3, dtype=np.float32), (12, 20))
-    drawn = panel(image, heat)
-    assert drawn.shape == (12, 44, 3)
+    heats = [heat_map(np.eye(3, dtype=np.float32), (12, 20)), np.eye(2, dtype=np.float32)]
+    drawn = panel(image, heats)
+    assert drawn.shape == (12, 68, 3)
     np.testing.assert_array_equal(drawn[:, :20], image)
     np.testing.assert_array_equal(drawn[:, 20:24], 255)
-    np.testing.assert_array_equal(drawn[:, 24:], overlay(image, heat))
+    np.testing.assert_array_equal(drawn[:, 24:44], overlay(image, heats[0]))
+    np.testing.assert_array_equal(drawn[:, 48:], overlay(image, heats[1]))
     mask = np.zeros((6, 10), bool)
     mask[2:4, 3:7] = True
-    outlined = panel(image, heat, mask)
+    outlined = panel(image, heats[:1], mask)
     np.testing.assert_array_equal(outlined[:, :20], contour(image, mask))
-    np.testing.assert_array_equal(outlined[:, 24:], contour(overlay(image, heat), mask))
+    np.testing.assert_array_equal(outlined[:, 24:], contour(overlay(image, heats[0]), mask))
+
+
+def test_a_small_map_is_drawn_like_the_large_one() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (90, 131, 3), dtype=np.uint8)
+    cam = np.maximum(np.random.default_rng(1).normal(size=(7, 7)), 0).astype(np.float32)
+    small = overlay(image, unit_map(cam, (90, 131))).astype(int)
+    large = overlay(image, heat_map(cam, (90, 131))).astype(int)
+    assert np.abs(small - large).max() <= 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    grid=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    size=st.tuples(st.integers(1, 300), st.integers(1, 300)),
+)
+def test_maps_are_stretched_as_pillow_does_it(seed: int, grid: tuple[int, int], size: tuple[int, int]) -> None:
+    cam = np.random.default_rng(seed).random(grid).astype(np.float32) + np.float32(0.1)
+    wanted = np.asarray(Image.fromarray(cam).resize(size[::-1], Image.Resampling.BILINEAR))
+    np.testing.assert_allclose(stretch(cam[:, :, None], size)[:, :, 0], wanted, rtol=1e-4)
+    np.testing.assert_allclose(heat_map(cam, size), wanted / wanted.max(), rtol=1e-4)
+
+
+def test_an_overlay_allocates_the_picture_and_little_else() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (2000, 3000, 3), dtype=np.uint8)
+    cam = np.random.default_rng(1).random((7, 7)).astype(np.float32)
+    tracemalloc.start()
+    try:
+        result = explanation(BUNDLE, head_outputs(), "malignant")
+        result.to_json(image.shape[:2])
+        _, before = tracemalloc.get_traced_memory()
+        overlay(image, unit_map(cam, image.shape[:2]))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert before < 0.2 * image.nbytes
+    assert peak < 1.2 * image.nbytes
+
+
+def test_summary_agrees_with_the_full_size_map() -> None:
+    outputs = head_outputs()
+    body = explanation(BUNDLE, outputs, "malignant").to_json((211, 307))
+    heat = heat_map(np.maximum(CAM, 0), (211, 307))
+    x, y = body["peak_xy"]
+    assert heat[y, x] == pytest.approx(1.0, abs=1e-6)
+    assert body["area_above_half_peak"] == pytest.approx((heat >= 0.5).mean(), abs=1e-3)
+
+
+def test_map_of_a_branch() -> None:
+    result = explanation(BUNDLE, head_outputs(), "malignant")
+    np.testing.assert_array_equal(result.map_of("lite0"), result.branch_cams["lite0"])
+    np.testing.assert_array_equal(result.map_of(), result.cam)
+    assert result.to_json((20, 20), "lite0")["peak_xy"][0] >= 10
+    with pytest.raises(UsageError, match="fused, vgg19, lite0"):
+        result.map_of("resnet")
+
+
+def test_eigen_cam_finds_the_common_pattern() -> None:
+    rng = np.random.default_rng(0)
+    pattern = np.zeros((4, 4), np.float32)
+    pattern[1, 2], pattern[2, 2] = 1.0, 0.5
+    maps = {
+        name: pattern[None, :, :, None] * rng.random(size).astype(np.float32) for name, size in (("a", 6), ("b", 9))
+    }
+    found = eigen_cam(maps)
+    np.testing.assert_allclose(found / found.max(), pattern, atol=1e-5)
+    assert found.dtype == np.float32
+    # Singular value times singular vector.
+    assert np.linalg.norm(found) == pytest.approx(
+        np.linalg.norm(np.concatenate([m.reshape(16, -1) for m in maps.values()], axis=1)), rel=1e-5
+    )
+
+
+def test_eigen_cam_of_branches_with_different_grids() -> None:
+    rng = np.random.default_rng(0)
+    maps = {"a": rng.random((1, 7, 7, 5)).astype(np.float32), "b": rng.random((1, 5, 5, 3)).astype(np.float32)}
+    wide = [stretch(m[0], (7, 7)).reshape(49, -1) for m in maps.values()]
+    left, values, _ = np.linalg.svd(np.concatenate(wide, axis=1), full_matrices=False)
+    np.testing.assert_allclose(eigen_cam(maps).ravel(), np.abs(left[:, 0]) * values[0], rtol=1e-3)
+
+
+def test_eigen_cam_of_nothing() -> None:
+    assert not eigen_cam({"a": np.zeros((1, 3, 3, 4), np.float32)}).any()
+
+
+def save(path: Path, array: np.ndarray) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path)
+    return path
+
+
+@pytest.mark.parametrize("high", [1, 255])
+def test_read_mask_of_another_size(tmp_path: Path, high: int) -> None:
+    array = np.zeros((10, 20), np.uint8)
+    array[2:5, 5:10] = high
+    found = read_mask(save(tmp_path / "m.png", array), (40, 80))
+    wanted = np.zeros((40, 80), bool)
+    wanted[8:20, 20:40] = True
+    np.testing.assert_array_equal(found, wanted)
+
+
+def test_read_mask_of_another_shape(tmp_path: Path) -> None:
+    path = save(tmp_path / "m.png", np.zeros((10, 20), np.uint8))
+    with pytest.raises(DataError, match="20x10 for an image of 80x80"):
+        read_mask(path, (80, 80))
+    assert not read_mask(path, (40, 80)).any()
+
+
+def test_read_mask_allows_a_pixel_of_rounding(tmp_path: Path) -> None:
+    path = save(tmp_path / "m.png", np.full((241, 320), 255, np.uint8))
+    assert read_mask(path, (361, 480)).all()
+
+
+def test_find_mask(tmp_path: Path) -> None:
+    same = save(tmp_path / "masks" / "benign" / "x.png", np.zeros((2, 2), np.uint8))
+    flat = save(tmp_path / "masks" / "y.png", np.zeros((2, 2), np.uint8))
+    other = save(tmp_path / "masks" / "malignant" / "x.png", np.zeros((2, 2), np.uint8))
+    masks = tmp_path / "masks"
+    assert find_mask(masks, Path("data/benign/x.png")) == same
+    assert find_mask(masks, Path("data/malignant/x.jpg")) == other
+    assert find_mask(masks, Path("data/benign/y.jpg")) == flat
+    assert find_mask(masks, Path("data/benign/z.png")) is None
+    assert find_mask(flat, Path("data/benign/z.png")) == flat
 
 
 def stems(*names: str) -> list[str]:

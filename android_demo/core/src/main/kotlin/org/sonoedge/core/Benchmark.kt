@@ -2,71 +2,139 @@ package org.sonoedge.core
 
 import kotlin.math.ceil
 
-/** Single-picture latency in milliseconds over [runs] runs after [warmUp] that are not counted. */
-data class Benchmark(val runs: Int, val warmUp: Int, val resize: Percentiles, val invoke: Percentiles, val head: Percentiles, val total: Percentiles)
+/** Single-picture latency, picture by picture, after [warmUp] that are not counted; [initMs]: opening both files. */
+data class Benchmark(val warmUp: Int, val initMs: Double, val firstMs: Double, val samples: List<Latency>) {
+    val resize: Percentiles get() = Percentiles.of(samples.map { it.resizeMs })
+    val invoke: Percentiles get() = Percentiles.of(samples.map { it.invokeMs })
+    val head: Percentiles get() = Percentiles.of(samples.map { it.headMs })
+    val total: Percentiles get() = Percentiles.of(samples.map { it.totalMs })
+}
 
-/** Median, 90th and 99th percentile (nearest rank), mean and smallest value, in milliseconds. */
-data class Percentiles(val p50: Double, val p90: Double, val p99: Double, val mean: Double, val min: Double) {
-    fun toJson(): Map<String, Double> = mapOf("p50" to p50, "p90" to p90, "p99" to p99, "mean" to mean, "min" to min)
-
+/** Median, 90th and 99th percentile (nearest rank) and smallest value, in milliseconds. */
+data class Percentiles(val p50: Double, val p90: Double, val p99: Double, val min: Double) {
     companion object {
         /** Percentiles of at least one value. */
         fun of(values: List<Double>): Percentiles {
             val sorted = values.sorted()
             fun rank(share: Double) = sorted[maxOf(ceil(share * sorted.size).toInt() - 1, 0)]
-            return Percentiles(rank(0.5), rank(0.9), rank(0.99), sorted.average(), sorted.first())
+            return Percentiles(rank(0.5), rank(0.9), rank(0.99), sorted.first())
         }
     }
 }
 
 /** Time [classifier] on one picture; stops between runs with null when [cancelled] says so. */
 fun benchmark(
-    classifier: Classifier, image: RgbImage, runs: Int = 30, warmUp: Int = 5, cancelled: () -> Boolean = { false },
+    classifier: Classifier,
+    image: RgbImage,
+    initMs: Double,
+    runs: Int = 30,
+    warmUp: Int = 3,
+    cancelled: () -> Boolean = { false },
 ): Benchmark? {
-    require(runs >= 1) { "A benchmark needs at least one run. Received: $runs." }
-    val all = ArrayList<Latency>(runs)
-    repeat(warmUp + runs) { i ->
+    require(runs >= 1 && warmUp >= 1) { "A benchmark needs a run and a warm-up. Received: $runs, $warmUp." }
+    val all = ArrayList<Latency>(warmUp + runs)
+    repeat(warmUp + runs) {
         if (cancelled()) return null
-        val latency = classifier.predict(image).latency
-        if (i >= warmUp) all += latency
+        all += classifier.predict(image).latency
     }
-    return Benchmark(
-        runs, warmUp,
-        resize = Percentiles.of(all.map { it.resizeMs }),
-        invoke = Percentiles.of(all.map { it.invokeMs }),
-        head = Percentiles.of(all.map { it.headMs }),
-        total = Percentiles.of(all.map { it.totalMs }),
-    )
+    return Benchmark(warmUp, initMs, all.first().totalMs, all.drop(warmUp))
 }
 
-/** The device JSON: which phone ran which file of which bundle, how fast, and whether its self-test passed. */
-fun deviceJson(
-    bundle: Bundle, classifier: Classifier, device: Map<String, Any?>, result: Benchmark, selfTest: SelfTest?,
-): String = writeJson(
-    linkedMapOf(
-        "schema_version" to 1,
-        "kind" to "sonoedge-device",
-        "bundle" to linkedMapOf("name" to bundle.name, "digest" to bundle.digest),
-        "artifact" to classifier.artifact.name,
-        "device" to device,
-        "latency_ms" to linkedMapOf(
-            "runs" to result.runs,
-            "warm_up" to result.warmUp,
-            "resize" to result.resize.toJson(),
-            "invoke" to result.invoke.toJson(),
-            "head" to result.head.toJson(),
-            "total" to result.total.toJson(),
+/** Which device measured; null where the system does not tell. [executed]: what the interpreter ran. */
+data class Device(
+    val processor: String,
+    val architecture: String,
+    val system: String,
+    val cores: Int,
+    val memoryBytes: Long?,
+    val temperatureC: Double?,
+    val threads: Int,
+    val executed: Map<String, Any?>,
+    val created: String,
+)
+
+/**
+ * A run file as `sonoedge benchmark --device-run` writes it, for `sonoedge report` to merge (schema version 1 of
+ * `benchmarks.runfile`); the self-test is kept in its provenance.
+ */
+fun runJson(bundle: Bundle, artifact: Artifact, device: Device, result: Benchmark, selfTest: SelfTest?): String {
+    val thermal = linkedMapOf("temperature_c" to device.temperatureC, "clock_mhz" to null, "throttled" to null)
+    return writeJson(
+        linkedMapOf(
+            "schema_version" to 1,
+            "kind" to "sonoedge-benchmark-run",
+            "intended_use" to bundle.intendedUse,
+            "created" to device.created,
+            "bundle" to bundle.name,
+            "bundle_digest" to bundle.digest.take(16),
+            "machine" to linkedMapOf(
+                "processor" to device.processor,
+                "architecture" to device.architecture,
+                "system" to device.system,
+                "python" to "none",
+                "cores" to device.cores,
+                "memory_bytes" to device.memoryBytes,
+                "governor" to null,
+                "versions" to device.executed["interpreter"]?.let { mapOf("interpreter" to it) }.orEmpty(),
+            ),
+            "protocol" to linkedMapOf(
+                "mode" to "android",
+                "min_queries" to result.samples.size,
+                "min_seconds" to 0.0,
+                "rounds" to 1,
+                "threads" to device.threads,
+                "interleaved" to false,
+            ),
+            "thermal_before" to thermal,
+            "thermal_after" to thermal,
+            "invalid" to null,
+            "data" to null,
+            "reference" to null,
+            "heatmap_reference" to null,
+            "candidates" to listOf(candidate(artifact, device, result)),
+            "gallery" to emptyList<Any>(),
+            "ladders" to emptyMap<String, Any>(),
+            "provenance" to mapOf("self_test" to selfTest?.toJson()),
         ),
-        "self_test" to selfTest?.let {
-            linkedMapOf(
-                "passed" to it.passed,
-                "images" to it.images,
-                "flips" to it.flips,
-                "replay_error" to it.replayError.takeIf(Double::isFinite),
-                "reference_error" to it.referenceError.takeIf(Double::isFinite),
-                "cam_error" to it.camError.takeIf(Double::isFinite),
-                "tolerance" to it.tolerance,
-            )
-        },
+    ) + "\n"
+}
+
+private fun candidate(artifact: Artifact, device: Device, result: Benchmark): Map<String, Any?> = linkedMapOf(
+    "name" to artifact.name,
+    "kind" to "artifact",
+    "of" to null,
+    "runtime" to artifact.runtime,
+    "precision" to artifact.precision,
+    "note" to "",
+    "size_bytes" to artifact.sizeBytes,
+    "threshold" to artifact.threshold,
+    "error" to null,
+    "executed" to device.executed,
+    "init_ms" to result.initMs,
+    "first_ms" to result.firstMs,
+    "base_bytes" to null,
+    "peak_bytes" to null,
+    "timing" to linkedMapOf(
+        "threads" to device.threads,
+        "samples_ms" to result.samples.map { it.totalMs },
+        "round_sizes" to listOf(result.samples.size),
     ),
-) + "\n"
+    "thread_sweep" to emptyList<Any>(),
+    "stages_ms" to linkedMapOf(
+        "resize" to result.resize.p50,
+        "invoke" to result.invoke.p50,
+        "head" to result.head.p50,
+    ),
+    "logits" to null,
+    "heatmap_agreement" to null,
+)
+
+private fun SelfTest.toJson(): Map<String, Any?> = linkedMapOf(
+    "passed" to passed,
+    "images" to images,
+    "flips" to flips,
+    "replay_error" to replayError.takeIf(Double::isFinite),
+    "reference_error" to referenceError.takeIf(Double::isFinite),
+    "cam_error" to camError.takeIf(Double::isFinite),
+    "tolerance" to tolerance,
+)

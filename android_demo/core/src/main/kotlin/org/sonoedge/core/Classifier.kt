@@ -129,6 +129,7 @@ class Classifier(
 
 internal fun sigmoid(logit: Float): Double = 1.0 / (1.0 + exp(-logit.toDouble()))
 
-internal fun ms(from: Long, to: Long): Double = (to - from) / 1e6
+/** Milliseconds between two readings of [System.nanoTime]. */
+fun ms(from: Long, to: Long): Double = (to - from) / 1e6
 
 private const val INPUT = "image"

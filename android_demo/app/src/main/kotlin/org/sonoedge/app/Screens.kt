@@ -1,0 +1,233 @@
+package org.sonoedge.app
+
+import android.app.Activity
+import android.view.View
+import android.widget.AdapterView
+import android.widget.ArrayAdapter
+import android.widget.Button
+import android.widget.ImageView
+import android.widget.Spinner
+import android.widget.TextView
+import org.sonoedge.core.Percentiles
+import org.sonoedge.core.Prediction
+import org.sonoedge.core.RgbImage
+
+/** Draws a [UiState] into the views; choices go back to the model. */
+class Screens(private val activity: Activity, private val model: DemoModel) {
+    private var drawn: RgbImage? = null
+
+    fun show(state: UiState) {
+        for ((id, screen) in TABS) view<Button>(id).isEnabled = screen != state.screen
+        for ((id, screen) in SCREENS) visible(id, screen == state.screen)
+        visible(R.id.busy, state.busy != null)
+        text(R.id.busy_text, state.busy)
+        text(R.id.error, state.error)
+        text(R.id.identity, identity(state))
+        when (state.screen) {
+            Screen.PICTURE -> picture(state)
+            Screen.CAMERA -> camera(state)
+            Screen.SELF_TEST -> selfTest(state)
+            Screen.BENCHMARK -> benchmark(state)
+            Screen.SETTINGS -> settings(state)
+        }
+    }
+
+    private fun picture(state: UiState) {
+        draw(R.id.picture, state.shown)
+        text(R.id.picture_note, state.picture?.let(::pictureNote) ?: string(R.string.no_picture))
+        val answer = state.prediction
+        result(state, answer, R.id.result, R.id.band, R.id.latency)
+        text(R.id.band_text, answer?.let { bandText(it, state.logitTolerance) })
+        text(R.id.shares, answer?.let(::shares))
+        text(R.id.map_note, answer?.let { mapNote(state) })
+        visible(R.id.explain_row, answer?.cam != null)
+        val bundle = state.bundle ?: return
+        if (answer?.cam == null) return
+        choose(R.id.explain_class, bundle.labels, bundle.labels.indexOf(state.explainedLabel)) {
+            model.explain(bundle.labels[it], model.state.map)
+        }
+        val maps = listOf(MapChoice.Fused) + answer.branchCams.keys.map(MapChoice::Branch) + MapChoice.None
+        choose(R.id.explain_map, maps.map(::title), maps.indexOf(state.map)) {
+            model.explain(model.state.explained, maps[it])
+        }
+    }
+
+    private fun camera(state: UiState) {
+        draw(R.id.frame, state.live?.frame)
+        result(state, state.live?.prediction, R.id.live_result, R.id.live_band, R.id.live_latency)
+        view<Button>(R.id.freeze).isEnabled = state.live != null
+    }
+
+    private fun selfTest(state: UiState) {
+        view<Button>(R.id.run_self_test).isEnabled = state.bundle != null && state.busy == null
+        val result = state.selfTest
+        text(R.id.self_test_verdict, result?.let { string(if (it.passed) R.string.pass else R.string.fail) })
+        view<TextView>(R.id.self_test_verdict).setTextColor(if (result?.passed == true) GREEN else RED)
+        text(
+            R.id.self_test_details,
+            result?.let {
+                val lines = listOf(R.string.self_test_replay, R.string.self_test_reference, R.string.self_test_cam)
+                val errors = listOf(it.replayError, it.referenceError, it.camError)
+                val head = string(R.string.self_test_head, it.artifact, it.images, it.flips)
+                (listOf(head) + lines.indices.map { i -> string(lines[i], short(errors[i]), short(it.tolerance[i])) })
+                    .joinToString("\n")
+            },
+        )
+    }
+
+    private fun benchmark(state: UiState) {
+        val running = state.busy != null
+        view<Button>(R.id.run_benchmark).apply {
+            isEnabled = state.bundle != null
+            text = string(if (running) R.string.cancel else R.string.run_benchmark)
+        }
+        val result = state.benchmark
+        view<Button>(R.id.save_run).isEnabled = result != null && !running
+        fun row(name: Int, p: Percentiles) = string(R.string.benchmark_row, string(name), p.p50, p.p90, p.p99)
+        text(
+            R.id.benchmark_details,
+            result?.let {
+                listOfNotNull(
+                    string(R.string.benchmark_head, it.samples.size),
+                    row(R.string.stage_total, it.total),
+                    row(R.string.stage_resize, it.resize),
+                    row(R.string.stage_invoke, it.invoke),
+                    row(R.string.stage_head, it.head),
+                    state.executed?.let(::executed),
+                    state.saved,
+                ).joinToString("\n")
+            },
+        )
+    }
+
+    private fun settings(state: UiState) {
+        val now = state.settings
+        val artifacts = state.bundle?.runnable.orEmpty()
+        choose(R.id.artifact, artifacts.map { "${it.name} (${megabytes(it.sizeBytes)})" }, maxOf(artifacts.indexOfFirst { it.name == now.artifact }, 0)) {
+            model.setSettings(model.state.settings.copy(artifact = artifacts[it].name))
+        }
+        val threads = (listOf(1, 2, 4, 8).filter { it <= Runtime.getRuntime().availableProcessors() } + now.threads).distinct().sorted()
+        choose(R.id.threads, threads.map { it.toString() }, threads.indexOf(now.threads)) {
+            model.setSettings(model.state.settings.copy(threads = threads[it]))
+        }
+        val accelerators = Accelerator.values()
+        choose(R.id.accelerator, accelerators.map { it.title }, now.accelerator.ordinal) {
+            model.setSettings(model.state.settings.copy(accelerator = accelerators[it]))
+        }
+        text(R.id.executed, state.executed?.let(::executed))
+    }
+
+    private fun result(state: UiState, answer: Prediction?, title: Int, band: Int, latency: Int) {
+        val positive = state.bundle?.positiveLabel
+        text(title, answer?.let { string(R.string.result, it.label, positive, 100 * it.probability) })
+        visible(band, answer != null)
+        if (answer != null) view<BandView>(band).show(answer.probability, answer.band(state.logitTolerance), answer.threshold)
+        text(
+            latency,
+            answer?.latency?.let {
+                string(R.string.latency, it.totalMs, it.resizeMs, it.invokeMs, it.headMs)
+            },
+        )
+    }
+
+    private fun bandText(answer: Prediction, tolerance: Float): String {
+        val band = answer.band(tolerance)
+        val text = string(R.string.band, 100 * band.start, 100 * band.endInclusive, 100 * answer.threshold)
+        return if (answer.threshold in band) "$text ${string(R.string.band_unsure)}" else text
+    }
+
+    private fun shares(answer: Prediction): String? {
+        if (answer.shares.isEmpty()) return null
+        val parts = answer.shares.entries.joinToString(" ") { (name, share) -> "%+.2f %s".format(share, name) }
+        return string(R.string.shares, answer.logit, parts)
+    }
+
+    private fun mapNote(state: UiState): String? = when {
+        state.prediction?.cam == null -> string(R.string.map_missing)
+        state.cam?.values?.any { it > 0f } == false -> string(R.string.map_empty, state.explainedLabel)
+        else -> null
+    }
+
+    private fun pictureNote(picture: Picture): String = listOfNotNull(
+        string(R.string.picture_size, picture.image.width, picture.image.height),
+        picture.shrunkFrom?.let { (width, height) -> string(R.string.picture_shrunk, width, height) },
+        picture.orientation.takeIf { it > 1 }?.let { string(R.string.picture_turned, it) },
+    ).joinToString(", ")
+
+    private fun identity(state: UiState): String? {
+        val bundle = state.bundle ?: return null
+        val artifact = bundle.runnable.let { all -> all.firstOrNull { it.name == state.settings.artifact } ?: all.firstOrNull() }
+        return string(
+            R.string.identity, bundle.name, artifact?.name.orEmpty(), artifact?.precision.orEmpty(), bundle.digest.take(12),
+        )
+    }
+
+    private fun executed(it: Executed): String {
+        val text = string(R.string.executed, it.accelerator.title, it.threads)
+        return it.fallback?.let { why -> "$text\n${string(R.string.fallback, model.state.settings.accelerator.title, why)}" } ?: text
+    }
+
+    private fun title(map: MapChoice): String = when (map) {
+        MapChoice.Fused -> string(R.string.map_fused)
+        MapChoice.None -> string(R.string.map_none)
+        is MapChoice.Branch -> map.name
+    }
+
+    private fun draw(id: Int, image: RgbImage?) {
+        val target = view<ImageView>(id)
+        if (image === drawn && target.drawable != null) return
+        drawn = image
+        if (image == null) target.setImageDrawable(null) else target.setImageBitmap(image.toBitmap())
+    }
+
+    /** Fill a Spinner; [chosen] hears what the person picks, not what is set here. */
+    private fun choose(id: Int, names: List<String>, selected: Int, chosen: (Int) -> Unit) {
+        val spinner = view<Spinner>(id)
+        spinner.onItemSelectedListener = null
+        if (spinner.tag != names) {
+            spinner.tag = names
+            val rows = ArrayAdapter(activity, android.R.layout.simple_spinner_item, names)
+            rows.setDropDownViewResource(android.R.layout.simple_spinner_dropdown_item)
+            spinner.adapter = rows
+        }
+        spinner.setSelection(selected, false)
+        spinner.onItemSelectedListener = object : AdapterView.OnItemSelectedListener {
+            override fun onItemSelected(parent: AdapterView<*>?, row: View?, position: Int, rowId: Long) {
+                if (position != selected) chosen(position)
+            }
+
+            override fun onNothingSelected(parent: AdapterView<*>?) = Unit
+        }
+    }
+
+    private fun text(id: Int, text: String?) {
+        view<TextView>(id).text = text
+        visible(id, !text.isNullOrEmpty())
+    }
+
+    private fun visible(id: Int, visible: Boolean) {
+        view<View>(id).visibility = if (visible) View.VISIBLE else View.GONE
+    }
+
+    private fun string(id: Int, vararg values: Any?): String = activity.getString(id, *values)
+
+    private fun short(value: Double): String = "%.2g".format(value)
+
+    private fun megabytes(bytes: Long): String = "%.1f MB".format(bytes / 1e6)
+
+    private fun <T : View> view(id: Int): T = activity.findViewById(id)
+
+    companion object {
+        val TABS = mapOf(
+            R.id.tab_picture to Screen.PICTURE, R.id.tab_camera to Screen.CAMERA, R.id.tab_self_test to Screen.SELF_TEST,
+            R.id.tab_benchmark to Screen.BENCHMARK, R.id.tab_settings to Screen.SETTINGS,
+        )
+        private val SCREENS = mapOf(
+            R.id.screen_picture to Screen.PICTURE, R.id.screen_camera to Screen.CAMERA,
+            R.id.screen_self_test to Screen.SELF_TEST, R.id.screen_benchmark to Screen.BENCHMARK,
+            R.id.screen_settings to Screen.SETTINGS,
+        )
+        private const val GREEN = 0xFF1B7F3B.toInt()
+        private const val RED = 0xFF9B1C1C.toInt()
+    }
+}

@@ -1,0 +1,3 @@
+package androidx.test.platform.ui;
+
+public interface UiController {}

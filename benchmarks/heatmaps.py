@@ -1,0 +1,88 @@
+"""How much of the full-precision heat map an artifact keeps, and a gallery of both."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from benchmarks.runfile import Picture
+from edge_runtime.explain import heat_map, overlay
+from edge_runtime.image import read_image
+
+Maps = Sequence[NDArray[np.float32]]
+_WIDTH = 200
+_QUALITY = 78
+
+
+def shown_maps(cams: Sequence[Any], positive: Sequence[bool]) -> list[NDArray[np.float32]]:
+    """The maps a reader sees, (H, W) each: for the class that the reference decided for, negative parts cut off."""
+    return [
+        np.maximum(np.asarray(cam, np.float32) * np.float32(1 if sign else -1), 0)
+        for cam, sign in zip(cams, positive, strict=True)
+    ]
+
+
+def agreement(reference: Maps, maps: Maps) -> list[float | None]:
+    """Pearson's correlation of each pair of maps; 1 where both are flat and equal, None where only one is flat."""
+    result: list[float | None] = []
+    for a, b in zip(reference, maps, strict=True):
+        if np.ptp(a) == 0 or np.ptp(b) == 0:
+            result.append(1.0 if np.array_equal(a, b) else None)
+        else:
+            result.append(round(float(np.corrcoef(a.ravel(), b.ravel())[0, 1]), 6))
+    return result
+
+
+def gallery(
+    paths: Sequence[Path],
+    labels: Sequence[str],
+    maps: Mapping[str, Maps],
+    probabilities: Mapping[str, NDArray[np.float64]],
+    ranks: Sequence[float | None],
+    *,
+    count: int = 6,
+) -> tuple[Picture, ...]:
+    """Images over the whole range of agreement, from the worst to the best: not the prettiest ones.
+
+    Args:
+        paths: image files.
+        labels: their true class.
+        maps: by artifact, as from `shown_maps`; the first is the reference.
+        probabilities: by artifact (N,).
+        ranks: agreement by which the images are chosen; None counts as the worst.
+        count: pictures.
+    """
+    order = sorted(range(len(paths)), key=lambda i: -2.0 if ranks[i] is None else ranks[i])  # type: ignore[arg-type, return-value]
+    steps = np.unique(np.linspace(0, len(order) - 1, count).round().astype(int))
+    pictures = []
+    for step in steps:
+        i = order[step]
+        image = read_image(paths[i])
+        place = "lowest agreement" if step == 0 else "highest agreement" if step == len(order) - 1 else (
+            f"{round(100 * step / (len(order) - 1))} % of the images agree less"
+        )  # fmt: skip
+        rank = "undefined" if ranks[i] is None else f"{ranks[i]:.3f}"
+        pictures.append(
+            Picture(
+                caption=f"truth: {labels[i]}; correlation {rank} ({place})",
+                image=_data_uri(image),
+                overlays={n: _data_uri(overlay(image, heat_map(m[i], image.shape[:2]))) for n, m in maps.items()},
+                probabilities={name: round(float(values[i]), 4) for name, values in probabilities.items()},
+            )
+        )
+    return tuple(pictures)
+
+
+def _data_uri(image: NDArray[np.uint8]) -> str:
+    picture = Image.fromarray(image)
+    height = max(1, round(picture.height * _WIDTH / picture.width))
+    buffer = io.BytesIO()
+    picture.resize((_WIDTH, height), Image.Resampling.LANCZOS).save(buffer, "JPEG", quality=_QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

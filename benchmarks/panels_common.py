@@ -1,0 +1,26 @@
+"""What panels share: the name of a candidate with its colour and shape, and verdicts as tags."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+
+from benchmarks import plots
+from benchmarks.html import Cell
+from benchmarks.results import Result, Row
+from benchmarks.svg import SERIES
+
+Colours = Mapping[str, int]
+
+
+def name_cell(found: Result, row: Row, colours: Colours) -> Cell:
+    """The name behind the marker that the plots use for it."""
+    shape = plots.shape_of(found, row.name)
+    style = f"background:var(--s{colours[row.name] % SERIES})"
+    return Cell(f'<span class="key {shape}" style="{style}" aria-hidden="true"></span>{escape(row.name)}', row.name)
+
+
+def tag(text: str, verdict: str) -> str:
+    """A label in the verdict's colour."""
+    known = verdict if verdict in {"PASS", "FAIL", "INCONCLUSIVE"} else "plain"
+    return f'<span class="tag {known}">{escape(text)}</span>'

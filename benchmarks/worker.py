@@ -1,0 +1,264 @@
+"""One candidate in a process of its own: ``python -m benchmarks.worker`` answers JSON lines on standard input.
+
+A process each, because memory is only then that of one model, thread pools of different interpreters do not meet,
+and a crash is one candidate's. The parent (`benchmarks.measuring`) lets one worker run at a time, in turns.
+
+    {"do": "open", "spec": …}            -> init_ms, first_ms, base_bytes, peak_bytes, executed
+    {"do": "time", "queries": n, "seconds": s}   -> samples_ms
+    {"do": "score", "path": …}           -> logit, stages_ms, cam (H, W) before the ReLU
+
+An answer ``{"error": …}`` is an expected failure; a closed pipe is a crash. Imports edge_runtime and NumPy; Keras
+only for the full model.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from benchmarks.peak import peak_bytes
+from edge_runtime.backends import Float32Array, open_model
+from edge_runtime.bundle import MANIFEST, Bundle, parse_manifest
+from edge_runtime.classifier import Classifier
+from edge_runtime.errors import SonoEdgeError, UsageError
+from edge_runtime.explain import explanation, heat_map, overlay
+from edge_runtime.image import read_image, to_input
+from edge_runtime.latency import time_calls
+
+WARM_UP = 3
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What to open.
+
+    Attributes:
+        kind: ``artifact``, ``bare``, ``full`` (Keras), ``file`` (a whole model in one TensorFlow Lite file with a
+            probability output) or ``backbone`` (another backbone with the artifact's head).
+        path: the bundle, the Keras model, or the file.
+        artifact: name in the bundle (``artifact``, ``bare``), else empty.
+        bundle: the bundle folder whose input size and labels hold.
+        runtime: interpreter.
+        threads: for the interpreter.
+    """
+
+    kind: str
+    path: str
+    artifact: str
+    bundle: str
+    runtime: str
+    threads: int
+
+
+@dataclass
+class Opened:
+    """An open candidate: one frame after the resize, and the answer for an image file where it has one."""
+
+    frame: Callable[[], Any]
+    score: Callable[[str], dict[str, Any]] | None
+    executed: dict[str, Any]
+
+
+def open_candidate(spec: Spec) -> Opened:
+    """Open what ``spec`` says."""
+    bundle = _bundle(spec)
+    size = (bundle.input.height, bundle.input.width)
+    noise = np.random.default_rng(0).integers(0, 256, (1, *size, 3)).astype(np.float32)
+    if spec.kind == "bare":
+        return _bare(spec, bundle, noise)
+    if spec.kind == "full":
+        return _full(spec, size, noise)
+    if spec.kind == "file":
+        return _file(spec, size, noise)
+    if spec.kind == "artifact":
+        return _classifier(Classifier(bundle, spec.artifact, threads=spec.threads), noise)
+    if spec.kind == "backbone":
+        # The same head, another backbone: the artifact's entry with the file replaced.
+        artifact = replace(bundle.artifact(spec.artifact), backbone=spec.path)
+        return _classifier(Classifier(replace(bundle, artifacts=(artifact,)), None, threads=spec.threads), noise)
+    raise UsageError(f"Unknown kind of candidate: {spec.kind}.")
+
+
+def _bundle(spec: Spec) -> Bundle:
+    # Digests were checked once by the parent; hashing every file again would be most of the start-up.
+    folder = Path(spec.bundle)
+    return parse_manifest(json.loads((folder / MANIFEST).read_text(encoding="utf-8")), folder)
+
+
+def _classifier(classifier: Classifier, noise: Float32Array) -> Opened:
+    def score(path: str) -> dict[str, Any]:
+        start = perf_counter()
+        image = read_image(path)
+        decode_ms = 1e3 * (perf_counter() - start)
+        prediction, outputs = classifier.explain_raw(image, decode_ms=decode_ms)
+        answer: dict[str, Any] = {"logit": prediction.logit, "stages_ms": dict(prediction.latency_ms)}
+        if "cam" in outputs:
+            start = perf_counter()
+            result = explanation(classifier.bundle, outputs, prediction.label)
+            overlay(image, heat_map(result.cam, image.shape[:2]))
+            answer["stages_ms"]["explain"] = 1e3 * (perf_counter() - start)
+            answer["cam"] = outputs["cam"][0].astype(float).tolist()
+        return answer
+
+    return Opened(
+        lambda: classifier.head.run(classifier.backbone.run({"image": noise})),
+        score,
+        {**classifier.backbone.device, **_delegation(classifier.backbone)},
+    )
+
+
+def _bare(spec: Spec, bundle: Bundle, noise: Float32Array) -> Opened:
+    """The interpreter's own call on the artifact's backbone, as somebody would write it without SonoEdge."""
+    path = str(bundle.path / bundle.artifact(spec.artifact).backbone)
+    if spec.runtime == "tflite":
+        from edge_runtime.backends.tflite import load_interpreter_class
+
+        interpreter_class, package = load_interpreter_class()
+        interpreter = interpreter_class(model_path=path, num_threads=spec.threads)
+        interpreter.allocate_tensors()
+        detail = interpreter.get_input_details()[0]
+        interpreter.set_tensor(detail["index"], noise.astype(detail["dtype"]))
+        return Opened(interpreter.invoke, None, {"interpreter": package})
+    if spec.runtime == "openvino":
+        import openvino
+
+        config = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": spec.threads,
+            "INFERENCE_PRECISION_HINT": "f32",
+        }
+        request = openvino.Core().compile_model(path, "CPU", config).create_infer_request()
+        request.set_input_tensor(openvino.Tensor(noise))
+        return Opened(request.infer, None, {"interpreter": f"openvino {openvino.__version__}"})
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = spec.threads
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    feed = {session.get_inputs()[0].name: noise}
+    return Opened(lambda: session.run(None, feed), None, {"interpreter": f"onnxruntime {onnxruntime.__version__}"})
+
+
+def _full(spec: Spec, size: tuple[int, int], noise: Float32Array) -> Opened:
+    """The Keras model as trained; its logit comes from the layer of that name."""
+    import keras
+    import tensorflow as tf
+
+    from train.model import load_model
+
+    tf.config.threading.set_intra_op_parallelism_threads(spec.threads)
+    model = load_model(Path(spec.path))
+    scorer = keras.Model(model.inputs, model.get_layer("logit").output)
+
+    def score(path: str) -> dict[str, Any]:
+        return {"logit": float(scorer.predict_on_batch(to_input(read_image(path), size)).item()), "stages_ms": {}}
+
+    executed = {"interpreter": f"keras {keras.__version__}, tensorflow {tf.__version__}", "threads": spec.threads}
+    return Opened(lambda: model.predict_on_batch(noise), score, executed)
+
+
+def _file(spec: Spec, size: tuple[int, int], noise: Float32Array) -> Opened:
+    """One TensorFlow Lite file from image to probability."""
+    runner = open_model(Path(spec.path), spec.runtime, threads=spec.threads)
+    (image,), (output,) = runner.input_shapes, runner.output_shapes
+
+    def score(path: str) -> dict[str, Any]:
+        start = perf_counter()
+        value = float(runner.run({image: to_input(read_image(path), size)})[output].reshape(()))
+        # An int8 probability comes in steps of 1/256 and reaches 0 and 1: half a step keeps the logit finite.
+        p = min(max(value, 1 / 512), 1 - 1 / 512)
+        return {"logit": float(np.log(p / (1 - p))), "stages_ms": {"total": 1e3 * (perf_counter() - start)}}
+
+    return Opened(lambda: runner.run({image: noise}), score, {**runner.device, **_delegation(runner)})
+
+
+def _delegation(runner: Any) -> dict[str, Any]:
+    """Operators and XNNPACK partitions of a TensorFlow Lite file as planned; empty for other interpreters."""
+    details = getattr(getattr(runner, "_interpreter", None), "_get_ops_details", None)
+    if details is None:
+        return {}
+    names = [operator["op_name"] for operator in details()]
+    return {"operators": len(names) - names.count("DELEGATE"), "xnnpack_partitions": names.count("DELEGATE")}
+
+
+def _prepare(runtime: str) -> None:
+    """Import the interpreter, so that neither the memory before nor the start-up time contains it."""
+    if runtime == "tflite":
+        from edge_runtime.backends.tflite import load_interpreter_class
+
+        load_interpreter_class()
+    elif runtime == "openvino":
+        import openvino  # noqa: F401
+    elif runtime == "onnx":
+        import onnxruntime  # noqa: F401
+    elif runtime == "keras":
+        import keras  # noqa: F401
+
+
+def serve(lines: Any, answers: Any) -> None:
+    """Answer commands until the input ends."""
+    opened: Opened | None = None
+    for line in lines:
+        command = json.loads(line)
+        try:
+            if command["do"] == "open":
+                opened, answer = _open(Spec(**command["spec"]))
+            else:
+                assert opened is not None
+                answer = _answer(opened, command)
+        except (SonoEdgeError, ImportError, OSError, ValueError, RuntimeError) as error:
+            answer = {"error": str(error).splitlines()[0] if str(error) else type(error).__name__}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+def _open(spec: Spec) -> tuple[Opened, dict[str, Any]]:
+    _prepare(spec.runtime)
+    base = peak_bytes()
+    start = perf_counter()
+    opened = open_candidate(spec)
+    init = perf_counter()
+    opened.frame()
+    first = perf_counter()
+    for _ in range(WARM_UP):
+        opened.frame()
+    timing = {"init_ms": 1e3 * (init - start), "first_ms": 1e3 * (first - init), "base_bytes": base}
+    # Read now: scoring decodes images of any size, which is not the model's memory.
+    return opened, {**timing, "peak_bytes": peak_bytes(), "executed": opened.executed}
+
+
+def _answer(opened: Opened, command: dict[str, Any]) -> dict[str, Any]:
+    if command["do"] == "time":
+        opened.frame()  # brings code and weights back into the caches
+        seconds = time_calls(opened.frame, min_calls=command["queries"], min_seconds=command["seconds"])
+        return {"samples_ms": [round(1e3 * value, 4) for value in seconds]}
+    if command["do"] == "score":
+        if opened.score is None:
+            raise UsageError("This candidate only has a clock.")
+        return opened.score(command["path"])
+    raise UsageError(f"Unknown command {command['do']!r}.")
+
+
+def spec_to_json(spec: Spec) -> dict[str, Any]:
+    """As `Spec` reads it."""
+    return asdict(spec)
+
+
+def main() -> int:
+    """Keep the real standard output for answers: interpreters print to it."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    serve(sys.stdin, answers)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,134 @@
+"""The parent's side of `benchmarks.worker`, and OpenVINO's own ``benchmark_app`` behind the same interface."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Protocol
+
+from benchmarks.worker import Spec, spec_to_json
+from edge_runtime.errors import ModelError
+
+
+class Asked(Protocol):
+    """A candidate that answers commands; `ModelError` where it cannot. ``opened`` is what it said at first."""
+
+    opened: dict[str, Any]
+
+    def ask(self, **command: Any) -> dict[str, Any]:
+        """One command, one answer."""
+        ...
+
+    def close(self) -> None:
+        """End it."""
+        ...
+
+
+class Worker:
+    """A candidate in a process of its own.
+
+    Raises:
+        ModelError: it cannot be opened, or has crashed; the message is one sentence.
+    """
+
+    def __init__(self, spec: Spec) -> None:
+        # Its own session: Ctrl-C is answered once, by the parent. When the parent dies the pipe closes, and so
+        # does the worker.
+        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            env=_environment(),
+            start_new_session=True,
+        )
+        try:
+            self.opened: dict[str, Any] = self.ask(do="open", spec=spec_to_json(spec))
+        except BaseException:
+            self.close()
+            raise
+
+    def ask(self, **command: Any) -> dict[str, Any]:
+        assert self._process.stdin and self._process.stdout
+        try:
+            self._process.stdin.write(json.dumps(command) + "\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            raise ModelError(f"The process crashed (exit code {self._process.wait(10)}){self._last_words()}.")
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise ModelError(answer["error"])
+        return answer
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+        self._log.close()
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _last_words(self) -> str:
+        self._log.seek(0)
+        lines = self._log.read().decode(errors="replace").strip().splitlines()
+        return f": {lines[-1][:200]}" if lines else ""
+
+
+class BenchmarkApp:
+    """OpenVINO's ``benchmark_app`` on a file: one stream; each answer holds the median of its queries."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        import openvino
+
+        self._path, self._threads = path, threads
+        self.opened: dict[str, Any] = {
+            "init_ms": None, "first_ms": None, "base_bytes": None, "peak_bytes": None,
+            "executed": {"interpreter": f"benchmark_app of openvino {openvino.__version__}", "threads": threads},
+        }  # fmt: skip
+
+    def ask(self, **command: Any) -> dict[str, Any]:
+        with tempfile.TemporaryDirectory() as folder:
+            arguments = [
+                "-m", str(self._path), "-d", "CPU", "-api", "sync", "-hint", "none",
+                "-nthreads", str(self._threads),
+                "-infer_precision", "f32", "-niter", str(command["queries"]), "-json_stats",
+                "-report_type", "no_counters", "-report_folder", folder,
+            ]  # fmt: skip
+            done = subprocess.run(
+                [sys.executable, "-c", _APP, *arguments], capture_output=True, text=True, env=_environment()
+            )
+            reports = list(Path(folder).glob("*report.json"))
+            if done.returncode or not reports:
+                lines = (done.stderr or done.stdout).strip().splitlines() or ["no output"]
+                raise ModelError(f"benchmark_app failed: {lines[-1][:200]}")
+            figures = json.loads(reports[0].read_text())["execution_results"]
+        if "latency (ms)" not in figures:
+            raise ModelError(f"benchmark_app gave no median: {figures.get('error', figures)}".splitlines()[0])
+        return {"samples_ms": [float(figures["latency (ms)"])]}
+
+    def close(self) -> None:
+        """Nothing stays open."""
+
+
+_APP = "import sys; from openvino.tools.benchmark.main import main; sys.exit(main())"
+
+
+def _environment() -> dict[str, str]:
+    root = str(Path(__file__).resolve().parent.parent)
+    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "TF_CPP_MIN_LOG_LEVEL": "2"}

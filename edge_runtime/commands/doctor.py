@@ -1,0 +1,103 @@
+"""``sonoedge doctor``: what is missing or slow on this device, and how long an image will take."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_runtime.backends import is_available
+from edge_runtime.bundle import INTENDED_USE, Bundle
+from edge_runtime.classifier import Classifier
+from edge_runtime.doctor import FAILURE, OK, UNKNOWN, WARNING, Check, examine
+from edge_runtime.errors import UsageError
+from edge_runtime.estimate import BOARDS
+from edge_runtime.flatbuffer import check_tflite
+from edge_runtime.latency import measure
+
+_SIGN = {OK: "ok", WARNING: "WARN", FAILURE: "FAIL", UNKNOWN: "-"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("--bundle", type=Path, help="bundle that this device shall run")
+    parser.add_argument(
+        "--measure", type=int, default=0, metavar="N", help="also time N inferences of each artifact"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.epilog = (
+        "examples:\n  sonoedge doctor\n  sonoedge doctor --bundle bundle\n"
+        "  sonoedge doctor --bundle bundle --measure 20"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exit code 0, or 1 when something is missing (a warning is no failure)."""
+    if args.measure < 0 or (args.measure and args.bundle is None):
+        raise UsageError("--measure takes a positive number and needs --bundle.")
+    checks, bundle = examine(args.bundle)
+    failed = any(check.status == FAILURE for check in checks)
+    estimates = _estimates(bundle) if bundle else []
+    measured = _measure(bundle, args.measure) if bundle and args.measure else {}
+    if args.json:
+        body = {"checks": [asdict(c) for c in checks], "estimated_ms": estimates, "measured_ms": measured}
+        print(json.dumps({**body, "ok": not failed}, ensure_ascii=False))
+        return int(failed)
+    for check in checks:
+        print(_line(check))
+    if estimates:
+        print("\nestimated latency of the backbone (from multiply-adds, NOT measured; range of kernel efficiency):")
+    for item in estimates:
+        low, high = item["optimistic_ms"], item["pessimistic_ms"]
+        print(f"  {item['artifact']:<16} {item['gmac']:6.2f} GMAC  {item['board']}: {low:.0f}–{high:.0f} ms")
+    if measured:
+        print("\nmeasured on this device, one image at a time (resize, backbone, head):")
+    for name, figures in measured.items():
+        print(
+            f"  {name:<16} p50 {figures['p50_ms']:.1f} ms, p90 {figures['p90_ms']:.1f} ms, {figures['runs']} runs"
+        )
+    if bundle and not measured:
+        print("  measure here: sonoedge doctor --bundle BUNDLE --measure 20")
+    print(f"\n{'something is missing: see FAIL above' if failed else 'ready'}\n{INTENDED_USE}")
+    return int(failed)
+
+
+def _line(check: Check) -> str:
+    text = f"{_SIGN[check.status]:<5}{check.name:<22}{check.finding}"
+    return f"{text}\n{'':<27}-> {check.advice}" if check.advice else text
+
+
+def _estimates(bundle: Bundle) -> list[dict[str, Any]]:
+    """For TFLite artifacts, whose files name every shape; mixed ones count as float32 (pessimistic)."""
+    rows = []
+    for artifact in bundle.artifacts:
+        if artifact.runtime != "tflite":
+            continue
+        macs = check_tflite((bundle.path / artifact.backbone).read_bytes(), artifact.backbone).macs
+        for board in BOARDS:
+            low, high = board.latency_ms(macs, artifact.precision)
+            rows.append(
+                {
+                    "artifact": artifact.name,
+                    "board": board.name,
+                    "gmac": round(macs / 1e9, 3),
+                    "optimistic_ms": round(low, 1),
+                    "pessimistic_ms": round(high, 1),
+                }
+            )
+    return rows
+
+
+def _measure(bundle: Bundle, runs: int) -> dict[str, Any]:
+    height, width = bundle.input.height, bundle.input.width
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    calls = {}
+    for artifact in bundle.artifacts:
+        if is_available(artifact.runtime):
+            classifier = Classifier(bundle, artifact.name)
+            calls[artifact.name] = lambda c=classifier: c.predict(image)
+    return {name: asdict(result) for name, result in measure(calls, runs=runs).items()}

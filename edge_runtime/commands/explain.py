@@ -1,0 +1,132 @@
+"""``sonoedge explain``: the heat map behind each answer, as pictures and as numbers."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime.bundle import INTENDED_USE, Bundle
+from edge_runtime.classifier import Classifier, Prediction
+from edge_runtime.commands.predict import image_paths, line, output_stems
+from edge_runtime.eigencam import eigen_cam
+from edge_runtime.errors import DataError, UsageError
+from edge_runtime.explain import FUSED, Explanation, explanation
+from edge_runtime.explanation_files import write_explanation
+from edge_runtime.image import UInt8Image, read_image, to_input
+from edge_runtime.masks import find_mask, read_mask
+
+PREDICTED = "predicted"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files or folders")
+    parser.add_argument("--bundle", default="bundle", help="bundle folder (default: ./bundle)")
+    parser.add_argument("--artifact", help="artifact name (default: the first that can run here)")
+    parser.add_argument("--out", type=Path, default=Path("explained"), help="folder (default: ./explained)")
+    parser.add_argument("--class", dest="label", default=PREDICTED, metavar="LABEL", help=(
+        "class to explain: a label of the bundle, or predicted (default)"
+    ))  # fmt: skip
+    parser.add_argument("--branch", default=FUSED, metavar="NAME", help=(
+        "map to draw: a branch of the bundle, or fused, the sum of all (default)"
+    ))  # fmt: skip
+    parser.add_argument("--method", default="gradcam", choices=["gradcam", "eigencam"], help=(
+        "eigencam: gradient-free reference, the same for every class; runs the backbone a second time"
+    ))  # fmt: skip
+    parser.add_argument("--mask", type=Path, metavar="PATH", help=(
+        "lesion mask to outline: a file for one image, or a folder with masks of the images' names"
+    ))  # fmt: skip
+    parser.add_argument("--opacity", type=float, default=0.5, metavar="X", help="of the hottest spot, 0 to 1")
+    parser.add_argument("--threads", type=int, help="interpreter threads (default: cores, at most 4)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object a line")
+    parser.epilog = (
+        "Writes <stem>.overlay.png, .panel.png, .npz and .json per image.\n\n"
+        "examples:\n"
+        "  sonoedge explain --bundle bundle frame.png\n"
+        "  sonoedge explain --bundle bundle --class malignant --mask BUSI/masks --out heat BUSI/malignant\n"
+        "  sonoedge explain --bundle bundle --artifact openvino-int8 --branch vgg19 frame.png"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exit code 0, or 3 when an image or its mask could not be used; the others are explained all the same."""
+    if not 0.0 <= args.opacity <= 1.0:
+        raise UsageError(f"--opacity is a share from 0 to 1. Received: {args.opacity}.")
+    paths = image_paths(args.images)
+    if args.mask is not None:
+        _check_masks(args.mask, paths)
+    classifier = Classifier(args.bundle, args.artifact, threads=args.threads)
+    _check_names(classifier.bundle, args)
+    if not args.json:
+        print(INTENDED_USE, file=sys.stderr)
+    failed = unmasked = 0
+    for path, stem in zip(paths, output_stems(paths), strict=True):
+        try:
+            start = perf_counter()
+            image = read_image(path)
+            decode_ms = 1e3 * (perf_counter() - start)
+            mask = _mask(args.mask, path, image)
+            prediction, result = _explain(classifier, image, str(path), decode_ms, args)
+        except DataError as error:
+            print(f"error: {error}", file=sys.stderr)
+            failed += 1
+            continue
+        unmasked += args.mask is not None and mask is None
+        summary = {**prediction.to_json(), "method": args.method}
+        body = write_explanation(
+            args.out / stem, image, result, summary, branch=args.branch, mask=mask, opacity=args.opacity
+        )
+        print(json.dumps(body, ensure_ascii=False) if args.json else _line(prediction, body), flush=True)
+    if unmasked:
+        print(f"note: {unmasked} images have no mask in {args.mask}.", file=sys.stderr)
+    if failed:
+        print(f"error: {failed} of {len(paths)} images could not be explained.", file=sys.stderr)
+    return DataError.exit_code if failed else 0
+
+
+def _explain(
+    classifier: Classifier, image: UInt8Image, name: str, decode_ms: float, args: argparse.Namespace
+) -> tuple[Prediction, Explanation]:
+    prediction, outputs = classifier.explain_raw(image, name=name, decode_ms=decode_ms)
+    label = prediction.label if args.label == PREDICTED else args.label
+    result = explanation(classifier.bundle, outputs, label)
+    if args.method == "eigencam":
+        maps = classifier.backbone.run({"image": to_input(image, classifier.input_size)})
+        single = {branch: eigen_cam({branch: array}) for branch, array in maps.items()}
+        result = Explanation(label, eigen_cam(maps), single, result.shares)
+    return prediction, result
+
+
+def _check_names(bundle: Bundle, args: argparse.Namespace) -> None:
+    """Before the first image, not after it."""
+    if args.label not in (PREDICTED, *bundle.labels):
+        known = ", ".join([PREDICTED, *bundle.labels])
+        raise UsageError(f"Unknown class {args.label!r}. Choose from: {known}.")
+    branches = [FUSED, *(branch.name for branch in bundle.branches)]
+    if args.branch not in branches:
+        raise UsageError(f"Unknown branch {args.branch!r}. Choose from: {', '.join(branches)}.")
+
+
+def _check_masks(masks: Path, paths: list[Path]) -> None:
+    if not masks.exists():
+        raise UsageError(f"No such mask file or folder: {masks}")
+    if masks.is_file() and len(paths) > 1:
+        raise UsageError(f"One mask file for {len(paths)} images. Give a folder of masks with the images' names.")
+
+
+def _mask(masks: Path | None, path: Path, image: UInt8Image) -> NDArray[np.bool_] | None:
+    found = find_mask(masks, path) if masks is not None else None
+    return None if found is None else read_mask(found, (image.shape[0], image.shape[1]))
+
+
+def _line(prediction: Prediction, body: dict[str, Any]) -> str:
+    peak = body["peak_xy"]
+    where = f"peak at x={peak[0]} y={peak[1]}" if peak else "nothing speaks for it"
+    return f"{line(prediction)}  [{body['explained_label']}: {where}]"

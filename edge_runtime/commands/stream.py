@@ -1,0 +1,155 @@
+"""``sonoedge stream``: a camera, a clip, a DICOM cine loop or a folder, frame by frame."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import sys
+from contextlib import ExitStack
+from itertools import islice
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+from PIL import Image
+
+from edge_runtime.bundle import INTENDED_USE
+from edge_runtime.classifier import Classifier
+from edge_runtime.errors import DataError, UsageError
+from edge_runtime.files import write_bytes_atomic
+from edge_runtime.frames import check_fps, open_source, paced
+from edge_runtime.recording import Recorder
+from edge_runtime.region import parse_crop
+from edge_runtime.smoothing import DEFAULT_SECONDS
+from edge_runtime.stream import FrameResult, FrameStream, annotate
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("--source", required=True, metavar="camera|FILE|DIR", help=(
+        "camera, camera:DEVICE, a video, GIF or TIFF clip, a DICOM file, or a folder of frames"
+    ))  # fmt: skip
+    parser.add_argument("--bundle", default="bundle", help="bundle folder (default: ./bundle)")
+    parser.add_argument("--artifact", help="artifact name (default: the first that can run here)")
+    parser.add_argument("--threads", type=int, help="interpreter threads (default: cores, at most 4)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object a frame")
+    parser.add_argument("--crop", default="none", metavar="none|auto|L,T,R,B", help=(
+        "classify only this part; auto: the DICOM region or the detected scan (default: none)"
+    ))  # fmt: skip
+    parser.add_argument("--crop-picture", type=Path, metavar="PNG", help="write what the crop leaves out")
+    parser.add_argument("--smooth", type=float, default=DEFAULT_SECONDS, metavar="SECONDS", help=(
+        "time constant of the filter, 0: off (default: %(default)s)"
+    ))  # fmt: skip
+    parser.add_argument("--annotated", type=Path, metavar="FILE|DIR", help=(
+        "write frames with heat map: .gif, .mp4, .dcm (Secondary Capture) or a folder"
+    ))  # fmt: skip
+    parser.add_argument("--deidentify", action="store_true", help="copy no patient data into --annotated x.dcm")
+    parser.add_argument("--fps", type=float, default=25.0, help="of a source that does not say (default: %(default)s)")
+    parser.add_argument("--realtime", action="store_true", help="play a file at its own speed and drop late frames")
+    parser.add_argument("--max-frames", type=int, metavar="N", help="stop after N answers")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+    parser.epilog = (
+        "examples:\n"
+        "  sonoedge stream --bundle bundle --source camera\n"
+        "  sonoedge stream --bundle bundle --source cine.dcm --crop auto --annotated result.dcm --deidentify\n"
+        "  sonoedge stream --bundle bundle --source frames/ --json > results.jsonl"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exit code 0 (also after Ctrl-C), or 3 when a frame could not be read or none was there."""
+    if args.max_frames is not None and args.max_frames < 1:
+        raise UsageError("--max-frames is at least 1.")
+    if not 0 <= args.smooth <= 60:
+        raise UsageError("--smooth is 0 to 60 seconds.")
+    crop, fps = parse_crop(args.crop), check_fps(args.fps)
+    source = open_source(args.source, fps=fps)
+    if args.realtime and not source.live:
+        source = paced(source)
+    classifier = Classifier(args.bundle, args.artifact, threads=args.threads)
+    stream = FrameStream(classifier, source, crop=crop, smooth_seconds=args.smooth)
+    if not args.json:
+        print(INTENDED_USE, file=sys.stderr)
+    with ExitStack() as stack:
+        recorder = None
+        if args.annotated:
+            frame_ms = source.dicom.frame_ms if source.dicom and source.dicom.frame_ms else 1e3 / fps
+            recorder = stack.enter_context(
+                Recorder(args.annotated, frame_ms=frame_ms, source=source.dicom, deidentify=args.deidentify)
+            )
+        results = _run(args, stream, recorder, classifier, source.count)
+        if recorder:
+            recorder.text = _summary_text(results)
+    if args.crop_picture and stream.first is not None:
+        picture = stream.region.outline(stream.first) if stream.region else stream.first
+        buffer = io.BytesIO()
+        Image.fromarray(picture).save(buffer, "PNG")
+        write_bytes_atomic(args.crop_picture, buffer.getvalue())
+    if not results:
+        raise DataError(f"No readable frame in {args.source} ({stream.unreadable} unreadable).")
+    _report(results, stream)
+    return DataError.exit_code if stream.unreadable else 0
+
+
+def _run(
+    args: argparse.Namespace,
+    stream: FrameStream,
+    recorder: Recorder | None,
+    classifier: Classifier,
+    count: int | None,
+) -> list[_Line]:
+    """Answer all frames; Ctrl-C ends a stream, it does not spoil it."""
+    lines: list[_Line] = []
+    shown = perf_counter()
+    try:
+        for result in islice(stream, args.max_frames):
+            print(json.dumps(result.to_json()) if args.json else _text(result), flush=True)
+            if recorder:
+                recorder.add(annotate(classifier, result))
+            lines.append(_Line(result))
+            if not args.quiet and perf_counter() - shown > 2:
+                shown = perf_counter()
+                of = f" of {count}" if count else ""
+                print(f"{len(lines)}{of} frames, {stream.dropped} dropped", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("stopped.", file=sys.stderr)
+    return lines
+
+
+class _Line:
+    """What the summary needs of a frame; pictures and maps are let go, so that a day's stream fits in memory."""
+
+    __slots__ = ("bare_ms", "code", "smoothed", "total_ms")
+
+    def __init__(self, result: FrameResult) -> None:
+        latency = result.prediction.latency_ms
+        self.code, self.smoothed, self.total_ms = result.assessment.code, result.smoothed, result.total_ms
+        self.bare_ms = latency["invoke"] + latency["head"]
+
+
+def _report(lines: list[_Line], stream: FrameStream) -> None:
+    total, bare = (
+        float(np.percentile([getattr(line, name) for line in lines], 90)) for name in ("total_ms", "bare_ms")
+    )
+    print(
+        f"{len(lines)} frames answered, {stream.dropped} dropped, {stream.unreadable} unreadable; "
+        f"p90 {total:.1f} ms a frame, of which inference {bare:.1f} ms "
+        f"(overhead {100 * (total / bare - 1):.1f} %); {_summary_text(lines)}",
+        file=sys.stderr,
+    )
+
+
+def _summary_text(lines: list[_Line]) -> str:
+    if not lines:
+        return "no frames"
+    counts = {code: sum(line.code == code for line in lines) for code in dict.fromkeys(line.code for line in lines)}
+    shares = ", ".join(f"{code} {count}" for code, count in counts.items())
+    return f"highest smoothed probability {max(line.smoothed for line in lines):.3f}; {shares}. {INTENDED_USE}"
+
+
+def _text(result: FrameResult) -> str:
+    return (
+        f"{result.frame:>6} {result.seconds:8.2f} s  {result.assessment.code:<14} "
+        f"p={result.prediction.probability:.4f} smoothed={result.smoothed:.4f}  {result.total_ms:6.1f} ms"
+    )

@@ -1,0 +1,127 @@
+"""The out-of-domain gate: is this image like those the model was trained on?
+
+The pooled backbone features of the training images, standardised per channel, are described by a Gaussian with a
+few principal directions and one common variance for all others (probabilistic PCA, Tipping and Bishop 1999). The
+distance of an image is its squared Mahalanobis distance under that Gaussian, divided by the number of channels:
+about 1 for an image like those of training. A photo of a cat, a blank frame or another modality lies far outside.
+
+The statistics are an optional file of the bundle, ``domain.npz`` (digest in SHA256SUMS like every other file):
+
+    branches            names in the order of the channels
+    mean, inverse_std   float32 (C,)
+    components          float16 (K, C), rows of length one
+    variances           float32 (K,)
+    noise               float32 ()
+    threshold.<artifact>  float32 (): distance above which an image is refused; from validation images only
+
+It answers "have I seen such an image", not "is my answer right".
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edge_runtime.backends import Float32Array
+from edge_runtime.bundle import Bundle
+from edge_runtime.errors import BundleError
+
+DOMAIN = "domain.npz"
+
+
+@dataclass(frozen=True)
+class Domain:
+    """Where one image lies: refused when ``distance`` > ``threshold`` (or is not a number)."""
+
+    distance: float
+    threshold: float
+
+    @property
+    def inside(self) -> bool:
+        """Whether the image is like the training images; a NaN is not."""
+        return self.distance <= self.threshold
+
+    def to_json(self) -> dict[str, Any]:
+        """``distance``, ``threshold``, ``inside``."""
+        return {
+            "distance": round(self.distance, 4) if np.isfinite(self.distance) else None,
+            "threshold": round(self.threshold, 4),
+            "inside": self.inside,
+        }
+
+
+@dataclass(frozen=True)
+class DomainGate:
+    """The statistics of domain.npz for one artifact; shapes as in the module's table."""
+
+    branches: tuple[str, ...]
+    mean: Float32Array
+    inverse_std: Float32Array
+    components: Float32Array
+    variances: Float32Array
+    noise: float
+    threshold: float
+
+    def check(self, outputs: Mapping[str, Float32Array]) -> Domain:
+        """The verdict on one image from its feature maps, ``map_<branch>`` float32 (1, h, w, c)."""
+        pooled = np.concatenate([outputs[f"map_{name}"].mean(axis=(0, 1, 2)) for name in self.branches])
+        return Domain(self.distance(pooled), self.threshold)
+
+    def distance(self, features: Float32Array) -> float:
+        """Squared Mahalanobis distance over the number of channels, of pooled features (C,)."""
+        z = (features - self.mean) * self.inverse_std
+        scores = self.components @ z
+        # The rest of z is what no direction explains; rounding must not make it negative.
+        rest = max(float(z @ z) - float(scores @ scores), 0.0)
+        return (float((scores**2 / self.variances).sum()) + rest / self.noise) / len(z)
+
+
+def load_gate(bundle: Bundle, artifact: str) -> DomainGate | None:
+    """The gate of an artifact, or None where the bundle has none for it.
+
+    Raises:
+        BundleError: domain.npz does not fit the bundle.
+    """
+    path = bundle.path / DOMAIN
+    if not path.is_file():
+        return None
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise BundleError(f"{DOMAIN} cannot be read: {error}") from error
+    if f"threshold.{artifact}" not in arrays:
+        return None
+    channels = sum(branch.channels for branch in bundle.branches)
+    names = [branch.name for branch in bundle.branches]
+    try:
+        known = [str(name) for name in arrays["branches"]]
+        directions = len(arrays["components"])
+        shapes = {
+            "mean": (channels,), "inverse_std": (channels,), "components": (directions, channels),
+            "variances": (directions,), "noise": (), f"threshold.{artifact}": (),
+        }  # fmt: skip
+        numbers = {name: np.asarray(arrays[name], np.float32) for name in shapes}
+    except (KeyError, ValueError, TypeError) as error:
+        raise BundleError(f"{DOMAIN} lacks an array, or holds one that is not of numbers: {error}") from error
+    if known != names:
+        raise BundleError(f"{DOMAIN} describes the branches {known}, the bundle has {names}.")
+    for name, shape in shapes.items():
+        if numbers[name].shape != shape or not np.isfinite(numbers[name]).all():
+            raise BundleError(f"{DOMAIN}: {name} must be finite and of shape {shape}.")
+    if min(float(numbers["variances"].min(initial=1.0)), float(numbers["noise"])) <= 0.0:
+        raise BundleError(f"{DOMAIN}: variances must be positive.")
+    return DomainGate(
+        branches=tuple(names),
+        mean=numbers["mean"],
+        inverse_std=numbers["inverse_std"],
+        components=numbers["components"],
+        variances=numbers["variances"],
+        noise=float(numbers["noise"]),
+        threshold=float(numbers[f"threshold.{artifact}"]),
+    )

@@ -1,0 +1,125 @@
+"""Replay in a child process with limits: a hostile or unlucky model file ends the child, not the caller.
+
+An interpreter is native code; a file that gets past `edge_runtime.flatbuffer` can still crash it, and a wheel for
+another processor ends in SIGILL. The child gets no core dump, no file writes, limited memory and processor time;
+whatever happens to it becomes one sentence.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import numpy as np
+
+from edge_runtime.backends import default_threads
+from edge_runtime.bundle import Bundle
+from edge_runtime.errors import SonoEdgeError
+from edge_runtime.verify import Replay
+
+DEFAULT_SECONDS = 600.0
+DEFAULT_MEMORY_BYTES = 4 << 30
+"""Address space, of which an interpreter reserves far more than it uses."""
+
+_CRASHES = {
+    "SIGILL": "uses an instruction that this processor lacks: install the wheel for this processor",
+    "SIGKILL": "was killed, most likely for lack of memory",
+    "SIGXCPU": "used up its processor time",
+}
+
+
+def replay_isolated(
+    bundle: Bundle,
+    artifact: str,
+    *,
+    threads: int | None = None,
+    seconds: float = DEFAULT_SECONDS,
+    memory_bytes: int = DEFAULT_MEMORY_BYTES,
+) -> Replay:
+    """`edge_runtime.verify.replay` in a child process; a crash, a time-out or an error is ``Replay.failure``.
+
+    Args:
+        bundle: checked already; the child loads its model files and golden.npz again.
+        threads: for the interpreter; `default_threads` when None.
+        seconds: of wall-clock time.
+        memory_bytes: of address space (not enforced on Windows).
+    """
+    threads = threads or default_threads()
+    request = {"bundle": str(bundle.path.resolve()), "artifact": artifact, "threads": threads}
+    limits = {"memory_bytes": memory_bytes, "cpu_seconds": int(seconds * threads) + 1}
+    package = str(Path(__file__).resolve().parents[1])
+    paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
+    try:
+        # -P: a folder named edge_runtime where the command is called is not our code.
+        child = subprocess.run(
+            [sys.executable, "-P", "-m", "edge_runtime.isolate", json.dumps(request | limits)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=seconds,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        )
+    except subprocess.TimeoutExpired:
+        return _failed(artifact, f"the interpreter did not finish within {seconds:g} s")
+    if child.returncode < 0:
+        name = signal.Signals(-child.returncode).name
+        return _failed(artifact, f"the interpreter {_CRASHES.get(name, 'crashed on this file')} ({name})")
+    try:
+        body = json.loads(child.stdout)
+    except ValueError:
+        last = child.stderr.decode(errors="replace").strip().rpartition("\n")[2][:200]
+        return _failed(artifact, f"the interpreter ended with exit code {child.returncode}: {last}")
+    if "error" in body:
+        return _failed(artifact, str(body["error"]))
+    body["tolerance"] = tuple(body["tolerance"])
+    return Replay(**{item.name: body[item.name] for item in fields(Replay)})
+
+
+def _failed(artifact: str, reason: str) -> Replay:
+    return Replay(artifact, np.nan, np.nan, np.nan, (np.nan, np.nan, np.nan), failure=reason)
+
+
+def _limit(memory_bytes: int, cpu_seconds: int) -> None:
+    try:
+        import resource
+    except ImportError:  # Windows: only the time-out of the parent
+        return
+    for kind, wanted in (
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_CPU, cpu_seconds),
+        (resource.RLIMIT_AS, memory_bytes),
+    ):
+        hard = resource.getrlimit(kind)[1]
+        value = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(kind, (value, value))
+
+
+def _child(argument: str) -> int:
+    request = json.loads(argument)
+    # Interpreters print to file descriptor 1 as they please: our answer goes to a copy of it.
+    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    _limit(request["memory_bytes"], request["cpu_seconds"])
+    from edge_runtime.bundle import read_manifest
+    from edge_runtime.verify import load_golden, replay
+
+    try:
+        # The parent has checked the digests: only the files are read again.
+        bundle = read_manifest(Path(request["bundle"]))
+        result = asdict(replay(bundle, request["artifact"], load_golden(bundle), threads=request["threads"]))
+    except SonoEdgeError as error:
+        result = {"error": str(error)}
+    except MemoryError:
+        result = {"error": f"more than the {request['memory_bytes'] / 2**30:.1f} GiB of memory allowed"}
+    answer.write(json.dumps(result))
+    answer.flush()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_child(sys.argv[1]))

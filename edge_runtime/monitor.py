@@ -1,0 +1,151 @@
+"""Optional local counters: what went through a device, without any image in them.
+
+    monitor = Monitor()
+    monitor.answered(prediction)
+    monitor.refused("ImageError")
+    print(monitor.prometheus())
+
+Counts, a histogram of probabilities and one of latency, per artifact; and, where the training features' means and
+deviations are given, how far the pooled features of this device's images drift from them. Nothing is sent
+anywhere; a restart starts from zero.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime.classifier import Prediction
+
+PROBABILITY_BOUNDS = tuple(round(0.1 * i, 1) for i in range(1, 11))
+LATENCY_BOUNDS_MS = (5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10_000.0)
+
+
+class Histogram:
+    """Counts of values up to each bound (inclusive) and above the last, with their sum."""
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = tuple(bounds)
+        self.counts = [0] * (len(self.bounds) + 1)
+        self.total = 0.0
+
+    def add(self, value: float) -> None:
+        """Count one finite value."""
+        self.counts[int(np.searchsorted(self.bounds, value, side="left"))] += 1
+        self.total += value
+
+    def to_json(self) -> dict[str, Any]:
+        """``bounds``, ``counts`` (one more: above the last bound), ``sum``."""
+        return {"bounds": list(self.bounds), "counts": list(self.counts), "sum": self.total}
+
+
+class Drift:
+    """Running mean of pooled features (C,) against those of the training images, in training deviations.
+
+    Args:
+        mean, deviation: of the training features, (C,) each; channels without deviation are left out.
+    """
+
+    def __init__(self, mean: NDArray[np.float32], deviation: NDArray[np.float32]) -> None:
+        if mean.ndim != 1 or mean.shape != deviation.shape:
+            raise ValueError(f"mean and deviation must be (C,) both. Received: {mean.shape}, {deviation.shape}.")
+        self._used = deviation > 0
+        self._mean, self._deviation = mean[self._used], deviation[self._used]
+        self._sum = np.zeros(self._mean.shape)
+        self.images = 0
+
+    def add(self, features: NDArray[np.float32]) -> None:
+        """Count the pooled features (C,) of one image."""
+        self._sum += (features[self._used] - self._mean) / self._deviation
+        self.images += 1
+
+    def shift(self) -> float:
+        """Root mean square over channels of the mean z-score: about 1/sqrt(images) where nothing drifts."""
+        if not self.images or not self._sum.size:
+            return 0.0
+        return float(np.sqrt(np.mean((self._sum / self.images) ** 2)))
+
+
+class Monitor:
+    """Counters of one process; safe to call from several threads."""
+
+    def __init__(self, drift: Drift | None = None) -> None:
+        self._lock = threading.Lock()
+        self._labels: Counter[tuple[str, str]] = Counter()
+        self._refusals: Counter[str] = Counter()
+        self._probability: dict[str, Histogram] = {}
+        self._latency: dict[str, Histogram] = {}
+        self._drift = drift
+
+    def answered(self, prediction: Prediction, features: NDArray[np.float32] | None = None) -> None:
+        """Count one answer; ``features`` (C,) are the pooled maps, for the drift."""
+        name = prediction.artifact
+        with self._lock:
+            self._labels[name, prediction.label] += 1
+            self._probability.setdefault(name, Histogram(PROBABILITY_BOUNDS)).add(prediction.probability)
+            total = sum(prediction.latency_ms.values())
+            self._latency.setdefault(name, Histogram(LATENCY_BOUNDS_MS)).add(total)
+            if self._drift is not None and features is not None:
+                self._drift.add(features)
+
+    def refused(self, reason: str) -> None:
+        """Count an input without an answer, by a short reason such as the name of the error."""
+        with self._lock:
+            self._refusals[reason] += 1
+
+    def to_json(self) -> dict[str, Any]:
+        """All counters as one JSON object."""
+        with self._lock:
+            body: dict[str, Any] = {
+                "answers": [{"artifact": a, "label": b, "count": n} for (a, b), n in sorted(self._labels.items())],
+                "refusals": dict(sorted(self._refusals.items())),
+                "probability": {name: h.to_json() for name, h in sorted(self._probability.items())},
+                "latency_ms": {name: h.to_json() for name, h in sorted(self._latency.items())},
+            }
+            if self._drift is not None:
+                body["drift"] = {"images": self._drift.images, "shift": self._drift.shift()}
+            return body
+
+    def prometheus(self) -> str:
+        """The same in the Prometheus text format 0.0.4."""
+        body = self.to_json()
+        lines = ["# TYPE sonoedge_answers_total counter"]
+        lines += [
+            _sample("sonoedge_answers_total", {"artifact": item["artifact"], "label": item["label"]}, item["count"])
+            for item in body["answers"]
+        ]
+        lines.append("# TYPE sonoedge_refusals_total counter")
+        lines += [_sample("sonoedge_refusals_total", {"reason": k}, n) for k, n in body["refusals"].items()]
+        for name, key in (("sonoedge_probability", "probability"), ("sonoedge_latency_milliseconds", "latency_ms")):
+            lines.append(f"# TYPE {name} histogram")
+            for artifact, histogram in body[key].items():
+                lines += _buckets(name, artifact, histogram)
+        if "drift" in body:
+            lines += [
+                "# TYPE sonoedge_feature_shift gauge",
+                _sample("sonoedge_feature_shift", {}, body["drift"]["shift"]),
+            ]
+        return "\n".join(lines) + "\n"
+
+
+def _buckets(name: str, artifact: str, histogram: Mapping[str, Any]) -> list[str]:
+    lines, count = [], 0
+    for bound, number in zip([*map(str, histogram["bounds"]), "+Inf"], histogram["counts"], strict=True):
+        count += number
+        lines.append(_sample(f"{name}_bucket", {"artifact": artifact, "le": bound}, count))
+    lines.append(_sample(f"{name}_sum", {"artifact": artifact}, histogram["sum"]))
+    lines.append(_sample(f"{name}_count", {"artifact": artifact}, count))
+    return lines
+
+
+def _sample(name: str, labels: Mapping[str, str], value: float) -> str:
+    escaped = {
+        key: text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") for key, text in labels.items()
+    }
+    inside = ",".join(f'{key}="{text}"' for key, text in escaped.items())
+    return f"{name}{{{inside}}} {value}" if inside else f"{name} {value}"

@@ -1,0 +1,83 @@
+"""Plain hints about the picture itself: what an operator can mend before trusting any answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edge_runtime.image import UInt8Image
+
+# All 439 BUSI training images are inside these limits (brightness 30–139, contrast 30–74, speckle 0.021–0.059,
+# colour 0, overlay at most 0.0012), with room for other scanners.
+DARK, BRIGHT = 24.0, 170.0
+FLAT = 12.0
+SPECKLE = 0.018
+COLOURED = 0.03
+OVERLAY = 0.002
+SMALL = 120
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Measures of one image; see `measure`.
+
+    Attributes:
+        brightness: mean grey level, 0–255.
+        contrast: standard deviation of the grey level.
+        speckle: median relative difference of a pixel from the mean of its neighbours, where there is echo.
+        colour: share of clearly coloured pixels (Doppler, a photo, a coloured overlay).
+        overlay: share of pure white pixels with dark neighbours: text, callipers, rulers.
+    """
+
+    brightness: float
+    contrast: float
+    speckle: float
+    colour: float
+    overlay: float
+
+
+def measure(image: UInt8Image) -> Quality:
+    """Measure uint8 (height, width, 3)."""
+    # Every second pixel of a large frame is as good, and four times as fast.
+    step = max(1, min(image.shape[:2]) // 400)
+    small = image[::step, ::step]
+    grey = small.mean(axis=2, dtype=np.float32)
+    spread = small.max(axis=2).astype(np.int16) - small.min(axis=2)
+    if min(grey.shape) < 3:
+        return Quality(float(grey.mean()), float(grey.std()), 0.0, float((spread > 48).mean()), 0.0)
+    around = (grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]) / 4
+    inner = grey[1:-1, 1:-1]
+    echo = (around > 20) & (around < 235)
+    relative = np.abs(inner - around)[echo] / around[echo]
+    darkest = np.minimum(
+        np.minimum(grey[:-2, 1:-1], grey[2:, 1:-1]), np.minimum(grey[1:-1, :-2], grey[1:-1, 2:])
+    )
+    return Quality(
+        brightness=float(grey.mean()),
+        contrast=float(grey.std()),
+        speckle=float(np.median(relative)) if relative.size else 0.0,
+        colour=float((spread > 48).mean()),
+        overlay=float(((inner > 240) & (darkest < inner - 90)).mean()),
+    )
+
+
+def hints(image: UInt8Image, quality: Quality) -> list[dict[str, str]]:
+    """What to mend, as ``{"code", "text"}``; empty for an ordinary B-mode image."""
+    found = []
+    if min(image.shape[:2]) < SMALL:
+        found.append(("small", f"Very small picture: its shorter side has fewer than {SMALL} pixels."))
+    if quality.brightness < DARK:
+        found.append(("dark", "Too dark: raise the gain, or check that the probe touches the skin."))
+    if quality.brightness > BRIGHT:
+        found.append(("bright", "Too bright: lower the gain."))
+    if quality.contrast < FLAT:
+        found.append(("flat", "Next to no contrast: is this an image?"))
+    if quality.colour > COLOURED:
+        found.append(("colour", "Coloured picture: a grey B-mode image is expected, without Doppler."))
+    if quality.speckle < SPECKLE:
+        found.append(("speckle", "No speckle: this does not look like an ultrasound image."))
+    if quality.overlay > OVERLAY:
+        found.append(("overlay", "Text or callipers in the picture: freeze a clean frame, or crop."))
+    return [{"code": code, "text": text} for code, text in found]
+

@@ -1,0 +1,251 @@
+"""The routes: page, JSON API, live frames."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.types import ASGIApp
+
+from edge_runtime.errors import ImageError, MissingExtraError, ModelError
+from edge_runtime.serve.admission import Admission, Busy
+from edge_runtime.serve.guard import COOKIE, Guard
+from edge_runtime.serve.live import Live
+from edge_runtime.serve.metrics import Metrics
+from edge_runtime.serve.openapi import description
+from edge_runtime.serve.station import Station, Wish
+from edge_runtime.serve.uploads import MAX_UPLOAD, READ_SECONDS, read_image_bytes
+
+ASSETS = Path(__file__).with_name("assets")
+_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".webmanifest": "application/manifest+json",
+    ".wasm": "application/wasm",
+}
+MAX_VIEWS = 9
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the server behaves; the defaults suit a small board.
+
+    Attributes:
+        token: what clients must present; None on a loopback address.
+        max_upload: bytes.
+        read_seconds: for a client to send its image.
+        waiting: requests that may stand in line.
+        litert_js: folder with LiteRT.js for offline mode (``index.js``, ``wasm-utils.js``, ``wasm/``); None
+            leaves offline mode out.
+    """
+
+    token: str | None = None
+    max_upload: int = MAX_UPLOAD
+    read_seconds: float = READ_SECONDS
+    waiting: int = 256
+    litert_js: Path | None = None
+
+
+def create_app(
+    station: Station, settings: Settings, *, failed: Callable[[BaseException], None] | None = None
+) -> ASGIApp:
+    """The ASGI application; the station is opened in the background, so that the page answers at once.
+
+    Args:
+        station: not yet opened.
+        settings: see `Settings`.
+        failed: told about an error while the station is opened.
+    """
+    return _Application(station, settings, failed).asgi
+
+
+class _Application:
+    def __init__(
+        self, station: Station, settings: Settings, failed: Callable[[BaseException], None] | None
+    ) -> None:
+        self.station, self.settings, self._failed = station, settings, failed
+        self.metrics = Metrics()
+        self.admission = Admission(2 * station.workers + 2, settings.waiting)
+        self.ready = asyncio.Event()
+        self.files = _page_files(settings.litert_js)
+        live = Live(self.station, self.metrics, self.ready)
+        starlette = Starlette(
+            routes=[
+                Route("/healthz", self._health),
+                Route("/metrics", self._metrics),
+                Route("/openapi.json", self._openapi),
+                Route("/v1/session", self._session, methods=["POST"]),
+                Route("/v1/bundle", self._bundle),
+                Route("/v1/predict", self._predict, methods=["POST"]),
+                Route("/v1/explain", self._explain, methods=["POST"]),
+                Route("/bundle/{path:path}", self._bundle_file),
+                WebSocketRoute("/v1/live", live.endpoint),
+                Route("/{path:path}", self._page),
+            ],
+            lifespan=self._lifespan,
+            exception_handlers={
+                HTTPException: _http_error,
+                Busy: lambda _request, _error: _error_json(
+                    503, "Too many requests are waiting. Try again.", {"retry-after": "2"}
+                ),
+            },
+        )
+        self.guard = Guard(starlette, token=settings.token)
+        self.asgi: ASGIApp = self.guard
+
+    @asynccontextmanager
+    async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
+        opening = asyncio.create_task(self._open())
+        try:
+            yield
+        finally:
+            await opening
+            await asyncio.to_thread(self.station.close)
+
+    async def _open(self) -> None:
+        try:
+            await asyncio.get_running_loop().run_in_executor(self.station.executor, self.station.open)
+        except Exception as error:
+            if self._failed is None:
+                raise
+            self._failed(error)
+        else:
+            self.ready.set()
+
+    async def _page(self, request: Request) -> Response:
+        found = self.files.get(request.path_params["path"])
+        if found is None:
+            raise HTTPException(404, "No such page.")
+        body, kind, tag = found
+        # Always ask again: a station that was updated must not run half of the old page.
+        headers = {"etag": tag, "cache-control": "no-cache"}
+        if request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers=headers)
+        return Response(body, media_type=kind, headers=headers)
+
+    async def _health(self, _request: Request) -> Response:
+        ready = self.ready.is_set()
+        return JSONResponse({"status": "ready" if ready else "starting"}, 200 if ready else 503)
+
+    async def _metrics(self, _request: Request) -> Response:
+        gauges = {"ready": float(self.ready.is_set()), "requests_present": float(self.admission.present)}
+        return PlainTextResponse(self.metrics.text(gauges), media_type="text/plain; version=0.0.4")
+
+    async def _openapi(self, _request: Request) -> Response:
+        return JSONResponse(description(token=self.settings.token is not None))
+
+    async def _session(self, request: Request) -> Response:
+        body = bytearray()
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > 4096:
+                raise HTTPException(413, "The token is too long.")
+        try:
+            token = json.loads(body, parse_constant=_no_constant)["token"]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise HTTPException(400, 'Send JSON: {"token": "…"}.') from error
+        if not isinstance(token, str) or not self.guard.accepts(token):
+            await asyncio.sleep(0.5)  # slows guessing down
+            raise HTTPException(401, "Wrong token.")
+        response = Response(status_code=204)
+        response.set_cookie(
+            COOKIE, token, httponly=True, samesite="strict", secure=request.url.scheme == "https"
+        )
+        return response
+
+    async def _bundle(self, _request: Request) -> Response:
+        await self.ready.wait()
+        return JSONResponse({**self.station.describe(), "offline": "litert/index.js" in self.files})
+
+    async def _bundle_file(self, request: Request) -> Response:
+        """TensorFlow Lite files for the browser: only those that bundle.json names."""
+        await self.ready.wait()
+        bundle, path = self.station.bundle, request.path_params["path"]
+        allowed = {name for a in bundle.artifacts if a.runtime == "tflite" for name in (a.backbone, a.head)}
+        if path not in allowed:
+            raise HTTPException(404, "No such file of the bundle.")
+        return FileResponse(bundle.path / path, media_type="application/octet-stream")
+
+    async def _predict(self, request: Request) -> Response:
+        return await self._answer(request, _wish(request, explain=False))
+
+    async def _explain(self, request: Request) -> Response:
+        return await self._answer(request, _wish(request, explain=True))
+
+    async def _answer(self, request: Request, wish: Wish) -> Response:
+        start = perf_counter()
+        async with self.admission.turn():
+            data = await read_image_bytes(
+                request, limit=self.settings.max_upload, seconds=self.settings.read_seconds
+            )
+            await self.ready.wait()
+            loop = asyncio.get_running_loop()
+            try:
+                body = await loop.run_in_executor(self.station.executor, self.station.answer, data, wish)
+            except ImageError as error:
+                self.metrics.add("images_refused_total")
+                # Without the decoder's own words, which can quote the file.
+                text = str(error).partition(": ")[0].rstrip(".") + "."
+                raise HTTPException(413 if "At most" in text or "at most" in str(error) else 422, text) from error
+            except MissingExtraError as error:
+                raise HTTPException(415, "This server was installed without the DICOM extra.") from error
+            except ModelError as error:
+                raise HTTPException(422, str(error)) from error
+            except MemoryError as error:
+                raise HTTPException(413, "The image needs more memory than there is.") from error
+        self.metrics.add("answers_total", f'assessment="{body["assessment"]["code"]}"')
+        self.metrics.observe(perf_counter() - start)
+        return JSONResponse(body)
+
+
+def _wish(request: Request, *, explain: bool) -> Wish:
+    query = request.query_params
+    if unknown := set(query) - {"views", "crop", "preview"}:
+        raise HTTPException(400, f"Unknown parameters: {len(unknown)}. Known: views, crop, preview.")
+    views = query.get("views", "1")
+    if not (views.isascii() and views.isdigit() and len(views) < 3 and 1 <= int(views) <= MAX_VIEWS):
+        raise HTTPException(400, f"views is a number from 1 to {MAX_VIEWS}.")
+    if query.get("crop", "none") not in {"none", "auto"} or query.get("preview", "0") not in {"0", "1"}:
+        raise HTTPException(400, "crop is none or auto; preview is 0 or 1.")
+    return Wish(explain, int(views), query.get("crop") == "auto", query.get("preview") == "1")
+
+
+def _page_files(litert_js: Path | None) -> dict[str, tuple[bytes, str, str]]:
+    """Everything that the page consists of, read once: path -> (body, content type, entity tag)."""
+    files: dict[str, tuple[bytes, str, str]] = {}
+    roots = [(ASSETS, "")] + ([(litert_js, "litert/")] if litert_js else [])
+    for root, prefix in roots:
+        for path in sorted(root.rglob("*")):
+            if path.is_file() and path.suffix in _TYPES:
+                body = path.read_bytes()
+                tag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
+                files[prefix + path.relative_to(root).as_posix()] = (body, _TYPES[path.suffix], tag)
+    files[""] = files["index.html"]
+    return files
+
+
+def _http_error(_request: Request, error: Exception) -> Response | Awaitable[Response]:
+    assert isinstance(error, HTTPException)
+    return _error_json(error.status_code, error.detail, dict(error.headers or {}))
+
+
+def _error_json(status: int, text: str, headers: dict[str, str]) -> JSONResponse:
+    return JSONResponse({"error": text}, status, headers={"cache-control": "no-store", **headers})
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(name)

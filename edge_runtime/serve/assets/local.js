@@ -1,0 +1,162 @@
+// Offline mode: the bundle's TensorFlow Lite files run in this tab through LiteRT.js, no server needed.
+import { resizeRgb, rgbOverBlack } from "./resize.js";
+
+const SHAVE = 0.04;
+let opened = null;
+
+async function bytesOf(path, sha256) {
+  const response = await fetch(path);
+  if (!response.ok) throw new Error("The model is not kept in this browser, and the station does not answer.");
+  const bytes = new Uint8Array(await response.arrayBuffer());
+  if (globalThis.crypto?.subtle) {
+    const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+    const text = Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
+    if (text !== sha256) throw new Error("A file of the model is damaged (SHA-256 differs).");
+  }
+  return bytes;
+}
+
+/** The artifact that runs here: the station's own where it is one for browsers, else the first that is. */
+export function browserArtifact(info) {
+  return info.browser_artifacts.find((a) => a.name === info.artifact) ?? info.browser_artifacts[0];
+}
+
+/** The digest is part of the address, so that a kept file of an older bundle is never mistaken for this one. */
+const modelUrl = (path, sha256) => `bundle/${path}?sha256=${sha256}`;
+
+/** Everything that offline mode fetches. */
+export function offlineUrls(info) {
+  const { backbone, head } = browserArtifact(info);
+  return [modelUrl(backbone.path, backbone.sha256), modelUrl(head.path, head.sha256), "litert/index.js",
+    "litert/wasm-utils.js", ...["", "_compat"].flatMap((kind) =>
+      ["js", "wasm"].map((suffix) => `litert/wasm/litert_wasm${kind}_internal.${suffix}`))];
+}
+
+/** Load LiteRT.js and both files of the model; later calls return the same. */
+export function openModel(info) {
+  opened ??= load(info).catch((error) => {
+    opened = null;
+    throw error;
+  });
+  return opened;
+}
+
+async function load(info) {
+  const artifact = browserArtifact(info);
+  if (!artifact || !info.offline) throw new Error("This station has no files for offline mode.");
+  const litert = await import("./litert/index.js");
+  await litert.loadLiteRt(new URL("litert/wasm/", location.href).href);
+  const options = { accelerator: "wasm" };
+  const [backbone, head] = await Promise.all(
+    [artifact.backbone, artifact.head].map(async ({ path, sha256 }) =>
+      litert.loadAndCompile(await bytesOf(modelUrl(path, sha256), sha256), options)),
+  );
+  return { litert, artifact, backbone, head };
+}
+
+async function run(litert, model, arrays) {
+  const tensors = {};
+  for (const { name, shape } of model.getInputDetails()) tensors[name] = new litert.Tensor(arrays[name], shape);
+  let results;
+  try {
+    results = await model.run(tensors);
+    const outputs = {};
+    for (const { name, shape } of model.getOutputDetails()) {
+      outputs[name] = { data: Float32Array.from(results[name].toTypedArray()), shape: Array.from(shape) };
+    }
+    return outputs;
+  } finally {
+    // Manual memory: without this every frame would leak.
+    for (const tensor of [...Object.values(tensors), ...Object.values(results ?? {})]) tensor.delete();
+  }
+}
+
+async function forward(model, info, rgb, width, height) {
+  const start = performance.now();
+  const input = Float32Array.from(resizeRgb(rgb, width, height, info.input.width, info.input.height));
+  const resized = performance.now();
+  const maps = await run(model.litert, model.backbone, { image: input });
+  const invoked = performance.now();
+  const outputs = await run(model.litert, model.head, Object.fromEntries(Object.entries(maps).map(([k, v]) => [k, v.data])));
+  const done = performance.now();
+  return { outputs, latency: { resize: resized - start, invoke: invoked - resized, head: done - invoked } };
+}
+
+function crop(rgb, width, [left, top, right, bottom]) {
+  const out = new Uint8Array((right - left) * (bottom - top) * 3);
+  for (let y = top; y < bottom; y++) {
+    out.set(rgb.subarray((y * width + left) * 3, (y * width + right) * 3), (y - top) * (right - left) * 3);
+  }
+  return out;
+}
+
+/** The same crops as the station's (edge_runtime/assess.py). */
+export function shiftedBoxes(width, height, count) {
+  const round = (x) => (Math.abs((x % 1) - 0.5) < 1e-9 ? 2 * Math.round(x / 2) : Math.round(x)); // as Python rounds
+  const dy = Math.max(1, round(SHAVE * height)), dx = Math.max(1, round(SHAVE * width));
+  if (dy >= height || dx >= width) return [];
+  const halfX = Math.floor(dx / 2), halfY = Math.floor(dy / 2);
+  return [[0, 0], [dy, dx], [0, dx], [dy, 0], [0, halfX], [dy, halfX], [halfY, 0], [halfY, dx]]
+    .slice(0, count).map(([y, x]) => [x, y, x + width - dx, y + height - dy]);
+}
+
+const grid = ({ data, shape }) => Array.from({ length: shape[1] }, (_, y) =>
+  Array.from(data.subarray(y * shape[2], (y + 1) * shape[2])));
+
+export async function pixelsOf(blob) {
+  let bitmap;
+  const start = performance.now();
+  try {
+    bitmap = await createImageBitmap(blob, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
+  } catch {
+    throw new Error("This browser cannot decode that file. DICOM and TIFF need the station.");
+  }
+  const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.drawImage(bitmap, 0, 0);
+  const { width, height } = bitmap;
+  const rgb = rgbOverBlack(context.getImageData(0, 0, width, height).data);
+  bitmap.close();
+  return { rgb, width, height, decode: performance.now() - start };
+}
+
+/** The station's answer, computed here. Not here: quality hints, the out-of-domain gate and cropping. */
+export async function explain(info, blob, { views = 1 } = {}) {
+  const model = await openModel(info);
+  const { rgb, width, height, decode } = await pixelsOf(blob);
+  const { outputs, latency } = await forward(model, info, rgb, width, height);
+  const probability = outputs.probability.data[0];
+  const probabilities = [probability];
+  for (const box of shiftedBoxes(width, height, views - 1)) {
+    const view = await forward(model, info, crop(rgb, width, box), box[2] - box[0], box[3] - box[1]);
+    probabilities.push(view.outputs.probability.data[0]);
+  }
+  const { threshold } = model.artifact;
+  const positive = info.positive_label, negative = info.labels.find((label) => label !== positive);
+  const band = probabilities.length > 1
+    ? { low: Math.min(...probabilities), high: Math.max(...probabilities), views: probabilities.length } : null;
+  const shares = {};
+  for (const name of [...info.branches.map((branch) => branch.name), "bias"]) shares[name] = outputs[`share_${name}`].data[0];
+  return {
+    image: "upload", probability, logit: outputs.logit.data[0], threshold, artifact: model.artifact.name,
+    label: probability >= threshold ? positive : negative,
+    latency_ms: { decode, ...latency },
+    band, assessment: assess(probability, threshold, band, positive, negative),
+    domain: null, hints: null, image_size: [height, width], crop: null,
+    explanation: {
+      logit_shares: shares,
+      maps: Object.fromEntries([["fused", grid(outputs.cam)],
+        ...info.branches.map(({ name }) => [name, grid(outputs[`cam_${name}`])])]),
+    },
+    intended_use: info.intended_use,
+  };
+}
+
+function assess(probability, threshold, band, positive, negative) {
+  if (band && band.low < threshold && threshold <= band.high) {
+    return { code: "uncertain", text: "Uncertain – look again: a slightly shifted view of this frame changes the answer." };
+  }
+  return probability >= threshold
+    ? { code: "suspicious", text: `Suspicious: the model reads this frame as ${positive}.` }
+    : { code: "not_suspicious", text: `Not suspicious: the model reads this frame as ${negative}.` };
+}

@@ -1,0 +1,128 @@
+"""Live frames over a WebSocket: the newest frame wins, what it overtook is counted.
+
+The client sends binary messages, each an image file of at most `MAX_FRAME` bytes; frames are
+numbered from 1 in the order of arrival. For every frame that was computed the server sends one JSON object: the
+fields of /v1/explain and ``frame``, ``dropped`` (since the start), ``smoothed`` (see `edge_runtime.smoothing`).
+An undecodable frame is answered ``{"frame", "error"}`` and the stream goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import asdict
+from time import perf_counter
+from typing import Any
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from edge_runtime.assess import assess
+from edge_runtime.domain import Domain
+from edge_runtime.errors import SonoEdgeError
+from edge_runtime.serve.metrics import Metrics
+from edge_runtime.serve.station import Station, Wish
+from edge_runtime.smoothing import Smoother
+
+MAX_FRAME = 8 * 1024 * 1024
+MAX_STREAMS = 8
+_IDLE_SECONDS = 60.0
+
+
+class Live:
+    """The endpoint; one task receives, one computes, and a single slot lies between them."""
+
+    def __init__(self, station: Station, metrics: Metrics, ready: asyncio.Event) -> None:
+        self._station, self._metrics, self._ready = station, metrics, ready
+        self._streams = 0
+
+    async def endpoint(self, socket: WebSocket) -> None:
+        """Serve one client until it goes away or is silent for a minute."""
+        if self._streams >= MAX_STREAMS:
+            await socket.close(1013)
+            return
+        self._streams += 1
+        try:
+            await socket.accept()
+            await self._ready.wait()
+            await _Stream(socket, self._station, self._metrics).run()
+        finally:
+            self._streams -= 1
+
+
+class _Stream:
+    def __init__(self, socket: WebSocket, station: Station, metrics: Metrics) -> None:
+        self._socket, self._station, self._metrics = socket, station, metrics
+        self._wish = Wish(explain=True, crop=socket.query_params.get("crop") == "auto")
+        self._smoother = Smoother()
+        self._newest: tuple[int, bytes] | None = None
+        self._arrived = asyncio.Event()
+        self._dropped = 0
+
+    async def run(self) -> None:
+        worker = asyncio.create_task(self._compute())
+        receiver = asyncio.create_task(self._receive())
+        done, pending = await asyncio.wait({worker, receiver}, return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
+            task.cancel()
+        # A frame that an interpreter is busy with finishes there; only its answer is dropped.
+        await asyncio.gather(*pending, return_exceptions=True)
+        for task in done:
+            with suppress(WebSocketDisconnect, RuntimeError, TimeoutError):
+                task.result()
+        with suppress(RuntimeError, WebSocketDisconnect):
+            await self._socket.close()
+
+    async def _receive(self) -> None:
+        number = 0
+        while True:
+            message = await asyncio.wait_for(self._socket.receive(), _IDLE_SECONDS)
+            if message["type"] == "websocket.disconnect":
+                return
+            data = message.get("bytes")
+            number += 1
+            self._metrics.add("live_frames_total")
+            if not data or len(data) > MAX_FRAME:
+                await self._socket.close(1009 if data else 1003)
+                return
+            if self._newest is not None:
+                self._dropped += 1
+                self._metrics.add("live_frames_dropped_total")
+            self._newest = (number, data)
+            self._arrived.set()
+
+    async def _compute(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            assert self._newest is not None
+            (number, data), self._newest = self._newest, None
+            start = perf_counter()
+            try:
+                body = await loop.run_in_executor(self._station.executor, self._station.answer, data, self._wish)
+            except SonoEdgeError as error:
+                self._metrics.add("images_refused_total")
+                await self._socket.send_json({"frame": number, "error": str(error).partition(": ")[0]})
+                continue
+            self._metrics.observe(perf_counter() - start)
+            await self._socket.send_json(self._smoothed(body, number, start))
+
+    def _smoothed(self, body: dict[str, Any], number: int, when: float) -> dict[str, Any]:
+        """The answer of the stream so far: the verdict is on the smoothed probability."""
+        probability, band = self._smoother.add(body["logit"], when)
+        domain = body["domain"]
+        verdict = assess(
+            self._station.bundle,
+            probability,
+            body["threshold"],
+            band,
+            Domain(domain["distance"] or float("nan"), domain["threshold"]) if domain else None,
+        )
+        return {
+            **body,
+            "assessment": asdict(verdict),
+            "band": asdict(band) if band else None,
+            "smoothed": probability,
+            "frame": number,
+            "dropped": self._dropped,
+        }

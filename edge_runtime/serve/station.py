@@ -1,0 +1,197 @@
+"""What one image yields, computed by one of a fixed number of open interpreters."""
+
+from __future__ import annotations
+
+import base64
+import io
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from edge_runtime.assess import assess, band_of, shifted_views
+from edge_runtime.bundle import INTENDED_USE, Bundle, load_bundle
+from edge_runtime.classifier import Classifier
+from edge_runtime.colormap import COLORMAP
+from edge_runtime.domain import load_gate
+from edge_runtime.errors import DataError, ImageError, ModelError
+from edge_runtime.explain import explanation
+from edge_runtime.files import sha256_file
+from edge_runtime.image import UInt8Image, decode_image, is_dicom
+from edge_runtime.quality import hints, measure
+from edge_runtime.region import Region, detect_region
+from edge_runtime.sums import SUMS
+
+MAX_PIXELS = 25_000_000
+MIN_SIDE = 16
+_PREVIEW_SIDE = 1280
+UPLOAD_NAME = "upload"
+"""Stands for the client's file name, which can hold a patient's name, in every answer."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a client asks for beside the prediction.
+
+    Attributes:
+        explain: Grad-CAM maps and the branches' shares.
+        views: 1 for the frame alone, up to 9 for a band over shifted crops.
+        crop: classify the detected scan area only.
+        preview: the decoded picture as JPEG, for formats that a browser cannot show.
+    """
+
+    explain: bool = False
+    views: int = 1
+    crop: bool = False
+    preview: bool = False
+
+
+class Station:
+    """Interpreters and the bundle behind them; `open` first, it takes as long as the digests of the bundle.
+
+    Args:
+        path: of the bundle.
+        artifact: by name; None takes the first that can run here.
+        workers: frames computed at the same time, each by an interpreter of its own.
+        threads: per interpreter.
+    """
+
+    bundle: Bundle
+    digest: str
+
+    def __init__(self, path: Path, artifact: str | None, *, workers: int = 1, threads: int | None = None) -> None:
+        self._path, self._artifact, self._threads = path, artifact, threads
+        self.workers = workers
+        self.executor = ThreadPoolExecutor(workers, thread_name_prefix="station")
+        self._classifiers: SimpleQueue[Classifier] = SimpleQueue()
+
+    def open(self) -> None:
+        """Check the bundle and open the interpreters; raises what `Classifier` raises."""
+        self.bundle = load_bundle(self._path)
+        self.digest = sha256_file(self.bundle.path / SUMS)
+        for _ in range(self.workers):
+            classifier = Classifier(self.bundle, self._artifact, threads=self._threads)
+            self._classifiers.put(classifier)
+        self.artifact = classifier.artifact
+        self.device = classifier.backbone.device
+        self.gate = load_gate(self.bundle, self.artifact.name)
+
+    def close(self) -> None:
+        """Finish the frames in hand and let the threads end."""
+        self.executor.shutdown(wait=True, cancel_futures=True)
+
+    def describe(self) -> dict[str, Any]:
+        """The bundle for the page: identity, inputs, thresholds, digests of the browser's files, colours."""
+        sums = (self.bundle.path / SUMS).read_text(encoding="utf-8").splitlines()
+        digests = {line[66:]: line[:64] for line in sums}
+        return {
+            "name": self.bundle.name,
+            "digest": self.digest,
+            "labels": list(self.bundle.labels),
+            "positive_label": self.bundle.positive_label,
+            "input": asdict(self.bundle.input),
+            "branches": [asdict(branch) for branch in self.bundle.branches],
+            "artifact": self.artifact.name,
+            "precision": self.artifact.precision,
+            "runtime": self.artifact.runtime,
+            "device": self.device,
+            "threshold": self.artifact.threshold,
+            "domain_gate": self.gate is not None,
+            "browser_artifacts": [
+                {
+                    "name": a.name,
+                    "precision": a.precision,
+                    "threshold": a.threshold,
+                    "size_bytes": a.size_bytes,
+                    "backbone": {"path": a.backbone, "sha256": digests[a.backbone]},
+                    "head": {"path": a.head, "sha256": digests[a.head]},
+                }
+                for a in self.bundle.artifacts
+                if a.runtime == "tflite"
+            ],
+            "colormap": np.rint(COLORMAP).astype(int).tolist(),
+            "intended_use": INTENDED_USE,
+        }
+
+    def answer(self, data: bytes, wish: Wish) -> dict[str, Any]:
+        """Everything about one image, ready for JSON. Called in a thread of `executor`.
+
+        Raises:
+            ImageError: bytes that are not an acceptable image.
+            ModelError: the model answers with something that is not a number.
+        """
+        start = perf_counter()
+        image = decode_image(data, name="The image", max_pixels=MAX_PIXELS)
+        decode_ms = 1e3 * (perf_counter() - start)
+        if min(image.shape[:2]) < MIN_SIDE:
+            raise ImageError(f"The image has {image.shape[1]}x{image.shape[0]} pixels. At least {MIN_SIDE} each way.")
+        region = _region(data, image) if wish.crop else None
+        frame = region.crop(image) if region else image
+        classifier = self._classifiers.get()
+        try:
+            prediction, outputs = classifier.explain_raw(frame, name=UPLOAD_NAME, decode_ms=decode_ms)
+            shifted = [classifier.predict(view).probability for view in shifted_views(frame, wish.views - 1)]
+        finally:
+            self._classifiers.put(classifier)
+        if not np.isfinite([prediction.probability, prediction.logit]).all():
+            raise ModelError("The model did not answer with a number.")
+        band = band_of([prediction.probability, *shifted])
+        domain = self.gate.check(outputs) if self.gate else None
+        verdict = assess(self.bundle, prediction.probability, prediction.threshold, band, domain)
+        body = {
+            **prediction.to_json(),
+            "assessment": asdict(verdict),
+            "band": asdict(band) if band else None,
+            "domain": domain.to_json() if domain else None,
+            "hints": hints(frame, measure(frame)),
+            "image_size": list(image.shape[:2]),
+            "crop": [region.left, region.top, region.right, region.bottom] if region else None,
+            "intended_use": INTENDED_USE,
+        }
+        if wish.explain:
+            body["explanation"] = self._explanation(outputs, frame)
+        if wish.preview:
+            body["preview"] = _preview(image)
+        return body
+
+    def _explanation(self, outputs: dict[str, Any], frame: UInt8Image) -> dict[str, Any]:
+        """Signed maps (above zero speaks for the positive label) on their own grids, and the shares."""
+        result = explanation(self.bundle, outputs, self.bundle.positive_label)
+        names = [branch.name for branch in self.bundle.branches]
+        return {
+            **result.to_json(frame.shape[:2]),
+            "maps": {
+                "fused": _rounded(outputs["cam"][0]),
+                **{name: _rounded(outputs[f"cam_{name}"][0]) for name in names},
+            },
+        }
+
+
+def _region(data: bytes, image: UInt8Image) -> Region | None:
+    """Where the scan is: what a DICOM file says about itself, else what the picture shows."""
+    if is_dicom(data):
+        from edge_runtime.dicom import read_dicom
+
+        try:
+            if region := read_dicom(data).region:
+                return region
+        except DataError:
+            pass
+    return detect_region(image)
+
+
+def _rounded(grid: Any) -> list[list[float]]:
+    return [[float(f"{value:.6g}") for value in row] for row in grid]
+
+
+def _preview(image: UInt8Image) -> str:
+    picture = Image.fromarray(image)
+    picture.thumbnail((_PREVIEW_SIDE, _PREVIEW_SIDE))
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=90)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,155 @@
+"""Frames -> results: crop, classify, smooth over time, put into words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from edge_runtime.assess import Assessment, Band, assess
+from edge_runtime.backends import Float32Array
+from edge_runtime.classifier import Classifier, Prediction
+from edge_runtime.domain import Domain, load_gate
+from edge_runtime.explain import explanation, heat_map, overlay
+from edge_runtime.frames import Frame, Source, newest
+from edge_runtime.image import UInt8Image
+from edge_runtime.region import Region, detect_region
+from edge_runtime.smoothing import DEFAULT_SECONDS, Smoother
+
+
+@dataclass(frozen=True)
+class FrameResult:
+    """The answer to one frame.
+
+    Attributes:
+        frame, seconds: which, and when it was shown.
+        prediction: of this frame alone.
+        smoothed: probability after the temporal filter; the assessment is on this one.
+        band: range of the frames' own probabilities over the last three time constants.
+        dropped: frames overtaken so far.
+        total_ms: from taking the frame to this answer, everything included.
+        image: the classified part of the frame.
+        outputs: of the head.
+    """
+
+    frame: int
+    seconds: float
+    prediction: Prediction
+    smoothed: float
+    band: Band | None
+    assessment: Assessment
+    domain: Domain | None
+    dropped: int
+    total_ms: float
+    image: UInt8Image
+    outputs: dict[str, Float32Array]
+
+    def to_json(self) -> dict[str, Any]:
+        """One line of ``sonoedge stream --json``."""
+        own = self.prediction.to_json()
+        del own["image"]
+        return {
+            "frame": self.frame,
+            "seconds": round(self.seconds, 4),
+            **own,
+            "smoothed": self.smoothed,
+            "band": asdict(self.band) if self.band else None,
+            "assessment": self.assessment.code,
+            "domain": self.domain.to_json() if self.domain else None,
+            "dropped": self.dropped,
+            "total_ms": round(self.total_ms, 3),
+        }
+
+
+class FrameStream:
+    """Runs a source through a classifier.
+
+    Args:
+        classifier: open.
+        source: see `edge_runtime.frames`; of a live one only the newest frame is taken.
+        crop: ``none``, ``auto`` (the source's own region, else detected on the first frame and then kept, so
+            that the picture does not jitter), or a rectangle.
+        smooth_seconds: time constant of the filter; 0 switches it off.
+
+    Attributes:
+        dropped: live frames overtaken; unreadable: frames that could not be decoded; region: the crop in use.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        source: Source,
+        *,
+        crop: str | Region = "none",
+        smooth_seconds: float = DEFAULT_SECONDS,
+    ) -> None:
+        self._classifier, self._source, self._crop = classifier, source, crop
+        self._smoother = Smoother(smooth_seconds)
+        self._gate = load_gate(classifier.bundle, classifier.artifact.name)
+        self.dropped = self.unreadable = 0
+        self.region: Region | None = None
+        self.first: UInt8Image | None = None
+
+    def __iter__(self) -> Iterator[FrameResult]:
+        frames = newest(self._source, self._count_dropped) if self._source.live else self._source.frames()
+        for frame in frames:
+            if frame.image is None:
+                self.unreadable += 1
+                continue
+            yield self._answer(frame, frame.image)
+
+    def _count_dropped(self, amount: int) -> None:
+        self.dropped += amount
+
+    def _answer(self, frame: Frame, image: UInt8Image) -> FrameResult:
+        start = perf_counter()
+        if self.first is None:
+            self.first, self.region = image, self._choose_region(image)
+        part = self.region.crop(image) if self.region else image
+        if not part.size:
+            # A frame smaller than the first one: the rectangle lies outside.
+            part = image
+        prediction, outputs = self._classifier.explain_raw(part, name=f"frame {frame.number}")
+        smoothed, band = self._smoother.add(prediction.logit, frame.seconds)
+        domain = self._gate.check(outputs) if self._gate else None
+        verdict = assess(self._classifier.bundle, smoothed, prediction.threshold, band, domain)
+        return FrameResult(
+            frame=frame.number,
+            seconds=frame.seconds,
+            prediction=prediction,
+            smoothed=smoothed,
+            band=band,
+            assessment=verdict,
+            domain=domain,
+            dropped=self.dropped,
+            total_ms=1e3 * (perf_counter() - start),
+            image=part,
+            outputs=outputs,
+        )
+
+    def _choose_region(self, image: UInt8Image) -> Region | None:
+        if isinstance(self._crop, Region):
+            height, width = image.shape[:2]
+            return replace(self._crop, right=min(self._crop.right, width), bottom=min(self._crop.bottom, height))
+        if self._crop == "auto":
+            return self._source.region or detect_region(image)
+        return None
+
+
+def annotate(classifier: Classifier, result: FrameResult) -> UInt8Image:
+    """The frame with its heat map for the positive class and a line of text below: uint8 (height + 36, width, 3)."""
+    from PIL import Image, ImageDraw
+
+    label = classifier.bundle.positive_label
+    heat = heat_map(explanation(classifier.bundle, result.outputs, label).cam, result.image.shape[:2])
+    picture = overlay(result.image, heat)
+    height, width = picture.shape[:2]
+    canvas = Image.new("RGB", (width, height + 36))
+    canvas.paste(Image.fromarray(picture))
+    draw = ImageDraw.Draw(canvas)
+    draw.text((4, height + 3), f"{result.assessment.code}  p({label})={result.smoothed:.3f}", fill=(230, 230, 230))
+    draw.text((4, height + 19), f"frame {result.frame}  research use only", fill=(240, 163, 74))
+    return np.asarray(canvas)

@@ -1,0 +1,329 @@
+"""Who vouches for a bundle, and which bundles this device accepts.
+
+A signature is Ed25519 (RFC 8032) over the bytes of SHA256SUMS, which in turn holds the digest of every other file:
+one signature covers the bundle, and any Ed25519 tool can check it. It lies beside it in ``SHA256SUMS.sig``:
+
+    sonoedge-signature 1
+    key <64 hexadecimal digits: the public key>
+    sums <64: SHA-256 of SHA256SUMS>
+    signature <128>
+    check <64: SHA-256 of the lines above>
+
+The two SHA-256 lines prove nothing about who signed; they let a device without the ``cryptography`` package tell a
+damaged signature file from a whole one. A key inside the file proves nothing either: only a key that the device's
+owner names (``--key``, or a policy) makes a signer.
+
+A policy is a JSON file, named by ``--policy`` or by the environment variable ``SONOEDGE_POLICY``; whatever opens a
+bundle by its path (`edge_runtime.Classifier`) then enforces it:
+
+    {
+      "policy_version": 1,
+      "allowed_signers": {"clinic": "<64 hexadecimal digits>"},
+      "minimum_schema_version": 1,
+      "required_metrics": {"training.test.auc.0": {"min": 0.9}, "artifact.golden_logit_error": {"max": 0.2}}
+    }
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from edge_runtime.bundle import SCHEMA_VERSION, Artifact, Bundle, load_bundle
+from edge_runtime.errors import BundleError, MissingExtraError, TrustError, UsageError
+from edge_runtime.files import sha256_bytes, sha256_file, write_text_atomic
+from edge_runtime.sums import SIGNATURE, SUMS
+
+POLICY_VARIABLE = "SONOEDGE_POLICY"
+POLICY_VERSION = 1
+_SIGNATURE_FILE = re.compile(
+    r"(sonoedge-signature 1\nkey ([0-9a-f]{64})\nsums ([0-9a-f]{64})\nsignature ([0-9a-f]{128})\n)"
+    r"check ([0-9a-f]{64})\n"
+)
+_KEY = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The content of SHA256SUMS.sig: raw public key (32 bytes) and signature (64 bytes) as hexadecimal digits."""
+
+    key: str
+    signature: str
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What a device accepts. Without signers any bundle, signed or not, passes that part.
+
+    Attributes:
+        allowed_signers: name of the signer -> raw Ed25519 public key, 64 lower-case hexadecimal digits.
+        minimum_schema_version: of bundle.json.
+        required_metrics: dotted path -> ``{"min": …}``, ``{"max": …}`` or both. Paths start with ``training``
+            (metrics of the full model, bundle-wide) or ``artifact`` (the artifact's own); a number picks from a
+            list: ``training.test.auc.1`` is the lower end of the interval.
+    """
+
+    allowed_signers: Mapping[str, str] = field(default_factory=dict)
+    minimum_schema_version: int = SCHEMA_VERSION
+    required_metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+
+def load_trusted(path: str | Path, policy: Policy | None = None) -> Bundle:
+    """Load a bundle that this device's policy accepts; what every command that runs a model calls.
+
+    Args:
+        path: bundle folder.
+        policy: None takes the file that ``SONOEDGE_POLICY`` names; without it every sound bundle is accepted.
+
+    Returns:
+        The bundle, with those artifacts only that have the required metrics.
+
+    Raises:
+        BundleError: see `edge_runtime.bundle.load_bundle`.
+        TrustError: not signed by an allowed signer, schema too old, no artifact with the required metrics.
+    """
+    bundle = load_bundle(path)
+    policy = device_policy() if policy is None else policy
+    if policy is None:
+        read_signature(bundle.path)  # damage is found with or without a key
+        return bundle
+    return enforce(policy, bundle)
+
+
+def enforce(policy: Policy, bundle: Bundle) -> Bundle:
+    """See `load_trusted`; for a bundle that is loaded already."""
+    if policy.allowed_signers:
+        verify_signature(bundle.path, policy.allowed_signers)
+    if policy.minimum_schema_version > SCHEMA_VERSION:
+        raise TrustError(
+            f"The policy asks for bundle schema {policy.minimum_schema_version} or newer; this bundle has "
+            f"{SCHEMA_VERSION}."
+        )
+    reasons = {artifact.name: _unmet(policy, bundle, artifact) for artifact in bundle.artifacts}
+    accepted = tuple(artifact for artifact in bundle.artifacts if not reasons[artifact.name])
+    if not accepted:
+        listed = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+        raise TrustError(f"No artifact of {bundle.path} has the metrics that the policy requires. {listed}.")
+    return replace(bundle, artifacts=accepted)
+
+
+def device_policy() -> Policy | None:
+    """The policy that ``SONOEDGE_POLICY`` names, or None where the variable is not set."""
+    path = os.environ.get(POLICY_VARIABLE, "")
+    return read_policy(path) if path else None
+
+
+def read_policy(path: str | Path) -> Policy:
+    """Read a policy file.
+
+    Raises:
+        UsageError: missing, not JSON, an unknown key, a wrong type; a policy is never half understood.
+    """
+    path = Path(path)
+    try:
+        body = json.loads(path.read_bytes())
+    except OSError as error:
+        raise UsageError(f"The policy {path} cannot be read: {error.strerror or error}.") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"The policy {path} is not JSON: {error}.") from error
+    known = {"policy_version", "allowed_signers", "minimum_schema_version", "required_metrics"}
+    if not isinstance(body, dict) or set(body) - known or body.get("policy_version") != POLICY_VERSION:
+        raise UsageError(
+            f"The policy {path} must be a JSON object with policy_version {POLICY_VERSION} and no keys but "
+            f"{', '.join(sorted(known))}."
+        )
+    signers, minimum = body.get("allowed_signers", {}), body.get("minimum_schema_version", SCHEMA_VERSION)
+    metrics = body.get("required_metrics", {})
+    if not isinstance(signers, dict) or not all(isinstance(k, str) and _KEY.fullmatch(k) for k in signers.values()):
+        raise UsageError(f"allowed_signers in {path} must map names to 64 lower-case hexadecimal digits.")
+    if "allowed_signers" in body and not signers:
+        raise UsageError(f"allowed_signers in {path} is empty: name a signer, or leave the key out.")
+    if not isinstance(minimum, int) or isinstance(minimum, bool) or minimum < 1:
+        raise UsageError(f"minimum_schema_version in {path} must be a positive integer.")
+    if not isinstance(metrics, dict) or not all(_is_limit(limit) for limit in metrics.values()):
+        raise UsageError(
+            f'required_metrics in {path} must map paths to {{"min": number}} and/or {{"max": number}}.'
+        )
+    if wrong := sorted(name for name in metrics if name.split(".")[0] not in {"training", "artifact"}):
+        raise UsageError(f"required_metrics in {path} must start with 'training.' or 'artifact.': {wrong[0]}.")
+    return Policy(signers, minimum, metrics)
+
+
+def read_signature(folder: Path) -> Signature | None:
+    """The signature file of a bundle, or None.
+
+    Raises:
+        BundleError: it is damaged, or belongs to another SHA256SUMS.
+    """
+    path = folder / SIGNATURE
+    if not path.exists():
+        return None
+    match = _SIGNATURE_FILE.fullmatch(path.read_bytes().decode("latin-1"))
+    if match is None or sha256_bytes(match[1].encode()) != match[5]:
+        raise BundleError(f"{SIGNATURE} is damaged.")
+    if sha256_file(folder / SUMS) != match[3]:
+        raise BundleError(f"{SIGNATURE} was made for another {SUMS}: the bundle has changed since it was signed.")
+    return Signature(match[2], match[4])
+
+
+def verify_signature(folder: Path, signers: Mapping[str, str]) -> str:
+    """The name of the signer.
+
+    Args:
+        signers: name -> public key as 64 hexadecimal digits.
+
+    Raises:
+        TrustError: not signed, signed by somebody else, or forged.
+        MissingExtraError: the ``cryptography`` package is not installed.
+    """
+    found = read_signature(folder)
+    if found is None:
+        raise TrustError(f"{folder} is not signed. Allowed signers: {', '.join(signers)}.")
+    name = next((name for name, key in signers.items() if key == found.key), None)
+    if name is None:
+        raise TrustError(
+            f"{folder} is signed by the unknown key {found.key[:16]}…. Allowed signers: {', '.join(signers)}."
+        )
+    ed25519 = _ed25519()
+    from cryptography.exceptions import InvalidSignature
+
+    try:
+        key = ed25519.Ed25519PublicKey.from_public_bytes(bytes.fromhex(found.key))
+        key.verify(bytes.fromhex(found.signature), (folder / SUMS).read_bytes())
+    except (InvalidSignature, ValueError) as error:
+        raise TrustError(f"The signature of {folder} is forged: it was not made with the key of {name}.") from error
+    return name
+
+
+def sign_bundle(folder: Path, key_file: Path, password: bytes | None = None) -> Signature:
+    """Check a bundle and sign it with a private key (PEM, PKCS #8); an older signature is replaced.
+
+    Raises:
+        BundleError: the bundle is not sound; only sound ones are signed.
+        UsageError: the key cannot be read.
+    """
+    load_bundle(folder)
+    private = _private_key(key_file, password)
+    data = (folder / SUMS).read_bytes()
+    signature = Signature(raw_public_key(private.public_key()), private.sign(data).hex())
+    body = (
+        f"sonoedge-signature 1\nkey {signature.key}\nsums {sha256_bytes(data)}\nsignature {signature.signature}\n"
+    )
+    write_text_atomic(folder / SIGNATURE, f"{body}check {sha256_bytes(body.encode())}\n")
+    return signature
+
+
+def new_key(private_file: Path, public_file: Path, password: bytes | None = None) -> str:
+    """Write a key pair as PEM files (the private one readable by its owner only); returns the public key.
+
+    Raises:
+        UsageError: one of the files is there already: a key is never overwritten.
+    """
+    ed25519 = _ed25519()
+    from cryptography.hazmat.primitives import serialization as s
+
+    if taken := [path for path in (private_file, public_file) if path.exists()]:
+        raise UsageError(f"{taken[0]} is there already. Choose another name: keys are not overwritten.")
+    private = ed25519.Ed25519PrivateKey.generate()
+    protection = s.BestAvailableEncryption(password) if password else s.NoEncryption()
+    private_file.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(private_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(private.private_bytes(s.Encoding.PEM, s.PrivateFormat.PKCS8, protection))
+    public = private.public_key()
+    write_text_atomic(
+        public_file, public.public_bytes(s.Encoding.PEM, s.PublicFormat.SubjectPublicKeyInfo).decode()
+    )
+    return raw_public_key(public)
+
+
+def read_public_keys(paths: Sequence[Path]) -> dict[str, str]:
+    """Name of the file without suffix -> public key as 64 hexadecimal digits.
+
+    Raises:
+        UsageError: not an Ed25519 public key in PEM.
+    """
+    ed25519 = _ed25519()
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+    keys = {}
+    for path in paths:
+        try:
+            public = load_pem_public_key(path.read_bytes())
+        except (OSError, ValueError, TypeError) as error:
+            raise UsageError(f"{path} is not a public key in PEM: {error}") from error
+        if not isinstance(public, ed25519.Ed25519PublicKey):
+            raise UsageError(f"{path} holds another kind of key than Ed25519.")
+        keys[path.stem] = raw_public_key(public)
+    return keys
+
+
+def raw_public_key(public: Any) -> str:
+    """64 hexadecimal digits of a public key, as in a policy."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    return str(public.public_bytes(Encoding.Raw, PublicFormat.Raw).hex())
+
+
+def _private_key(path: Path, password: bytes | None) -> Any:
+    ed25519 = _ed25519()
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    try:
+        private = load_pem_private_key(path.read_bytes(), password)
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise UsageError(f"{path} cannot be used as a private key: {error}") from error
+    if not isinstance(private, ed25519.Ed25519PrivateKey):
+        raise UsageError(f"{path} holds another kind of key than Ed25519.")
+    return private
+
+
+def _ed25519() -> Any:
+    try:
+        from cryptography.hazmat.primitives.asymmetric import ed25519
+    except ImportError as error:
+        raise MissingExtraError("cryptography", "trust") from error
+    return ed25519
+
+
+def _is_limit(limit: Any) -> bool:
+    return (
+        isinstance(limit, dict)
+        and bool(limit)
+        and set(limit) <= {"min", "max"}
+        and all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in limit.values())
+    )
+
+
+def _unmet(policy: Policy, bundle: Bundle, artifact: Artifact) -> str:
+    """Why an artifact may not be used; empty where it may."""
+    training = bundle.provenance.get("training")
+    known = {
+        "training": training.get("metrics", {}) if isinstance(training, Mapping) else {},
+        "artifact": artifact.metrics,
+    }
+    for path, limit in policy.required_metrics.items():
+        value = _look_up(known, path)
+        if value is None:
+            return f"{path} is not stated"
+        # Not `value < min`: a NaN must fail.
+        if not limit.get("min", value) <= value <= limit.get("max", value):
+            return f"{path} is {value:g}, required {' and '.join(f'{k} {v:g}' for k, v in limit.items())}"
+    return ""
+
+
+def _look_up(body: Any, path: str) -> float | None:
+    for step in path.split("."):
+        if isinstance(body, Mapping) and step in body:
+            body = body[step]
+        elif isinstance(body, Sequence) and not isinstance(body, str) and step.isdigit() and int(step) < len(body):
+            body = body[int(step)]
+        else:
+            return None
+    return float(body) if isinstance(body, (int, float)) and not isinstance(body, bool) else None

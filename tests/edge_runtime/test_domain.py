@@ -1,0 +1,166 @@
+"""The out-of-domain gate: fitting, storing, reading, refusing."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_runtime.bundle import Branch, Bundle, InputSpec, load_bundle, write_manifest
+from edge_runtime.classifier import Classifier
+from edge_runtime.domain import DOMAIN, Domain, load_gate
+from edge_runtime.errors import BundleError, DataError
+from edge_runtime.image import find_images
+from export.domain import add_gate, distances, fit_gate, pack, pooled_features, threshold_of
+
+
+def plain_bundle() -> Bundle:
+    branches = (Branch("a", 2, 2, 20), Branch("b", 1, 1, 12))
+    return Bundle(Path("x"), "x", ("n", "p"), "p", InputSpec(8, 8), branches, (), {}, "")
+
+
+def cloud(count: int, seed: int) -> np.ndarray:
+    """Correlated features with a scale of their own per channel, and one channel that never moves."""
+    rng = np.random.default_rng(seed)
+    mixing = np.random.default_rng(9).normal(size=(6, 32))
+    scales = np.geomspace(0.01, 100, 32)
+    x = (rng.normal(size=(count, 6)) @ mixing + 0.3 * rng.normal(size=(count, 32))) * scales + 5 * scales
+    x[:, 3] = 2.0
+    return x.astype(np.float32)
+
+
+def test_distances_tell_inside_from_outside() -> None:
+    gate = fit_gate(cloud(300, 0), plain_bundle(), directions=8)
+    inside = distances(gate, cloud(200, 1))
+    assert 0.7 < np.median(inside) < 1.4
+    shifted = cloud(200, 2) + np.float32(4.0) * cloud(300, 0).std(axis=0)
+    # Each channel on its own is usual, together they are not: the correlation is what a box would miss.
+    shuffled = cloud(200, 3)
+    rng = np.random.default_rng(0)
+    for channel in range(32):
+        shuffled[:, channel] = rng.permutation(shuffled[:, channel])
+    assert distances(gate, shifted).min() > np.quantile(inside, 0.99)
+    assert np.median(distances(gate, shuffled)) > np.quantile(inside, 0.99)
+    threshold = threshold_of(gate, cloud(200, 4))
+    assert (inside > threshold).mean() <= 0.02
+
+
+def test_distance_equals_the_full_covariance() -> None:
+    features = cloud(400, 5)
+    gate = fit_gate(features, plain_bundle(), directions=8)
+    components = gate.components.astype(np.float64)
+    covariance = components.T @ np.diag(gate.variances.astype(np.float64) - gate.noise) @ components
+    covariance += gate.noise * np.eye(32)
+    for row in cloud(5, 6):
+        z = (row.astype(np.float64) - gate.mean) * gate.inverse_std
+        expected = z @ np.linalg.solve(covariance, z) / 32
+        # float16 components are not exactly orthonormal.
+        assert gate.distance(row) == pytest.approx(expected, rel=2e-2)
+
+
+def test_too_few_images() -> None:
+    with pytest.raises(DataError, match="at least 8"):
+        fit_gate(cloud(7, 0), plain_bundle())
+
+
+def test_a_nan_is_outside() -> None:
+    verdict = Domain(float("nan"), 2.0)
+    assert not verdict.inside
+    assert json.loads(json.dumps(verdict.to_json(), allow_nan=False)) == {
+        "distance": None, "threshold": 2.0, "inside": False,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def gated(tmp_path: Path, float_bundle: Path, phantoms: Path) -> Bundle:
+    """A copy of the tiny bundle with a gate from phantoms."""
+    folder = tmp_path / "bundle"
+    shutil.copytree(float_bundle, folder)
+    bundle = load_bundle(folder)
+    classifier = Classifier(bundle, "tflite-fp32")
+    paths = find_images(phantoms)
+    gate = fit_gate(pooled_features(classifier, paths[::2]), bundle)
+    return add_gate(bundle, gate, {"tflite-fp32": threshold_of(gate, pooled_features(classifier, paths[1::2]))})
+
+
+def test_the_gate_travels_in_the_bundle(gated: Bundle, phantoms: Path) -> None:
+    assert DOMAIN in (gated.path / "SHA256SUMS").read_text()
+    gate = load_gate(gated, "tflite-fp32")
+    assert gate is not None
+    assert load_gate(gated, "openvino-fp32") is None
+    classifier = Classifier(gated, "tflite-fp32")
+    from edge_runtime.image import read_image
+
+    phantom = read_image(find_images(phantoms)[1])
+    assert gate.check(classifier.explain_raw(phantom)[1]).inside
+    checkers = (np.indices((200, 200)).sum(axis=0) % 2 * 255).astype(np.uint8)
+    assert not gate.check(classifier.explain_raw(np.repeat(checkers[..., None], 3, axis=2))[1]).inside
+
+
+def test_a_bundle_without_a_gate(float_bundle: Path) -> None:
+    assert load_gate(load_bundle(float_bundle), "tflite-fp32") is None
+
+
+def damaged(gate_bytes: bytes, change: Any) -> bytes:
+    with np.load(io.BytesIO(gate_bytes)) as archive:
+        arrays = dict(archive)
+    change(arrays)
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda a: a.pop("mean"), "lacks an array"),
+        (lambda a: a.update(mean=a["mean"][:3]), "mean must be finite and of shape"),
+        (lambda a: a.update(noise=np.float32(np.nan)), "noise must be finite"),
+        (lambda a: a.update(noise=np.float32(0)), "variances must be positive"),
+        (lambda a: a.update(branches=np.array(["other"])), "describes the branches"),
+        (lambda a: a.update(mean=np.array(["x"] * len(a["mean"]))), "not of numbers"),
+        (lambda a: a.update(components=np.float32(3)), "lacks an array"),
+    ],
+)
+def test_a_gate_that_does_not_fit(gated: Bundle, change: Any, message: str) -> None:
+    path = gated.path / DOMAIN
+    path.write_bytes(damaged(path.read_bytes(), change))
+    write_manifest(gated)
+    with pytest.raises(BundleError, match=message):
+        load_gate(gated, "tflite-fp32")
+
+
+@pytest.mark.parametrize("data", [b"", b"PK\3\4 not a zip", b"\x80\x04pickle"])
+def test_a_gate_that_is_no_archive(gated: Bundle, data: bytes) -> None:
+    (gated.path / DOMAIN).write_bytes(data)
+    with pytest.raises(BundleError, match=r"domain\.npz cannot be read"):
+        load_gate(gated, "tflite-fp32")
+
+
+def test_pack_is_small_and_reproducible() -> None:
+    gate = fit_gate(cloud(300, 0), plain_bundle())
+    assert pack(gate, {"x": 2.0})[:4] == b"PK\3\4"
+    with np.load(io.BytesIO(pack(gate, {"x": 2.0}))) as archive:
+        assert archive["components"].dtype == np.float16
+        assert float(archive["threshold.x"]) == 2.0
+
+
+def test_the_command(tmp_path: Path, run_bundle: Path, tiny_run: Path, sonoedge: Any) -> None:
+    folder = tmp_path / "bundle"
+    shutil.copytree(run_bundle, folder)
+    result = sonoedge("gate", "--bundle", folder, "--model", tiny_run, "--quiet", "--json")
+    assert result.code == 0, result.err
+    body = json.loads(result.out)
+    assert body["reference"] == "tflite-fp32"
+    assert set(body["thresholds"]) == {"tflite-fp32", "tflite-int8"}
+    bundle = load_bundle(folder)
+    assert load_gate(bundle, "tflite-int8") is not None
+    assert sonoedge("verify", folder).code == 0
+    again = sonoedge("gate", "--bundle", folder, "--model", tiny_run, "--quiet", "--artifacts", "tflite-fp32")
+    assert again.code == 0
+    assert load_gate(load_bundle(folder), "tflite-int8") is None

@@ -1,0 +1,739 @@
+"""The station as a client sees it: a real server on a loopback port."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import logging
+import os
+import re
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+import warnings
+import zipfile
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import uvicorn
+from PIL import Image
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+
+from edge_runtime.bundle import INTENDED_USE
+from edge_runtime.classifier import Classifier
+from edge_runtime.errors import ModelError
+from edge_runtime.image import find_images, read_image
+from edge_runtime.serve.admission import Admission, Busy
+from edge_runtime.serve.app import ASSETS, Settings, create_app
+from edge_runtime.serve.live import MAX_FRAME
+from edge_runtime.serve.metrics import Metrics
+from edge_runtime.serve.station import Station
+
+OCTETS = {"content-type": "application/octet-stream"}
+SECRET = "Doe^Jane"
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server in a thread of this process."""
+
+    url: str
+    port: int
+    station: Station
+    server: uvicorn.Server
+
+
+def run_server(bundle: Path, settings: Settings | None = None, **config: Any) -> Iterator[Running]:
+    station = Station(bundle, "tflite-fp32", threads=1)
+    app = create_app(station, settings or Settings(read_seconds=2.0, max_upload=4 * 2**20))
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app, port=0, log_level="warning", access_log=False, server_header=False, ws="websockets-sansio",
+            ws_max_size=MAX_FRAME + 1024, timeout_graceful_shutdown=5, **config,
+        )
+    )  # fmt: skip
+    listener = server.config.bind_socket()
+    port = listener.getsockname()[1]
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    url = f"http://127.0.0.1:{port}"
+    for _ in range(200):
+        try:
+            if httpx.get(f"{url}/healthz").status_code == 200:
+                break
+        except httpx.HTTPError:
+            pass
+        time.sleep(0.05)
+    yield Running(url, port, station, server)
+    server.should_exit = True
+    thread.join(timeout=20)
+    assert not thread.is_alive()
+
+
+@pytest.fixture(scope="module")
+def running(float_bundle: Path) -> Iterator[Running]:
+    yield from run_server(float_bundle)
+
+
+@pytest.fixture(scope="module")
+def client(running: Running) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=running.url, timeout=30) as opened:
+        yield opened
+
+
+def encode(array: np.ndarray, kind: str = "PNG", **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def frame(height: int = 120, width: int = 160, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return np.repeat(rng.integers(0, 200, (height, width, 1)).astype(np.uint8), 3, axis=2)
+
+
+GOOD = encode(frame())
+
+
+def test_predict_gives_the_classifiers_answer(client: httpx.Client, float_bundle: Path, phantoms: Path) -> None:
+    path = find_images(phantoms)[0]
+    expected = Classifier(float_bundle, "tflite-fp32", threads=1).predict(read_image(path))
+    response = client.post("/v1/predict", files={"image": (f"{SECRET}.png", path.read_bytes(), "text/html")})
+    assert response.status_code == 200
+    body = response.json()
+    assert body["probability"] == pytest.approx(expected.probability, abs=1e-6)
+    assert body["label"] == expected.label
+    assert set(body["latency_ms"]) == {"decode", "resize", "invoke", "head"}
+    assert body["intended_use"] == INTENDED_USE
+    assert body["assessment"]["code"] in {"suspicious", "not_suspicious"}
+    assert (body["band"], body["domain"], body["crop"]) == (None, None, None)
+    assert SECRET not in response.text
+
+
+def test_explain_gives_maps_band_crop_and_preview(client: httpx.Client) -> None:
+    screen = np.zeros((300, 400, 3), np.uint8)
+    screen[60:260, 80:330] = frame(200, 250) + 30
+    response = client.post("/v1/explain?views=5&crop=auto&preview=1", content=encode(screen), headers=OCTETS)
+    body = response.json()
+    band = body["band"]
+    assert band["views"] == 5
+    assert band["low"] <= body["probability"] <= band["high"]
+    left, top, right, bottom = body["crop"]
+    assert abs(left - 80) < 4 and abs(top - 60) < 4 and abs(right - 330) < 4 and abs(bottom - 260) < 4
+    explained = body["explanation"]
+    assert set(explained["maps"]) == {"fused", "branch_0", "branch_1"}
+    assert sum(explained["logit_shares"].values()) == pytest.approx(body["logit"], abs=1e-4)
+    assert body["preview"].startswith("data:image/jpeg;base64,")
+
+
+def test_the_description_matches_the_answers(client: httpx.Client) -> None:
+    document = client.get("/openapi.json").json()
+    assert document["openapi"].startswith("3.1")
+    answer = client.post("/v1/explain?views=2", content=GOOD, headers=OCTETS).json()
+    schema = document["paths"]["/v1/explain"]["post"]["responses"]["200"]["content"]["application/json"]["schema"]
+    described: dict[str, Any] = {}
+    for part in schema["allOf"]:
+        described |= part["properties"]
+    assert set(answer) == set(described)
+    assert set(answer["explanation"]) == set(described["explanation"]["properties"])
+    for path, methods in document["paths"].items():
+        if path != "/v1/live":
+            for method in methods:
+                assert client.request(method, path).status_code not in {404, 405}, path
+
+
+def test_bundle_and_files_for_the_browser(client: httpx.Client, float_bundle: Path) -> None:
+    info = client.get("/v1/bundle").json()
+    assert re.fullmatch(r"[0-9a-f]{64}", info["digest"])
+    (artifact,) = info["browser_artifacts"]
+    data = client.get(f"/bundle/{artifact['backbone']['path']}").content
+    assert data == (float_bundle / artifact["backbone"]["path"]).read_bytes()
+    assert len(info["colormap"]) == 256
+
+
+def test_page_and_security_headers(client: httpx.Client) -> None:
+    page = client.get("/")
+    assert page.status_code == 200
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe-inline" not in policy
+    assert page.headers["x-content-type-options"] == "nosniff"
+    assert "server" not in page.headers
+    names = set(re.findall(r'(?:src|href)="([^"#:]+)"', page.text))
+    assert names >= {"style.css", "app.js"}
+    for name in names:
+        found = client.get(f"/{name}")
+        assert found.status_code == 200
+        assert client.get(f"/{name}", headers={"if-none-match": found.headers["etag"]}).status_code == 304
+    assert client.post("/v1/predict", content=b"x", headers=OCTETS).headers["content-security-policy"] == policy
+
+
+def test_every_module_of_the_page_is_kept_offline() -> None:
+    worker = (ASSETS / "sw.js").read_text()
+    for path in ASSETS.iterdir():
+        assert path.name in {"sw.js", "index.html"} or f'"{path.name}"' in worker, path.name
+
+
+def test_the_page_names_no_other_host() -> None:
+    for path in ASSETS.iterdir():
+        hosts = set(re.findall(r"https?://([^/\"' ]+)", path.read_text()))
+        assert hosts <= {"www.w3.org"}, path.name
+
+
+def test_metrics(client: httpx.Client) -> None:
+    client.post("/v1/predict", content=GOOD, headers=OCTETS)
+    text = client.get("/metrics").text
+    assert re.search(r'^sonoedge_answers_total\{assessment="\w+"\} [1-9]', text, re.M)
+    assert re.search(r"^sonoedge_answer_seconds_count [1-9]", text, re.M)
+    assert "sonoedge_ready 1" in text
+
+
+def test_histogram_buckets_are_cumulative() -> None:
+    metrics = Metrics()
+    for seconds in (0.02, 0.2, 30.0):
+        metrics.observe(seconds)
+    counts = [int(n) for n in re.findall(r'bucket\{le="[^"]+"\} (\d+)', metrics.text({}))]
+    assert counts == sorted(counts)
+    assert counts[-1] == 3
+
+
+# --- hostile uploads -----------------------------------------------------------------------------------------
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def png(width: int, height: int, data: bytes, *, colour: int = 2, crc_error: bool = False, extra: bytes = b"") -> bytes:
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, 0))
+    if crc_error:
+        header = header[:-1] + bytes([header[-1] ^ 1])
+    return b"\x89PNG\r\n\x1a\n" + header + extra + data + chunk(b"IEND", b"")
+
+
+def zipped() -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("zeros", bytes(10_000_000))
+    return buffer.getvalue()
+
+
+def tiff(*entries: tuple[int, int, int, int], next_ifd: int = 0) -> bytes:
+    body = b"II*\0" + struct.pack("<I", 8) + struct.pack("<H", len(entries))
+    return body + b"".join(struct.pack("<HHII", *entry) for entry in entries) + struct.pack("<I", next_ifd)
+
+
+def bodies() -> dict[str, bytes]:
+    """Bodies that are no acceptable image, by name."""
+    rng = np.random.default_rng(5)
+    jpeg, bmp, tif = encode(frame(), "JPEG"), encode(frame(), "BMP"), encode(frame(), "TIFF")
+    idat = chunk(b"IDAT", zlib.compress(b"\0" * 100))
+    return {
+        "empty": b"", "one byte": b"\0", "random": rng.bytes(5000), "text": b"no picture", "html": b"<html><script>1",
+        "json": b'{"image": 1}', "json nan": b'{"image": NaN}', "svg": b"<svg xmlns='x' onload='alert(1)'/>",
+        "pdf": b"%PDF-1.7\n%%EOF", "zip bomb": zipped(), "gzip": b"\x1f\x8b\x08" + bytes(50), "elf": b"\x7fELF" + bytes(99),
+        "pickle": b"\x80\x04\x95" + bytes(40), "gif": encode(frame(), "GIF"), "webp": b"RIFF\0\0\0\0WEBPVP8 " + bytes(30),
+        "ico": b"\0\0\1\0\1\0" + bytes(30), "psd": b"8BPS\0\1" + bytes(40), "eps": b"%!PS-Adobe-3.0 EPSF-3.0\n",
+        "mp4": b"\0\0\0\x18ftypmp42" + bytes(40), "xbm": b"#define a_width 9\n", "ppm": b"P6 9 9 255\n" + bytes(243),
+        "zip then png": zipped() + GOOD, "html then png": b"<html>" + GOOD,
+        "png signature": GOOD[:8], "png header only": GOOD[:40], "png half": GOOD[: len(GOOD) // 2],
+        "png width 0": png(0, 10, idat), "png 30000 square": png(30000, 30000, idat), "png width 2^31": png(2**31 - 1, 1, idat),
+        "png bad checksum": png(10, 10, idat, crc_error=True), "png garbage data": png(10, 10, chunk(b"IDAT", b"garbage" * 9)),
+        "png no data": png(10, 10, b""), "png no palette": png(40, 40, idat, colour=3), "png colour 7": png(40, 40, idat, colour=7),
+        "png bomb": png(20000, 20000, chunk(b"IDAT", zlib.compress(bytes(3_000_000), 9))),
+        "png text bomb": png(40, 40, idat, extra=chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(80_000_000)))),
+        "png 26 megapixel": encode(np.zeros((5200, 5001), np.uint8)), "png 1x1": encode(frame(1, 1)), "png 1x4000": encode(frame(1, 4000)),
+        "jpeg start": jpeg[:2], "jpeg header": jpeg[:20], "jpeg half": jpeg[: len(jpeg) // 2],
+        "jpeg 65000 square": re.sub(b"(\xff\xc0...)....", b"\\1\xfd\xe8\xfd\xe8", jpeg, count=1, flags=re.S),
+        "jpeg size 0": re.sub(b"(\xff\xc0...)....", b"\\1\0\0\0\0", jpeg, count=1, flags=re.S),
+        "jpeg no tables": jpeg.replace(b"\xff\xc4", b"\xff\xe4"), "jpeg noise": jpeg[:30] + rng.bytes(500),
+        "bmp short": bmp[:30], "bmp half": bmp[: len(bmp) // 2], "bmp huge": bmp[:18] + struct.pack("<ii", 90000, 90000) + bmp[26:],
+        "bmp size 0": bmp[:18] + struct.pack("<ii", 0, 0) + bmp[26:], "bmp bits 77": bmp[:28] + b"\x4d\0" + bmp[30:],
+        "bmp offset": bmp[:10] + struct.pack("<I", 2**31) + bmp[14:],
+        "tiff header": tif[:8], "tiff empty": tiff(), "tiff loop": tiff((256, 3, 1, 9), next_ifd=8),
+        "tiff outside": b"II*\0" + struct.pack("<I", 2**31), "tiff huge": tiff((256, 4, 1, 70000), (257, 4, 1, 70000), (258, 3, 1, 8), (262, 3, 1, 1)),
+        "tiff compression 99": tiff((256, 3, 1, 99), (257, 3, 1, 99), (259, 3, 1, 99), (262, 3, 1, 1), (273, 4, 1, 8), (279, 4, 1, 9)),
+        "tiff no strips": tiff((256, 3, 1, 99), (257, 3, 1, 99), (258, 3, 1, 8), (262, 3, 1, 1)),
+        "tiff half": tif[: len(tif) // 3],
+        **dicom_bodies(rng),
+    }  # fmt: skip
+
+
+def dicom_bodies(rng: np.random.Generator) -> dict[str, bytes]:
+    from pydicom import encaps, uid
+    from pydicom.dataset import FileDataset, FileMetaDataset
+
+    def build(change: Any = None, syntax: str = uid.ExplicitVRLittleEndian) -> bytes:
+        meta = FileMetaDataset()
+        meta.TransferSyntaxUID, meta.MediaStorageSOPClassUID = syntax, uid.UltrasoundImageStorage
+        meta.MediaStorageSOPInstanceUID = "1.2.3"
+        data = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+        data.PatientName, data.PatientID = SECRET, "ID-4711"
+        data.Rows, data.Columns, data.SamplesPerPixel, data.PlanarConfiguration = 40, 40, 3, 0
+        data.PhotometricInterpretation = "RGB"
+        data.BitsAllocated = data.BitsStored = 8
+        data.HighBit, data.PixelRepresentation = 7, 0
+        data.PixelData = bytes(4800)
+        data["PixelData"].VR = "OB"
+        buffer = io.BytesIO()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if change:
+                change(data)
+            data.save_as(buffer, enforce_file_format=True)
+        return buffer.getvalue()
+
+    def setting(**values: Any) -> bytes:
+        return build(lambda data: [setattr(data, name, value) for name, value in values.items()])
+
+    def garbage(data: Any) -> None:
+        data.PixelData = encaps.encapsulate([rng.bytes(400)])
+        data["PixelData"].is_undefined_length = True
+
+    good = build()
+    lengths = good.replace(struct.pack("<I", 4800), struct.pack("<I", 2**31 - 2))
+    # Sequences in sequences, 5,000 deep, none of them closed: (0008,2112) SQ, then an item, both of undefined length.
+    level = b"\x08\0\x12\x21SQ\0\0\xff\xff\xff\xff\xfe\xff\0\xe0\xff\xff\xff\xff"
+    deep = good.replace(b"\x10\0\x10\0PN", level * 5000 + b"\x10\0\x10\0PN")
+    name = good.replace(b"PN" + struct.pack("<H", 8), b"PN" + struct.pack("<H", 60000))
+    return {
+        "dicom preamble": bytes(128) + b"DICM", "dicom noise": bytes(128) + b"DICM" + rng.bytes(900),
+        "dicom no pixels": build(lambda data: data.pop("PixelData")), "dicom few pixels": setting(PixelData=bytes(100)),
+        "dicom huge": setting(Rows=60000, Columns=60000), "dicom rows 0": setting(Rows=0), "dicom 7 bits": setting(BitsAllocated=7),
+        "dicom 9 samples": setting(SamplesPerPixel=9), "dicom many frames": setting(NumberOfFrames=999_999),
+        "dicom 500 frames": setting(NumberOfFrames=500), "dicom photometric": setting(PhotometricInterpretation=SECRET),
+        "dicom palette": setting(PhotometricInterpretation="PALETTE COLOR", SamplesPerPixel=1), "dicom planes": setting(PlanarConfiguration=7),
+        "dicom no photometric": build(lambda data: data.pop("PhotometricInterpretation")), "dicom no rows": build(lambda data: data.pop("Rows")),
+        "dicom half": good[: len(good) // 2], "dicom wrong length": lengths, "dicom wrong name length": name, "dicom deep": deep,
+        "dicom jpeg noise": build(garbage, uid.JPEGBaseline8Bit), "dicom jpeg 2000 noise": build(garbage, uid.JPEG2000),
+        "dicom rle noise": build(garbage, uid.RLELossless), "dicom lossless noise": build(garbage, uid.JPEGLosslessSV1),
+        "dicom jpeg-ls noise": build(garbage, uid.JPEGLSLossless), "dicom hevc": build(garbage, uid.HEVCMP51),
+    }  # fmt: skip
+
+
+BODIES = bodies()
+LEAK = re.compile(r"Traceback|File \"|\.py|/work|/tmp|/usr|/root|Jane|4711|0x[0-9a-f]{6}")
+
+
+def refused(response: httpx.Response) -> None:
+    """A clear 4xx: one sentence in JSON, no detail of the machine or the patient."""
+    assert 400 <= response.status_code < 500, (response.status_code, response.text)
+    body = response.json()
+    assert set(body) == {"error"}
+    assert body["error"].endswith((".", "…"))
+    assert len(body["error"]) < 200
+    assert not LEAK.search(response.text), response.text
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_bodies_that_are_no_image(name: str, client: httpx.Client, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        refused(client.post("/v1/predict", content=BODIES[name], headers=OCTETS))
+    assert SECRET not in caplog.text
+    assert client.get("/healthz").status_code == 200
+
+
+def form(*parts: bytes, boundary: bytes = b"xx", end: bool = True) -> bytes:
+    body = b"".join(b"--" + boundary + b"\r\n" + part + b"\r\n" for part in parts)
+    return body + (b"--" + boundary + b"--\r\n" if end else b"")
+
+
+def part(name: str = "image", filename: str | None = "x.png", data: bytes = GOOD) -> bytes:
+    file = f'; filename="{filename}"' if filename is not None else ""
+    return f'content-disposition: form-data; name="{name}"{file}\r\n\r\n'.encode() + data
+
+
+MULTIPART = "multipart/form-data; boundary=xx"
+FORMS: dict[str, tuple[str, bytes]] = {
+    "text type": ("text/plain", GOOD), "json type": ("application/json", GOOD), "no type": ("", GOOD),
+    "urlencoded": ("application/x-www-form-urlencoded", b"image=abc"), "video type": ("video/mp4", GOOD),
+    "no boundary": ("multipart/form-data", form(part())), "empty form": (MULTIPART, b""), "form end": (MULTIPART, form()),
+    "other boundary": ("multipart/form-data; boundary=yy", form(part())), "cut form": (MULTIPART, form(part())[:200]),
+    "no end": (MULTIPART, form(part(), end=False)[:-40]), "other field": (MULTIPART, form(part("picture"))),
+    "text field": (MULTIPART, form(part(filename=None, data=b"hello"))), "two files": (MULTIPART, form(part(), part())),
+    "many fields": (MULTIPART, form(*(part(f"f{i}", None, b"x") for i in range(50)))),
+    "no disposition": (MULTIPART, form(b"\r\n\r\n" + GOOD)), "no name": (MULTIPART, form(b"content-disposition: form-data\r\n\r\nx")),
+    "traversal": (MULTIPART, form(part(filename="../../etc/passwd", data=b"x"))),
+    "secret file name": (MULTIPART, form(part(filename=SECRET, data=b"x"))), "long file name": (MULTIPART, form(part(filename="n" * 9000, data=b"x"))),
+    "null header": (MULTIPART, form(b'content-disposition: form-data; name="image\0"\r\n\r\nx')), "empty file": (MULTIPART, form(part(data=b""))),
+    "long header": (MULTIPART, form(b"x-a: " + b"b" * 70_000 + b"\r\n\r\nx")), "header noise": (MULTIPART, form(bytes(range(128, 200)))),
+    "long boundary": ("multipart/form-data; boundary=" + "b" * 3000, form(part(), boundary=b"b" * 3000)),
+    "mixed": ("multipart/mixed; boundary=xx", form(part())),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_forms_that_hold_no_image(name: str, client: httpx.Client) -> None:
+    kind, body = FORMS[name]
+    response = client.post("/v1/predict", content=body, headers={"content-type": kind} if kind else {})
+    if name == "long boundary" and response.status_code == 200:
+        return  # a legal form all the same
+    refused(response)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("POST", "/v1/predict?views=0", 400), ("POST", "/v1/predict?views=10", 400), ("POST", "/v1/predict?views=-1", 400),
+        ("POST", "/v1/predict?views=1e1", 400), ("POST", "/v1/predict?views=%D9%A3", 400), ("POST", "/v1/predict?views=NaN", 400),
+        ("POST", "/v1/predict?crop=1,2", 400), ("POST", "/v1/predict?preview=yes", 400), ("POST", "/v1/predict?x=%00", 400),
+        ("GET", "/v1/predict", 405), ("DELETE", "/v1/predict", 405), ("POST", "/", 405), ("GET", "/v1/session", 405),
+        ("GET", "/v1/nothing", 404), ("GET", "/index.htm", 404), ("GET", "/bundle/bundle.json", 404),
+        ("GET", "/bundle/SHA256SUMS", 404), ("GET", "/bundle/%2e%2e/%2e%2e/etc/passwd", 404), ("GET", "/..%2f..%2fetc/passwd", 404),
+        ("GET", "/bundle//etc/passwd", 404), ("GET", "/bundle/tflite-fp32/%00", 404), ("GET", "/static/app.py", 404),
+    ],
+)  # fmt: skip
+def test_other_requests(method: str, path: str, status: int, client: httpx.Client) -> None:
+    response = client.request(method, path, content=GOOD if method == "POST" else None, headers=OCTETS)
+    assert response.status_code == status
+    refused(response)
+
+
+def raw(running: Running, data: bytes, *, wait: float = 5.0, end: bool = False) -> bytes:
+    """Bytes on the wire, and what comes back until the server closes or falls silent."""
+    with socket.create_connection(("127.0.0.1", running.port), timeout=wait) as connection:
+        connection.sendall(data)
+        if end:
+            connection.shutdown(socket.SHUT_WR)
+        answer = b""
+        try:
+            while block := connection.recv(65536):
+                answer += block
+        except TimeoutError:
+            pass
+        return answer
+
+
+HEAD = b"POST /v1/predict HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/octet-stream\r\nconnection: close\r\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"\x16\x03\x01\x02\x00\x01\x00" + bytes(60) + b"\r\n\r\n", b"400"), (b"nonsense\r\n\r\n", b"400"),
+        (b"GET / HTTP/9.9\r\nhost: 127.0.0.1\r\n\r\n", b"400"), (b"GET / HTTP/1.1\r\n\r\n", b"4"),
+        (HEAD + b"content-length: abc\r\n\r\n", b"400"), (HEAD + b"content-length: -5\r\n\r\n", b"400"),
+        (HEAD + b"content-length: 5\r\ncontent-length: 6\r\n\r\nhello!", b"400"),
+        (HEAD + b"content-length: 99999999999\r\n\r\n", b"413"), (HEAD + b"transfer-encoding: chunked\r\n\r\nzz\r\n", b"400"),
+        (HEAD + b"content-length: 500\r\n\r\nshort", b"408"), (HEAD + b"x: " + b"y" * 70_000 + b"\r\n\r\n", b"4"),
+        (b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n", b"4"),
+    ],
+    ids=["tls", "nonsense", "version", "no host", "length abc", "negative", "two lengths", "length huge", "bad chunk",
+         "slow", "long header", "long path"],
+)  # fmt: skip
+def test_bytes_on_the_wire(data: bytes, status: bytes, running: Running, client: httpx.Client) -> None:
+    answer = raw(running, data)
+    assert answer.startswith(b"HTTP/1.1 " + status), answer[:200]
+    assert not LEAK.search(answer.decode("latin-1"))
+    assert client.get("/healthz").status_code == 200
+
+
+def test_a_body_that_grows_over_the_limit(client: httpx.Client) -> None:
+    def endless() -> Iterator[bytes]:
+        for _ in range(100):
+            yield bytes(100_000)
+
+    refused(client.post("/v1/predict", content=endless(), headers=OCTETS))
+
+
+def test_clients_that_vanish(running: Running, client: httpx.Client) -> None:
+    for size in (0, 10, 1000):
+        with socket.create_connection(("127.0.0.1", running.port)) as connection:
+            connection.sendall(HEAD + b"content-length: 100000\r\n\r\n" + GOOD[:size])
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    assert client.post("/v1/predict", content=GOOD, headers=OCTETS).status_code == 200
+
+
+@pytest.mark.parametrize("tail", [zipped(), b"<html><script>alert(1)</script>", b"\0" * 1000])
+def test_polyglots_are_images_and_nothing_else(tail: bytes, client: httpx.Client) -> None:
+    response = client.post("/v1/predict?preview=1", content=GOOD + tail, headers=OCTETS)
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "application/json"
+    assert b"script" not in response.content
+
+
+# --- who may ask -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "", "[::1", "10.0.0.1"])
+def test_other_names_for_this_address_are_refused(host: str, client: httpx.Client) -> None:
+    response = client.get("/v1/bundle", headers={"host": host})
+    assert response.status_code == 421
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"origin": "http://evil.example"}, {"origin": "null"}, {"origin": "http://127.0.0.1:1"},
+        {"sec-fetch-site": "cross-site"}, {"sec-fetch-site": "same-site"},
+    ],
+)  # fmt: skip
+def test_other_sites_are_refused(headers: dict[str, str], client: httpx.Client) -> None:
+    response = client.post("/v1/predict", content=GOOD, headers={**OCTETS, **headers})
+    assert response.status_code == 403
+    refused(response)
+
+
+def test_token(float_bundle: Path) -> None:
+    for running in run_server(float_bundle, Settings(token="a-long-token")):
+        with httpx.Client(base_url=running.url) as client:
+            assert client.get("/").status_code == 200
+            for path in ("/v1/bundle", "/metrics", "/bundle/x", "/v1/live"):
+                assert client.get(path).status_code == 401, path
+            assert client.get("/v1/bundle", headers={"authorization": "Bearer a-long-toke"}).status_code == 401
+            assert client.get("/v1/bundle", headers={"authorization": "Bearer a-long-token"}).status_code == 200
+            with pytest.raises(InvalidStatus), connect(running.url.replace("http", "ws") + "/v1/live"):
+                pass
+            for body in (b"", b"[]", b'{"token": NaN}', b'{"token": 5}', b'{"tok', b"[" * 4000, b"x" * 9000):
+                assert client.post("/v1/session", content=body).status_code in {400, 401, 413}
+            assert client.post("/v1/session", json={"token": "a-long-tokem"}).status_code == 401
+            done = client.post("/v1/session", json={"token": "a-long-token"})
+            assert done.status_code == 204
+            cookie = done.headers["set-cookie"].lower()
+            assert "httponly" in cookie and "samesite=strict" in cookie
+            assert client.get("/v1/bundle").status_code == 200
+
+
+# --- load, back-pressure, stop -----------------------------------------------------------------------------------
+
+
+def test_two_hundred_uploads_at_once_are_all_answered(running: Running) -> None:
+    images = [encode(frame(seed=i)) for i in range(8)]
+
+    def ask(index: int) -> tuple[int, float]:
+        response = httpx.post(
+            f"{running.url}/v1/predict", content=images[index % 8], headers=OCTETS, timeout=60
+        )
+        return index % 8, response.json()["probability"]
+
+    with ThreadPoolExecutor(200) as pool:
+        answers = list(pool.map(ask, range(200)))
+    assert len(answers) == 200
+    for which in range(8):
+        assert len({round(probability, 6) for index, probability in answers if index == which}) == 1
+
+
+def test_a_full_line_is_told_to_come_back() -> None:
+    async def scenario() -> tuple[int, int]:
+        admission = Admission(active=2, waiting=3)
+        most = running_now = busy = 0
+
+        async def visit() -> None:
+            nonlocal most, running_now, busy
+            try:
+                async with admission.turn():
+                    running_now += 1
+                    most = max(most, running_now)
+                    await asyncio.sleep(0.01)
+                    running_now -= 1
+            except Busy:
+                busy += 1
+
+        await asyncio.gather(*(visit() for _ in range(9)))
+        assert admission.present == 0
+        return most, busy
+
+    assert asyncio.run(scenario()) == (2, 4)
+
+
+def test_a_full_line_is_503(float_bundle: Path) -> None:
+    for running in run_server(float_bundle, Settings(waiting=0, read_seconds=3.0)):
+        blockers = [socket.create_connection(("127.0.0.1", running.port)) for _ in range(4)]
+        for blocker in blockers:
+            blocker.sendall(HEAD + b"content-length: 100\r\n\r\n")
+        time.sleep(0.3)
+        response = httpx.post(f"{running.url}/v1/predict", content=GOOD, headers=OCTETS)
+        assert response.status_code == 503
+        assert response.headers["retry-after"]
+        for blocker in blockers:
+            blocker.close()
+        time.sleep(0.3)
+        assert httpx.post(f"{running.url}/v1/predict", content=GOOD, headers=OCTETS).status_code == 200
+
+
+def test_a_bug_is_a_plain_500(
+    running: Running, client: httpx.Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError(f"{SECRET} in /home/somebody")
+
+    monkeypatch.setattr(running.station, "answer", broken)
+    response = client.post("/v1/predict", content=GOOD, headers=OCTETS)
+    assert response.status_code == 500
+    assert response.json() == {"error": "Internal error."}
+    assert SECRET not in caplog.text
+    assert "ZeroDivisionError at broken" in caplog.text
+
+
+def test_a_model_that_gives_no_number(running: Running, client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def silent(*_: object) -> None:
+        raise ModelError("The model did not answer with a number.")
+
+    monkeypatch.setattr(running.station, "answer", silent)
+    refused(client.post("/v1/predict", content=GOOD, headers=OCTETS))
+
+
+def start(bundle: Path, *options: str) -> tuple[subprocess.Popen[str], str]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edge_runtime", "serve", "--bundle", str(bundle), "--port", "0", *options],
+        stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert process.stderr is not None
+    for line in process.stderr:
+        if found := re.search(r"open (http\S+)", line):
+            return process, found[1]
+    raise AssertionError(f"no address; exit code {process.wait()}")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_the_command_starts_fast_answers_and_stops(float_bundle: Path) -> None:
+    process, url = start(float_bundle)
+    assert process.stderr is not None
+    began = time.monotonic()
+    while True:
+        try:
+            assert "SonoEdge" in httpx.get(url).text
+            break
+        except httpx.ConnectError:
+            assert time.monotonic() - began < 10
+            time.sleep(0.02)
+    assert httpx.post(f"{url}v1/predict", files={"image": GOOD}, timeout=30).status_code == 200
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=30) == 0
+    assert "Traceback" not in process.stderr.read()
+    process.stderr.close()
+
+
+def test_a_damaged_bundle_ends_the_command(float_bundle: Path, tmp_path: Path, sonoedge: Any) -> None:
+    folder = tmp_path / "bundle"
+    shutil.copytree(float_bundle, folder)
+    with (folder / "golden.npz").open("r+b") as file:
+        file.seek(100)
+        file.write(b"\xff\0\xff")
+    result = sonoedge("serve", "--bundle", folder, "--port", 0)
+    assert result.code == 4
+    assert "golden.npz has changed" in result.err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--port", "70000"], "--port is 0 to 65535"), (["--workers", "0"], "--workers at least 1"),
+        (["--token", "short"], "at least 8 characters"), (["--certificate", "x.pem"], "belong together"),
+    ],
+)  # fmt: skip
+def test_options_that_make_no_sense(options: list[str], message: str, float_bundle: Path, sonoedge: Any) -> None:
+    result = sonoedge("serve", "--bundle", float_bundle, *options)
+    assert result.code == 2
+    assert message in result.err
+
+
+def test_a_port_in_use_and_no_bundle(float_bundle: Path, tmp_path: Path, sonoedge: Any, running: Running) -> None:
+    assert sonoedge("serve", "--bundle", float_bundle, "--port", running.port).code == 2
+    result = sonoedge("serve", "--bundle", tmp_path)
+    assert result.code == 4
+
+
+def test_another_address_gets_a_token(float_bundle: Path, monkeypatch: pytest.MonkeyPatch, sonoedge: Any) -> None:
+    monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets=None: None)
+    result = sonoedge("serve", "--bundle", float_bundle, "--host", "0.0.0.0")
+    assert re.search(r"^token: \S{16,}$", result.err, re.M)
+    assert "token:" not in sonoedge("serve", "--bundle", float_bundle).err
+
+
+# --- live frames ---------------------------------------------------------------------------------------------------
+
+
+def live(running: Running, query: str = "", **options: Any) -> Any:
+    return connect(f"ws://127.0.0.1:{running.port}/v1/live{query}", **options)
+
+
+def test_live_frames_are_answered_in_order(running: Running) -> None:
+    with live(running) as stream:
+        for number in range(1, 6):
+            stream.send(encode(frame(seed=number), "JPEG"))
+            answer = json.loads(stream.recv(timeout=20))
+            assert answer["frame"] == number
+            assert answer["dropped"] == 0
+            assert 0 <= answer["smoothed"] <= 1
+            assert set(answer["explanation"]["maps"]) == {"fused", "branch_0", "branch_1"}
+        assert answer["band"]["views"] == 5
+
+
+def test_the_newest_frame_wins(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = running.station.answer
+
+    def slow(*arguments: Any) -> Any:
+        time.sleep(0.2)
+        return answer(*arguments)
+
+    monkeypatch.setattr(running.station, "answer", slow)
+    picture = encode(frame(), "JPEG")
+    with live(running) as stream:
+        for _ in range(30):
+            stream.send(picture)
+        seen = []
+        while not seen or seen[-1]["frame"] < 30:
+            seen.append(json.loads(stream.recv(timeout=20)))
+    assert len(seen) + seen[-1]["dropped"] == 30
+    assert len(seen) <= 4
+
+
+def test_a_bad_frame_does_not_end_the_stream(running: Running) -> None:
+    with live(running) as stream:
+        stream.send(b"garbage")
+        answer = json.loads(stream.recv(timeout=20))
+        assert answer["frame"] == 1
+        assert "not a PNG" in answer["error"]
+        stream.send(GOOD)
+        assert "smoothed" in json.loads(stream.recv(timeout=20))
+
+
+@pytest.mark.parametrize("message", ["text", b"", bytes(MAX_FRAME + 1), bytes(MAX_FRAME + 100_000)])
+def test_messages_that_are_no_frame(message: Any, running: Running, client: httpx.Client) -> None:
+    with live(running) as stream, pytest.raises(ConnectionClosed):
+        stream.send(message)
+        stream.recv(timeout=20)
+    assert client.get("/healthz").status_code == 200
+
+
+def test_other_sites_get_no_stream(running: Running) -> None:
+    with pytest.raises(InvalidStatus), live(running, origin="http://evil.example"):
+        pass
+
+
+def test_leaving_in_mid_frame(running: Running, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(12):
+        stream = live(running)
+        stream.send(GOOD)
+        stream.socket.shutdown(socket.SHUT_RDWR)
+        stream.socket.close()
+    time.sleep(0.5)
+    with live(running) as stream:
+        stream.send(GOOD)
+        assert "smoothed" in json.loads(stream.recv(timeout=20))
+    assert "internal error" not in caplog.text
+
+
+def test_too_many_streams(running: Running) -> None:
+    streams = [live(running) for _ in range(8)]
+    try:
+        with pytest.raises((InvalidStatus, ConnectionClosed)), live(running) as extra:
+            extra.recv(timeout=5)
+    finally:
+        for stream in streams:
+            stream.close()

@@ -1,0 +1,78 @@
+"""Golden images, the reference they are held against, and the check of exported gradients."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from conftest import small_model
+
+from edge_runtime.errors import VerificationError
+from edge_runtime.image import to_input
+from export.golden import check_maps, golden_images, pack, reference, tolerances
+from export.splitting import split_model
+
+
+def test_golden_images_never_change() -> None:
+    first, second = golden_images(), golden_images()
+    assert len({image.shape for image in first}) >= 4
+    for a, b in zip(first, second, strict=True):
+        assert a.dtype == np.uint8
+        assert a.shape[2] == 3
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("grids", [(2, 2), (2, 1)])
+def test_reference_is_the_derivative_by_finite_differences(grids: tuple[int, ...]) -> None:
+    keras.utils.set_random_seed(2)
+    model = split_model(small_model(lambda x: keras.layers.Dense(1)(keras.layers.Dense(6, "tanh")(x)), grids=grids))
+    picture = golden_images()[0]
+    logits, cams = reference(model, [picture])
+    maps = {k: np.asarray(v) for k, v in model.backbone(to_input(picture, model.input_size)).items()}
+    names = [b.name for b in model.head.branches]
+
+    def logit(values: dict[str, np.ndarray]) -> float:
+        return np.asarray(model.tail([values[name] for name in names]), np.float64).item()
+
+    assert logits[0] == pytest.approx(logit(maps), rel=1e-5)
+    parts = []
+    for name in names:
+        array, step = maps[name], 0.05
+        alpha = []
+        for channel in range(array.shape[3]):
+            # All positions of a channel at once: the mean derivative over the positions is what Grad-CAM takes.
+            up, down = array.copy(), array.copy()
+            up[..., channel] += step
+            down[..., channel] -= step
+            difference = logit({**maps, name: up}) - logit({**maps, name: down})
+            alpha.append(difference / (2 * step) / (array.shape[1] * array.shape[2]))
+        parts.append((array[0] * np.array(alpha)).sum(axis=-1))
+    if parts[0].shape == parts[1].shape:
+        np.testing.assert_allclose(cams[0], parts[0] + parts[1], rtol=5e-3, atol=5e-3 * np.abs(cams).max())
+    else:
+        assert cams[0].shape == parts[1].shape
+
+
+def test_check_maps_refuses_another_gradient() -> None:
+    wanted = np.random.default_rng(0).normal(size=(3, 7, 7)).astype(np.float32)
+    assert check_maps("a", "fp32", wanted, wanted) == 0.0
+    with pytest.raises(VerificationError, match="Grad-CAM of a"):
+        check_maps("a", "fp32", 1.01 * wanted, wanted)
+    with pytest.raises(VerificationError, match="nan"):
+        check_maps("a", "fp16", wanted * np.nan, wanted)
+    assert check_maps("a", "w8a8", 1.5 * wanted, wanted) == pytest.approx(0.5)
+
+
+def test_tolerances_of_integer_formats_start_from_what_was_measured() -> None:
+    wanted = np.array([1.0, -2.0], np.float32)
+    replay, distance, _ = tolerances("w8a8", wanted + 0.3, wanted)
+    assert distance == pytest.approx(0.3 + replay)
+    replay, distance, _ = tolerances("fp32", wanted + 0.3, wanted)
+    assert distance == replay
+
+
+def test_pack_round_trip(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    path = tmp_path / "x.npz"
+    path.write_bytes(pack({"a": np.arange(3)}))
+    with np.load(path) as archive:
+        np.testing.assert_array_equal(archive["a"], [0, 1, 2])
