@@ -13,7 +13,8 @@ import numpy as np
 from benchmarks.environment import machine, thermal, why_invalid
 from benchmarks.heatmaps import agreement, gallery, shown_maps
 from benchmarks.measuring import MODES, ROUNDS, Bar, Journal, Measured, Planned, fits_in_memory, measure_all
-from benchmarks.runfile import RUN_KIND, SCHEMA_VERSION, Candidate, Data, Picture, Protocol, Run
+from benchmarks.records import read_record, to_plain
+from benchmarks.runfile import RUN_KIND, SCHEMA_VERSION, Candidate, Data, Picture, Protocol, Run, Thermal
 from benchmarks.worker import Spec
 from edge_runtime.backends import default_threads, is_available
 from edge_runtime.bundle import INTENDED_USE, Artifact, Bundle
@@ -116,7 +117,9 @@ def run_benchmark(
         reference: candidate that the others are compared with.
         pictures: of the gallery; 0: none, and no image leaves the data folder.
     """
-    here, before = machine(), thermal()
+    here = machine()
+    # Of the run's first start: what happened before an interruption counts too.
+    before = read_record(Thermal, journal.step("thermal state", lambda: to_plain(thermal())), "thermal state")
     sweep = thread_counts(protocol.threads, here.cores) if protocol else []
     results, moments = measure_all(planned, images, protocol, sweep, journal, bar)
     after = thermal()

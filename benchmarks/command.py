@@ -129,6 +129,8 @@ def benchmark(
         full, others = _full_and_peers(model, bundle, planned, count, bar, with_peers=with_peers)
         planned = [full, *planned, *others]
         reference, model_text = full.name, "the Keras model of the run"
+    if mode == "none":
+        planned = [p for p in planned if p.kind != "bare"]  # there only for the clock
     protocol = make_protocol(mode, count, planned)
     journal = Journal(
         out.with_name(f".{out.name}.partial"),

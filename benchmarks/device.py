@@ -9,6 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from benchmarks.assembly import artifact_candidates, checked_threads, make_protocol, run_benchmark
+from benchmarks.environment import machine
 from benchmarks.measuring import Bar, Journal
 from benchmarks.runfile import Run, write_run
 from edge_runtime.bundle import load_bundle
@@ -58,8 +59,8 @@ def device_run(
 
 
 def fingerprint(parts: Sequence[str]) -> str:
-    """One digest of everything that a stored step depends on."""
-    return sha256_bytes("\n".join(parts).encode())
+    """One digest of everything that a stored step depends on; installed versions are added."""
+    return sha256_bytes("\n".join([*parts, repr(machine().versions)]).encode())
 
 
 def bundle_digest_text(path: Path) -> str:

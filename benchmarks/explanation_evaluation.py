@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from benchmarks.explanation import Fidelity, Maps, Sanity, artifact_maps, fidelity, keras_maps, known_subset, sanity
 from benchmarks.explanation_faithfulness import Faithfulness, faithfulness
 from benchmarks.explanation_figures import draw_panels, spread_choice
-from benchmarks.explanation_localisation import Localisation, localisations, places, priors, with_masks
+from benchmarks.explanation_localisation import CENTRE, Localisation, localisations, places, priors, with_masks
 from benchmarks.explanation_metrics import THRESHOLDS, Place, best_threshold
 from benchmarks.explanation_report import ExplanationReport
 from benchmarks.explanation_timing import explanation_costs
@@ -30,7 +30,7 @@ from train.split import Split, subset_of
 if TYPE_CHECKING:
     from export.splitting import SplitModel
 
-EIGENCAM, CENTRE = "EigenCAM", "centre prior"
+EIGENCAM = "EigenCAM"
 _HALF = int(abs(THRESHOLDS - 0.5).argmin())
 
 
@@ -60,7 +60,6 @@ def evaluate(request: ExplanationRequest) -> ExplanationReport:
     Raises:
         BundleError, DataError, ModelError, UsageError: what cannot be read, or does not belong together.
     """
-
     bundle = load_bundle(request.bundle)
     classifiers = _open(bundle, request)
     first = next(iter(classifiers.values()))
@@ -154,16 +153,13 @@ def _localise(
     name: str, images: Dataset, maps: Maps, val: Dataset | None, val_maps: Maps | None, request: ExplanationRequest
 ) -> list[Localisation]:
     """Predicted class, positive class, each branch, EigenCAM and the centre prior, on the images with masks."""
-
     masked = with_masks(images)
     if len(masked) < len(images):
         request.notes.append(f"{name}: {len(images) - len(masked)} images without a usable mask are not localised.")
     part = images.select(masked)
-    val_part, tuned = None, {}
+    tuned: dict[str, int] = {}
     if val is not None and val_maps is not None:
-        val_masked = with_masks(val)
-        val_part = val.select(val_masked)
-        tuned = {k: best_threshold(places(m[val_masked], val_part)) for k, m in _views(val_maps, val).items()}
+        tuned = {method: _best(cams, val) for method, cams in _views(val_maps, val).items()}
     elif name == "test":
         request.notes.append("No validation images: the IoU threshold is half the peak, not a chosen one.")
     methods: dict[str, tuple[list[Place], int]] = {
@@ -175,7 +171,6 @@ def _localise(
 
 def _views(maps: Maps, images: Dataset) -> dict[str, Float32Array]:
     """By name, maps >= 0 (N, h, w) to be localised."""
-
     views = {"Grad-CAM, predicted class": maps.of_class(maps.positive)}
     views[f"Grad-CAM, {images.labels[-1]}"] = maps.of_class(np.ones_like(maps.positive))
     if len(maps.branch_cams) > 1:
@@ -233,7 +228,6 @@ def _captions(
 
 def _compare(images: Dataset, val: Dataset | None, request: ExplanationRequest) -> list[Localisation]:
     """Each run's Keras model on the same test images: the paper's Table IV, and its Figs. 8–10 as a picture."""
-
     masked = with_masks(images)
     part = images.select(masked)
     chosen = np.array(spread_choice(images, request.panels))
@@ -249,14 +243,13 @@ def _compare(images: Dataset, val: Dataset | None, request: ExplanationRequest) 
         model, threshold = _keras(path)
         assert model is not None
         found = keras_maps(model, threshold, images, progress=request.progress).maps
-        cams = found.of_class(found.positive)
-        index = _HALF
-        if val is not None:
-            val_masked = with_masks(val)
-            tuned = keras_maps(model, threshold, val, progress=request.progress).maps
-            index = best_threshold(places(tuned.of_class(tuned.positive)[val_masked], val.select(val_masked)))
-        methods[name] = (places(cams[masked], part), index)
-        columns[name] = cams[chosen]
+        tuned = None if val is None else keras_maps(model, threshold, val, progress=request.progress).maps
+        methods[name] = (places(found.of_class(found.positive)[masked], part), _tuned(tuned, val))
+        if CENTRE not in methods:
+            prior = priors(images, found.cams.shape[1:])
+            index = _HALF if val is None else _best(priors(val, found.cams.shape[1:]), val)
+            methods[CENTRE] = (places(prior[masked], part), index)
+        columns[name] = found.of_class(found.positive)[chosen]
         captions = [
             f"{line}\n{name}: {images.labels[int(found.positive[i])]}"
             for line, i in zip(captions, chosen, strict=True)
@@ -265,6 +258,16 @@ def _compare(images: Dataset, val: Dataset | None, request: ExplanationRequest) 
         title = "Grad-CAM of each model's predicted class (Keras, GradientTape); each map scaled to its own peak"
         draw_panels(images.select(chosen), columns, captions, request.out / "models.png", title=title)
     return localisations(methods, part, "test")
+
+
+def _tuned(maps: Maps | None, val: Dataset | None) -> int:
+    """The IoU threshold that is best on validation for maps of the predicted class; half the peak without."""
+    return _HALF if maps is None or val is None else _best(maps.of_class(maps.positive), val)
+
+
+def _best(cams: Float32Array, val: Dataset) -> int:
+    masked = with_masks(val)
+    return best_threshold(places(cams[masked], val.select(masked)))
 
 
 def _require_unseen(images: Dataset, split: Split, path: Path) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.explanation_metrics import THRESHOLDS, Place, centre_prior, mean_interval, place
+from benchmarks.explanation_metrics import THRESHOLDS, Float, Place, centre_prior, mean_interval, place
 from edge_runtime.backends import Float32Array
 from edge_runtime.errors import DataError
 from edge_runtime.explain import heat_map
@@ -17,10 +17,15 @@ from edge_runtime.masks import read_mask
 from train.data import Dataset, Sample
 from train.intervals import Interval
 
+CENTRE = "centre prior"
+
 
 @dataclass(frozen=True)
 class Localisation:
-    """One method against the masks; means over the images with 95 % bootstrap intervals by group."""
+    """One method against the masks; means over the images with 95 % bootstrap intervals by group.
+
+    ``versus_centre`` holds the mean differences from the centre prior on the same images; empty for itself.
+    """
 
     method: str
     subset: str
@@ -28,6 +33,7 @@ class Localisation:
     zero_maps: int
     threshold: float
     metrics: Mapping[str, Interval]
+    versus_centre: Mapping[str, Interval]
 
 
 def with_masks(dataset: Dataset) -> NDArray[np.int64]:
@@ -57,42 +63,53 @@ def priors(dataset: Dataset, grid: tuple[int, int]) -> Float32Array:
     return np.repeat(centre_prior(grid)[None], len(dataset), axis=0)
 
 
-def localisation(
-    method: str, subset: str, found: Sequence[Place], dataset: Dataset, threshold: int
-) -> Localisation:
-    """Summarise; ``threshold`` is an index into `THRESHOLDS`, chosen on other images."""
-    columns = {
-        "lesion": [p.lesion for p in found],
-        "pointing": [p.pointing for p in found],
-        "energy": [p.energy for p in found],
-        "iou": [float(p.iou[threshold]) for p in found],
-        "focus": [p.focus for p in found],
-        "precision": [p.precision for p in found],
-        "noise": [p.noise for p in found],
-    }
-    return Localisation(
-        method=method,
-        subset=subset,
-        images=len(found),
-        zero_maps=sum(p.focus == 0 for p in found),
-        threshold=float(THRESHOLDS[threshold]),
-        metrics={name: mean_interval(values, dataset.y, dataset.groups) for name, values in columns.items()},
-    )
-
-
 def localisations(
     methods: Mapping[str, tuple[list[Place], int]], dataset: Dataset, name: str
 ) -> list[Localisation]:
-    """Every method on all images and on each class: its places, and its threshold index."""
+    """Every method on all images and on each class.
+
+    Args:
+        methods: by name, the places of all images, and an index into `THRESHOLDS` that was chosen on other images;
+            `CENTRE` must be one of them.
+        dataset: the images.
+        name: of the set.
+    """
+    parts = {name: np.arange(len(dataset))}
+    parts |= {f"{name}, {label}": np.flatnonzero(dataset.y == k) for k, label in enumerate(dataset.labels)}
+    baseline = _columns(*methods[CENTRE])
     rows = []
     for method, (found, threshold) in methods.items():
-        parts = {name: np.arange(len(dataset))}
-        parts |= {f"{name}, {label}": np.flatnonzero(dataset.y == k) for k, label in enumerate(dataset.labels)}
+        columns = _columns(found, threshold)
         for subset, indices in parts.items():
-            chosen = dataset.select(indices)
-            if len(chosen):
-                rows.append(localisation(method, subset, [found[i] for i in indices], chosen, threshold))
+            if not len(indices):
+                continue
+            part = dataset.select(indices)
+
+            def interval(values: Float, part: Dataset = part, indices: NDArray[np.int64] = indices) -> Interval:
+                return mean_interval(values[indices], part.y, part.groups)
+
+            rows.append(
+                Localisation(
+                    method=method,
+                    subset=subset,
+                    images=len(indices),
+                    zero_maps=int((columns["focus"][indices] == 0).sum()),
+                    threshold=float(THRESHOLDS[threshold]),
+                    metrics={key: interval(values) for key, values in columns.items()},
+                    versus_centre={
+                        key: interval(columns[key] - baseline[key])
+                        for key in ("pointing", "energy", "iou", "precision", "noise")
+                        if method != CENTRE
+                    },
+                )
+            )
     return rows
+
+
+def _columns(found: Sequence[Place], threshold: int) -> dict[str, Float]:
+    names = ("lesion", "pointing", "energy", "focus", "precision", "noise")
+    columns = {name: np.array([getattr(place, name) for place in found]) for name in names}
+    return {**columns, "iou": np.array([place.iou[threshold] for place in found])}
 
 
 def _mask(sample: Sample) -> NDArray[np.bool_] | None:

@@ -106,7 +106,9 @@ def centre_prior(size: tuple[int, int], spread: float = 0.25) -> Float32Array:
     return np.exp(-0.5 * (y[:, None] ** 2 + x[None, :] ** 2) / spread**2).astype(np.float32)
 
 
-def mean_interval(values: Sequence[float], y: NDArray[np.int64], groups: Sequence[str], seed: int = 0) -> Interval:
+def mean_interval(
+    values: Sequence[float] | Float, y: NDArray[np.int64], groups: Sequence[str], seed: int = 0
+) -> Interval:
     """Mean over images with its 95 % bootstrap interval by group; NaN values are left out."""
     array = np.asarray(values, np.float64)
     known = ~np.isnan(array)

@@ -122,7 +122,8 @@ def localisation_table(rows: Sequence[Localisation]) -> str:
     lines = [
         "Means with 95 % bootstrap intervals by group. Chance is what a map that knows nothing would get: the "
         "share of the image that is lesion. IoU at the fixed threshold (in brackets) that was best on validation "
-        "images. Hot: at least half the peak.",
+        "images. Hot: at least half the peak. ▲ and ▼: above and below the centre prior, the 95 % interval of the "
+        "paired difference without zero.",
         "",
         "| images | map | n | " + " | ".join(_COLUMNS.values()) + " | zero maps |",
         "|---|---|---|" + "---|" * (len(_COLUMNS) + 1),
@@ -134,7 +135,7 @@ def localisation_table(rows: Sequence[Localisation]) -> str:
             f"| {subset} | *chance* | {found[0].images} | {chance} | {chance} | {chance} | – | {chance} | – | – |"
         )
         for row in found:
-            cells = [_shown(row.metrics[name]) for name in _COLUMNS]
+            cells = [_shown(row.metrics[name]) + _beside(row.versus_centre.get(name)) for name in _COLUMNS]
             cells[2] += f" ({row.threshold:.2f})"
             lines.append(f"| {subset} | {row.method} | {row.images} | {' | '.join(cells)} | {row.zero_maps} |")
     return "\n".join(lines)
@@ -182,6 +183,12 @@ def cost_table(rows: Sequence[ExplanationCost], latency: Mapping[str, Latency]) 
     lines.append("")
     lines += [f"- {name}: {value.p50_ms:.0f} ms" for name, value in latency.items() if name.startswith("Keras")]
     return "\n".join(lines)
+
+
+def _beside(difference: Interval | None) -> str:
+    if difference is None:
+        return ""
+    return " ▲" if difference.low > 0 else " ▼" if difference.high < 0 else ""
 
 
 def _shown(interval: Interval) -> str:

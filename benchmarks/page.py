@@ -8,7 +8,7 @@ from html import escape
 from benchmarks import panels, panels_accuracy, panels_cost
 from benchmarks.html import document
 from benchmarks.regression import Comparison
-from benchmarks.results import Result, borrow_scores
+from benchmarks.results import Result, borrow_scores, pick
 from benchmarks.text import data_line, machine_line
 from edge_runtime.bundle import INTENDED_USE
 
@@ -75,7 +75,9 @@ def _run(
     parts += [
         f'<p class="failed">{escape(row.name)} failed: {escape(row.error)}</p>' for row in found.rows if row.error
     ]
-    sections: list[tuple[str, str, str]] = [("cards", "In short", panels.cards(found))]
+    sentence = pick(found)
+    first = f'<p class="pick">{escape(sentence)}</p>' if sentence else ""
+    sections: list[tuple[str, str, str]] = [("cards", "In short", first + panels.cards(found))]
     if any(row.speed and row.scores for row in rows):
         sections.append(("pareto", "Trade-off", panels_cost.pareto(found, rows, colours)))
     elif borrowed := borrow_scores(found, others):

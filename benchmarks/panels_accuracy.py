@@ -54,7 +54,7 @@ def retention(found: Result, rows: Sequence[Row], colours: Colours) -> str:
         f"it does. Heat map: correlation with that of {found.run.heatmap_reference or 'the float file'}, median "
         "and 5th "
         "percentile over the images.",
-        table(heads, lines, "Retention"),
+        f'<div class="dense">{table(heads, lines, "Retention")}</div>',
     )
 
 

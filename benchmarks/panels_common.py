@@ -8,16 +8,14 @@ from html import escape
 from benchmarks import plots
 from benchmarks.html import Cell
 from benchmarks.results import Result, Row
-from benchmarks.svg import SERIES
+from benchmarks.svg import key
 
 Colours = Mapping[str, int]
 
 
 def name_cell(found: Result, row: Row, colours: Colours) -> Cell:
     """The name behind the marker that the plots use for it."""
-    shape = plots.shape_of(found, row.name)
-    style = f"background:var(--s{colours[row.name] % SERIES})"
-    return Cell(f'<span class="key {shape}" style="{style}" aria-hidden="true"></span>{escape(row.name)}', row.name)
+    return Cell(key(plots.shape_of(found, row.name), colours[row.name]) + escape(row.name), row.name)
 
 
 def tag(text: str, verdict: str) -> str:

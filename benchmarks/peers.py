@@ -87,9 +87,8 @@ def _made(name: str, path: Path, spec: Spec, threshold: float, note: str, make: 
                 make()
         size = path.stat().st_size
     except (ValueError, RuntimeError, OSError, ImportError) as error:
-        return _failed(
-            name, spec.runtime, f"could not be made: {str(error).splitlines()[0] if str(error) else error!r}"
-        )
+        lines = str(error).splitlines() or [repr(error)]
+        return _failed(name, spec.runtime, f"could not be made: {lines[0]}")
     return Planned(name, "peer", spec.runtime, "w8a8", size, threshold, spec, note=note, scores=True)
 
 

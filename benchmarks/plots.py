@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.results import Result, Row, Speed
+from benchmarks.results import Result, Row
 from benchmarks.svg import DASHES, SHAPES, Drawing, Scale, place_labels
 from benchmarks.wording import megabytes, milliseconds
 from train.intervals import Interval
@@ -55,9 +55,9 @@ def pareto(result: Result, rows: Sequence[Row], colours: Mapping[str, int]) -> s
         spots, [6.3 * len(name) + 4 for name in names], (_LEFT + 4, _TOP, width - 2, height - _BOTTOM - 4)
     )
     for (row, s, a), (px, py), (lx, ly) in zip(points, spots, labels, strict=True):
-        if math.hypot(lx - px, ly - py) > 26:
-            nearest = min(max(px, lx), lx + 6.3 * len(row.name))
-            drawing.line(px, py, nearest, ly - 4 if ly < py else ly - 8, "leader")
+        near = (min(max(px, lx), lx + 6.3 * len(row.name)), min(max(py, ly - 9), ly + 1))
+        if math.hypot(near[0] - px, near[1] - py) > 14:
+            drawing.line(px, py, *near, "leader")
         tip = f"{row.name}: {a.value:.1%} [{a.low:.1%}, {a.high:.1%}], {milliseconds(s.p50_ms)} ms"
         drawing.marker(px, py, shape_of(result, row.name), colours[row.name], tip)
     for (row, _, _), (lx, ly) in zip(points, labels, strict=True):
@@ -252,8 +252,3 @@ def _axes(
     return Scale(x_low, x_high, *x_range, log=log), Scale(
         max(0.0, min(ys) - room), min(1.0, max(ys) + room), *y_range
     )
-
-
-def speed_points(speeds: Sequence[Speed]) -> str:
-    """The sweep in words, for the table."""
-    return ", ".join(f"{s.threads}: {milliseconds(s.p50_ms)}" for s in speeds)

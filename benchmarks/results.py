@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
-from benchmarks.retention import Scores, scores
+from benchmarks.retention import SHARES, Scores, scores, share_name
 from benchmarks.runfile import Candidate, Run, Timing
-from benchmarks.wording import percent
+from benchmarks.wording import megabytes, milliseconds, percent
 from edge_runtime.latency import Latency, percentiles
 from train.intervals import Interval
 
@@ -193,6 +193,27 @@ def _smaller(ratio: float) -> str:
 
 def _faster(ratio: float) -> str:
     return f"{ratio:.2f}× faster" if ratio >= 1 else f"{1 / ratio:.2f}× slower"
+
+
+def pick(found: Result) -> str | None:
+    """One sentence for those who read no further; None where accuracy or latency was not measured."""
+    known = [
+        (r, r.speed, r.scores.retention) for r in found.rows if r.kind == "artifact" and r.scores and not r.error
+    ]
+    timed = [(row, own, kept) for row, own, kept in known if own and kept]
+    if not timed:
+        return None
+    keeping = [(row, own, kept) for row, own, kept in timed if kept.accuracy_kept >= SHARES[0]]
+    share = share_name(SHARES[0])
+    if not keeping:
+        return f"On these images, no file keeps {share} of the accuracy of the {found.run.reference}."
+    row, own, kept = min(keeping, key=lambda item: item[1].p50_ms)
+    certain = kept.verdicts[share] == "PASS"
+    return (
+        f"The fastest file that keeps at least {share} of the accuracy on these images is {row.name}: "
+        f"{milliseconds(own.p50_ms)} ms, {megabytes(row.size_bytes)} MB, {kept.flips.total} decisions changed. "
+        + ("The interval confirms it." if certain else "With so few images the interval cannot confirm it.")
+    )
 
 
 def failures(results: Sequence[Result]) -> list[str]:

@@ -97,12 +97,7 @@ class Drawing:
 
     def marker(self, x: float, y: float, shape: str, colour: int, tip: str, radius: float = 6) -> None:
         """A point with a tool tip."""
-        corners = _CORNERS.get(shape)
-        if corners is None:
-            form = f'<circle cx="{x:g}" cy="{y:g}" r="{radius:g}"/>'
-        else:
-            form = f'<path d="M{"L".join(f"{x + dx * radius:g} {y + dy * radius:g}" for dx, dy in corners)}Z"/>'
-        self._parts.append(f'<g class="mark"{_fill(colour)}><title>{escape(tip)}</title>{form}</g>')
+        self._parts.append(_marker(x, y, shape, colour, radius, f"<title>{escape(tip)}</title>"))
 
     def text(
         self, x: float, y: float, text: str, anchor: str = "start", style: str = "label", turn: int = 0
@@ -138,6 +133,23 @@ class Drawing:
             f'<svg viewBox="0 0 {self.width:g} {self.height:g}" role="img" aria-label="{self._label}">'
             f"{''.join(self._parts)}</svg>"
         )
+
+
+def key(shape: str, colour: int) -> str:
+    """The marker of a candidate on its own, to stand before its name."""
+    return f'<svg class="key" viewBox="0 0 16 16" aria-hidden="true">{_marker(8, 8, shape, colour, 6, "")}</svg>'
+
+
+def _marker(x: float, y: float, shape: str, colour: int, radius: float, tip: str) -> str:
+    """Filled; hollow from the ninth candidate on, when the colours come round again."""
+    corners = _CORNERS.get(shape)
+    if corners is None:
+        form = f'<circle cx="{x:g}" cy="{y:g}" r="{radius:g}"/>'
+    else:
+        form = f'<path d="M{"L".join(f"{x + dx * radius:g} {y + dy * radius:g}" for dx, dy in corners)}Z"/>'
+    paint = f"var(--s{colour % SERIES})"
+    style = f"fill:{paint}" if colour < SERIES else f"fill:var(--card);stroke:{paint}"
+    return f'<g class="mark{" hollow" if colour >= SERIES else ""}" style="{style}">{tip}{form}</g>'
 
 
 def _stroke(colour: int | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmarks.regression import Comparison
-from benchmarks.results import Result, Row
+from benchmarks.results import Result, Row, pick
 from benchmarks.runfile import Run
 from benchmarks.wording import NAMES, megabytes, milliseconds, shown
 from edge_runtime.bundle import INTENDED_USE
@@ -60,6 +60,8 @@ def table(results: Sequence[Result], comparison: Comparison | None) -> str:
                 f"{milliseconds(s.p50_ms) if s else '':>9}{milliseconds(s.p90_ms) if s else '':>9}"
                 f"{megabytes(row.peak_bytes):>9}"
             )
+        if sentence := pick(found):
+            lines += ["", sentence]
         if run.invalid:
             lines.append(f"INVALID TIMINGS: {run.invalid}")
         lines.append("")
@@ -84,6 +86,8 @@ def markdown(results: Sequence[Result], comparison: Comparison | None) -> str:
         lines += [f"## {title}, {run.created[:10]}", "", f"{data_line(run)}. {machine_line(run)}.", ""]
         if run.invalid:
             lines += [f"**The timings are invalid: {run.invalid}.**", ""]
+        if sentence := pick(found):
+            lines += [sentence, ""]
         lines += [f"- **{row.name}** {row.headline}." for row in found.rows if row.kind != "bare"]
         header = ["", "MB", *(NAMES[name] for name in SHOWN), "flips", "99 %", "p50 ms", "p90 ms", "peak MB"]
         lines += ["", _line(header), _line(["---"] * len(header))]

@@ -17,7 +17,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -245,11 +245,6 @@ def _answer(opened: Opened, command: dict[str, Any]) -> dict[str, Any]:
             raise UsageError("This candidate only has a clock.")
         return opened.score(command["path"])
     raise UsageError(f"Unknown command {command['do']!r}.")
-
-
-def spec_to_json(spec: Spec) -> dict[str, Any]:
-    """As `Spec` reads it."""
-    return asdict(spec)
 
 
 def main() -> int:

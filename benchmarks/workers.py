@@ -7,11 +7,12 @@ import os
 import subprocess
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Protocol
 
-from benchmarks.worker import Spec, spec_to_json
+from benchmarks.worker import Spec
 from edge_runtime.errors import ModelError
 
 
@@ -50,7 +51,7 @@ class Worker:
             start_new_session=True,
         )
         try:
-            self.opened: dict[str, Any] = self.ask(do="open", spec=spec_to_json(spec))
+            self.opened: dict[str, Any] = self.ask(do="open", spec=asdict(spec))
         except BaseException:
             self.close()
             raise
@@ -125,7 +126,7 @@ class BenchmarkApp:
         """Nothing stays open."""
 
 
-_APP = "import sys; from openvino.tools.benchmark.main import main; sys.exit(main())"
+_APP = "import sys, edge_runtime; from openvino.tools.benchmark.main import main; sys.exit(main())"
 
 
 def _environment() -> dict[str, str]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edge_runtime.bundle import Bundle
 from edge_runtime.domain import Domain
 from edge_runtime.image import UInt8Image
 
+NOT_B_MODE = frozenset({"flat", "colour", "speckle"})
+"""Hints (see `edge_runtime.quality`) that speak against a B-mode picture: no verdict, whatever the probability."""
 SHAVE = 0.04
 """The part of width and height that a shifted view leaves out."""
 
@@ -52,19 +54,24 @@ def band_of(probabilities: Sequence[float]) -> Band | None:
 
 
 def assess(
-    bundle: Bundle, probability: float, threshold: float, band: Band | None, domain: Domain | None
+    bundle: Bundle,
+    probability: float,
+    threshold: float,
+    band: Band | None,
+    domain: Domain | None,
+    hints: Sequence[Mapping[str, str]] = (),
 ) -> Assessment:
     """The verdict in words: refused before uncertain before the side of the threshold."""
     if domain is not None and not domain.inside:
         return Assessment(
             "refused", "No assessment: this is not like the images the model was trained on. Check the picture."
         )
+    if any(hint["code"] in NOT_B_MODE for hint in hints):
+        return Assessment("uncertain", "Uncertain – look again: this does not look like a grey ultrasound picture.")
     if band is not None and band.low < threshold <= band.high:
         return Assessment(
             "uncertain", "Uncertain – look again: a slightly shifted view of this frame changes the answer."
         )
     if probability >= threshold:
         return Assessment("suspicious", f"Suspicious: the model reads this frame as {bundle.positive_label}.")
-    return Assessment(
-        "not_suspicious", f"Not suspicious: the model reads this frame as {bundle.negative_label}."
-    )
+    return Assessment("not_suspicious", f"Not suspicious: the model reads this frame as {bundle.negative_label}.")

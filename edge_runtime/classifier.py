@@ -100,7 +100,7 @@ class Classifier:
     def explain_raw(
         self, image: UInt8Image, *, name: str = "", decode_ms: float = 0.0
     ) -> tuple[Prediction, dict[str, Float32Array]]:
-        """A prediction, every output of the head (see `edge_runtime.explain`) and each branch's map, ``map_<branch>``."""
+        """A prediction, every output of the head (see `edge_runtime.explain`), and the maps as ``map_<branch>``."""
         start = perf_counter()
         model_input = to_input(image, self.input_size)
         resized = perf_counter()

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from edge_runtime.bundle import INTENDED_USE
+from edge_runtime.dicom_child import decode_isolated
 from edge_runtime.errors import ImageError, MissingExtraError
 from edge_runtime.image import DECODE_ERRORS, MAX_PIXELS, UInt8Image, stretch_to_uint8
-from edge_runtime.isolated import decode_isolated
 from edge_runtime.region import Region
 
 MAX_FRAMES = 10_000
@@ -27,6 +27,7 @@ _COPIED = (
     "StudyID", "AccessionNumber", "ReferringPhysicianName", "StudyDescription",
 )  # fmt: skip
 _GDCM = "gdcm"
+_UNDEFINED = 0xFFFFFFFF  # the length of encapsulated pixel data
 _TISSUE = 1  # PS3.3 C.8.5.5.1.2: region data type "Tissue"
 
 
@@ -78,7 +79,7 @@ def read_dicom(
 
     Photometric interpretations MONOCHROME1 and 2 (modality and VOI transforms applied), RGB, YBR_*, PALETTE
     COLOR; native, deflated and RLE syntaxes by pydicom, JPEG and JPEG 2000 by Pillow, lossless JPEG and JPEG-LS
-    by GDCM in a child process (see `edge_runtime.isolated`; ``isolate=False`` is for that child).
+    by GDCM in a child process (see `edge_runtime.dicom_child`; ``isolate=False`` is for that child).
 
     Raises:
         ImageError: not a readable image object, or too large.
@@ -99,6 +100,9 @@ def read_dicom(
             raise ImageError(f"{name} has {frames} frames. 1 to {MAX_FRAMES:,} are accepted.")
         if "PixelData" not in dataset:
             raise ImageError(f"{name} is a DICOM file without an image.")
+        pixels = dataset.get_item("PixelData")
+        if getattr(pixels, "length", _UNDEFINED) not in {_UNDEFINED, len(pixels.value or b"")}:
+            raise ImageError(f"{name} is a DICOM file that breaks off in its pixel data.")
         return DicomImage(
             frames=frames,
             frame_ms=_frame_ms(dataset) if frames > 1 else None,
@@ -238,9 +242,7 @@ def _guarded(call: Any, name: str) -> Any:
         raise
     except (*DECODE_ERRORS, errors.BytesLengthException, errors.InvalidDicomError) as error:
         # Not the message: it can quote the header, and the header names the patient.
-        raise ImageError(
-            f"{name} is a DICOM file without a readable image ({type(error).__name__})."
-        ) from error
+        raise ImageError(f"{name} is a DICOM file without a readable image ({type(error).__name__}).") from error
 
 
 def _frame_ms(dataset: Any) -> float | None:

@@ -1,9 +1,10 @@
 """The out-of-domain gate: is this image like those the model was trained on?
 
-The pooled backbone features of the training images, standardised per channel, are described by a Gaussian with a
-few principal directions and one common variance for all others (probabilistic PCA, Tipping and Bishop 1999). The
-distance of an image is its squared Mahalanobis distance under that Gaussian, divided by the number of channels:
-about 1 for an image like those of training. A photo of a cat, a blank frame or another modality lies far outside.
+The features of an image are its pooled maps, each branch scaled to length one, so that gain and contrast matter
+little; then standardised per channel and cut off at four standard deviations, so that no single channel decides.
+Those of the training images are described by a Gaussian with a few principal directions and one common variance
+for all others (probabilistic PCA, Tipping and Bishop 1999). The distance of an image is its squared Mahalanobis
+distance under that Gaussian, divided by the number of channels: 1 on average over the training images.
 
 The statistics are an optional file of the bundle, ``domain.npz`` (digest in SHA256SUMS like every other file):
 
@@ -21,17 +22,19 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_runtime.backends import Float32Array
 from edge_runtime.bundle import Bundle
 from edge_runtime.errors import BundleError
 
 DOMAIN = "domain.npz"
+CUT_OFF = 4.0
 
 
 @dataclass(frozen=True)
@@ -69,16 +72,26 @@ class DomainGate:
 
     def check(self, outputs: Mapping[str, Float32Array]) -> Domain:
         """The verdict on one image from its feature maps, ``map_<branch>`` float32 (1, h, w, c)."""
-        pooled = np.concatenate([outputs[f"map_{name}"].mean(axis=(0, 1, 2)) for name in self.branches])
-        return Domain(self.distance(pooled), self.threshold)
+        return Domain(self.distance(features_of(outputs, self.branches)), self.threshold)
 
     def distance(self, features: Float32Array) -> float:
-        """Squared Mahalanobis distance over the number of channels, of pooled features (C,)."""
-        z = (features - self.mean) * self.inverse_std
+        """Squared Mahalanobis distance over the number of channels, of features (C,), see `features_of`."""
+        z = standardise(features, self.mean, self.inverse_std)
         scores = self.components @ z
         # The rest of z is what no direction explains; rounding must not make it negative.
         rest = max(float(z @ z) - float(scores @ scores), 0.0)
         return (float((scores**2 / self.variances).sum()) + rest / self.noise) / len(z)
+
+
+def features_of(outputs: Mapping[str, Float32Array], branches: Sequence[str]) -> Float32Array:
+    """Pooled maps ``map_<branch>`` float32 (1, h, w, c), each scaled to length one, one after the other: (C,)."""
+    pooled = [outputs[f"map_{name}"].mean(axis=(0, 1, 2)) for name in branches]
+    return np.concatenate([vector / max(float(np.linalg.norm(vector)), 1e-12) for vector in pooled])
+
+
+def standardise(features: NDArray[Any], mean: NDArray[Any], inverse_std: NDArray[Any]) -> NDArray[Any]:
+    """Features (…, C) in standard deviations from the mean, cut off."""
+    return np.clip((features - mean) * inverse_std, -CUT_OFF, CUT_OFF)
 
 
 def load_gate(bundle: Bundle, artifact: str) -> DomainGate | None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -65,28 +67,94 @@ def atomic_directory(target: Path, *, marker: str) -> Iterator[Path]:
         UsageError: the target exists and is something else; it is left as it was.
     """
     target = Path(target)
+    _restore(target)
     check_replaceable(target, marker=marker)
     target.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".partial"))
-    try:
-        yield staging
-        staging.chmod(0o755)
-        if target.exists():
-            # A rename cannot replace a folder with content: move the old one aside first, and put it back
-            # if the second rename fails.
-            aside = staging.with_name(staging.name + ".old")
-            target.rename(aside)
-            try:
+    with _lock(staging):
+        _remove_abandoned(target)
+        try:
+            yield staging
+            staging.chmod(0o755)
+            if target.exists():
+                _swap(staging, target)
+            else:
                 staging.rename(target)
-            except BaseException:
-                aside.rename(target)
-                raise
-            shutil.rmtree(aside, ignore_errors=True)
-        else:
-            staging.rename(target)
-    except BaseException:
+        except BaseException:
+            shutil.rmtree(staging, ignore_errors=True)
+            raise
+
+
+def _swap(staging: Path, target: Path) -> None:
+    """Put staging in the target's place and remove the old content."""
+    if _exchange(staging, target):
         shutil.rmtree(staging, ignore_errors=True)
+        return
+    # A rename cannot replace a folder with content: move the old one aside first, and put it back if the second
+    # rename fails. (A process killed between the two leaves that to `_restore`.)
+    aside = staging.with_name(staging.name + ".old")
+    target.rename(aside)
+    try:
+        staging.rename(target)
+    except BaseException:
+        aside.rename(target)
         raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Exchange two paths in one step, so that even a killed process leaves one of them there; False where the
+    system cannot (Linux only, and not on every file system)."""
+    if sys.platform != "linux":
+        return False
+    import ctypes
+
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    at_current_folder, exchange = -100, 2
+    if renameat2 is None:
+        return False
+    done = renameat2(at_current_folder, os.fsencode(first), at_current_folder, os.fsencode(second), exchange)
+    return bool(done == 0)
+
+
+def _restore(target: Path) -> None:
+    """Bring back what a process that was killed in the middle of `_swap` had moved aside."""
+    aside = sorted(target.parent.glob(f".{_escaped(target.name)}.*.partial.old")) if target.parent.is_dir() else []
+    if aside and not target.exists():
+        aside[-1].rename(target)
+
+
+def _remove_abandoned(target: Path) -> None:
+    """Remove the staging folders of processes that were killed; those of living ones are locked."""
+    for path in target.parent.glob(f".{_escaped(target.name)}.*.partial*"):
+        with suppress(OSError), _lock(path) as locked:
+            if locked:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[bool]:
+    """A lock on a folder that ends with the process; False where another has it, or the system has no locks."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield False
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(handle)
+
+
+def _escaped(name: str) -> str:
+    """A name as a glob pattern that matches itself alone."""
+    return re.sub(r"([\[*?])", r"[\1]", name)
 
 
 def check_replaceable(target: Path, *, marker: str) -> None:

@@ -6,8 +6,8 @@ those of the TFLite schema, version 3: every index names something that exists, 
 shape says, and nothing but built-in data-flow operators occurs: no custom operator, no delegate, no call into
 another graph, no variable, no hash table. Pure Python on a few hundred tables; a model takes some 20 ms.
 
-What remains – an operator whose shapes do not fit each other – interpreters check by themselves; `edge_runtime.
-isolate` replays files of unknown origin in a child process for what they miss.
+What remains – an operator whose shapes do not fit each other – interpreters check by themselves;
+`edge_runtime.sandbox` replays files of unknown origin in a child process for what they miss.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ def open_source(text: str, *, fps: float = 25.0) -> Source:
     if is_dicom(start):
         return _dicom(path, fps)
     try:
-        with Image.open(path, formats=_ANIMATIONS + ("JPEG", "BMP")) as image:
+        with Image.open(path, formats=(*_ANIMATIONS, "JPEG", "BMP")) as image:
             many = getattr(image, "n_frames", 1) > 1
     except UnidentifiedImageError:
         return _video(path)
@@ -178,8 +178,8 @@ def _dicom(path: Path, fps: float) -> Source:
     interval = dicom.frame_ms / 1e3 if dicom.frame_ms else 1.0 / fps
 
     def frames() -> Iterator[Frame]:
-        # One child process for a whole loop where decoding takes one; any frame by itself everywhere else, so that a
-        # damaged one costs no other.
+        # One child process for a whole loop where decoding takes one; everywhere else each frame by itself, so that
+        # a damaged one costs no other.
         pictures = iter(dicom) if dicom.isolated else None
 
         def decode(index: int) -> UInt8Image:

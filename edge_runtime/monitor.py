@@ -5,9 +5,8 @@
     monitor.refused("ImageError")
     print(monitor.prometheus())
 
-Counts, a histogram of probabilities and one of latency, per artifact; and, where the training features' means and
-deviations are given, how far the pooled features of this device's images drift from them. Nothing is sent
-anywhere; a restart starts from zero.
+Counts, a histogram of probabilities and one of latency, per artifact (``sonoedge predict --counters FILE``; the
+server has its own, `edge_runtime.serve.metrics`). Nothing is sent anywhere; a restart starts from zero.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edge_runtime.classifier import Prediction
 
@@ -44,54 +42,24 @@ class Histogram:
         return {"bounds": list(self.bounds), "counts": list(self.counts), "sum": self.total}
 
 
-class Drift:
-    """Running mean of pooled features (C,) against those of the training images, in training deviations.
-
-    Args:
-        mean, deviation: of the training features, (C,) each; channels without deviation are left out.
-    """
-
-    def __init__(self, mean: NDArray[np.float32], deviation: NDArray[np.float32]) -> None:
-        if mean.ndim != 1 or mean.shape != deviation.shape:
-            raise ValueError(f"mean and deviation must be (C,) both. Received: {mean.shape}, {deviation.shape}.")
-        self._used = deviation > 0
-        self._mean, self._deviation = mean[self._used], deviation[self._used]
-        self._sum = np.zeros(self._mean.shape)
-        self.images = 0
-
-    def add(self, features: NDArray[np.float32]) -> None:
-        """Count the pooled features (C,) of one image."""
-        self._sum += (features[self._used] - self._mean) / self._deviation
-        self.images += 1
-
-    def shift(self) -> float:
-        """Root mean square over channels of the mean z-score: about 1/sqrt(images) where nothing drifts."""
-        if not self.images or not self._sum.size:
-            return 0.0
-        return float(np.sqrt(np.mean((self._sum / self.images) ** 2)))
-
-
 class Monitor:
     """Counters of one process; safe to call from several threads."""
 
-    def __init__(self, drift: Drift | None = None) -> None:
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._labels: Counter[tuple[str, str]] = Counter()
         self._refusals: Counter[str] = Counter()
         self._probability: dict[str, Histogram] = {}
         self._latency: dict[str, Histogram] = {}
-        self._drift = drift
 
-    def answered(self, prediction: Prediction, features: NDArray[np.float32] | None = None) -> None:
-        """Count one answer; ``features`` (C,) are the pooled maps, for the drift."""
+    def answered(self, prediction: Prediction) -> None:
+        """Count one answer."""
         name = prediction.artifact
         with self._lock:
             self._labels[name, prediction.label] += 1
             self._probability.setdefault(name, Histogram(PROBABILITY_BOUNDS)).add(prediction.probability)
             total = sum(prediction.latency_ms.values())
             self._latency.setdefault(name, Histogram(LATENCY_BOUNDS_MS)).add(total)
-            if self._drift is not None and features is not None:
-                self._drift.add(features)
 
     def refused(self, reason: str) -> None:
         """Count an input without an answer, by a short reason such as the name of the error."""
@@ -101,15 +69,12 @@ class Monitor:
     def to_json(self) -> dict[str, Any]:
         """All counters as one JSON object."""
         with self._lock:
-            body: dict[str, Any] = {
+            return {
                 "answers": [{"artifact": a, "label": b, "count": n} for (a, b), n in sorted(self._labels.items())],
                 "refusals": dict(sorted(self._refusals.items())),
                 "probability": {name: h.to_json() for name, h in sorted(self._probability.items())},
                 "latency_ms": {name: h.to_json() for name, h in sorted(self._latency.items())},
             }
-            if self._drift is not None:
-                body["drift"] = {"images": self._drift.images, "shift": self._drift.shift()}
-            return body
 
     def prometheus(self) -> str:
         """The same in the Prometheus text format 0.0.4."""
@@ -125,11 +90,6 @@ class Monitor:
             lines.append(f"# TYPE {name} histogram")
             for artifact, histogram in body[key].items():
                 lines += _buckets(name, artifact, histogram)
-        if "drift" in body:
-            lines += [
-                "# TYPE sonoedge_feature_shift gauge",
-                _sample("sonoedge_feature_shift", {}, body["drift"]["shift"]),
-            ]
         return "\n".join(lines) + "\n"
 
 

@@ -29,7 +29,9 @@ class Recorder:
         deidentify: for ``.dcm``, copy nothing from it.
     """
 
-    def __init__(self, path: Path, *, frame_ms: float, source: DicomImage | None = None, deidentify: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, frame_ms: float, source: DicomImage | None = None, deidentify: bool = False
+    ) -> None:
         self.path, self._frame_ms, self._source, self._deidentify = path, frame_ms, source, deidentify
         self.kind = path.suffix.lower()
         if self.kind not in {".gif", ".mp4", ".dcm", ""}:

@@ -140,7 +140,7 @@ class FrameStream:
 
 
 def annotate(classifier: Classifier, result: FrameResult) -> UInt8Image:
-    """The frame with its heat map for the positive class and a line of text below: uint8 (height + 36, width, 3)."""
+    """The frame, its heat map for the positive class, two lines of text below: uint8 (height + 36, width, 3)."""
     from PIL import Image, ImageDraw
 
     label = classifier.bundle.positive_label

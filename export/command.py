@@ -100,6 +100,8 @@ def run(args: argparse.Namespace) -> int:
     say = (lambda line: None) if args.json else (lambda line: print(line, flush=True))
     for warning in request.calibration.warnings if request.calibration else ():
         print(f"warning: {warning}", file=sys.stderr)
+    if request.model.not_closed:
+        say(f"note: the head has no closed form ({request.model.not_closed}); TensorFlow's gradient is exported.")
     bundle = export_bundle(request, args.out, progress=not args.quiet, say=say)
     print(json.dumps(_summary(bundle)) if args.json else _table(bundle))
     return 0

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from edge_runtime.backends import is_available
 from edge_runtime.bundle import MANIFEST, Bundle, load_bundle, write_manifest
 from edge_runtime.classifier import Classifier
-from edge_runtime.domain import DOMAIN, DomainGate, load_gate
+from edge_runtime.domain import DOMAIN, DomainGate, features_of, load_gate, standardise
 from edge_runtime.errors import DataError, MissingExtraError, UsageError
 from edge_runtime.files import atomic_directory, write_bytes_atomic
 from edge_runtime.image import find_images, read_image
@@ -132,7 +132,7 @@ def _row(name: str, values: NDArray[np.float64], limit: float, inside: NDArray[n
 def pooled_features(
     classifier: Classifier, paths: Iterable[Path], *, quiet: bool = True, grey: bool = False
 ) -> Features:
-    """Pooled feature maps of image files, branch after branch: float32 (N, C)."""
+    """Features of image files (see `edge_runtime.domain.features_of`): float32 (N, C)."""
     from tqdm import tqdm
 
     rows = []
@@ -142,9 +142,7 @@ def pooled_features(
         if grey:
             image = np.repeat(np.rint(image.mean(axis=2, keepdims=True)).astype(np.uint8), 3, axis=2)
         outputs = classifier.explain_raw(image)[1]
-        rows.append(
-            np.concatenate([outputs[f"map_{b.name}"].mean(axis=(0, 1, 2)) for b in classifier.bundle.branches])
-        )
+        rows.append(features_of(outputs, [branch.name for branch in classifier.bundle.branches]))
     return np.stack(rows).astype(np.float32)
 
 
@@ -162,7 +160,7 @@ def fit_gate(features: Features, bundle: Bundle, *, directions: int = DIRECTIONS
     mean, std = x.mean(axis=0), x.std(axis=0)
     # A channel that never moves in training would turn any whiff of it into an alarm: a floor from the others.
     std = np.maximum(std, max(0.05 * float(np.median(std)), 1e-6))
-    z = (x - mean) / std
+    z = standardise(x, mean, 1.0 / std)
     _, singular, components = np.linalg.svd(z, full_matrices=False)
     eigenvalues = singular**2 / (count - 1)
     noise = max(float(eigenvalues[directions:].sum()) / (channels - directions), 1e-3)

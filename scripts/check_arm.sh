@@ -19,6 +19,8 @@ mkdir -p "$work"
 for tool in mmdebstrap qemu-aarch64-static qemu-arm-static; do
   command -v "$tool" >/dev/null || { echo "error: $tool is missing: apt-get install mmdebstrap qemu-user-static" >&2; exit 1; }
 done
+# The release alone: these roots are thrown away, and a mirror's update archives are at times half synchronised.
+mirror="$(apt-get indextargets --format '$(REPO_URI)' 'Codename: bookworm' 'Created-By: Packages' | head -n 1)"
 say() { printf '== %s\n' "$*"; }
 pip() { "$python" -m pip --disable-pip-version-check "$@"; }
 
@@ -33,7 +35,7 @@ wheel="$(ls "$work"/wheel/*.whl)"
 if [ ! -x "$work/arm64/usr/bin/python3.11" ]; then
   say "arm64 root"
   mmdebstrap --quiet --mode=root --arch=arm64 --variant=extract \
-    --include=python3,ca-certificates,libgomp1,libstdc++6,zlib1g bookworm "$work/arm64.new"
+    --include=python3,ca-certificates,libgomp1,libstdc++6,zlib1g bookworm "$work/arm64.new" $mirror
   cp "$(command -v qemu-aarch64-static)" "$work/arm64.new/qemu"
   mv "$work/arm64.new" "$work/arm64"
 fi
@@ -52,7 +54,7 @@ if [ ! -x "$work/armhf/usr/bin/python3.11" ]; then
   say "armhf root"
   # NumPy 1 and Pillow from Debian: PyPI has no 32-bit Arm wheels of them (Raspberry Pi OS adds an index that has).
   mmdebstrap --quiet --mode=root --arch=armhf --variant=extract \
-    --include=python3,python3-numpy,python3-pil,ca-certificates,libgomp1,libstdc++6,zlib1g bookworm "$work/armhf.new"
+    --include=python3,python3-numpy,python3-pil,ca-certificates,libgomp1,libstdc++6,zlib1g bookworm "$work/armhf.new" $mirror
   cp "$(command -v qemu-arm-static)" "$work/armhf.new/qemu"
   mv "$work/armhf.new" "$work/armhf"
 fi

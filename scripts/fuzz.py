@@ -96,7 +96,8 @@ def fuzz(target: str, args: argparse.Namespace) -> int:
         except (Exception, Hang) as error:  # noqa: BLE001 – whatever comes through is the finding
             where = traceback.extract_tb(error.__traceback__)[-1]
             kind = f"{type(error).__name__} at {Path(where.filename).name}:{where.lineno}: {str(error)[:200]}"
-            findings.setdefault(kind, keep(args.findings, target, data))
+            if kind not in findings:
+                findings[kind] = keep(args.findings, target, data)
         finally:
             signal.alarm(0)
         slowest = max(slowest, time.perf_counter() - started)

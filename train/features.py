@@ -128,12 +128,15 @@ def _cache_key(branch: keras.Model) -> str:
 def _read_shards(folder: Path) -> dict[str, Features]:
     known: dict[str, Features] = {}
     for path in sorted(folder.glob("*.npz")):
-        data = path.read_bytes()
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            continue  # found damaged and removed by another process
         if sha256_bytes(data) != path.stem:
             tqdm.write(
                 f"warning: the cached features {path.name} are damaged and will be computed again.", file=sys.stderr
             )
-            path.unlink()
+            path.unlink(missing_ok=True)
             continue
         with np.load(io.BytesIO(data)) as shard:
             known.update(zip(shard["rows"].tolist(), shard["features"], strict=True))

@@ -14,7 +14,7 @@ ROUNDS = 200
 
 
 def main(class_path: str) -> int:
-    """Prints the medians; 1 where Kotlin needs more than twice as long."""
+    """Prints both times; 1 where Kotlin needs more than twice as long."""
     image = np.random.default_rng(1).integers(0, 256, (768, 1024, 3), np.uint8)
     core = min(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {core})
@@ -32,8 +32,10 @@ def main(class_path: str) -> int:
             jvm.stdin.flush()
             kotlin.append(float(jvm.stdout.readline()))
         jvm.stdin.close()
-    ratio = median(kotlin) / median(pillow)
-    print(f"Pillow {median(pillow):.2f} ms, Kotlin {median(kotlin):.2f} ms (medians of {ROUNDS}): {ratio:.2f} times")
+    print(f"medians of {ROUNDS}: Pillow {median(pillow):.2f} ms, Kotlin {median(kotlin):.2f} ms")
+    # The fastest call of each: what other work on the machine does not disturb.
+    ratio = min(kotlin) / min(pillow)
+    print(f"fastest: Pillow {min(pillow):.2f} ms, Kotlin {min(kotlin):.2f} ms: {ratio:.2f} times")
     if ratio > 2:
         print("error: more than twice as long as Pillow", file=sys.stderr)
     return int(ratio > 2)

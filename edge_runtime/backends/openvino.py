@@ -4,12 +4,26 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from edge_runtime.backends import Float32Array
 from edge_runtime.errors import MissingExtraError, ModelError
+
+
+@cache
+def _core() -> Any:
+    """One core for the life of the process.
+
+    With its last model the CPU plugin would be unloaded, but what it has hooked into the handling of SIGTERM stays:
+    the next SIGTERM would jump into code that is gone and crash (OpenVINO 2026.4).
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 class OpenVINORunner:
@@ -21,7 +35,7 @@ class OpenVINORunner:
             from openvino import properties
         except ImportError as error:
             raise MissingExtraError("openvino", "openvino") from error
-        core = openvino.Core()
+        core = _core()
         options = {
             properties.inference_num_threads(): threads,
             properties.hint.performance_mode(): properties.hint.PerformanceMode.LATENCY,

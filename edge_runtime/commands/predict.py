@@ -15,7 +15,9 @@ from edge_runtime.classifier import Classifier, Prediction
 from edge_runtime.errors import DataError, ImageError, UsageError
 from edge_runtime.explain import explanation
 from edge_runtime.explanation_files import write_explanation
+from edge_runtime.files import write_text_atomic
 from edge_runtime.image import find_images, read_image
+from edge_runtime.monitor import Monitor
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
     parser.add_argument("--explain", metavar="DIR", help="write overlay PNG, panel PNG, NPZ and JSON per image")
     parser.add_argument("--explain-class", metavar="LABEL", help="class to explain (default: the predicted one)")
+    parser.add_argument("--counters", type=Path, metavar="FILE", help="write counts, no images (.prom or JSON)")
     parser.epilog = (
         "examples:\n"
         "  sonoedge predict --bundle bundle frame.png\n"
@@ -46,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     stems = output_stems(paths)
     if not args.json:
         print(INTENDED_USE, file=sys.stderr)
-    failed = 0
+    failed, monitor = 0, Monitor()
     for path, stem in zip(paths, stems, strict=True):
         try:
             if args.explain:
@@ -56,8 +59,13 @@ def run(args: argparse.Namespace) -> int:
         except ImageError as error:
             print(f"error: {error}", file=sys.stderr)
             failed += 1
+            monitor.refused(type(error).__name__)
             continue
+        monitor.answered(prediction)
         print(json.dumps(prediction.to_json(), ensure_ascii=False) if args.json else line(prediction), flush=True)
+    if args.counters:
+        json_text = json.dumps(monitor.to_json(), ensure_ascii=False) + "\n"
+        write_text_atomic(args.counters, monitor.prometheus() if args.counters.suffix == ".prom" else json_text)
     if failed:
         print(f"error: {failed} of {len(paths)} images could not be read.", file=sys.stderr)
     return DataError.exit_code if failed else 0

@@ -45,7 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "write frames with heat map: .gif, .mp4, .dcm (Secondary Capture) or a folder"
     ))  # fmt: skip
     parser.add_argument("--deidentify", action="store_true", help="copy no patient data into --annotated x.dcm")
-    parser.add_argument("--fps", type=float, default=25.0, help="of a source that does not say (default: %(default)s)")
+    parser.add_argument(
+        "--fps", type=float, default=25.0, help="of a source that does not say (default: %(default)s)"
+    )
     parser.add_argument("--realtime", action="store_true", help="play a file at its own speed and drop late frames")
     parser.add_argument("--max-frames", type=int, metavar="N", help="stop after N answers")
     parser.add_argument("--quiet", action="store_true", help="no progress")

@@ -12,7 +12,7 @@ import numpy as np
 
 from edge_runtime.bundle import Bundle, load_bundle
 from edge_runtime.errors import MissingExtraError, VerificationError
-from edge_runtime.isolate import DEFAULT_SECONDS, replay_isolated
+from edge_runtime.sandbox import DEFAULT_SECONDS, replay_isolated
 from edge_runtime.trust import (
     device_policy,
     enforce,

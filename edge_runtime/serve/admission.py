@@ -1,4 +1,4 @@
-"""Back-pressure: a few requests are read and computed, a bounded line waits, everybody else is told to come back."""
+"""Back-pressure: a few requests are read and computed, a bounded line waits, others are told to come back."""
 
 from __future__ import annotations
 

@@ -94,11 +94,13 @@ class _Application:
                 Route("/v1/explain", self._explain, methods=["POST"]),
                 Route("/bundle/{path:path}", self._bundle_file),
                 WebSocketRoute("/v1/live", live.endpoint),
-                Route("/{path:path}", self._page),
+                *(Route(f"/{name}", self._page) for name in self.files),
             ],
             lifespan=self._lifespan,
             exception_handlers={
                 HTTPException: _http_error,
+                # The guard logs where it happened; what happened stays inside.
+                Exception: lambda _request, _error: _error_json(500, "Internal error.", {}),
                 Busy: lambda _request, _error: _error_json(
                     503, "Too many requests are waiting. Try again.", {"retry-after": "2"}
                 ),
@@ -127,10 +129,7 @@ class _Application:
             self.ready.set()
 
     async def _page(self, request: Request) -> Response:
-        found = self.files.get(request.path_params["path"])
-        if found is None:
-            raise HTTPException(404, "No such page.")
-        body, kind, tag = found
+        body, kind, tag = self.files[request.url.path.lstrip("/")]
         # Always ask again: a station that was updated must not run half of the old page.
         headers = {"etag": tag, "cache-control": "no-cache"}
         if request.headers.get("if-none-match") == tag:
@@ -162,9 +161,7 @@ class _Application:
             await asyncio.sleep(0.5)  # slows guessing down
             raise HTTPException(401, "Wrong token.")
         response = Response(status_code=204)
-        response.set_cookie(
-            COOKIE, token, httponly=True, samesite="strict", secure=request.url.scheme == "https"
-        )
+        response.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=request.url.scheme == "https")
         return response
 
     async def _bundle(self, _request: Request) -> Response:
@@ -221,7 +218,12 @@ def _wish(request: Request, *, explain: bool) -> Wish:
         raise HTTPException(400, f"views is a number from 1 to {MAX_VIEWS}.")
     if query.get("crop", "none") not in {"none", "auto"} or query.get("preview", "0") not in {"0", "1"}:
         raise HTTPException(400, "crop is none or auto; preview is 0 or 1.")
-    return Wish(explain, int(views), query.get("crop") == "auto", query.get("preview") == "1")
+    return Wish(
+        explain=explain,
+        views=int(views),
+        crop=query.get("crop") == "auto",
+        preview=query.get("preview") == "1",
+    )
 
 
 def _page_files(litert_js: Path | None) -> dict[str, tuple[bytes, str, str]]:
@@ -240,7 +242,8 @@ def _page_files(litert_js: Path | None) -> dict[str, tuple[bytes, str, str]]:
 
 def _http_error(_request: Request, error: Exception) -> Response | Awaitable[Response]:
     assert isinstance(error, HTTPException)
-    return _error_json(error.status_code, error.detail, dict(error.headers or {}))
+    # The framework's own ("Not Found") have no full stop.
+    return _error_json(error.status_code, error.detail.rstrip(".") + ".", dict(error.headers or {}))
 
 
 def _error_json(status: int, text: str, headers: dict[str, str]) -> JSONResponse:

@@ -76,7 +76,7 @@ class Guard:
 
         try:
             await self._app(scope, receive, send_with_headers)
-        except Exception as error:  # noqa: BLE001 - the last line: any bug becomes a plain 500
+        except Exception as error:  # noqa: BLE001 - the last line: no bug shows more than this
             LOG.error("internal error: %s at %s", type(error).__name__, _place(error))
             if scope["type"] == "http" and not started:
                 await _json(500, "Internal error.")(scope, receive, send_with_headers)
@@ -90,7 +90,9 @@ class Guard:
         origin = headers.get("origin")
         if origin is not None and urlsplit(origin).netloc != host:
             return _json(403, "Requests from other sites are refused.")
-        if headers.get("sec-fetch-site") in {"cross-site", "same-site"} and scope["path"].startswith(_OPEN_PREFIXES):
+        if headers.get("sec-fetch-site") in {"cross-site", "same-site"} and scope["path"].startswith(
+            _OPEN_PREFIXES
+        ):
             return _json(403, "Requests from other sites are refused.")
         if self._token is None or scope["path"] == _LOGIN or not scope["path"].startswith(_OPEN_PREFIXES):
             return None

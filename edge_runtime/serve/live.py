@@ -2,7 +2,8 @@
 
 The client sends binary messages, each an image file of at most `MAX_FRAME` bytes; frames are
 numbered from 1 in the order of arrival. For every frame that was computed the server sends one JSON object: the
-fields of /v1/explain and ``frame``, ``dropped`` (since the start), ``smoothed`` (see `edge_runtime.smoothing`).
+fields of /v1/explain and ``frame``, ``dropped`` (since the start), ``smoothed`` (see `edge_runtime.smoothing`),
+``total_ms`` (from taking the frame to the answer).
 An undecodable frame is answered ``{"frame", "error"}`` and the stream goes on.
 """
 
@@ -52,7 +53,7 @@ class Live:
 class _Stream:
     def __init__(self, socket: WebSocket, station: Station, metrics: Metrics) -> None:
         self._socket, self._station, self._metrics = socket, station, metrics
-        self._wish = Wish(explain=True, crop=socket.query_params.get("crop") == "auto")
+        self._wish = Wish(explain=True, peak=False, crop=socket.query_params.get("crop") == "auto")
         self._smoother = Smoother()
         self._newest: tuple[int, bytes] | None = None
         self._arrived = asyncio.Event()
@@ -104,8 +105,11 @@ class _Stream:
                 self._metrics.add("images_refused_total")
                 await self._socket.send_json({"frame": number, "error": str(error).partition(": ")[0]})
                 continue
-            self._metrics.observe(perf_counter() - start)
-            await self._socket.send_json(self._smoothed(body, number, start))
+            seconds = perf_counter() - start
+            self._metrics.observe(seconds)
+            await self._socket.send_json(
+                {**self._smoothed(body, number, start), "total_ms": round(1e3 * seconds, 3)}
+            )
 
     def _smoothed(self, body: dict[str, Any], number: int, when: float) -> dict[str, Any]:
         """The answer of the stream so far: the verdict is on the smoothed probability."""
@@ -117,6 +121,7 @@ class _Stream:
             body["threshold"],
             band,
             Domain(domain["distance"] or float("nan"), domain["threshold"]) if domain else None,
+            body["hints"],
         )
         return {
             **body,

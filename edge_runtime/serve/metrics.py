@@ -38,7 +38,9 @@ class Metrics:
                 lines.append(f"# TYPE sonoedge_{name} counter")
                 for (key, labels), value in sorted(self._counters.items()):
                     if key == name:
-                        lines.append(f"sonoedge_{name}{{{labels}}} {value}" if labels else f"sonoedge_{name} {value}")
+                        lines.append(
+                            f"sonoedge_{name}{{{labels}}} {value}" if labels else f"sonoedge_{name} {value}"
+                        )
             lines.append("# TYPE sonoedge_answer_seconds histogram")
             for limit, value in zip(_BUCKETS, self._buckets, strict=True):
                 lines.append(f'sonoedge_answer_seconds_bucket{{le="{limit}"}} {value}')

@@ -22,9 +22,7 @@ def description(*, token: bool) -> dict[str, Any]:
             text=_string("in words"),
         ),
         band=_nullable(_object(low=_number(), high=_number(), views={"type": "integer"})),
-        domain=_nullable(
-            _object(distance=_nullable(_number()), threshold=_number(), inside={"type": "boolean"})
-        ),
+        domain=_nullable(_object(distance=_nullable(_number()), threshold=_number(), inside={"type": "boolean"})),
         hints={"type": "array", "items": _object(code=_string(), text=_string())},
         image_size={"type": "array", "items": {"type": "integer"}, "description": "height, width"},
         crop=_nullable({"type": "array", "items": {"type": "integer"}}),
@@ -33,6 +31,7 @@ def description(*, token: bool) -> dict[str, Any]:
     parts = {"type": "number", "description": "part of the logit"}
     explained = _object(
         explained_label=_string(),
+        branch=_string("whose map the next two describe"),
         peak_xy=_nullable({"type": "array", "items": {"type": "integer"}}),
         area_above_half_peak=_number(),
         logit_shares={"type": "object", "additionalProperties": parts},
@@ -71,7 +70,9 @@ def description(*, token: bool) -> dict[str, Any]:
         "info": {"title": "SonoEdge", "version": "1", "description": INTENDED_USE},
         "paths": {
             "/v1/predict": {
-                "post": _operation("Classify one image", answer, failures, requestBody=upload, parameters=parameters)
+                "post": _operation(
+                    "Classify one image", answer, failures, requestBody=upload, parameters=parameters
+                )
             },
             "/v1/explain": {
                 "post": _operation(
@@ -82,7 +83,9 @@ def description(*, token: bool) -> dict[str, Any]:
                     parameters=parameters,
                 )
             },
-            "/v1/bundle": {"get": _operation("The model: identity, digest, labels, threshold", {"type": "object"}, {})},
+            "/v1/bundle": {
+                "get": _operation("The model: identity, digest, labels, threshold", {"type": "object"}, {})
+            },
             "/v1/session": {
                 "post": {
                     "summary": "Exchange a token for a session cookie",

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from edge_runtime.assess import assess, band_of, shifted_views
-from edge_runtime.bundle import INTENDED_USE, Bundle, load_bundle
+from edge_runtime.bundle import INTENDED_USE, Bundle
 from edge_runtime.classifier import Classifier
 from edge_runtime.colormap import COLORMAP
 from edge_runtime.domain import load_gate
@@ -26,6 +26,7 @@ from edge_runtime.image import UInt8Image, decode_image, is_dicom
 from edge_runtime.quality import hints, measure
 from edge_runtime.region import Region, detect_region
 from edge_runtime.sums import SUMS
+from edge_runtime.trust import load_trusted
 
 MAX_PIXELS = 25_000_000
 MIN_SIDE = 16
@@ -40,12 +41,14 @@ class Wish:
 
     Attributes:
         explain: Grad-CAM maps and the branches' shares.
+        peak: with ``explain``, also where the heat map peaks; live frames do without.
         views: 1 for the frame alone, up to 9 for a band over shifted crops.
         crop: classify the detected scan area only.
         preview: the decoded picture as JPEG, for formats that a browser cannot show.
     """
 
     explain: bool = False
+    peak: bool = True
     views: int = 1
     crop: bool = False
     preview: bool = False
@@ -72,7 +75,7 @@ class Station:
 
     def open(self) -> None:
         """Check the bundle and open the interpreters; raises what `Classifier` raises."""
-        self.bundle = load_bundle(self._path)
+        self.bundle = load_trusted(self._path)
         self.digest = sha256_file(self.bundle.path / SUMS)
         for _ in range(self.workers):
             classifier = Classifier(self.bundle, self._artifact, threads=self._threads)
@@ -129,7 +132,9 @@ class Station:
         image = decode_image(data, name="The image", max_pixels=MAX_PIXELS)
         decode_ms = 1e3 * (perf_counter() - start)
         if min(image.shape[:2]) < MIN_SIDE:
-            raise ImageError(f"The image has {image.shape[1]}x{image.shape[0]} pixels. At least {MIN_SIDE} each way.")
+            raise ImageError(
+                f"The image has {image.shape[1]}x{image.shape[0]} pixels. At least {MIN_SIDE} each way."
+            )
         region = _region(data, image) if wish.crop else None
         frame = region.crop(image) if region else image
         classifier = self._classifiers.get()
@@ -142,33 +147,32 @@ class Station:
             raise ModelError("The model did not answer with a number.")
         band = band_of([prediction.probability, *shifted])
         domain = self.gate.check(outputs) if self.gate else None
-        verdict = assess(self.bundle, prediction.probability, prediction.threshold, band, domain)
+        found = hints(frame, measure(frame))
+        verdict = assess(self.bundle, prediction.probability, prediction.threshold, band, domain, found)
         body = {
             **prediction.to_json(),
             "assessment": asdict(verdict),
             "band": asdict(band) if band else None,
             "domain": domain.to_json() if domain else None,
-            "hints": hints(frame, measure(frame)),
+            "hints": found,
             "image_size": list(image.shape[:2]),
             "crop": [region.left, region.top, region.right, region.bottom] if region else None,
             "intended_use": INTENDED_USE,
         }
         if wish.explain:
-            body["explanation"] = self._explanation(outputs, frame)
+            body["explanation"] = self._explanation(outputs, frame, peak=wish.peak)
         if wish.preview:
             body["preview"] = _preview(image)
         return body
 
-    def _explanation(self, outputs: dict[str, Any], frame: UInt8Image) -> dict[str, Any]:
+    def _explanation(self, outputs: dict[str, Any], frame: UInt8Image, *, peak: bool) -> dict[str, Any]:
         """Signed maps (above zero speaks for the positive label) on their own grids, and the shares."""
         result = explanation(self.bundle, outputs, self.bundle.positive_label)
         names = [branch.name for branch in self.bundle.branches]
+        maps = {"fused": outputs["cam"], **{name: outputs[f"cam_{name}"] for name in names}}
         return {
-            **result.to_json(frame.shape[:2]),
-            "maps": {
-                "fused": _rounded(outputs["cam"][0]),
-                **{name: _rounded(outputs[f"cam_{name}"][0]) for name in names},
-            },
+            **(result.to_json(frame.shape[:2]) if peak else {"logit_shares": dict(result.shares)}),
+            "maps": {name: [[float(f"{v:.6g}") for v in row] for row in grid[0]] for name, grid in maps.items()},
         }
 
 
@@ -183,10 +187,6 @@ def _region(data: bytes, image: UInt8Image) -> Region | None:
         except DataError:
             pass
     return detect_region(image)
-
-
-def _rounded(grid: Any) -> list[list[float]]:
-    return [[float(f"{value:.6g}") for value in row] for row in grid]
 
 
 def _preview(image: UInt8Image) -> str:

@@ -48,20 +48,21 @@ async def read_image_bytes(request: Request, *, limit: int = MAX_UPLOAD, seconds
 
 
 async def _form(request: Request, limit: int) -> bytes:
+    parser = _InMemoryParser(request.headers, _limited(request, limit), max_files=1, max_fields=8)
     try:
-        parser = _InMemoryParser(request.headers, _limited(request, limit), max_files=1, max_fields=8)
         form = await parser.parse()
+        field = form.get(FIELD)
+        if not isinstance(field, UploadFile):
+            raise HTTPException(422, f"The form has no complete file field {FIELD!r}.")
+        return _present(await field.read())
     except MultiPartException as error:
         raise HTTPException(400, "The form is malformed or has more than one file.") from error
     except (KeyError, ValueError, LookupError, AssertionError) as error:
         raise HTTPException(400, "The form is malformed.") from error
-    try:
-        field = form.get(FIELD)
-        if not isinstance(field, UploadFile):
-            raise HTTPException(422, f"The form has no file field {FIELD!r}.")
-        return _present(await field.read())
     finally:
-        await form.close()
+        # Also those of a form that broke off, which the parser leaves to the garbage collector.
+        for file in parser._files_to_close_on_error:
+            file.close()
 
 
 async def _limited(request: Request, limit: int) -> AsyncGenerator[bytes, None]:

@@ -82,7 +82,7 @@ def test_scores_are_those_of_predict(report: Path, run_bundle: Path, phantoms: P
 
 def test_numbers_agree_between_the_files(report: Path) -> None:
     body = json.loads((report / "report.json").read_text())
-    lines = list(csv.DictReader((report / "report.csv").open()))
+    lines = list(csv.DictReader((report / "report.csv").read_text().splitlines()))
     rows = body["results"][0]
     assert [line["name"] for line in lines] == [row["name"] for row in rows]
     page, text = (report / "report.html").read_text(), (report / "report.md").read_text()
@@ -180,8 +180,8 @@ def test_an_interrupted_benchmark_goes_on(
     monkeypatch.setattr(measuring, "Worker", lambda spec: (opened.append(spec.kind), real(spec))[1])
     opened.clear()
     second = sonoedge("benchmark", *arguments)
-    assert second.code == 0 and "going on: 2 steps were finished before" in second.err
-    assert opened == ["artifact", "bare"] * 2  # only the latency part: scores were kept
+    assert second.code == 0 and "going on: 3 steps were finished before" in second.err
+    assert opened[:4] == ["artifact", "bare"] * 2  # scores were kept: straight to the latency part
 
 
 def test_device_run_needs_the_device_install(run_bundle: Path, tmp_path: Path, sonoedge: Sono) -> None:
@@ -234,6 +234,18 @@ def test_bad_arguments(
     found = sonoedge("benchmark", *base, *arguments)
     assert (found.code, message in found.err) == (code, True), found.err
     assert not (tmp_path / "report").exists()
+
+
+def test_without_latency(run_bundle: Path, phantoms: Path, tmp_path: Path, sonoedge: Sono) -> None:
+    arguments = ["--bundle", run_bundle, "--data", phantoms, "--artifacts", "tflite-int8", "--mode", "none"]
+    out = tmp_path / "report"
+    found = sonoedge("benchmark", *arguments, "--max-images", 4, "--no-gallery", "--out", out, "--quiet")
+    assert found.code == 0, found.err
+    (run,) = read_runs(out / "report.json")
+    (only,) = run.candidates
+    assert run.protocol is None and only.timing is None and only.logits is not None and run.gallery == ()
+    assert run.data is not None and len(run.data.images) == 4
+    assert "<img" not in (out / "report.html").read_text()
 
 
 def test_one_class_only(run_bundle: Path, phantoms: Path, tmp_path: Path, sonoedge: Sono) -> None:

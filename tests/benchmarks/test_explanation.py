@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import Result, call
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from benchmarks.explanation_metrics import (
     THRESHOLDS,
@@ -22,6 +26,8 @@ from benchmarks.explanation_metrics import (
     spearman,
     top_region_iou,
 )
+from edge_runtime.bundle import INTENDED_USE
+from train.phantoms import generate_phantoms
 
 
 def square(side: int, low: int, high: int) -> np.ndarray:
@@ -127,17 +133,19 @@ def test_area_under_a_straight_line() -> None:
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory, run_bundle: Path, tiny_run: Path, phantoms: Path) -> Path:
-    from tests.conftest import call
-
     out = tmp_path_factory.mktemp("explained") / "report"
     arguments = ["--bundle", run_bundle, "--model", tiny_run, "--data", phantoms, "--out", out, "--quiet"]
     arguments += ["--compare", tiny_run, "--faithfulness-images", 2, "--timing-runs", 5, "--panels", 1]
-    assert call("benchmark-explain", *arguments) == 0
+    assert call("benchmark-explain", *arguments, "--artifacts", "tflite-fp32,tflite-int8") == 0
     return out
 
 
-def test_float_artifacts_keep_the_explanation(report: Path) -> None:
-    body = json.loads((report / "explanation.json").read_text())
+@pytest.fixture(scope="module")
+def body(report: Path) -> dict:
+    return json.loads((report / "explanation.json").read_text())
+
+
+def test_float_artifacts_keep_the_explanation(body: dict) -> None:
     rows = {row["artifact"]: row for row in body["fidelity"]}
     assert set(rows) == {"tflite-fp32", "tflite-int8"}
     assert rows["tflite-fp32"]["passed"]
@@ -146,3 +154,114 @@ def test_float_artifacts_keep_the_explanation(report: Path) -> None:
     assert rows["tflite-int8"]["bound"] == 0.98
     assert rows["tflite-int8"]["signed"][0] < rows["tflite-fp32"]["signed"][0]
     assert all(row["share_error"] < 1e-3 for row in body["fidelity"])
+
+
+def test_every_map_is_localised_on_every_subset(body: dict) -> None:
+    methods = {row["method"] for row in body["localisation"]}
+    assert {"Grad-CAM, predicted class", "Grad-CAM, malignant", "EigenCAM", "centre prior"} < methods
+    assert {row["subset"] for row in body["localisation"]} == {"test", "test, benign", "test, malignant"}
+    assert len(body["localisation"]) == 3 * len(methods)
+    for row in body["localisation"]:
+        for name, found in row["metrics"].items():
+            assert 0.0 <= found["low"] <= found["value"] <= found["high"] <= 1.0, name
+    chance = {row["metrics"]["lesion"]["value"] for row in body["localisation"] if row["subset"] == "test"}
+    assert len(chance) == 1
+    rows = {row["method"]: row for row in body["localisation"] if row["subset"] == "test"}
+    prior = rows.pop("centre prior")
+    assert prior["versus_centre"] == {}
+    for row in rows.values():
+        for name, found in row["versus_centre"].items():
+            difference = row["metrics"][name]["value"] - prior["metrics"][name]["value"]
+            assert found["value"] == pytest.approx(difference, abs=1e-6)
+
+
+def test_a_compared_model_is_localised_like_its_artifact(body: dict) -> None:
+    """The run itself is compared with itself: GradientTape and the float file point at the same places."""
+    (model,) = (row for row in body["models"] if row["subset"] == "test" and row["method"] != "centre prior")
+    (ours,) = (
+        row
+        for row in body["localisation"]
+        if (row["method"], row["subset"]) == ("Grad-CAM, predicted class", "test")
+    )
+    assert model["method"] == "mobilenetv2 + efficientnetb0"
+    assert model["threshold"] == ours["threshold"]
+    for name, found in model["metrics"].items():
+        assert found["value"] == pytest.approx(ours["metrics"][name]["value"], abs=1e-3), name
+
+
+def test_faithfulness_sanity_and_costs(body: dict) -> None:
+    assert {row["method"] for row in body["faithfulness"]} == {
+        "Grad-CAM",
+        "EigenCAM",
+        "centre prior",
+        "random cells",
+    }
+    curves = [(row["deletion_curve"], row["insertion_curve"]) for row in body["faithfulness"]]
+    # Nothing deleted and everything inserted is the image itself, whatever the order.
+    assert {deletion[0] for deletion, _ in curves} == {insertion[-1] for _, insertion in curves} != set()
+    assert len({insertion[0] for _, insertion in curves}) == 1
+    assert body["sanity"]["overlap"] == 0
+    assert body["sanity"]["randomised_head"] < 0.99
+    assert {row["artifact"] for row in body["costs"]} == {"tflite-fp32", "tflite-int8"}
+    assert all(row["plain_ms"] > 0 and row["eager_over_explained"] > 0 for row in body["costs"])
+
+
+def test_report_and_pictures(report: Path) -> None:
+    text = (report / "explanation.md").read_text()
+    assert INTENDED_USE in text
+    for line in ("Is the explanation kept?", "*chance*", "needs readers", "eager GradientTape"):
+        assert line in text
+    for name in ("panels.png", "models.png"):
+        with Image.open(report / name) as picture:
+            assert picture.width > 300
+
+
+def test_images_the_bundle_does_not_know(sonoedge: Callable[..., Result], run_bundle: Path, tmp_path: Path) -> None:
+    """Without a Keras model and without known images there is no fidelity, and no chosen threshold."""
+    data = generate_phantoms(tmp_path / "other", cases_per_class=3, seed=9)
+    arguments = ["--bundle", run_bundle, "--artifacts", "tflite-fp32", "--data", data, "--limit", 8]
+    arguments += ["--out", tmp_path / "out", "--timing-runs", 0, "--faithfulness-images", 0, "--panels", 0]
+    result = sonoedge("benchmark-explain", *arguments, "--json", "--quiet")
+    assert result.code == 0, result.err
+    found = json.loads(result.out)
+    assert found["fidelity"] == found["costs"] == found["models"] == []
+    assert {row["threshold"] for row in found["localisation"]} == {0.5}
+    assert any("external" in note for note in found["notes"])
+    assert any("half the peak" in note for note in found["notes"])
+    (row,) = (r for r in found["localisation"] if (r["method"], r["subset"]) == ("EigenCAM", "test"))
+    assert row["images"] == 8
+
+
+def test_data_without_masks(
+    sonoedge: Callable[..., Result], run_bundle: Path, phantoms: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    for label in ("benign", "malignant"):
+        shutil.copytree(phantoms / label, data / label)
+    arguments = ["--bundle", run_bundle, "--artifacts", "tflite-fp32", "--data", data, "--limit", 4, "--quiet"]
+    result = sonoedge("benchmark-explain", *arguments, "--out", tmp_path / "out")
+    assert result.code == 3
+    assert "No image in data has a lesion mask" in result.err
+
+
+def test_a_compared_run_of_another_split(
+    sonoedge: Callable[..., Result], run_bundle: Path, tiny_run: Path, phantoms: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(tiny_run, other)
+    split = json.loads((other / "split.json").read_text())
+    for image in split["entries"]:
+        image["subset"] = {"test": "train", "train": "test"}.get(image["subset"], image["subset"])
+    (other / "split.json").write_text(json.dumps(split))
+    arguments = ["--bundle", run_bundle, "--artifacts", "tflite-fp32", "--data", phantoms, "--compare", other]
+    arguments += ["--out", tmp_path / "out", "--timing-runs", 0, "--faithfulness-images", 0, "--panels", 0]
+    result = sonoedge("benchmark-explain", *arguments, "--quiet")
+    assert result.code == 2
+    assert "trained or tuned on" in result.err
+
+
+@pytest.mark.parametrize("option", ["--limit", "--timing-runs", "--panels", "--faithfulness-images"])
+def test_negative_numbers(sonoedge: Callable[..., Result], option: str, tmp_path: Path) -> None:
+    result = sonoedge("benchmark-explain", "--data", tmp_path, "--out", tmp_path / "out", option, "-1")
+    assert result.code == 2
+    assert option in result.err

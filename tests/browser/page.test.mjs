@@ -1,9 +1,10 @@
 // Server mode, in a real browser.
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { after, before, test } from "node:test";
-import { fileOf, openPage, pictures, shot, startBrowser, startStation } from "./station.mjs";
+import { PYTHON, fileOf, openPage, pictures, shot, startBrowser, startStation } from "./station.mjs";
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 let station, browser, page;
@@ -92,6 +93,22 @@ test("a file that is no picture gets one sentence, and the page goes on", async 
   // The browser itself reports the 422 in its console; nothing else may be there.
   page.problems = page.problems.filter((text) => !/422/.test(text));
   await analyse(first);
+});
+
+test("a DICOM file, which no browser can show, is shown and analysed", async () => {
+  const code = "import sys; from edge_runtime.dicom import secondary_capture; from edge_runtime.image import read_image; "
+    + "sys.stdout.buffer.write(secondary_capture([read_image(sys.argv[1])] * 2, None, text='', deidentify=True))";
+  const buffer = execFileSync(PYTHON, ["-c", code, first], { maxBuffer: 1 << 28 });
+  const entries = await page.locator("#history li").count();
+  await page.setInputFiles("#file", { name: "cine.dcm", mimeType: "application/dicom", buffer });
+  await page.waitForFunction((count) => document.querySelectorAll("#history li").length > count, entries);
+  await page.waitForFunction(() => /views/.test(document.getElementById("bar-text").textContent)
+    || document.getElementById("verdict").dataset.code === "refused");
+  const lit = await page.evaluate(() => {
+    const canvas = document.getElementById("picture");
+    return canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.some((value, index) => index % 4 < 3 && value > 60);
+  });
+  assert.ok(lit);
 });
 
 test("the visit is saved as JSON without pictures or file names", async () => {

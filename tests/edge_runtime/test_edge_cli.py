@@ -22,7 +22,7 @@ from edge_runtime import cli, errors
 
 HEAVY = (
     "tensorflow", "keras", "sklearn", "scipy", "matplotlib", "onnx", "onnxruntime", "openvino", "ai_edge_litert",
-    "tflite_runtime", "tqdm", "pydicom", "h5py", "nncf",
+    "tflite_runtime", "tqdm", "pydicom", "h5py", "nncf", "starlette", "uvicorn", "av",
 )  # fmt: skip
 
 
@@ -320,7 +320,7 @@ def test_public_names_have_docstrings(name: str) -> None:
 @pytest.mark.parametrize(
     "module",
     ["tensorflow", "keras", "sklearn", "scipy", "matplotlib", "h5py", "tqdm", "litert_quantizer", "nncf", "onnx",
-     "openvino", "onnxruntime", "pydicom"],
+     "openvino", "onnxruntime", "pydicom", "starlette", "uvicorn", "av"],
 )  # fmt: skip
 def test_the_extra_named_in_the_message_is_declared(
     module: str, register: Callable, capsys: pytest.CaptureFixture[str]

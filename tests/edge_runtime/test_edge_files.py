@@ -5,11 +5,15 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from edge_runtime import files
 from edge_runtime.errors import UsageError
 from edge_runtime.files import (
     atomic_directory,
@@ -146,10 +150,58 @@ def test_the_old_folder_comes_back_when_the_swap_fails(
         return rename(self, to)
 
     monkeypatch.setattr(Path, "rename", failing)
+    monkeypatch.setattr(files, "_exchange", lambda *_: False)
     with pytest.raises(error), atomic_directory(target, marker=MARKER) as staging:
         (staging / MARKER).write_text("new")
     assert names_in(tmp_path) == before
     assert (target / MARKER).read_text() == "old"
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from edge_runtime import files
+target, when = Path(sys.argv[1]), sys.argv[2]
+die = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+if when == "between":
+    files._exchange = lambda *_: False
+    rename = Path.rename
+    Path.rename = lambda self, to: die() if self.suffix == ".partial" else rename(self, to)
+with files.atomic_directory(target, marker="bundle.json") as staging:
+    (staging / "bundle.json").write_text("new")
+    if when == "within":
+        die()
+if when == "after":
+    die()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="kill -9, locks and the exchange of Linux")
+@pytest.mark.parametrize(("when", "content"), [("within", "old"), ("between", "old"), ("after", "new")])
+def test_a_killed_process_loses_nothing_and_is_cleaned_up_after(when: str, content: str, tmp_path: Path) -> None:
+    target = own_output(tmp_path / "out[1]*")
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(target), when], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert when == "between" or (target / MARKER).read_text() == content
+    with pytest.raises(ValueError), atomic_directory(target, marker=MARKER):
+        assert (target / MARKER).read_text() == content
+        assert [path.name for path in tmp_path.iterdir() if path.name.endswith(".old")] == []
+        assert len(list(tmp_path.iterdir())) == 2  # the target and our own staging folder
+        raise ValueError
+    assert (target / MARKER).read_text() == content
+
+
+def test_another_process_at_work_keeps_its_staging_folder(tmp_path: Path) -> None:
+    """Two at one target: the later one to finish wins, and neither disturbs the other."""
+    target = tmp_path / "out"
+    with atomic_directory(target, marker=MARKER) as first:
+        (first / MARKER).write_text("first")
+        with atomic_directory(target, marker=MARKER) as second:
+            assert (first / MARKER).read_text() == "first"
+            (second / MARKER).write_text("second")
+        assert (target / MARKER).read_text() == "second"
+    assert (target / MARKER).read_text() == "first"
+    assert names_in(tmp_path) == ["out", f"out/{MARKER}"]
 
 
 def test_foreign_folder_is_refused(tmp_path: Path) -> None:

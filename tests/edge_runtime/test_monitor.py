@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from edge_runtime.classifier import Prediction
-from edge_runtime.monitor import LATENCY_BOUNDS_MS, PROBABILITY_BOUNDS, Drift, Histogram, Monitor
+from edge_runtime.monitor import LATENCY_BOUNDS_MS, PROBABILITY_BOUNDS, Histogram, Monitor
 
 
 def prediction(probability: float = 0.7, *, label: str = "malignant", artifact: str = "tflite-int8") -> Prediction:
@@ -40,13 +43,12 @@ def test_answers_and_refusals_are_counted() -> None:
     counts = body["probability"]["tflite-int8"]["counts"]
     assert (counts[0], counts[9], sum(counts)) == (2, 1, 3)  # bounds are inclusive
     assert body["latency_ms"]["tflite-int8"]["sum"] == pytest.approx(3 * 43.5)
-    assert "drift" not in body
     assert "Jane" not in json.dumps(body, allow_nan=False) + monitor.prometheus()
 
 
 def test_prometheus_text() -> None:
-    monitor = Monitor(Drift(np.zeros(2, np.float32), np.ones(2, np.float32)))
-    monitor.answered(prediction(0.25), features=np.array([2.0, 2.0], np.float32))
+    monitor = Monitor()
+    monitor.answered(prediction(0.25))
     monitor.refused('odd "reason"\\\n')
     found = samples(monitor.prometheus())
     assert found['sonoedge_answers_total{artifact="tflite-int8",label="malignant"}'] == 1
@@ -55,7 +57,6 @@ def test_prometheus_text() -> None:
     assert buckets == [0, 0, *[1] * 8]
     assert found['sonoedge_latency_milliseconds_bucket{artifact="tflite-int8",le="+Inf"}'] == 1
     assert found['sonoedge_latency_milliseconds_count{artifact="tflite-int8"}'] == 1
-    assert found["sonoedge_feature_shift"] == pytest.approx(2.0)
 
 
 def test_values_beyond_the_bounds_are_counted() -> None:
@@ -65,25 +66,24 @@ def test_values_beyond_the_bounds_are_counted() -> None:
     assert histogram.counts[-1] == histogram.counts[0] == 1
 
 
-def test_drift_grows_with_a_shift_and_not_without() -> None:
-    random = np.random.default_rng(0)
-    mean, deviation = random.normal(size=64).astype(np.float32), np.full(64, 0.5, np.float32)
-    deviation[3] = 0  # a dead channel
-    same, moved = Drift(mean, deviation), Drift(mean, deviation)
-    for _ in range(400):
-        features = (mean + deviation * random.normal(size=64)).astype(np.float32)
-        same.add(features)
-        moved.add(features + 0.5)
-    assert same.shift() == pytest.approx(1 / np.sqrt(400), rel=0.3)
-    assert moved.shift() == pytest.approx(1.0, rel=0.1)
-    assert Drift(mean, deviation).shift() == 0.0
-    with pytest.raises(ValueError, match=r"\(64,\), \(3,\)"):
-        Drift(mean, deviation[:3])
-
-
 def test_threads_lose_nothing() -> None:
     monitor = Monitor()
     with ThreadPoolExecutor(8) as pool:
         for _ in range(400):
             pool.submit(monitor.answered, prediction())
     assert monitor.to_json()["answers"][0]["count"] == 400
+
+
+def test_predict_writes_counters(run_bundle: Path, tmp_path: Path, sonoedge: Callable) -> None:
+    image = np.full((30, 40, 3), 90, np.uint8)
+    Image.fromarray(image).save(tmp_path / "good.png")
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    command = ["predict", "--bundle", run_bundle, tmp_path / "good.png", tmp_path / "bad.png", "--counters"]
+    assert sonoedge(*command, tmp_path / "counters.json").code == 3
+    body = json.loads((tmp_path / "counters.json").read_text())
+    assert [item["count"] for item in body["answers"]] == [1]
+    assert body["refusals"] == {"ImageError": 1}
+    assert sonoedge(*command, tmp_path / "counters.prom").code == 3
+    text = (tmp_path / "counters.prom").read_text()
+    assert samples(text)['sonoedge_refusals_total{reason="ImageError"}'] == 1
+    assert "good" not in text

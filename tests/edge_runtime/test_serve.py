@@ -140,6 +140,15 @@ def test_explain_gives_maps_band_crop_and_preview(client: httpx.Client) -> None:
     assert body["preview"].startswith("data:image/jpeg;base64,")
 
 
+def test_what_is_no_ultrasound_picture_gets_no_verdict(client: httpx.Client) -> None:
+    coloured = frame()
+    coloured[..., 0] = 220
+    for picture in (coloured, np.full((100, 100, 3), 90, np.uint8)):
+        body = client.post("/v1/predict", content=encode(picture), headers=OCTETS).json()
+        assert body["assessment"]["code"] == "uncertain"
+        assert body["hints"]
+
+
 def test_the_description_matches_the_answers(client: httpx.Client) -> None:
     document = client.get("/openapi.json").json()
     assert document["openapi"].startswith("3.1")
@@ -211,14 +220,16 @@ def test_histogram_buckets_are_cumulative() -> None:
     assert counts[-1] == 3
 
 
-# --- hostile uploads -----------------------------------------------------------------------------------------
+# --- hostile uploads ----------------------------------------------------------------------
 
 
 def chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
-def png(width: int, height: int, data: bytes, *, colour: int = 2, crc_error: bool = False, extra: bytes = b"") -> bytes:
+def png(
+    width: int, height: int, data: bytes, *, colour: int = 2, crc_error: bool = False, extra: bytes = b""
+) -> bytes:
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, 0))
     if crc_error:
         header = header[:-1] + bytes([header[-1] ^ 1])
@@ -243,34 +254,70 @@ def bodies() -> dict[str, bytes]:
     jpeg, bmp, tif = encode(frame(), "JPEG"), encode(frame(), "BMP"), encode(frame(), "TIFF")
     idat = chunk(b"IDAT", zlib.compress(b"\0" * 100))
     return {
-        "empty": b"", "one byte": b"\0", "random": rng.bytes(5000), "text": b"no picture", "html": b"<html><script>1",
-        "json": b'{"image": 1}', "json nan": b'{"image": NaN}', "svg": b"<svg xmlns='x' onload='alert(1)'/>",
-        "pdf": b"%PDF-1.7\n%%EOF", "zip bomb": zipped(), "gzip": b"\x1f\x8b\x08" + bytes(50), "elf": b"\x7fELF" + bytes(99),
-        "pickle": b"\x80\x04\x95" + bytes(40), "gif": encode(frame(), "GIF"), "webp": b"RIFF\0\0\0\0WEBPVP8 " + bytes(30),
-        "ico": b"\0\0\1\0\1\0" + bytes(30), "psd": b"8BPS\0\1" + bytes(40), "eps": b"%!PS-Adobe-3.0 EPSF-3.0\n",
-        "mp4": b"\0\0\0\x18ftypmp42" + bytes(40), "xbm": b"#define a_width 9\n", "ppm": b"P6 9 9 255\n" + bytes(243),
-        "zip then png": zipped() + GOOD, "html then png": b"<html>" + GOOD,
-        "png signature": GOOD[:8], "png header only": GOOD[:40], "png half": GOOD[: len(GOOD) // 2],
-        "png width 0": png(0, 10, idat), "png 30000 square": png(30000, 30000, idat), "png width 2^31": png(2**31 - 1, 1, idat),
-        "png bad checksum": png(10, 10, idat, crc_error=True), "png garbage data": png(10, 10, chunk(b"IDAT", b"garbage" * 9)),
-        "png no data": png(10, 10, b""), "png no palette": png(40, 40, idat, colour=3), "png colour 7": png(40, 40, idat, colour=7),
+        "empty": b"",
+        "one byte": b"\0",
+        "random": rng.bytes(5000),
+        "text": b"no picture",
+        "html": b"<html><script>1",
+        "json": b'{"image": 1}',
+        "json nan": b'{"image": NaN}',
+        "svg": b"<svg xmlns='x' onload='alert(1)'/>",
+        "pdf": b"%PDF-1.7\n%%EOF",
+        "zip bomb": zipped(),
+        "gzip": b"\x1f\x8b\x08" + bytes(50),
+        "elf": b"\x7fELF" + bytes(99),
+        "pickle": b"\x80\x04\x95" + bytes(40),
+        "gif": encode(frame(), "GIF"),
+        "webp": b"RIFF\0\0\0\0WEBPVP8 " + bytes(30),
+        "ico": b"\0\0\1\0\1\0" + bytes(30),
+        "psd": b"8BPS\0\1" + bytes(40),
+        "eps": b"%!PS-Adobe-3.0 EPSF-3.0\n",
+        "mp4": b"\0\0\0\x18ftypmp42" + bytes(40),
+        "xbm": b"#define a_width 9\n",
+        "ppm": b"P6 9 9 255\n" + bytes(243),
+        "zip then png": zipped() + GOOD,
+        "html then png": b"<html>" + GOOD,
+        "png signature": GOOD[:8],
+        "png header only": GOOD[:40],
+        "png half": GOOD[: len(GOOD) // 2],
+        "png width 0": png(0, 10, idat),
+        "png 30000 square": png(30000, 30000, idat),
+        "png width 2^31": png(2**31 - 1, 1, idat),
+        "png bad checksum": png(10, 10, idat, crc_error=True),
+        "png garbage data": png(10, 10, chunk(b"IDAT", b"garbage" * 9)),
+        "png no data": png(10, 10, b""),
+        "png no palette": png(40, 40, idat, colour=3),
+        "png colour 7": png(40, 40, idat, colour=7),
         "png bomb": png(20000, 20000, chunk(b"IDAT", zlib.compress(bytes(3_000_000), 9))),
         "png text bomb": png(40, 40, idat, extra=chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(80_000_000)))),
-        "png 26 megapixel": encode(np.zeros((5200, 5001), np.uint8)), "png 1x1": encode(frame(1, 1)), "png 1x4000": encode(frame(1, 4000)),
-        "jpeg start": jpeg[:2], "jpeg header": jpeg[:20], "jpeg half": jpeg[: len(jpeg) // 2],
+        "png 26 megapixel": encode(np.zeros((5200, 5001), np.uint8)),
+        "png 1x1": encode(frame(1, 1)),
+        "png 1x4000": encode(frame(1, 4000)),
+        "jpeg start": jpeg[:2],
+        "jpeg header": jpeg[:20],
+        "jpeg half": jpeg[: len(jpeg) // 2],
         "jpeg 65000 square": re.sub(b"(\xff\xc0...)....", b"\\1\xfd\xe8\xfd\xe8", jpeg, count=1, flags=re.S),
         "jpeg size 0": re.sub(b"(\xff\xc0...)....", b"\\1\0\0\0\0", jpeg, count=1, flags=re.S),
-        "jpeg no tables": jpeg.replace(b"\xff\xc4", b"\xff\xe4"), "jpeg noise": jpeg[:30] + rng.bytes(500),
-        "bmp short": bmp[:30], "bmp half": bmp[: len(bmp) // 2], "bmp huge": bmp[:18] + struct.pack("<ii", 90000, 90000) + bmp[26:],
-        "bmp size 0": bmp[:18] + struct.pack("<ii", 0, 0) + bmp[26:], "bmp bits 77": bmp[:28] + b"\x4d\0" + bmp[30:],
+        "jpeg no scan": jpeg[: jpeg.index(b"\xff\xda")],
+        "jpeg noise": jpeg[:30] + rng.bytes(500),
+        "bmp short": bmp[:30],
+        "bmp half": bmp[: len(bmp) // 2],
+        "bmp huge": bmp[:18] + struct.pack("<ii", 90000, 90000) + bmp[26:],
+        "bmp size 0": bmp[:18] + struct.pack("<ii", 0, 0) + bmp[26:],
+        "bmp bits 77": bmp[:28] + b"\x4d\0" + bmp[30:],
         "bmp offset": bmp[:10] + struct.pack("<I", 2**31) + bmp[14:],
-        "tiff header": tif[:8], "tiff empty": tiff(), "tiff loop": tiff((256, 3, 1, 9), next_ifd=8),
-        "tiff outside": b"II*\0" + struct.pack("<I", 2**31), "tiff huge": tiff((256, 4, 1, 70000), (257, 4, 1, 70000), (258, 3, 1, 8), (262, 3, 1, 1)),
-        "tiff compression 99": tiff((256, 3, 1, 99), (257, 3, 1, 99), (259, 3, 1, 99), (262, 3, 1, 1), (273, 4, 1, 8), (279, 4, 1, 9)),
+        "tiff header": tif[:8],
+        "tiff empty": tiff(),
+        "tiff loop": tiff((256, 3, 1, 9), next_ifd=8),
+        "tiff outside": b"II*\0" + struct.pack("<I", 2**31),
+        "tiff huge": tiff((256, 4, 1, 70000), (257, 4, 1, 70000), (258, 3, 1, 8), (262, 3, 1, 1)),
+        "tiff compression 99": tiff(
+            (256, 3, 1, 99), (257, 3, 1, 99), (259, 3, 1, 99), (262, 3, 1, 1), (273, 4, 1, 8), (279, 4, 1, 9)
+        ),
         "tiff no strips": tiff((256, 3, 1, 99), (257, 3, 1, 99), (258, 3, 1, 8), (262, 3, 1, 1)),
         "tiff half": tif[: len(tif) // 3],
         **dicom_bodies(rng),
-    }  # fmt: skip
+    }
 
 
 def dicom_bodies(rng: np.random.Generator) -> dict[str, bytes]:
@@ -306,23 +353,37 @@ def dicom_bodies(rng: np.random.Generator) -> dict[str, bytes]:
 
     good = build()
     lengths = good.replace(struct.pack("<I", 4800), struct.pack("<I", 2**31 - 2))
-    # Sequences in sequences, 5,000 deep, none of them closed: (0008,2112) SQ, then an item, both of undefined length.
+    # Sequences in sequences, 5,000 deep, none of them closed: (0008,2112) SQ and an item, of undefined length.
     level = b"\x08\0\x12\x21SQ\0\0\xff\xff\xff\xff\xfe\xff\0\xe0\xff\xff\xff\xff"
     deep = good.replace(b"\x10\0\x10\0PN", level * 5000 + b"\x10\0\x10\0PN")
     name = good.replace(b"PN" + struct.pack("<H", 8), b"PN" + struct.pack("<H", 60000))
     return {
-        "dicom preamble": bytes(128) + b"DICM", "dicom noise": bytes(128) + b"DICM" + rng.bytes(900),
-        "dicom no pixels": build(lambda data: data.pop("PixelData")), "dicom few pixels": setting(PixelData=bytes(100)),
-        "dicom huge": setting(Rows=60000, Columns=60000), "dicom rows 0": setting(Rows=0), "dicom 7 bits": setting(BitsAllocated=7),
-        "dicom 9 samples": setting(SamplesPerPixel=9), "dicom many frames": setting(NumberOfFrames=999_999),
-        "dicom 500 frames": setting(NumberOfFrames=500), "dicom photometric": setting(PhotometricInterpretation=SECRET),
-        "dicom palette": setting(PhotometricInterpretation="PALETTE COLOR", SamplesPerPixel=1), "dicom planes": setting(PlanarConfiguration=7),
-        "dicom no photometric": build(lambda data: data.pop("PhotometricInterpretation")), "dicom no rows": build(lambda data: data.pop("Rows")),
-        "dicom half": good[: len(good) // 2], "dicom wrong length": lengths, "dicom wrong name length": name, "dicom deep": deep,
-        "dicom jpeg noise": build(garbage, uid.JPEGBaseline8Bit), "dicom jpeg 2000 noise": build(garbage, uid.JPEG2000),
-        "dicom rle noise": build(garbage, uid.RLELossless), "dicom lossless noise": build(garbage, uid.JPEGLosslessSV1),
-        "dicom jpeg-ls noise": build(garbage, uid.JPEGLSLossless), "dicom hevc": build(garbage, uid.HEVCMP51),
-    }  # fmt: skip
+        "dicom preamble": bytes(128) + b"DICM",
+        "dicom noise": bytes(128) + b"DICM" + rng.bytes(900),
+        "dicom no pixels": build(lambda data: data.pop("PixelData")),
+        "dicom few pixels": setting(PixelData=bytes(100)),
+        "dicom huge": setting(Rows=60000, Columns=60000),
+        "dicom rows 0": setting(Rows=0),
+        "dicom 7 bits": setting(BitsAllocated=7),
+        "dicom 9 samples": setting(SamplesPerPixel=9),
+        "dicom many frames": setting(NumberOfFrames=999_999),
+        "dicom 500 frames": setting(NumberOfFrames=500),
+        "dicom photometric": setting(PhotometricInterpretation=SECRET),
+        "dicom palette": setting(PhotometricInterpretation="PALETTE COLOR", SamplesPerPixel=1),
+        "dicom planes": setting(PlanarConfiguration=7),
+        "dicom no photometric": build(lambda data: data.pop("PhotometricInterpretation")),
+        "dicom no rows": build(lambda data: data.pop("Rows")),
+        "dicom half": good[: len(good) // 2],
+        "dicom wrong length": lengths,
+        "dicom wrong name length": name,
+        "dicom deep": deep,
+        "dicom jpeg noise": build(garbage, uid.JPEGBaseline8Bit),
+        "dicom jpeg 2000 noise": build(garbage, uid.JPEG2000),
+        "dicom rle noise": build(garbage, uid.RLELossless),
+        "dicom lossless noise": build(garbage, uid.JPEGLosslessSV1),
+        "dicom jpeg-ls noise": build(garbage, uid.JPEGLSLossless),
+        "dicom hevc": build(garbage, uid.HEVCMP51),
+    }
 
 
 BODIES = bodies()
@@ -359,21 +420,33 @@ def part(name: str = "image", filename: str | None = "x.png", data: bytes = GOOD
 
 MULTIPART = "multipart/form-data; boundary=xx"
 FORMS: dict[str, tuple[str, bytes]] = {
-    "text type": ("text/plain", GOOD), "json type": ("application/json", GOOD), "no type": ("", GOOD),
-    "urlencoded": ("application/x-www-form-urlencoded", b"image=abc"), "video type": ("video/mp4", GOOD),
-    "no boundary": ("multipart/form-data", form(part())), "empty form": (MULTIPART, b""), "form end": (MULTIPART, form()),
-    "other boundary": ("multipart/form-data; boundary=yy", form(part())), "cut form": (MULTIPART, form(part())[:200]),
-    "no end": (MULTIPART, form(part(), end=False)[:-40]), "other field": (MULTIPART, form(part("picture"))),
-    "text field": (MULTIPART, form(part(filename=None, data=b"hello"))), "two files": (MULTIPART, form(part(), part())),
+    "text type": ("text/plain", GOOD),
+    "json type": ("application/json", GOOD),
+    "no type": ("", GOOD),
+    "urlencoded": ("application/x-www-form-urlencoded", b"image=abc"),
+    "video type": ("video/mp4", GOOD),
+    "no boundary": ("multipart/form-data", form(part())),
+    "empty form": (MULTIPART, b""),
+    "form end": (MULTIPART, form()),
+    "other boundary": ("multipart/form-data; boundary=yy", form(part())),
+    "cut form": (MULTIPART, form(part())[:200]),
+    "no end": (MULTIPART, form(part(), end=False)[:-40]),
+    "other field": (MULTIPART, form(part("picture"))),
+    "text field": (MULTIPART, form(part(filename=None, data=b"hello"))),
+    "two files": (MULTIPART, form(part(), part())),
     "many fields": (MULTIPART, form(*(part(f"f{i}", None, b"x") for i in range(50)))),
-    "no disposition": (MULTIPART, form(b"\r\n\r\n" + GOOD)), "no name": (MULTIPART, form(b"content-disposition: form-data\r\n\r\nx")),
+    "no disposition": (MULTIPART, form(b"\r\n\r\n" + GOOD)),
+    "no name": (MULTIPART, form(b"content-disposition: form-data\r\n\r\nx")),
     "traversal": (MULTIPART, form(part(filename="../../etc/passwd", data=b"x"))),
-    "secret file name": (MULTIPART, form(part(filename=SECRET, data=b"x"))), "long file name": (MULTIPART, form(part(filename="n" * 9000, data=b"x"))),
-    "null header": (MULTIPART, form(b'content-disposition: form-data; name="image\0"\r\n\r\nx')), "empty file": (MULTIPART, form(part(data=b""))),
-    "long header": (MULTIPART, form(b"x-a: " + b"b" * 70_000 + b"\r\n\r\nx")), "header noise": (MULTIPART, form(bytes(range(128, 200)))),
+    "secret file name": (MULTIPART, form(part(filename=SECRET, data=b"x"))),
+    "long file name": (MULTIPART, form(part(filename="n" * 9000, data=b"x"))),
+    "null header": (MULTIPART, form(b'content-disposition: form-data; name="image\0"\r\n\r\nx')),
+    "empty file": (MULTIPART, form(part(data=b""))),
+    "long header": (MULTIPART, form(b"x-a: " + b"b" * 70_000 + b"\r\n\r\nx")),
+    "header noise": (MULTIPART, form(bytes(range(128, 200)))),
     "long boundary": ("multipart/form-data; boundary=" + "b" * 3000, form(part(), boundary=b"b" * 3000)),
     "mixed": ("multipart/mixed; boundary=xx", form(part())),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", FORMS)
@@ -388,15 +461,30 @@ def test_forms_that_hold_no_image(name: str, client: httpx.Client) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
-        ("POST", "/v1/predict?views=0", 400), ("POST", "/v1/predict?views=10", 400), ("POST", "/v1/predict?views=-1", 400),
-        ("POST", "/v1/predict?views=1e1", 400), ("POST", "/v1/predict?views=%D9%A3", 400), ("POST", "/v1/predict?views=NaN", 400),
-        ("POST", "/v1/predict?crop=1,2", 400), ("POST", "/v1/predict?preview=yes", 400), ("POST", "/v1/predict?x=%00", 400),
-        ("GET", "/v1/predict", 405), ("DELETE", "/v1/predict", 405), ("POST", "/", 405), ("GET", "/v1/session", 405),
-        ("GET", "/v1/nothing", 404), ("GET", "/index.htm", 404), ("GET", "/bundle/bundle.json", 404),
-        ("GET", "/bundle/SHA256SUMS", 404), ("GET", "/bundle/%2e%2e/%2e%2e/etc/passwd", 404), ("GET", "/..%2f..%2fetc/passwd", 404),
-        ("GET", "/bundle//etc/passwd", 404), ("GET", "/bundle/tflite-fp32/%00", 404), ("GET", "/static/app.py", 404),
+        ("POST", "/v1/predict?views=0", 400),
+        ("POST", "/v1/predict?views=10", 400),
+        ("POST", "/v1/predict?views=-1", 400),
+        ("POST", "/v1/predict?views=1e1", 400),
+        ("POST", "/v1/predict?views=%D9%A3", 400),
+        ("POST", "/v1/predict?views=NaN", 400),
+        ("POST", "/v1/predict?crop=1,2", 400),
+        ("POST", "/v1/predict?preview=yes", 400),
+        ("POST", "/v1/predict?x=%00", 400),
+        ("GET", "/v1/predict", 405),
+        ("DELETE", "/v1/predict", 405),
+        ("POST", "/", 405),
+        ("GET", "/v1/session", 405),
+        ("GET", "/v1/nothing", 404),
+        ("GET", "/index.htm", 404),
+        ("GET", "/bundle/bundle.json", 404),
+        ("GET", "/bundle/SHA256SUMS", 404),
+        ("GET", "/bundle/%2e%2e/%2e%2e/etc/passwd", 404),
+        ("GET", "/..%2f..%2fetc/passwd", 404),
+        ("GET", "/bundle//etc/passwd", 404),
+        ("GET", "/bundle/tflite-fp32/%00", 404),
+        ("GET", "/static/app.py", 404),
     ],
-)  # fmt: skip
+)
 def test_other_requests(method: str, path: str, status: int, client: httpx.Client) -> None:
     response = client.request(method, path, content=GOOD if method == "POST" else None, headers=OCTETS)
     assert response.status_code == status
@@ -411,30 +499,48 @@ def raw(running: Running, data: bytes, *, wait: float = 5.0, end: bool = False) 
             connection.shutdown(socket.SHUT_WR)
         answer = b""
         try:
-            while block := connection.recv(65536):
+            while b"\r\n\r\n" not in answer and (block := connection.recv(65536)):
                 answer += block
         except TimeoutError:
             pass
         return answer
 
 
-HEAD = b"POST /v1/predict HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/octet-stream\r\nconnection: close\r\n"
+HEAD = (
+    b"POST /v1/predict HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n"
+    b"content-type: application/octet-stream\r\n"
+)
 
 
 @pytest.mark.parametrize(
     ("data", "status"),
     [
-        (b"\x16\x03\x01\x02\x00\x01\x00" + bytes(60) + b"\r\n\r\n", b"400"), (b"nonsense\r\n\r\n", b"400"),
-        (b"GET / HTTP/9.9\r\nhost: 127.0.0.1\r\n\r\n", b"400"), (b"GET / HTTP/1.1\r\n\r\n", b"4"),
-        (HEAD + b"content-length: abc\r\n\r\n", b"400"), (HEAD + b"content-length: -5\r\n\r\n", b"400"),
+        (b"\x16\x03\x01\x02\x00\x01\x00" + bytes(60) + b"\r\n\r\n", b"400"),
+        (b"nonsense\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.1\r\n\r\n", b"4"),
+        (HEAD + b"content-length: abc\r\n\r\n", b"400"),
+        (HEAD + b"content-length: -5\r\n\r\n", b"400"),
         (HEAD + b"content-length: 5\r\ncontent-length: 6\r\n\r\nhello!", b"400"),
-        (HEAD + b"content-length: 99999999999\r\n\r\n", b"413"), (HEAD + b"transfer-encoding: chunked\r\n\r\nzz\r\n", b"400"),
-        (HEAD + b"content-length: 500\r\n\r\nshort", b"408"), (HEAD + b"x: " + b"y" * 70_000 + b"\r\n\r\n", b"4"),
+        (HEAD + b"content-length: 99999999999\r\n\r\n", b"413"),
+        (HEAD + b"transfer-encoding: chunked\r\n\r\nzz\r\n", b"400"),
+        (HEAD + b"content-length: 500\r\n\r\nshort", b"408"),
+        (HEAD + b"x: " + b"y" * 70_000 + b"\r\n\r\n", b"4"),
         (b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n", b"4"),
     ],
-    ids=["tls", "nonsense", "version", "no host", "length abc", "negative", "two lengths", "length huge", "bad chunk",
-         "slow", "long header", "long path"],
-)  # fmt: skip
+    ids=[
+        "tls",
+        "nonsense",
+        "no host",
+        "length abc",
+        "negative",
+        "two lengths",
+        "length huge",
+        "bad chunk",
+        "slow",
+        "long header",
+        "long path",
+    ],
+)
 def test_bytes_on_the_wire(data: bytes, status: bytes, running: Running, client: httpx.Client) -> None:
     answer = raw(running, data)
     assert answer.startswith(b"HTTP/1.1 " + status), answer[:200]
@@ -466,10 +572,12 @@ def test_polyglots_are_images_and_nothing_else(tail: bytes, client: httpx.Client
     assert b"script" not in response.content
 
 
-# --- who may ask -----------------------------------------------------------------------------------------------
+# --- who may ask ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "", "[::1", "10.0.0.1"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "", "[::1", "10.0.0.1"]
+)
 def test_other_names_for_this_address_are_refused(host: str, client: httpx.Client) -> None:
     response = client.get("/v1/bundle", headers={"host": host})
     assert response.status_code == 421
@@ -508,19 +616,20 @@ def test_token(float_bundle: Path) -> None:
             assert client.get("/v1/bundle").status_code == 200
 
 
-# --- load, back-pressure, stop -----------------------------------------------------------------------------------
+# --- load, back-pressure, stop ----------------------------------------------------------------------
 
 
 def test_two_hundred_uploads_at_once_are_all_answered(running: Running) -> None:
     images = [encode(frame(seed=i)) for i in range(8)]
 
+    limits = httpx.Limits(max_connections=200)
+    client = httpx.Client(base_url=running.url, timeout=60, limits=limits)
+
     def ask(index: int) -> tuple[int, float]:
-        response = httpx.post(
-            f"{running.url}/v1/predict", content=images[index % 8], headers=OCTETS, timeout=60
-        )
+        response = client.post("/v1/predict", content=images[index % 8], headers=OCTETS)
         return index % 8, response.json()["probability"]
 
-    with ThreadPoolExecutor(200) as pool:
+    with client, ThreadPoolExecutor(200) as pool:
         answers = list(pool.map(ask, range(200)))
     assert len(answers) == 200
     for which in range(8):
@@ -579,7 +688,9 @@ def test_a_bug_is_a_plain_500(
     assert "ZeroDivisionError at broken" in caplog.text
 
 
-def test_a_model_that_gives_no_number(running: Running, client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_gives_no_number(
+    running: Running, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def silent(*_: object) -> None:
         raise ModelError("The model did not answer with a number.")
 
@@ -655,7 +766,7 @@ def test_another_address_gets_a_token(float_bundle: Path, monkeypatch: pytest.Mo
     assert "token:" not in sonoedge("serve", "--bundle", float_bundle).err
 
 
-# --- live frames ---------------------------------------------------------------------------------------------------
+# --- live frames ----------------------------------------------------------------------
 
 
 def live(running: Running, query: str = "", **options: Any) -> Any:
@@ -737,3 +848,35 @@ def test_too_many_streams(running: Running) -> None:
     finally:
         for stream in streams:
             stream.close()
+
+
+CLOSED_THEN_TERMINATED = """
+import gc, os, signal, sys, time
+import numpy as np
+from edge_runtime.classifier import Classifier
+
+def stop(*_):
+    print("clean")
+    sys.exit(0)
+
+signal.signal(signal.SIGTERM, stop)
+classifier = Classifier(sys.argv[1], "openvino-fp32")
+classifier.predict(np.zeros((50, 50, 3), np.uint8))
+del classifier
+gc.collect()
+os.kill(os.getpid(), signal.SIGTERM)
+time.sleep(5)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_sigterm_after_the_last_openvino_model_was_closed(float_bundle: Path) -> None:
+    """OpenVINO unloaded its plugin, but not its hook for SIGTERM: the process crashed."""
+    result = subprocess.run(
+        [sys.executable, "-c", CLOSED_THEN_TERMINATED, str(float_bundle)],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (result.returncode, result.stdout) == (0, "clean\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,16 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import default_head, small_model
+from conftest import Result, default_head, small_model
 from keras import layers
+from PIL import Image
 
 from edge_runtime.backends import open_model
 from edge_runtime.errors import ModelError
 from export.formats import Source
 from export.head import ACTIVATIONS, GraphHead, Head, head_outputs
 from export.splitting import SplitModel, split_model
+from train.phantoms import phantom
 
 Build = Callable[[], keras.Model]
 SUFFIXES = {"tflite": ".tflite", "openvino": ".xml", "onnx": ".onnx"}
@@ -235,3 +238,29 @@ def test_a_head_that_ignores_a_branch() -> None:
     assert found["cam_branch_0"].any()
     assert not found["cam_branch_1"].any()
     assert found["share_branch_1"] == 0
+
+
+def test_a_model_of_ones_own_from_file_to_heat_map(sonoedge: Callable[..., Result], tmp_path: Path) -> None:
+    keras.utils.set_random_seed(3)
+    small_model(residual).save(tmp_path / "own.keras")
+    arguments = ["--model", tmp_path / "own.keras", "--split-layer", "features", "--labels", "calm,alarm"]
+    result = sonoedge("export", *arguments, "--format", "tflite-fp32", "--out", tmp_path / "bundle", "--quiet")
+    assert result.code == 0, result.err
+    assert "no closed form" in result.out
+    assert "(Add) has 2 inputs" in result.out
+    grey, _ = phantom(np.random.default_rng(0), "benign")
+    Image.fromarray(grey).save(tmp_path / "x.png")
+    arguments = [
+        "--bundle",
+        tmp_path / "bundle",
+        "--class",
+        "alarm",
+        "--out",
+        tmp_path / "heat",
+        tmp_path / "x.png",
+    ]
+    result = sonoedge("explain", *arguments, "--json")
+    assert result.code == 0, result.err
+    body = json.loads(result.out)
+    assert body["explained_label"] == "alarm"
+    assert sum(body["logit_shares"].values()) == pytest.approx(body["logit"], abs=1e-4)

@@ -12,6 +12,7 @@ let info = null; // the bundle, as the station describes it
 let answer = null; // the answer on screen
 let turn = 0; // rises with every new picture: late answers to older ones are dropped
 let live = null;
+let modelKept = false; // in this browser, for offline mode
 let heatClass = null, heatBranch = "fused";
 
 const engineName = () => $("engine").value;
@@ -28,7 +29,8 @@ function fail(error) {
     $("login").showModal();
     say("error", "This station asks for its token.");
   } else {
-    say("error", error.message);
+    const elsewhere = error.status === 0 && modelKept ? " Choose “this browser” above to go on without it." : "";
+    say("error", error.message + elsewhere);
   }
   $("scale").hidden = true;
   $("hints").replaceChildren();
@@ -363,6 +365,7 @@ async function kept() {
 }
 
 function offlineReady() {
+  modelKept = true;
   $("save-offline").disabled = true;
   $("save-offline").textContent = "Kept in this browser";
   $("offline-text").textContent = "This page and the model work here without the station: reload without a network, and choose “this browser”.";

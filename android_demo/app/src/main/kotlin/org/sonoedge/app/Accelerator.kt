@@ -13,7 +13,7 @@ import java.io.File
 
 /** What runs the backbone. The head is a few small matrix products and always runs on one CPU thread. */
 enum class Accelerator(val title: String) {
-    XNNPACK("CPU (XNNPACK)"),
+    CPU("CPU"),
     NNAPI("NNAPI (vendor driver)"),
     GPU("GPU"),
 }
@@ -70,7 +70,7 @@ fun chooseArtifact(bundle: Bundle, name: String?): Artifact =
 
 private fun openBackbone(file: File, settings: Settings): Triple<ModelRunner, Delegate?, Executed> {
     var reason: String? = null
-    if (settings.accelerator != Accelerator.XNNPACK) {
+    if (settings.accelerator != Accelerator.CPU) {
         var delegate: Delegate? = null
         try {
             delegate = delegateFor(settings.accelerator)
@@ -82,12 +82,22 @@ private fun openBackbone(file: File, settings: Settings): Triple<ModelRunner, De
         }
     }
     val runner = TfliteRunner(file, settings.threads)
-    return Triple(runner, null, Executed(Accelerator.XNNPACK, settings.threads, reason))
+    return Triple(runner, null, Executed(Accelerator.CPU, settings.threads, reason))
+}
+
+/** Without the system's library the delegate would take no part of the model and say nothing. */
+private fun requireNnApi() = try {
+    System.loadLibrary("neuralnetworks")
+} catch (error: UnsatisfiedLinkError) {
+    throw ModelException("this device has no NNAPI library.", error)
 }
 
 private fun delegateFor(accelerator: Accelerator): Delegate = try {
     when (accelerator) {
-        Accelerator.NNAPI -> NnApiDelegate()
+        Accelerator.NNAPI -> {
+            requireNnApi()
+            NnApiDelegate()
+        }
         // Not part of this build: an app that adds the GPU library finds it here by name.
         else -> Class.forName("org.tensorflow.lite.gpu.GpuDelegate").getDeclaredConstructor().newInstance() as Delegate
     }

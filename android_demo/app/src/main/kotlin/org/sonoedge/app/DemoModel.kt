@@ -36,6 +36,7 @@ class DemoModel(context: Context) {
     /** The worker's: what is open, and for which settings. */
     private var opened: Opened? = null
     private var openedFor: Pair<Bundle, Settings>? = null
+    private var logitTolerance = 0f
 
     @Volatile
     var state = UiState(settings = readSettings())
@@ -90,7 +91,7 @@ class DemoModel(context: Context) {
         work(R.string.classifying) {
             val open = open(bundle, now.settings)
             val prediction = open.classifier.predict(picture.image)
-            val tolerance = Golden.read(bundle).tolerance(open.classifier.artifact)[1].toFloat()
+            val tolerance = logitTolerance
             val shown = draw(now.copy(prediction = prediction))
             ({ copy(prediction = prediction, shown = shown, executed = open.executed, logitTolerance = tolerance) })
         }
@@ -169,7 +170,11 @@ class DemoModel(context: Context) {
                 val bundle = state.bundle ?: return@execute post { copy(live = null) }
                 val open = open(bundle, state.settings)
                 val live = Live(image, open.classifier.predict(image))
-                post { if (screen == Screen.CAMERA) copy(live = live, executed = open.executed, error = null) else this }
+                val tolerance = logitTolerance
+                post {
+                    if (screen != Screen.CAMERA) this
+                    else copy(live = live, executed = open.executed, logitTolerance = tolerance, error = null)
+                }
             } catch (error: DemoException) {
                 post { copy(error = error.message) }
             } finally {
@@ -205,6 +210,7 @@ class DemoModel(context: Context) {
         return openClassifier(bundle, settings).also {
             opened = it
             openedFor = bundle to settings
+            logitTolerance = Golden.read(bundle).tolerance(it.classifier.artifact)[1].toFloat()
         }
     }
 
@@ -249,7 +255,7 @@ class DemoModel(context: Context) {
         return Settings(
             artifact = preferences.getString("artifact", null),
             threads = preferences.getInt("threads", minOf(4, Runtime.getRuntime().availableProcessors())),
-            accelerator = Accelerator.values().firstOrNull { it.name == name } ?: Accelerator.XNNPACK,
+            accelerator = Accelerator.values().firstOrNull { it.name == name } ?: Accelerator.CPU,
         )
     }
 }

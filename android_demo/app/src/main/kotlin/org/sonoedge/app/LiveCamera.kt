@@ -8,6 +8,8 @@ import android.hardware.camera2.CameraCaptureSession
 import android.hardware.camera2.CameraCharacteristics
 import android.hardware.camera2.CameraDevice
 import android.hardware.camera2.CameraManager
+import android.hardware.camera2.params.OutputConfiguration
+import android.hardware.camera2.params.SessionConfiguration
 import android.media.Image
 import android.media.ImageReader
 import android.os.Handler
@@ -95,9 +97,10 @@ class LiveCamera(
             device = camera
             val surface = reader?.surface ?: return
             try {
-                // The newer call needs Android 9; this one works everywhere.
-                @Suppress("DEPRECATION")
-                camera.createCaptureSession(listOf(surface), Running(camera), handler)
+                val outputs = listOf(OutputConfiguration(surface))
+                camera.createCaptureSession(
+                    SessionConfiguration(SessionConfiguration.SESSION_REGULAR, outputs, handler::post, Running(camera)),
+                )
             } catch (error: CameraAccessException) {
                 failed(error)
             }

@@ -2,20 +2,20 @@ package org.sonoedge.app
 
 import android.content.ContentResolver
 import android.graphics.Bitmap
-import android.graphics.BitmapFactory
+import android.graphics.ImageDecoder
 import android.media.ExifInterface
 import android.net.Uri
 import org.sonoedge.core.ImageException
 import org.sonoedge.core.RgbImage
-import org.sonoedge.core.upright
 import java.io.ByteArrayInputStream
 import java.io.ByteArrayOutputStream
 import java.io.IOException
+import java.nio.ByteBuffer
 
 /**
  * A picture as the model sees it, upright.
  *
- * @property orientation EXIF orientation of the file; 1: it was upright already.
+ * @property orientation EXIF orientation of the file, which the decoder has turned upright; 1: it was so already.
  * @property shrunkFrom width and height in the file where it was too large for this device's memory.
  */
 data class Picture(val image: RgbImage, val orientation: Int = 1, val shrunkFrom: Pair<Int, Int>? = null)
@@ -44,27 +44,30 @@ fun decodePicture(data: ByteArray): Picture {
     if (isDeepPng(data)) {
         throw ImageException("The picture has 16 bits per colour; Android would cut them. Save it with 8 bits first.")
     }
-    val options = BitmapFactory.Options().apply { inJustDecodeBounds = true }
-    BitmapFactory.decodeByteArray(data, 0, data.size, options)
-    val (width, height) = options.outWidth to options.outHeight
-    if (width < 1 || height < 1) throw ImageException("This is not a picture that Android can decode (PNG, JPEG, BMP, WebP, …).")
-    RgbImage.checkSize(width, height)
-    options.apply {
-        inJustDecodeBounds = false
-        inPreferredConfig = Bitmap.Config.ARGB_8888
-        inPremultiplied = false
-        inScaled = false
-        inSampleSize = sampleSize(width, height)
+    var shrunkFrom: Pair<Int, Int>? = null
+    val bitmap = try {
+        // Unlike BitmapFactory it refuses a file that ends too early.
+        ImageDecoder.decodeBitmap(ImageDecoder.createSource(ByteBuffer.wrap(data))) { decoder, info, _ ->
+            val (width, height) = info.size.width to info.size.height
+            RgbImage.checkSize(width, height)
+            val sample = sampleSize(width, height)
+            if (sample > 1) shrunkFrom = width to height
+            decoder.setTargetSampleSize(sample)
+            decoder.allocator = ImageDecoder.ALLOCATOR_SOFTWARE
+            decoder.isUnpremultipliedRequired = true
+        }
+    } catch (error: ImageDecoder.DecodeException) {
+        throw ImageException(
+            if (error.error == ImageDecoder.DecodeException.SOURCE_INCOMPLETE) "The picture is damaged: the file ends too early."
+            else "This is not a picture that Android can decode (PNG, JPEG, BMP, WebP, …).",
+            error,
+        )
     }
-    val bitmap = BitmapFactory.decodeByteArray(data, 0, data.size, options)
-        ?: throw ImageException("The picture is damaged: it ends too early or cannot be decoded.")
-    val orientation = orientation(data)
-    val image = try {
-        toRgb(bitmap)
+    try {
+        return Picture(toRgb(bitmap), orientation(data), shrunkFrom)
     } finally {
         bitmap.recycle()
     }
-    return Picture(image.upright(orientation), orientation, (width to height).takeIf { options.inSampleSize > 1 })
 }
 
 /** A bitmap to draw. */

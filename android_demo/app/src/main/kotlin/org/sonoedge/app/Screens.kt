@@ -40,6 +40,7 @@ class Screens(private val activity: Activity, private val model: DemoModel) {
         text(R.id.band_text, answer?.let { bandText(it, state.logitTolerance) })
         text(R.id.shares, answer?.let(::shares))
         text(R.id.map_note, answer?.let { mapNote(state) })
+        visible(R.id.explain_title, answer?.cam != null)
         visible(R.id.explain_row, answer?.cam != null)
         val bundle = state.bundle ?: return
         if (answer?.cam == null) return

@@ -14,7 +14,7 @@ import java.nio.FloatBuffer
 /**
  * A `.tflite` file in the LiteRT (TensorFlow Lite) interpreter; its only signature gives the names.
  *
- * @param delegate of the caller, who closes it after this runner; null runs XNNPACK.
+ * @param delegate of the caller, who closes it after this runner; null runs on the CPU, with XNNPACK where the library has it.
  * @throws ModelException the library cannot be loaded, or the interpreter refuses the file.
  */
 class TfliteRunner(file: File, threads: Int, delegate: Delegate? = null) : ModelRunner {
@@ -79,7 +79,8 @@ class TfliteRunner(file: File, threads: Int, delegate: Delegate? = null) : Model
         ByteBuffer.allocateDirect(tensor.numBytes()).order(ByteOrder.nativeOrder()).asFloatBuffer()
 }
 
-private inline fun <T> orModelException(name: String, action: () -> T): T = try {
+/** What the interpreter throws, as words for the screen. */
+internal inline fun <T> orModelException(name: String, action: () -> T): T = try {
     action()
 } catch (error: LinkageError) {
     throw ModelException("The interpreter's library cannot be loaded on this device: ${error.message}", error)

@@ -31,7 +31,7 @@ data class Live(val frame: RgbImage, val prediction: Prediction)
 data class UiState(
     val screen: Screen = Screen.PICTURE,
     val bundle: Bundle? = null,
-    val settings: Settings = Settings(null, 1, Accelerator.XNNPACK),
+    val settings: Settings = Settings(null, 1, Accelerator.CPU),
     val executed: Executed? = null,
     val logitTolerance: Float = 0f,
     val picture: Picture? = null,

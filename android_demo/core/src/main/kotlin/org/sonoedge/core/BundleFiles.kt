@@ -12,6 +12,9 @@ import java.util.zip.ZipInputStream
 
 const val SUMS = "SHA256SUMS"
 
+/** Signs SHA256SUMS, and so cannot be listed in it; not checked here. */
+const val SIGNATURE = "SHA256SUMS.sig"
+
 /** SHA-256 of a file's content, 64 lower-case hexadecimal digits, read in blocks. */
 fun sha256(file: File): String = file.inputStream().use { stream ->
     val digest = MessageDigest.getInstance("SHA-256")
@@ -31,7 +34,7 @@ fun sha256(file: File): String = file.inputStream().use { stream ->
  */
 fun checkSums(folder: File) {
     val digests = readSums(folder)
-    val present = filesIn(folder) - SUMS
+    val present = filesIn(folder) - SUMS - SIGNATURE
     val missing = (digests.keys - present).sorted()
     if (missing.isNotEmpty()) throw BundleException("The bundle is incomplete: ${missing.joinToString()} is missing.")
     val extra = (present - digests.keys).sorted()

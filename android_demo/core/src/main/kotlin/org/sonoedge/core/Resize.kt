@@ -7,13 +7,23 @@ import kotlin.math.min
 /**
  * Stretch a picture with Pillow's antialiased bilinear filter; equal to `edge_runtime.image.resize` bit by bit.
  *
- * The triangle filter is as wide as two source pixels or, when shrinking, two target pixels. Horizontal pass first,
- * then vertical, each rounded to 8 bits, with coefficients in fixed point ([PRECISION_BITS] fractional bits).
+ * The triangle filter is as wide as two source pixels or, when shrinking, two target pixels. One pass across and one
+ * down, each rounded to 8 bits, with coefficients in fixed point ([PRECISION_BITS] fractional bits).
  */
 fun resize(image: RgbImage, height: Int, width: Int): RgbImage {
-    val across = if (width == image.width) image else horizontal(image, Filter(image.width, width))
-    return if (height == image.height) across else vertical(across, Filter(image.height, height))
+    // Pillow 13 goes down first where the height shrinks by far more pixels than the width; older versions never do.
+    // The order changes a pixel by one level at most.
+    if (height < image.height && image.height - height > 2 * (image.width - width)) {
+        return across(down(image, height), width)
+    }
+    return down(across(image, width), height)
 }
+
+private fun across(image: RgbImage, width: Int): RgbImage =
+    if (width == image.width) image else horizontal(image, Filter(image.width, width))
+
+private fun down(image: RgbImage, height: Int): RgbImage =
+    if (height == image.height) image else vertical(image, Filter(image.height, height))
 
 /** [resize] as model input: float32 (1, [height], [width], 3) in C order, 0–255. */
 fun toInput(image: RgbImage, height: Int, width: Int): FloatArray {

@@ -64,7 +64,7 @@ class ParityTest {
 
     @Test
     fun `model input is 0-255 and resized`() {
-        val input = toInput(noise(96, 131, 2), 48, 40)
+        val input = toInput(noise(96, 131, 1), 48, 40)
         assertEquals(48 * 40 * 3, input.size)
         assert(input.all { it in 0f..255f && it == Math.rint(it.toDouble()).toFloat() })
         assert(input.max() > 100f)

@@ -8,7 +8,7 @@ fun main() {
     val image = noise(768, 1024, 1)
     repeat(40) { resize(image, 224, 224) }
     println("ready")
-    while (readLine() != null) {
+    while (readlnOrNull() != null) {
         val start = System.nanoTime()
         resize(image, 224, 224)
         println(ms(start, System.nanoTime()))

@@ -41,7 +41,7 @@ fun noise(height: Int, width: Int, seed: Int): RgbImage {
         val grain = ((i + seed).toLong() * 2654435761L and 0xFFFFFFFFL) shr 26
         val x = i / 3 % width
         val y = i / 3 / width
-        val ramp = 3 * (Math.abs(x - width / 2) * 32 / width + Math.abs(y - height / 2) * 32 / height)
+        val ramp = (if (seed % 2 == 1) 3 else 1) * (Math.abs(x - width / 2) * 32 / width + Math.abs(y - height / 2) * 32 / height)
         (grain + ramp).toByte()
     }
     return RgbImage(width, height, rgb)

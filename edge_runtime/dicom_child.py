@@ -23,7 +23,7 @@ MEMORY_BYTES = 4 << 30
 FRAME_SECONDS = 20
 _HEADER = struct.Struct("<II")  # height, width of the frame that follows
 _CODE = (
-    "import sys; sys.path.insert(0, {root!r}); from edge_runtime.isolated import child; child({start}, {stop})"
+    "import sys; sys.path.insert(0, {root!r}); from edge_runtime.dicom_child import child; child({start}, {stop})"
 )
 
 

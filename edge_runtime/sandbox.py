@@ -57,7 +57,7 @@ def replay_isolated(
     try:
         # -P: a folder named edge_runtime where the command is called is not our code.
         child = subprocess.run(
-            [sys.executable, "-P", "-m", "edge_runtime.isolate", json.dumps(request | limits)],
+            [sys.executable, "-P", "-m", "edge_runtime.sandbox", json.dumps(request | limits)],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=seconds,
