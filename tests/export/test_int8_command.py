@@ -32,6 +32,7 @@ def test_another_precision_writes_the_format_that_is_named_so(
     assert "no dynamic format for openvino" in result.err
 
 
+@pytest.mark.slow
 def test_the_dynamic_format_is_measured_and_gets_its_own_threshold(
     sonoedge: Run, tiny_run: Path, tmp_path: Path
 ) -> None:
