@@ -22,7 +22,7 @@ _SEED = 20_240_913
 # Largest logit deviation of a replay on another machine, relative to max(1, |logit|), and of the map (relative).
 _REPLAY = {"fp32": (1e-4, 1e-3), "fp16": (1e-2, 2e-2)}
 _REPLAY_INTEGER = (0.15, 0.25)
-# Largest relative deviation of a float format's map from autodiff: rounded weights count, a wrong gradient is far out.
+# Largest relative deviation of a float map from autodiff: rounded weights count, a wrong gradient is far out.
 _FIDELITY = {"fp32": 1e-3, "fp16": 0.1}
 
 
