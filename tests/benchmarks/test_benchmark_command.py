@@ -130,7 +130,7 @@ def test_a_slowed_interpreter_is_caught(
     found = sonoedge(
         "report", tmp_path / "slow" / "report.json", "--baseline", report / "report.json", "--out", tmp_path / "out"
     )
-    assert found.code == 9 and "regression: tflite-int8: p50 ms" in found.out
+    assert found.code == 10 and "regression: tflite-int8: p50 ms" in found.out
 
 
 def test_a_failing_artifact_is_a_row(
