@@ -16,7 +16,7 @@ from benchmarks.text import markdown, table
 from edge_runtime.errors import DataError, ModelError, UsageError
 from edge_runtime.files import check_replaceable, write_text_atomic
 
-REGRESSION_EXIT_CODE = 9
+REGRESSION_EXIT_CODE = 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from edge_runtime.bundle import INTENDED_USE
+from edge_runtime.dicom_child import decode_isolated
 from edge_runtime.errors import ImageError, MissingExtraError
 from edge_runtime.image import DECODE_ERRORS, MAX_PIXELS, UInt8Image, stretch_to_uint8
-from edge_runtime.isolated import decode_isolated
 from edge_runtime.region import Region
 
 MAX_FRAMES = 10_000
@@ -79,7 +79,7 @@ def read_dicom(
 
     Photometric interpretations MONOCHROME1 and 2 (modality and VOI transforms applied), RGB, YBR_*, PALETTE
     COLOR; native, deflated and RLE syntaxes by pydicom, JPEG and JPEG 2000 by Pillow, lossless JPEG and JPEG-LS
-    by GDCM in a child process (see `edge_runtime.isolated`; ``isolate=False`` is for that child).
+    by GDCM in a child process (see `edge_runtime.dicom_child`; ``isolate=False`` is for that child).
 
     Raises:
         ImageError: not a readable image object, or too large.

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from edge_runtime.errors import ImageError
 
@@ -88,7 +88,8 @@ def decode_image(data: bytes, *, name: str = "image", max_pixels: int = MAX_PIXE
             if width * height > max_pixels:
                 raise ImageError(f"{name} has {width}x{height} pixels. At most {max_pixels:,} pixels are accepted.")
             image.load()
-            return to_rgb(image)
+            # A phone stores how it was held; browsers and the Android app turn pictures upright as well.
+            return to_rgb(ImageOps.exif_transpose(image))
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name} is too large: at most {max_pixels:,} pixels are accepted.") from error
     except UnidentifiedImageError as error:

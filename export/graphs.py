@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flatbuffers
+import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edge_runtime.errors import ModelError
@@ -27,9 +28,15 @@ def parse_tflite(model: bytes) -> Any:
         ModelError: it is none.
     """
     try:
-        return schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytearray(model)))
+        parsed = schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytearray(model)))
     except (struct.error, IndexError, TypeError, ValueError) as error:
         raise ModelError(f"This is no TensorFlow Lite file: {error}") from error
+    for buffer in parsed.buffers:
+        if buffer.offset > 1:
+            # Large weights may lie behind the flatbuffer, where packing it anew would lose them.
+            buffer.data = np.frombuffer(model, np.uint8, buffer.size, buffer.offset)
+            buffer.offset = buffer.size = 0
+    return parsed
 
 
 def pack_tflite(model: Any) -> bytes:

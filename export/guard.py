@@ -28,30 +28,36 @@ from export.quantizers import Quantizer
 from export.recipes import Recipe, recipe_for
 
 LATENCY_RUNS = 25
+Ranges = Mapping[str, str]
 _STEPS = (1, 2, 3, 4, 6, 8, 12, 16, 20)
 _WANTED_MIXES = 2
 
 
-def climb(quantizer: Quantizer, judge: Judge, folder: Path, budget: Budget, *, progress: bool) -> Ladder:
+def climb(
+    quantizer: Quantizer, judge: Judge, folder: Path, budget: Budget, *, mix: bool = False, progress: bool
+) -> Ladder:
     """Build and measure the rungs.
 
     Args:
         quantizer: builds candidates.
         judge: measures them.
         folder: where candidates are written.
-        budget: what may be lost; a first rung within it ends the search.
+        budget: what may be lost; a first rung within it ends the search,
+        mix: unless mixes are asked for.
     """
     search = _Search(quantizer, judge, folder, progress)
     rungs = Rungs(quantizer, judge, folder)
-    ranges = search.best_ranges()
-    plain = rungs.add(f"w8a8, {ranges} ranges", Recipe(ranges=ranges))
-    if not plain.within(budget):
+    ranges = search.best_ranges(judge.branches)
+    plain = rungs.add(
+        f"w8a8, {_in_words(ranges)} ranges", recipe_for(frozenset(), quantizer.operators, ranges=ranges)
+    )
+    if mix or not plain.within(budget):
         harm = search.branch_harm(ranges)
         ranked = sorted(harm, key=lambda branch: -harm[branch])
         for count in range(1, len(ranked)):
             kept = set(ranked[:count])
             names = frozenset(op.name for op in quantizer.operators if op.branches and op.branches <= kept)
-            recipe = recipe_for(names, quantizer.operators, ranges=ranges)
+            recipe = recipe_for(names, quantizer.operators, ranges=search.best_ranges(ranked[count:]))
             rungs.add(f"mixed by branch, {' + '.join(ranked[:count])} float", recipe)
         passed = 0
         for names in search.operator_mixes(ranked, ranges, budget):
@@ -60,6 +66,12 @@ def climb(quantizer: Quantizer, judge: Judge, folder: Path, budget: Budget, *, p
             if passed == _WANTED_MIXES:
                 break
     return rungs.ladder(budget)
+
+
+def _in_words(ranges: Ranges) -> str:
+    """``mse``, or ``left mse, right extremes``."""
+    kinds = sorted(set(ranges.values()))
+    return kinds[0] if len(kinds) == 1 else ", ".join(f"{branch} {rule}" for branch, rule in ranges.items())
 
 
 class Rungs:
@@ -115,29 +127,40 @@ class _Search:
     def __init__(self, quantizer: Quantizer, judge: Judge, folder: Path, progress: bool) -> None:
         self._quantizer, self._judge, self._progress = quantizer, judge, progress
         self._folder = folder / "search"
+        self._harm: dict[str, dict[str, float]] = {}
         self._all = frozenset(operator.name for operator in quantizer.operators)
 
-    def best_ranges(self) -> str:
-        """The rule for activation ranges with the smallest logit error, summed over the branches."""
+    def best_ranges(self, branches: Sequence[str]) -> dict[str, str]:
+        """By branch, the rule for activation ranges with the smallest logit error.
+
+        One rule for all, where the runtime knows no other: then the sum over the branches given decides.
+        """
         rules = self._quantizer.range_rules
-        bar = tqdm(rules, desc="ranges", disable=not self._progress, leave=False)
-        errors = [sum(self.branch_harm(rule).values()) for rule in bar]
-        return rules[int(np.argmin(errors))]
+        harm = {rule: self._harm_of(rule) for rule in rules}
+        if self._quantizer.ranges_by_operator:
+            return {b: min(rules, key=lambda rule: harm[rule][b]) for b in self._judge.branches}
+        best = min(rules, key=lambda rule: sum(harm[rule][branch] for branch in branches))
+        return dict.fromkeys(self._judge.branches, best)
 
-    def branch_harm(self, ranges: str) -> dict[str, float]:
+    def branch_harm(self, ranges: Ranges) -> dict[str, float]:
         """By branch, squared logit error when only that branch is quantized; infinite where it cannot run."""
-        harm = {}
-        for branch in self._judge.branches:
-            found = self._screen({branch: Recipe(ranges=ranges)}, SEARCH_IMAGES)
-            harm[branch] = float("inf") if found is None else found.logit_error**2
-        return harm
+        return {branch: self._harm_of(rule)[branch] for branch, rule in ranges.items()}
 
-    def operator_mixes(self, ranked: Sequence[str], ranges: str, budget: Budget) -> Iterator[frozenset[str]]:
+    def _harm_of(self, ranges: str) -> dict[str, float]:
+        if ranges not in self._harm:
+            bar = tqdm(self._judge.branches, desc=f"{ranges} ranges", disable=not self._progress, leave=False)
+            found = {branch: self._screen({branch: Recipe(ranges=ranges)}, SEARCH_IMAGES) for branch in bar}
+            self._harm[ranges] = {
+                branch: float("inf") if value is None else value.logit_error**2 for branch, value in found.items()
+            }
+        return self._harm[ranges]
+
+    def operator_mixes(self, ranked: Sequence[str], ranges: Ranges, budget: Budget) -> Iterator[frozenset[str]]:
         """Sets of operators to keep in float, the smallest first, that are predicted to hold the budget.
 
         Where the prediction finds none, the one with the smallest logit error.
         """
-        fragile = [branch for branch in ranked if not self._holds({branch: Recipe(ranges=ranges)}, budget)]
+        fragile = [branch for branch in ranked if not self._holds({branch: Recipe(ranges=ranges[branch])}, budget)]
         fragile = fragile or list(ranked[:1])
         stretches = self._stretches(fragile)
         harm = []

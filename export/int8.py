@@ -99,7 +99,8 @@ def write_int8(
             rungs.add(f"{asked.precision}, as asked for", asked)
             ladder = rungs.ladder(policy.budget, runs=_SINGLE_RUNS)
         else:
-            ladder = climb(quantizer, judge, exact.parent, policy.budget, progress=progress)
+            mix = policy.precision == "mixed"
+            ladder = climb(quantizer, judge, exact.parent, policy.budget, mix=mix, progress=progress)
         chosen = _choose(ladder, runtime, policy, say, asked_for=asked is not None)
         for file in chosen.path.parent.iterdir():
             shutil.copyfile(file, path.with_name(file.name))
@@ -163,10 +164,7 @@ def _best_mix(ladder: Ladder) -> Candidate:
     """What ``--precision mixed`` takes: the mix with the fewest flips, then the fastest."""
     mixed = [c for c in ladder.candidates if c.recipe.precision == "mixed" and c.comparison is not None]
     if not mixed:
-        raise UsageError(
-            "--precision mixed: there is no mix, since plain w8a8 is within the budget already or this model has "
-            "no second operator to keep in float."
-        )
+        raise UsageError("--precision mixed: no mix of this model can be built and run.")
     return min(mixed, key=lambda c: (c.comparison.flipped if c.comparison else 0, c.p50_ms))
 
 

@@ -125,10 +125,15 @@ class Judge:
         return maps
 
     def _whole(self, path: Path, runner: Runner, name: str) -> Logits:
+        # The search has run float32 on the screened images already.
+        searched = self.__dict__.get("_float_maps", ()) if runner is self.float_runner else ()
+        known = dict(zip(self._screened, searched, strict=False))
+
         def compute() -> Iterator[float]:
             bar = tqdm(everything, desc=name, unit="img", disable=not self._progress, leave=False)
             for number in bar:
-                yield self._logit(runner.run({"image": preprocess_file(self._path(number), self._size)}))
+                maps = known.get(number)
+                yield self._logit(maps or runner.run({"image": preprocess_file(self._path(number), self._size)}))
 
         everything = list(range(len(self.dataset)))
         return self._cached(["whole", _content(path)], everything, compute)

@@ -122,7 +122,7 @@ def write_layer_report(folder: Path, name: str, title: str, layers: Sequence[Lay
 
 def short_name(name: str) -> str:
     """The telling part of an operator's path: ``backbone/net/block2a_se_excite/Mul;`` -> ``block2a_se_excite``."""
-    parts = name.split(";")[0].split("/")
+    parts = [part for part in name.split(";")[0].split("/") if part != "batchnorm"]
     return parts[-2] if len(parts) > 2 else "/".join(parts)
 
 

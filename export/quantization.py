@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.errors import ModelError
+from export.graphs import pack_tflite, parse_tflite
 from export.recipes import FLOAT
 from train.quiet import quiet
 
@@ -43,7 +44,18 @@ def quantize_tflite(
             )
         except (ValueError, RuntimeError, NotImplementedError) as error:
             raise ModelError(f"The backbone cannot be quantized to {base}: {error}") from error
-    return bytes(result.quantized_model)
+    quantized = bytes(result.quantized_model)
+    return _general_scales(quantized) if "w8a16" in precisions.values() else quantized
+
+
+def _general_scales(model: bytes) -> bytes:
+    """Tell 16-bit additions and subtractions that their scales are no powers of two, as float graphs claim."""
+    parsed = parse_tflite(model)
+    for graph in parsed.subgraphs:
+        for operator in graph.operators:
+            if hasattr(operator.builtinOptions, "potScaleInt16"):
+                operator.builtinOptions.potScaleInt16 = False
+    return pack_tflite(parsed)
 
 
 def quantize_openvino(

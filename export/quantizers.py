@@ -24,9 +24,9 @@ from export.calibration_audit import audit_activations
 from export.graphs import openvino_branch, openvino_operators, tflite_branch, tflite_operators
 from export.quantization import QUANTIZATION_VERSION, quantize_openvino, quantize_tflite
 from export.ranges import ActivationStatistics, collect_statistics, quantizer_ranges
-from export.recipes import FLOAT, Operator, Recipe, assignments
+from export.recipes import FLOAT, Operator, Recipe, assignments, range_rules
 
-_DRAFT_IMAGES = 32
+_DRAFT_IMAGES = 12
 
 
 class Quantizer(Protocol):
@@ -36,6 +36,7 @@ class Quantizer(Protocol):
         runtime, suffix: of the files it builds.
         operators: in execution order.
         range_rules: what a recipe may say about ranges; the first is the default.
+        ranges_by_operator: whether a recipe's rules may have ranges of their own.
         stretches: into how many parts a search over operators divides a branch: fewer where a build takes longer.
     """
 
@@ -43,6 +44,7 @@ class Quantizer(Protocol):
     suffix: str
     operators: tuple[Operator, ...]
     range_rules: tuple[str, ...]
+    ranges_by_operator: bool
     stretches: int
 
     def build(self, path: Path, recipe: Recipe, branch: str | None = None, *, draft: bool = False) -> None:
@@ -67,7 +69,7 @@ class Quantizer(Protocol):
 class TFLiteQuantizer:
     """LiteRT post-training quantization of a float32 flatbuffer; one calibration serves every recipe."""
 
-    runtime, suffix, stretches = "tflite", ".tflite", 24
+    runtime, suffix, stretches, ranges_by_operator = "tflite", ".tflite", 24, True
     range_rules: tuple[str, ...] = ("percentile", "mse", "average", "extremes")
 
     def __init__(
@@ -81,6 +83,7 @@ class TFLiteQuantizer:
     ) -> None:
         self.operators = tflite_operators(float_model)
         self._models: dict[str | None, bytes] = {None: float_model}
+        self._ranges: dict[str, dict[str, Any]] = {}
         self._calibration, self._size, self._cache, self._progress = calibration, size, cache, progress
 
     @cached_property
@@ -107,8 +110,18 @@ class TFLiteQuantizer:
         if set(precisions.values()) <= {FLOAT}:
             write_bytes_atomic(path, model)
             return
-        ranges = quantizer_ranges(self.statistics, rule)
+        ranges = dict(self._tensor_ranges(rule))
+        for name, own in range_rules(recipe, self.operators).items():
+            # An operator is called after the tensor that it writes, and a semicolon.
+            tensor = name.removesuffix(";")
+            if own and own != rule and tensor in ranges:
+                ranges[tensor] = self._tensor_ranges(own)[tensor]
         write_bytes_atomic(path, quantize_tflite(model, precisions, recipe.base, ranges))
+
+    def _tensor_ranges(self, rule: str) -> dict[str, Any]:
+        if rule not in self._ranges:
+            self._ranges[rule] = quantizer_ranges(self.statistics, rule)
+        return self._ranges[rule]
 
     def audit(self, recipe: Recipe) -> dict[str, Any] | None:
         """See `Quantizer.audit`."""
@@ -118,7 +131,7 @@ class TFLiteQuantizer:
 class OpenVINOQuantizer:
     """NNCF post-training quantization of an OpenVINO file; operators are kept in float by ignored scopes."""
 
-    runtime, suffix, stretches = "openvino", ".xml", 8
+    runtime, suffix, stretches, ranges_by_operator = "openvino", ".xml", 8, False
     range_rules: tuple[str, ...] = ("symmetric", "asymmetric")
 
     def __init__(
@@ -139,6 +152,8 @@ class OpenVINOQuantizer:
         precisions = assignments(recipe, self.operators)
         if "w8a16" in precisions.values():
             raise UsageError("w8a16 is a TensorFlow Lite precision; OpenVINO has w8a8.")
+        if any(own.ranges not in {"", recipe.ranges} for own in recipe.rules):
+            raise UsageError("OpenVINO has one rule for all ranges: a recipe's rules cannot have their own.")
         ignored = sorted(name for name, precision in precisions.items() if precision == FLOAT)
         described = [QUANTIZATION_VERSION, self._digest, self._calibration.digest, rule, ignored, branch, draft]
         cached = self._cache / f"openvino-{sha256_bytes(json.dumps(described).encode())[:32]}"
@@ -186,8 +201,9 @@ class OpenVINOQuantizer:
 
 def _checked_rule(recipe: Recipe, quantizer: Quantizer) -> str:
     rule = recipe.ranges or quantizer.range_rules[0]
-    if rule not in quantizer.range_rules:
+    unknown = {rule, *(own.ranges for own in recipe.rules)} - {"", *quantizer.range_rules}
+    if unknown:
         raise UsageError(
-            f"{quantizer.runtime} knows the ranges {', '.join(quantizer.range_rules)}. Received: {rule!r}."
+            f"{quantizer.runtime} knows the ranges {', '.join(quantizer.range_rules)}. Received: {sorted(unknown)}."
         )
     return rule

@@ -33,7 +33,8 @@ SAMPLES_PER_IMAGE = 128
 PERCENTILE = 99.9
 SHARD_IMAGES = 25
 _VERSION = "1"
-_SHRINK = np.linspace(0.30, 1.0, 36)
+_SHRINK = np.linspace(0.30, 1.0, 36, dtype=np.float32)
+_LEAST_SQUARES_SAMPLES = 8192
 
 
 @dataclass(frozen=True)
@@ -138,9 +139,10 @@ def clipped_share(statistics: ActivationStatistics, low: Float, high: Float) -> 
 
 def _least_squares(values: Float, low: Float, high: Float) -> tuple[Any, Any]:
     """Shrink each range by the common factor with the least squared error of 8-bit rounding and clipping."""
+    values = values[:, :: max(1, values.shape[1] // _LEAST_SQUARES_SAMPLES)]
     best = np.full(len(values), np.inf)
     factor = np.ones(len(values))
-    low, high = np.minimum(low, 0), np.maximum(high, 0)
+    low, high = np.minimum(low, 0).astype(np.float32), np.maximum(high, 0).astype(np.float32)
     for shrink in _SHRINK:
         scale = np.maximum((high - low) * shrink / 255, 1e-12)[:, None]
         zero = np.rint(-low[:, None] * shrink / scale)

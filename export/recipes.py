@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ BASES = ("w8a8", "w8a16")
 FLOAT = "float"
 RANGES = ("average", "extremes", "percentile", "mse", "symmetric", "asymmetric")
 _KEYS = {"base", "ranges", "rules"}
-_RULE_KEYS = {"regex", "operation", "precision"}
+_RULE_KEYS = {"regex", "operation", "precision", "ranges"}
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,15 @@ class Operator:
 
 @dataclass(frozen=True)
 class Rule:
-    """Operators whose name matches ``regex`` and whose type is ``operation`` get ``precision``."""
+    """Operators whose name matches ``regex`` and whose type is ``operation`` get ``precision`` and ``ranges``.
+
+    Empty ``ranges`` leave them as they are.
+    """
 
     regex: str
     operation: str = "*"
     precision: str = FLOAT
+    ranges: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ class Recipe:
     @property
     def precision(self) -> str:
         """What a table calls it: the base, or ``mixed``."""
-        return "mixed" if self.rules else self.base
+        return "mixed" if any(rule.precision != self.base for rule in self.rules) else self.base
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types; `parse_recipe` reads them back."""
@@ -109,39 +113,75 @@ def assignments(recipe: Recipe, operators: Sequence[Operator]) -> dict[str, str]
     """
     chosen = {operator.name: recipe.base for operator in operators}
     for rule in recipe.rules:
-        hits = [
-            operator.name
-            for operator in operators
-            if rule.operation in {"*", operator.operation} and re.search(rule.regex, operator.name)
-        ]
-        if not hits:
-            known = ", ".join(sorted({operator.operation for operator in operators}))
-            raise UsageError(
-                f"The recipe's rule {rule.regex!r} (operation {rule.operation}) matches no operator. Operators are "
-                f"called like {operators[0].name!r}; operations: {known}."
-            )
-        chosen |= dict.fromkeys(hits, rule.precision)
+        chosen |= dict.fromkeys(_matching(rule, operators), rule.precision)
     return chosen
 
 
+def range_rules(recipe: Recipe, operators: Sequence[Operator]) -> dict[str, str]:
+    """Rule for the range of every operator's result by name; empty: the runtime's default."""
+    chosen = {operator.name: recipe.ranges for operator in operators}
+    for rule in recipe.rules:
+        if rule.ranges:
+            chosen |= dict.fromkeys(_matching(rule, operators), rule.ranges)
+    return chosen
+
+
+def _matching(rule: Rule, operators: Sequence[Operator]) -> list[str]:
+    hits = [
+        operator.name
+        for operator in operators
+        if rule.operation in {"*", operator.operation} and re.search(rule.regex, operator.name)
+    ]
+    if not hits:
+        known = ", ".join(sorted({operator.operation for operator in operators}))
+        raise UsageError(
+            f"The recipe's rule {rule.regex!r} (operation {rule.operation}) matches no operator. Operators are "
+            f"called like {operators[0].name!r}; operations: {known}."
+        )
+    return hits
+
+
 def recipe_for(
-    names: frozenset[str], operators: Sequence[Operator], base: str = "w8a8", ranges: str = ""
+    names: frozenset[str],
+    operators: Sequence[Operator],
+    base: str = "w8a8",
+    ranges: str | Mapping[str, str] = "",
 ) -> Recipe:
     """The shortest recipe that keeps exactly these operators in float.
 
     A whole sub-graph becomes one rule on its scope, a path component that all of its operators share and no other
     one has; anything else is listed by name.
+
+    Args:
+        names: of the operators.
+        operators: all of them.
+        base: precision of the others.
+        ranges: one rule for all activations, or one by branch.
     """
-    if not names:
-        return Recipe(base, (), ranges)
+    if isinstance(ranges, str):
+        rules = [_rule_on(names, operators)] if names else []
+        return Recipe(base, tuple(rules), ranges)
+    # The most frequent rule is the recipe's, those of other branches become rules of operators.
+    common = max(sorted(set(ranges.values())), key=list(ranges.values()).count)
+    rules = []
+    for branch, rule in ranges.items():
+        own = frozenset(op.name for op in operators if op.branches == {branch})
+        if rule != common and own:
+            rules.append(replace(_rule_on(own, operators), precision=base, ranges=rule))
+    if names:
+        rules.append(_rule_on(names, operators))
+    return Recipe(base, tuple(rules), common)
+
+
+def _rule_on(names: frozenset[str], operators: Sequence[Operator]) -> Rule:
     others = [operator.name for operator in operators if operator.name not in names]
     shared = set.intersection(*(_components(name) for name in names))
     for component in sorted(shared, key=lambda c: (len(c), c)):
         regex = f"(^|[/;]){re.escape(component)}/"
         if not any(re.search(regex, other) for other in others):
-            return Recipe(base, (Rule(regex),), ranges)
+            return Rule(regex)
     exact = "|".join(re.escape(name) for name in sorted(names))
-    return Recipe(base, (Rule(f"^(?:{exact})$"),), ranges)
+    return Rule(f"^(?:{exact})$")
 
 
 def _components(name: str) -> set[str]:
@@ -154,12 +194,14 @@ def _components(name: str) -> set[str]:
 def _parse_rule(body: Any, number: int) -> Rule:
     where = f"Rule {number} of the recipe"
     if not isinstance(body, dict) or "regex" not in body or set(body) - _RULE_KEYS:
-        raise UsageError(f'{where} has the keys "regex", "operation" and "precision", and no others.')
-    rule = Rule(body["regex"], body.get("operation", "*"), body.get("precision", FLOAT))
-    if not all(isinstance(value, str) for value in (rule.regex, rule.operation, rule.precision)):
+        raise UsageError(f'{where} has the keys "regex", "operation", "precision" and "ranges", and no others.')
+    rule = Rule(body["regex"], body.get("operation", "*"), body.get("precision", FLOAT), body.get("ranges", ""))
+    if not all(isinstance(value, str) for value in asdict(rule).values()):
         raise UsageError(f"{where} has a value that is not text.")
     if rule.precision not in {FLOAT, *BASES}:
         raise UsageError(f"{where}: precision is float, {' or '.join(BASES)}. Received: {rule.precision!r}.")
+    if rule.ranges and rule.ranges not in RANGES:
+        raise UsageError(f"{where}: ranges are one of {', '.join(RANGES)}. Received: {rule.ranges!r}.")
     try:
         re.compile(rule.regex)
     except (re.error, RecursionError, OverflowError) as error:

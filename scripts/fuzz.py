@@ -5,8 +5,9 @@
     python scripts/fuzz.py --bundle BUNDLE --target golden --runs 100000 --seed 7
 
 A target passes when every input gives a result or one of our errors; another exception, a result that breaks the
-target's promise, more than --seconds for one input, or the death of the process is a finding: the input is kept
-under --findings, and the exit code is 1. Seeds are generated images and the files of the bundle (take a small one).
+target's promise, more than --seconds of processor time for one input, or the death of the process is a finding:
+the input is kept under --findings, and the exit code is 1. Seeds are generated images and the files of the bundle
+(take a small one).
 Each target runs in a process of its own with 4 GiB of address space. One JSON line a target.
 """
 
@@ -79,7 +80,7 @@ def fuzz(target: str, args: argparse.Namespace) -> int:
         return with_atheris(target, args)
     check = checker(target, args.bundle)
     samples = seeds(target, args.bundle)
-    signal.signal(signal.SIGALRM, hang)
+    signal.signal(signal.SIGPROF, hang)
     source = random.Random(f"{target} {args.seed}")
     last = args.findings / f"{target}.running"
     count = {"accepted": 0, "refused": 0}
@@ -90,7 +91,8 @@ def fuzz(target: str, args: argparse.Namespace) -> int:
         # Should the process die, this is the input that killed it.
         last.write_bytes(data)
         started = time.perf_counter()
-        signal.alarm(args.seconds)
+        # Processor time: on a busy machine a moment can take long.
+        signal.setitimer(signal.ITIMER_PROF, args.seconds)
         try:
             count["accepted" if check(data) else "refused"] += 1
         except (Exception, Hang) as error:  # noqa: BLE001 – whatever comes through is the finding
@@ -99,7 +101,7 @@ def fuzz(target: str, args: argparse.Namespace) -> int:
             if kind not in findings:
                 findings[kind] = keep(args.findings, target, data)
         finally:
-            signal.alarm(0)
+            signal.setitimer(signal.ITIMER_PROF, 0)
         slowest = max(slowest, time.perf_counter() - started)
     last.unlink()
     body = {"target": target, "engine": "mutate", "seed": args.seed, "inputs": args.runs, "seeds": len(samples)}

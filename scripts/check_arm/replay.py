@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-# Who wants /proc and /sys: LiteRT crashes under emulation with both of them, OpenVINO hangs without.
-NEEDS_SYSTEM = {"tflite": False, "openvino": True, "onnx": True}
+# Who wants /proc and /sys: LiteRT and ONNX Runtime crash under emulation with both of them, OpenVINO hangs without.
+NEEDS_SYSTEM = {"tflite": False, "openvino": True, "onnx": False}
 RUNS_ON = {"arm64": ("tflite", "openvino", "onnx"), "armhf": ("tflite",)}
 PACKAGE = {"tflite": "ai_edge_litert", "openvino": "openvino", "onnx": "onnxruntime"}
 ENVIRONMENT = {

@@ -105,7 +105,7 @@ def test_reports_are_merged_and_compared(report: Path, tmp_path: Path, sonoedge:
             c["timing"]["samples_ms"] = [1e3 + ms for ms in c["timing"]["samples_ms"]]
     (tmp_path / "slow.json").write_text(json.dumps(slow))
     worse = sonoedge("report", tmp_path / "slow.json", "--out", tmp_path / "worse", "--baseline", source)
-    assert worse.code == 9 and "regression: tflite-int8: p50 ms" in worse.out
+    assert worse.code == 10 and "regression: tflite-int8: p50 ms" in worse.out
     assert "Worse than the baseline" in (tmp_path / "worse" / "report.html").read_text()
 
 
@@ -130,7 +130,7 @@ def test_a_slowed_interpreter_is_caught(
     found = sonoedge(
         "report", tmp_path / "slow" / "report.json", "--baseline", report / "report.json", "--out", tmp_path / "out"
     )
-    assert found.code == 9 and "regression: tflite-int8: p50 ms" in found.out
+    assert found.code == 10 and "regression: tflite-int8: p50 ms" in found.out
 
 
 def test_a_failing_artifact_is_a_row(

@@ -388,3 +388,25 @@ def test_find_images(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert find_images(str(tmp_path / "masks")) == [tmp_path / "masks" / "a.png"]
     assert find_images(tmp_path / "e.txt") == [tmp_path / "e.txt"]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pictures_are_turned_upright(orientation: int) -> None:
+    """EXIF orientation is honoured, as in browsers and in the Android app."""
+    upright = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
+    image = Image.fromarray(upright)
+    inverse = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }
+    stored = image.transpose(inverse[orientation]) if orientation in inverse else image
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    buffer = io.BytesIO()
+    stored.save(buffer, "PNG", exif=exif)
+    np.testing.assert_array_equal(decode_image(buffer.getvalue()), upright)

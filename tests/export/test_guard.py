@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from int8_models import Bench, bench, two_branches
 
@@ -23,6 +23,8 @@ from train.data import Dataset, Sample
 from train.intervals import Interval
 from train.metrics import sigmoid
 
+LOOSE = Budget(0.04, 0.04)
+"""The small model's logits crowd around the threshold; its fragile branch flips 13 %."""
 LOGITS = st.lists(st.floats(-8, 8), min_size=4, max_size=40)
 
 
@@ -38,6 +40,7 @@ def alternating(count: int) -> list[int]:
 
 
 @given(LOGITS, st.integers(0, 2**32 - 1), st.floats(0, 3))
+@settings(deadline=None)
 def test_a_refitted_threshold_keeps_the_sensitivity_where_any_can(
     values: list[float], seed: int, noise: float
 ) -> None:
@@ -52,6 +55,7 @@ def test_a_refitted_threshold_keeps_the_sensitivity_where_any_can(
 
 
 @given(LOGITS)
+@settings(deadline=None)
 def test_nothing_changed_nothing_lost(values: list[float]) -> None:
     logits = np.array(values)
     found = compare(dataset(alternating(len(values))), logits, 0.4, logits.copy())
@@ -61,6 +65,18 @@ def test_nothing_changed_nothing_lost(values: list[float]) -> None:
     assert found.flips.high > 0.01
     assert found.verdict(Budget(0.01, 0.01)) == "INCONCLUSIVE"
     assert found.verdict(Budget(1, 1)) == "PASS"
+
+
+def test_expected_flips_see_what_a_lucky_count_hides() -> None:
+    """No image flips, but the errors are as large as half of the margins."""
+    margins = np.repeat([-1.0, 1.0, -3.0, 3.0], 10)
+    errors = np.tile([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -2.0, 2.0], 4) * (np.abs(margins) > 2)
+    found = compare(dataset(alternating(40)), margins, 0.5, margins + errors)
+    assert found.flipped == 0
+    # 4 of 40 errors are large, half of them in the harmful direction, for half of the images.
+    assert found.expected_flips == pytest.approx(2 / 40 * 20 / 40)
+    assert not found.within(Budget(1, 0.02))
+    assert found.within(Budget(1, 0.03))
 
 
 def comparison(flipped: int, error: float, accuracy: float = 0.0, auc: float = 0.0) -> Comparison:
@@ -95,7 +111,7 @@ def test_each_part_of_the_budget_counts(found: Comparison) -> None:
 def test_the_fragile_branch_is_found_whichever_it_is(fragile: int, tmp_path: Path) -> None:
     place = bench(tmp_path, two_branches(fragile))
     quantizer = place.source.quantizer("tflite")
-    ladder = climb(quantizer, place.judge, tmp_path / "ladder", Budget(), progress=False)
+    ladder = climb(quantizer, place.judge, tmp_path / "ladder", LOOSE, progress=False)
     plain, chosen = ladder.candidates[0], ladder.chosen
     assert not plain.within(ladder.budget)
     assert chosen is not None
@@ -153,7 +169,7 @@ def test_a_budget_of_zero_is_met_or_refused_with_the_nearest(broken: Bench, tmp_
 def test_a_second_run_takes_everything_from_the_cache(
     broken: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    policy = Int8Policy(validation=broken.judge.dataset)
+    policy = Int8Policy(LOOSE, validation=broken.judge.dataset)
     first = int8(broken, policy, tmp_path / "first", [])
     monkeypatch.setattr("export.ranges._Recorder.record", lambda *_: pytest.fail("calibrated again"))
     monkeypatch.setattr("export.judge.Judge._logit", lambda *_: pytest.fail("measured again"))
@@ -164,18 +180,22 @@ def test_a_second_run_takes_everything_from_the_cache(
 
 
 def test_the_stored_recipe_repeats_the_file(broken: Bench, tmp_path: Path) -> None:
-    choice = int8(broken, Int8Policy(validation=broken.judge.dataset), tmp_path / "guard", [])
-    policy = Int8Policy(validation=broken.judge.dataset, recipe=choice.recipe)
+    choice = int8(broken, Int8Policy(LOOSE, validation=broken.judge.dataset), tmp_path / "guard", [])
+    policy = Int8Policy(LOOSE, validation=broken.judge.dataset, recipe=choice.recipe)
     again = int8(broken, policy, tmp_path / "again", [])
     files = [tmp_path / name / "backbone.tflite" for name in ("guard", "again")]
     assert files[0].read_bytes() == files[1].read_bytes()
     assert again.threshold == choice.threshold
 
 
-def test_mixed_without_a_mix_and_guard_without_images(broken: Bench, tmp_path: Path) -> None:
+def test_mixed_is_a_mix_even_where_plain_would_do(broken: Bench, tmp_path: Path) -> None:
     policy = Int8Policy(Budget(1, 1), "mixed", validation=broken.judge.dataset)
-    with pytest.raises(UsageError, match="no mix"):
-        int8(broken, policy, tmp_path / "mixed", [])
+    choice = int8(broken, policy, tmp_path / "mixed", [])
+    assert choice.ladder.candidates[0].within(Budget(1, 1))
+    assert choice.recipe.precision == "mixed"
+
+
+def test_the_guard_needs_validation_images(broken: Bench, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="needs the validation images"):
         int8(broken, Int8Policy(), tmp_path / "none", [])
 
@@ -187,7 +207,7 @@ class Lacking(TFLiteQuantizer):
 
     def build(self, path: Path, recipe: Recipe, branch: str | None = None, *, draft: bool = False) -> None:
         super().build(path, recipe, branch, draft=draft)
-        if branch is None and (self.everything or not recipe.rules):
+        if branch is None and (self.everything or recipe.precision == "w8a8"):
             model = parse_tflite(path.read_bytes())
             code = model.operatorCodes[model.subgraphs[0].operators[-1].opcodeIndex]
             code.builtinCode = code.deprecatedBuiltinCode = 32  # CUSTOM
@@ -202,22 +222,22 @@ def lacking(place: Bench) -> Lacking:
 
 
 def test_a_candidate_that_the_interpreter_lacks_an_operator_for_is_skipped(broken: Bench, tmp_path: Path) -> None:
-    ladder = climb(lacking(broken), broken.judge, tmp_path, Budget(), progress=False)
+    ladder = climb(lacking(broken), broken.judge, tmp_path, LOOSE, progress=False)
     plain = ladder.candidates[0]
     assert plain.comparison is None
-    assert "FancySwish" in plain.error
+    assert "CUSTOM" in plain.error
     assert ladder.chosen is not None
     table = ladder_table(ladder)
     assert "skipped" in table
-    assert "FancySwish" in table
+    assert "CUSTOM" in table
 
 
 def test_nothing_runs(broken: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     quantizer = lacking(broken)
     quantizer.everything = True
     monkeypatch.setattr(broken.source, "quantizer", lambda runtime: quantizer)
-    with pytest.raises(ModelError, match="FancySwish"):
-        int8(broken, Int8Policy(validation=broken.judge.dataset), tmp_path / "out", [])
+    with pytest.raises(ModelError, match="operator CUSTOM"):
+        int8(broken, Int8Policy(LOOSE, validation=broken.judge.dataset), tmp_path / "out", [])
 
 
 def test_figures_for_the_bundle_are_plain_json(broken: Bench, tmp_path: Path) -> None:
@@ -235,7 +255,7 @@ def test_figures_for_the_bundle_are_plain_json(broken: Bench, tmp_path: Path) ->
 def test_openvino_finds_the_fragile_branch_too(tmp_path: Path) -> None:
     place = bench(tmp_path, two_branches(0), "openvino")
     quantizer = place.source.quantizer("openvino")
-    ladder = climb(quantizer, place.judge, tmp_path / "ladder", Budget(), progress=False)
+    ladder = climb(quantizer, place.judge, tmp_path / "ladder", LOOSE, progress=False)
     assert ladder.chosen is not None
     assert set(ladder.candidates[0].device["executed"]) & {"i8", "u8"}
     if ladder.chosen.recipe.precision == "mixed":

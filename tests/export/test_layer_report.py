@@ -56,4 +56,5 @@ def test_words() -> None:
     assert hints([layer]) == [
         "MUL in block2a_se_excite loses 12 dB (down to 8 dB); its range clips 2.0 % of the values"
     ]
+    assert short_name("backbone_1/net/block1a_bn_1/batchnorm/add_1;x;") == "block1a_bn_1"
     assert short_name("left/Convolution_0") == "left/Convolution_0"

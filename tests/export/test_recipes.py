@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_runtime.errors import UsageError
@@ -19,6 +19,7 @@ from export.recipes import (
     Rule,
     assignments,
     parse_recipe,
+    range_rules,
     read_recipe,
     recipe_for,
 )
@@ -35,6 +36,7 @@ RULES = st.builds(
     st.sampled_from(["alpha", "block1", "conv;$", "."]),
     st.sampled_from(["*", "CONV", "MUL"]),
     st.sampled_from([FLOAT, *BASES]),
+    st.sampled_from(["", *RANGES]),
 )
 RECIPES = st.builds(
     Recipe, st.sampled_from(BASES), st.lists(RULES, max_size=4).map(tuple), st.sampled_from(["", *RANGES])
@@ -42,16 +44,31 @@ RECIPES = st.builds(
 
 
 @given(RECIPES)
+@settings(deadline=None)
 def test_recipes_survive_json(recipe: Recipe) -> None:
     assert parse_recipe(json.loads(json.dumps(recipe.to_json()))) == recipe
-    assert recipe.precision == ("mixed" if recipe.rules else recipe.base)
+    assert recipe.precision == (
+        "mixed" if {rule.precision for rule in recipe.rules} - {recipe.base} else recipe.base
+    )
 
 
 @given(st.sets(st.sampled_from(NAMES)))
+@settings(deadline=None)
 def test_the_shortest_recipe_keeps_exactly_these_operators_in_float(names: set[str]) -> None:
     found = assignments(recipe_for(frozenset(names), OPERATORS), OPERATORS)
     assert {name for name, precision in found.items() if precision == FLOAT} == names
     assert set(found) == set(NAMES)
+
+
+@given(st.sets(st.sampled_from(NAMES)), st.sampled_from(RANGES), st.sampled_from(RANGES))
+@settings(deadline=None)
+def test_branches_may_have_ranges_of_their_own(names: set[str], alpha: str, beta: str) -> None:
+    recipe = recipe_for(frozenset(names), OPERATORS, ranges={"alpha": alpha, "beta": beta})
+    assert parse_recipe(recipe.to_json()) == recipe
+    found = range_rules(recipe, OPERATORS)
+    assert all(found[op.name] == {"alpha": alpha, "beta": beta}[min(op.branches)] for op in OPERATORS)
+    precisions = assignments(recipe, OPERATORS)
+    assert {name for name, precision in precisions.items() if precision == FLOAT} == names
 
 
 def test_a_whole_sub_graph_is_one_rule() -> None:
@@ -93,6 +110,7 @@ BAD = [
     {"rules": [{"regex": "a", "operation": None}]},
     {"rules": [{"regex": "a", "precision": "fp16"}]},
     {"rules": [{"regex": "a", "operator": "*"}]},
+    {"rules": [{"regex": "a", "ranges": "guess"}]},
 ]
 
 

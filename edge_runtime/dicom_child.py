@@ -22,7 +22,9 @@ from edge_runtime.image import UInt8Image
 MEMORY_BYTES = 4 << 30
 FRAME_SECONDS = 20
 _HEADER = struct.Struct("<II")  # height, width of the frame that follows
-_CODE = "import sys; sys.path.insert(0, {root!r}); from edge_runtime.isolated import child; child({start}, {stop})"
+_CODE = (
+    "import sys; sys.path.insert(0, {root!r}); from edge_runtime.dicom_child import child; child({start}, {stop})"
+)
 
 
 def decode_isolated(data: bytes, start: int, stop: int, name: str) -> Iterator[UInt8Image]:
