@@ -213,9 +213,9 @@ def _model(file: _File) -> Summary:
 def _operator_code(code: _Table) -> int:
     # Old writers use a signed byte only, new ones both: the larger one counts.
     number = max(code.scalar(0, "b"), code.scalar(3, "i"))
-    code.text(1)
+    custom = code.text(1)[:60]
     if number < 0 or number >= _FIRST_STABLEHLO or number in _REFUSED:
-        name = _REFUSED.get(number, f"number {number}")
+        name = _REFUSED.get(number, f"number {number}") + (f" {custom!r}" if custom else "")
         raise _Malformed(f"it asks for operator {name}, which is not run here")
     return number
 

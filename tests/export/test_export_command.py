@@ -76,7 +76,9 @@ def test_golden_vectors_are_generated_images_of_several_sizes(full_bundle: Path)
 def test_verify_and_predict(sonoedge: Run, full_bundle: Path, phantoms: Path) -> None:
     verified = sonoedge("verify", full_bundle, "--json")
     assert verified.code == 0
-    assert {row["artifact"]: row["passed"] for row in json.loads(verified.out)} == dict.fromkeys(FORMATS, True)
+    assert {row["artifact"]: row["passed"] for row in json.loads(verified.out)["artifacts"]} == dict.fromkeys(
+        FORMATS, True
+    )
     image = phantoms / "benign" / "benign_0001_a.png"
     answers = {}
     for name in FORMATS:

@@ -225,7 +225,7 @@ def test_a_candidate_that_the_interpreter_lacks_an_operator_for_is_skipped(broke
     ladder = climb(lacking(broken), broken.judge, tmp_path, LOOSE, progress=False)
     plain = ladder.candidates[0]
     assert plain.comparison is None
-    assert "CUSTOM" in plain.error
+    assert "CUSTOM 'FancySwish'" in plain.error
     assert ladder.chosen is not None
     table = ladder_table(ladder)
     assert "skipped" in table
@@ -236,7 +236,7 @@ def test_nothing_runs(broken: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyP
     quantizer = lacking(broken)
     quantizer.everything = True
     monkeypatch.setattr(broken.source, "quantizer", lambda runtime: quantizer)
-    with pytest.raises(ModelError, match="operator CUSTOM"):
+    with pytest.raises(ModelError, match="operator CUSTOM 'FancySwish'"):
         int8(broken, Int8Policy(LOOSE, validation=broken.judge.dataset), tmp_path / "out", [])
 
 

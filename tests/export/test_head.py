@@ -139,7 +139,7 @@ def assert_same(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> 
         )
     shares = sum(value for name, value in found.items() if name.startswith("share_"))
     np.testing.assert_allclose(shares, found["logit"], atol=1e-4)
-    assert found["probability"] == pytest.approx(1 / (1 + np.exp(-found["logit"])))
+    assert found["probability"] == pytest.approx(1 / (1 + np.exp(-found["logit"])), rel=1e-5)
 
 
 @pytest.mark.parametrize("name", CLOSED)
