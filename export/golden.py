@@ -22,8 +22,9 @@ _SEED = 20_240_913
 # Largest logit deviation of a replay on another machine, relative to max(1, |logit|), and of the map (relative).
 _REPLAY = {"fp32": (1e-4, 1e-3), "fp16": (1e-2, 2e-2)}
 _REPLAY_INTEGER = (0.15, 0.25)
-# Largest relative deviation of a float map from autodiff: rounded weights count, a wrong gradient is far out.
-_FIDELITY = {"fp32": 1e-3, "fp16": 0.1}
+# Largest relative deviation of the float32 map from autodiff. The head is the same in every format, so this tells
+# whether its gradient is right; rounded weights alone can move the map of an untrained model by a quarter.
+_FIDELITY = {"fp32": 1e-3}
 
 
 def golden_images() -> list[NDArray[np.uint8]]:
@@ -89,7 +90,7 @@ def check_maps(artifact: str, precision: str, cams: NDArray[np.float32], wanted:
     """Relative error of an artifact's maps (N, h, w) from autodiff on the Keras model.
 
     Raises:
-        VerificationError: a float format that deviates: the gradient in its head is not that of the model.
+        VerificationError: a float32 format that deviates: the gradient in its head is not that of the model.
     """
     error = relative_error(cams, wanted)
     limit = _FIDELITY.get(precision, np.inf)
