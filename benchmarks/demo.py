@@ -9,7 +9,7 @@ from time import perf_counter
 from edge_runtime.bundle import INTENDED_USE
 from edge_runtime.errors import UsageError
 
-DEMO_FORMATS = "tflite-int8,tflite-fp16,tflite-fp32,openvino-fp16"
+DEMO_FORMATS = "tflite-int8,tflite-fp16,tflite-fp32,openvino-fp32"
 _BACKBONES = ("vgg19", "efficientnetb0")
 
 
