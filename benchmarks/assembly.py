@@ -18,11 +18,10 @@ from benchmarks.runfile import RUN_KIND, SCHEMA_VERSION, Candidate, Data, Pictur
 from benchmarks.worker import Spec
 from edge_runtime.backends import default_threads, is_available
 from edge_runtime.bundle import INTENDED_USE, Artifact, Bundle
+from edge_runtime.classifier import EXTRA_OF_RUNTIME
 from edge_runtime.errors import MissingExtraError, UsageError
 from edge_runtime.files import sha256_file
 from edge_runtime.sums import SUMS
-
-EXTRA_OF_RUNTIME = {"tflite": "litert", "openvino": "openvino", "onnx": "onnx"}
 
 
 def artifact_candidates(bundle: Bundle, names: Sequence[str] | None, threads: int) -> list[Planned]:
