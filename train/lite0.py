@@ -26,7 +26,7 @@ _STAGES = (
 )
 
 
-def EfficientNetLite0(  # noqa: N802 - called like the builders of keras.applications
+def EfficientNetLite0(
     *, include_top: bool, weights: str | None, input_shape: tuple[int, int, int], name: str
 ) -> keras.Model:
     """The network without its classifier: float32 (N, H, W, 3), normalised by (x - 127) / 128 -> (N, h, w, 1280).

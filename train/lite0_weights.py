@@ -86,7 +86,7 @@ def read_checkpoint(path: Path, *, sha256: str | None = None) -> Tensors:
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror}") from error
     if sha256 is not None and sha256_bytes(data) != sha256:
-        raise ModelError(f"{path.name} is damaged or another file: its SHA-256 is not {sha256}. Nothing was loaded.")
+        raise ModelError(f"{path.name} is damaged or another file: its SHA-256 is not {sha256}.")
     try:
         return _parse(data)
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, struct.error, OverflowError) as error:
