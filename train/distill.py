@@ -108,7 +108,12 @@ def distill(
         logits = {s: np.asarray(answers[s]["logit"], np.float64) for s in SUBSETS}
         threshold = youden_threshold(subsets["val"].y, logits["val"])
         card = {
-            "settings": {**asdict(settings), "backbones": row.backbone, "input_size": size},
+            "settings": {
+                **asdict(settings),
+                "backbones": row.backbone,
+                "input_size": size,
+                "split": run.split.strategy,
+            },
             "labels": list(run.split.labels),
             "threshold": threshold,
             "threshold_rule": "Youden's J on validation",

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--augment", type=int, default=3, metavar="N", help=(
         "augmented copies per training image (default: %(default)s)"
     ))  # fmt: skip
-    parser.add_argument("--epochs", type=int, default=12, help="default: %(default)s")
+    parser.add_argument("--epochs", type=int, default=10, help="default: %(default)s")
     parser.add_argument("--learning-rate", type=float, default=5e-4, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="of the batches and of untrained weights")
     parser.add_argument("--out", type=Path, required=True, metavar="RUN2", help="run folder of the student")

@@ -24,7 +24,7 @@ class DistillFit:
 
     learning_rate: float = 5e-4
     batch_size: int = 32
-    epochs: int = 12
+    epochs: int = 10
     weight_decay: float = 1e-4
     temperature: float = 2.0
     pooled_weight: float = 1.0
