@@ -17,7 +17,17 @@ from edge_runtime.files import atomic_directory, sha256_bytes, write_text_atomic
 from train.augment import is_mirrored
 from train.backbones import weights_digest
 from train.data import Dataset, load_dataset
-from train.distilling import Distiller, DistillFit, Lesson, lesson, map_cosine, start_head, teach
+from train.distilling import (
+    Distiller,
+    DistillFit,
+    Lesson,
+    lesson,
+    map_cosine,
+    start_head,
+    store_thin,
+    teach,
+    thin_directions,
+)
 from train.features import default_cache, extract_features
 from train.metrics import paired_auc_difference, youden_threshold
 from train.model import HeadSpec, build_model
@@ -40,6 +50,8 @@ from train.training import describe_split, peak_memory_bytes
 RIDGE = 1.0
 """Of the least squares that start the head, as a share of the mean variance of a channel."""
 
+THIN = 64
+"""Directions in which the student's first dense layer is stored: a quarter of its bytes, the same answers."""
 _JUDGED = ("val", "test")
 
 
@@ -103,6 +115,7 @@ def distill(
         history = teach(
             distiller, lessons["train"], lessons["val"], seed=settings.seed, backup=backup, progress=progress
         )
+        directions = thin_directions(distiller, lessons["train"], min(THIN, *teacher.dense[0][0].shape))
         fit_s = perf_counter() - started - features_s
         answers = {s: distiller.predict(lessons[s].x[: len(subsets[s])], verbose=0) for s in SUBSETS}
         logits = {s: np.asarray(answers[s]["logit"], np.float64) for s in SUBSETS}
@@ -140,7 +153,7 @@ def distill(
             "intended_use": INTENDED_USE,
         }
         card = without_nan(card)
-        model.full.save(folder / MODEL)
+        store_thin(model, directions).save(folder / MODEL)
         write_split(run.split, folder / SPLIT)
         write_text_atomic(folder / PREDICTIONS, predictions_csv(subsets, logits, run.split.labels))
         draw_figures(folder, subsets, logits, run.split.labels, threshold, history)

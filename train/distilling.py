@@ -13,6 +13,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from train.fit import EpochBar, History
+from train.model import FusionModel
 from train.teacher import Maps, Teacher
 
 _BLOCK = 64
@@ -213,6 +214,41 @@ def start_head(head: keras.Model, upper: keras.Model, teacher: Teacher, taught: 
     first.set_weights([kernel.astype(np.float32), (target_mean - mean @ kernel).astype(np.float32)])
     for layer, weights in zip(others, teacher.dense[1:], strict=True):
         layer.set_weights(weights)
+
+
+def thin_directions(distiller: Distiller, taught: Lesson, rank: int) -> NDArray[np.float32]:
+    """Directions (U, rank) in which what the first dense layer sees varies most, by position and in the mean.
+
+    The layer is moved into them in place; what it sees otherwise becomes a constant. There are far fewer such
+    directions than units, and the layer, the largest part of a small model, can then be stored as two thin ones.
+    """
+    answers = distiller.predict(taught.x, verbose=0)
+    pooled = answers["pooled"].astype(np.float64)
+    rows = answers["hidden"].reshape(-1, pooled.shape[1]).astype(np.float64)
+    positions = len(rows) // len(pooled)
+    covariance = np.cov(rows.T, bias=True) + positions * np.cov(pooled.T, bias=True)
+    directions = np.linalg.eigh(np.atleast_2d(covariance))[1][:, ::-1][:, :rank]
+    projection = directions @ directions.T
+    first = distiller.dense[0]
+    kernel, bias = first.get_weights()
+    mean = pooled.mean(axis=0)
+    first.set_weights([kernel @ projection, (bias - mean) @ projection + mean])
+    return directions.astype(np.float32)
+
+
+def store_thin(student: FusionModel, directions: NDArray[np.float32]) -> keras.Model:
+    """The whole student with its first dense layer as two: without bias into the directions, then out of them."""
+    first = _dense_layers(student.head)[0]
+    kernel, bias = first.get_weights()
+    narrow = keras.layers.Dense(directions.shape[1], use_bias=False, name="squeeze")
+    wide = keras.layers.Dense(first.units, activation=first.activation, name=first.name)
+    value = wide(narrow(student.full.get_layer("pool").output))
+    narrow.set_weights([kernel @ directions])
+    wide.set_weights([directions.T, bias])
+    layers = student.full.layers
+    for layer in layers[layers.index(student.full.get_layer(first.name)) + 1 :]:
+        value = layer(value)
+    return keras.Model(student.full.inputs[0], value, name=student.full.name)
 
 
 def teach(distiller: Distiller, taught: Lesson, val: Lesson, *, seed: int, backup: Path, progress: bool) -> History:

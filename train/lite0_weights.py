@@ -27,7 +27,7 @@ CHECKPOINT_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cab
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
 _DICTIONARY, _TENSOR = "collections OrderedDict", "torch._utils _rebuild_tensor_v2"
-_STORAGES = {"torch FloatStorage": np.dtype("<f4"), "torch LongStorage": np.dtype("<i8")}
+_STORAGES: dict[str, np.dtype] = {"torch FloatStorage": np.dtype("<f4"), "torch LongStorage": np.dtype("<i8")}
 _GLOBALS = {_DICTIONARY, _TENSOR, *_STORAGES}
 _MAX_ELEMENTS = 50_000_000
 _MARK = object()
@@ -142,6 +142,7 @@ def _run(stream: io.BytesIO) -> Any:
         del stack[len(stack) - count :]
         return items
 
+    argument: Any
     for operation, argument, _ in pickletools.genops(stream):
         match operation.name:
             case "PROTO":
@@ -166,9 +167,9 @@ def _run(stream: io.BytesIO) -> Any:
             case "TUPLE1" | "TUPLE2" | "TUPLE3":
                 stack.append(tuple(pop(int(operation.name[-1]))))
             case "BINPUT" | "LONG_BINPUT":
-                memo[argument] = stack[-1]
+                memo[int(argument)] = stack[-1]
             case "BINGET" | "LONG_BINGET":
-                stack.append(memo[argument])
+                stack.append(memo[int(argument)])
             case "SETITEM":
                 key, value = pop(2)
                 stack[-1][key] = value
