@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,15 +11,15 @@ import keras
 import numpy as np
 import pytest
 from conftest import SIZE, Result, call, model_inputs
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_runtime.errors import ModelError
 from train import distilling
-from train.distilling import on_grid
+from train.distilling import Distiller, DistillFit, Lesson, _Batches, map_cosine, on_grid, teach, thin_directions
 from train.metrics import sigmoid
 from train.model import load_model
-from train.run_folder import Run, open_run
+from train.run_folder import open_run
 from train.teacher import open_teacher
 
 Command = Callable[..., Result]
@@ -29,7 +28,7 @@ Command = Callable[..., Result]
 def arguments(teacher: Path, data: Path, weights: object, *more: object) -> list[object]:
     return [
         "--teacher", teacher, "--data", data, "--student", "mobilenetv2", "--weights", weights,
-        "--input-size", SIZE, "--augment", 1, "--epochs", 2, "--quiet", *more,
+        "--input-size", SIZE, "--augment", 1, "--epochs", 1, "--quiet", *more,
     ]  # fmt: skip
 
 
@@ -66,61 +65,83 @@ def test_the_student_is_exported_and_verified(
     assert sonoedge("verify", out).code == 0
 
 
-def test_teaching_lowers_the_loss_and_keeps_the_best_epoch(
-    sonoedge: Command, tiny_run: Path, phantoms: Path, weights_dir: Path, tmp_path: Path
-) -> None:
-    more = ["--epochs", 6, "--learning-rate", 1e-3, "--out", tmp_path / "run", "--json"]
-    result = sonoedge("distill", *arguments(tiny_run, phantoms, weights_dir, *more))
-    assert result.code == 0, result.err
-    history = json.loads(result.out)["history"]
-    assert history["loss"][-1] < 0.9 * history["loss"][0]
+def small_lesson(seed: int, count: int = 64) -> Lesson:
+    """A teacher of five hidden units that are linear in the student's maps, on a grid of 3 x 3."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(count, 3, 3, 6)).astype(np.float32)
+    hidden = (np.maximum(x, 0) @ np.random.default_rng(1).normal(size=(6, 5))).astype(np.float32)
+    pooled = hidden.mean(axis=(1, 2))
+    logit = np.maximum(pooled, 0).sum(axis=1) - 2
+    cam = np.einsum("nhwu,nu->nhw", hidden, (pooled > 0).astype(np.float32))
+    return Lesson(x, hidden, pooled, logit, cam, (logit > 0).astype(np.int64))
 
 
-def test_an_interrupted_training_goes_on(
-    monkeypatch: pytest.MonkeyPatch,
-    sonoedge: Command,
-    tiny_run: Path,
-    phantoms: Path,
-    weights_dir: Path,
-    tmp_path: Path,
-) -> None:
-    def run(cache: str, out: str) -> Result:
-        more = ["--epochs", 3, "--cache", tmp_path / cache / "features", "--out", tmp_path / out, "--json"]
-        return sonoedge("distill", *arguments(tiny_run, phantoms, weights_dir, *more))
+def small_distiller(fit: DistillFit, taught: Lesson) -> Distiller:
+    keras.utils.set_random_seed(3)
+    image = keras.Input((3, 3, 6))
+    upper = keras.Model(image, keras.layers.Conv2D(8, 1, activation="relu")(image))
+    pooled = keras.Input((8,))
+    logit = keras.layers.Dense(1)(keras.layers.Dense(5, activation="relu")(pooled))
+    return Distiller(upper, keras.Model(pooled, logit), taught, fit)
 
-    whole = run("one", "whole")
-    epochs = []
 
-    class Stop(keras.callbacks.Callback):
+def test_teaching_brings_the_student_to_the_teacher(tmp_path: Path) -> None:
+    taught, val = small_lesson(2), small_lesson(5)
+    distiller = small_distiller(DistillFit(learning_rate=2e-2, epochs=40), taught)
+    before = distiller.predict(val.x, verbose=0)
+    history = teach(distiller, taught, val, seed=0, backup=tmp_path / "backup", progress=False)
+    after = distiller.predict(val.x, verbose=0)
+    assert history["val_loss"][-1] < 0.5 * history["val_loss"][0]
+    errors = [np.abs(answers["logit"] - val.logit).mean() for answers in (before, after)]
+    assert errors[1] < 0.3 * errors[0]
+    assert map_cosine(after["cam"], val.cam) > max(0.8, map_cosine(before["cam"], val.cam))
+    # The best epoch is kept, and nothing is left of the way there.
+    distiller.compile()
+    loss = distiller.evaluate(_Batches(val, 32, None), verbose=0)
+    assert loss == pytest.approx(min(history["val_loss"]), rel=1e-4)
+    assert not (tmp_path / "backup").exists()
+
+
+def test_an_interrupted_training_goes_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    taught, val = small_lesson(2), small_lesson(5)
+    epochs: list[int] = []
+
+    class Watch(keras.callbacks.Callback):
+        stop_at: int | None = None
+
         def on_epoch_begin(self, epoch: int, logs: object = None) -> None:
-            epochs.append(epoch)
-            if epoch == 2 and len(epochs) == 3:
+            if epoch == self.stop_at:
                 raise KeyboardInterrupt
+            epochs.append(epoch)
 
-    bar = distilling.EpochBar
-    monkeypatch.setattr(distilling, "EpochBar", lambda *_: Stop())
-    assert run("two", "resumed").code == 130
-    assert not (tmp_path / "resumed").exists()
-    resumed = run("two", "resumed")
-    monkeypatch.setattr(distilling, "EpochBar", bar)
-    assert epochs == [0, 1, 2, 2]
-    first, second = (open_run(tmp_path / name) for name in ("whole", "resumed"))
-    assert whole.code == resumed.code == 0
-    for name in ("whole", "resumed"):
-        assert (tmp_path / name / "model.keras").is_file()
-    np.testing.assert_allclose(_logits(first), _logits(second), atol=1e-3)
+    monkeypatch.setattr(distilling, "EpochBar", lambda *_: Watch())
 
+    def run(backup: str) -> np.ndarray:
+        distiller = small_distiller(DistillFit(learning_rate=1e-2, epochs=4), taught)
+        teach(distiller, taught, val, seed=0, backup=tmp_path / backup, progress=False)
+        return distiller.predict(val.x, verbose=0)["logit"]
 
-def _logits(run: Run) -> list[float]:
-    with (run.path / "predictions.csv").open() as file:
-        return [float(row["logit"]) for row in csv.DictReader(file)]
+    whole = run("one")
+    Watch.stop_at = 2
+    with pytest.raises(KeyboardInterrupt):
+        run("two")
+    Watch.stop_at = None
+    np.testing.assert_allclose(run("two"), whole, atol=1e-4)
+    assert epochs == [0, 1, 2, 3, 0, 1, 2, 3]
 
 
-def test_an_untrained_student(sonoedge: Command, tiny_run: Path, phantoms: Path, tmp_path: Path) -> None:
-    more = ["--epochs", 1, "--augment", 0, "--out", tmp_path / "run"]
-    result = sonoedge("distill", *arguments(tiny_run, phantoms, "none", *more))
-    assert result.code == 0, result.err
-    assert "untrained student" in result.out
+@given(rank=st.integers(1, 5))
+@settings(max_examples=5, deadline=None)
+def test_thin_directions_keep_what_varies(rank: int) -> None:
+    taught = small_lesson(2)
+    distiller = small_distiller(DistillFit(), taught)
+    before = distiller.predict(taught.x, verbose=0)
+    directions = thin_directions(distiller, taught, rank)
+    after = distiller.predict(taught.x, verbose=0)
+    np.testing.assert_allclose(directions.T @ directions, np.eye(rank), atol=1e-5)
+    np.testing.assert_allclose(after["pooled"].mean(axis=0), before["pooled"].mean(axis=0), atol=1e-4)
+    if rank == 5:
+        np.testing.assert_allclose(after["logit"], before["logit"], atol=1e-4)
 
 
 def test_refusals(
