@@ -24,6 +24,7 @@ from edge_runtime.errors import ModelError
 from edge_runtime.latency import measure
 from export.candidates import Budget, Candidate, Comparison, Ladder
 from export.judge import SCREENED_IMAGES, SEARCH_IMAGES, Judge
+from export.memory import released
 from export.quantizers import Quantizer
 from export.recipes import Recipe, recipe_for
 
@@ -33,6 +34,7 @@ _STEPS = (1, 2, 3, 4, 6, 8, 12, 16, 20)
 _WANTED_MIXES = 2
 
 
+@released()
 def climb(
     quantizer: Quantizer, judge: Judge, folder: Path, budget: Budget, *, mix: bool = False, progress: bool
 ) -> Ladder:
