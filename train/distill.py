@@ -12,8 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from edge_runtime.bundle import INTENDED_USE
-from edge_runtime.files import atomic_directory, sha256_bytes, write_text_atomic
+from edge_runtime.files import atomic_directory, sha256_bytes
 from train.augment import is_mirrored
 from train.backbones import weights_digest
 from train.data import Dataset, load_dataset
@@ -29,30 +28,20 @@ from train.distilling import (
     thin_directions,
 )
 from train.features import default_cache, extract_features
-from train.metrics import paired_auc_difference, youden_threshold
 from train.model import HeadSpec, build_model
-from train.results import (
-    Logits,
-    draw_figures,
-    interval_list,
-    predictions_csv,
-    shown,
-    subset_metrics,
-    summary,
-    without_nan,
-)
-from train.run_folder import CARD, MODEL, PREDICTIONS, SPLIT, open_run, versions
-from train.split import SUBSETS, apply_split, leak_count, write_split
+from train.results import summary
+from train.run_folder import CARD, open_run
+from train.split import SUBSETS, apply_split
 from train.students import cut_branch, student
+from train.taught import Taught, compared, write_taught
 from train.teacher import Maps, Teacher, open_teacher
-from train.training import describe_split, peak_memory_bytes
+from train.training import describe_split
 
 RIDGE = 1.0
 """Of the least squares that start the head, as a share of the mean variance of a channel."""
 
 THIN = 64
 """Directions in which the student's first dense layer is stored: a quarter of its bytes, the same answers."""
-_JUDGED = ("val", "test")
 
 
 @dataclass(frozen=True)
@@ -118,48 +107,19 @@ def distill(
         directions = thin_directions(distiller, lessons["train"], min(THIN, *teacher.dense[0][0].shape))
         fit_s = perf_counter() - started - features_s
         answers = {s: distiller.predict(lessons[s].x[: len(subsets[s])], verbose=0) for s in SUBSETS}
-        logits = {s: np.asarray(answers[s]["logit"], np.float64) for s in SUBSETS}
-        threshold = youden_threshold(subsets["val"].y, logits["val"])
-        card = {
-            "settings": {
-                **asdict(settings),
-                "backbones": row.backbone,
-                "input_size": size,
-                "split": run.split.strategy,
-            },
-            "labels": list(run.split.labels),
-            "threshold": threshold,
-            "threshold_rule": "Youden's J on validation",
-            "dataset": {
-                "digest": dataset.digest,
-                "notes": list(dataset.notes),
-                "images": {subset: len(subsets[subset]) for subset in SUBSETS},
-                "groups_on_both_sides": leak_count(run.split),
-            },
-            "weights": {name: weights_digest(backbone) for name, backbone in model.backbones.items()},
-            "metrics": {s: subset_metrics(subsets[s], logits[s], threshold) for s in _JUDGED},
-            "distillation": {
-                "teacher": {"weights": run.card["weights"], "metrics": run.card["metrics"]},
-                "auc_minus_teacher": {
-                    s: _auc_difference(subsets[s], lessons[s], logits[s]) for s in ("val", "test")
-                },
-                "map_cosine_median": {s: map_cosine(answers[s]["cam"], lessons[s].cam) for s in _JUDGED},
-            },
-            "history": history,
-            "seconds": {"features": round(features_s, 2), "fit": round(fit_s, 2)},
-            "peak_memory_bytes": peak_memory_bytes(),
-            "backend": keras.config.backend(),
-            "versions": versions("sonoedge", "keras", "tensorflow", "numpy", "scikit-learn"),
-            "intended_use": INTENDED_USE,
-        }
-        card = without_nan(card)
-        store_thin(model, directions).save(folder / MODEL)
-        write_split(run.split, folder / SPLIT)
-        write_text_atomic(folder / PREDICTIONS, predictions_csv(subsets, logits, run.split.labels))
-        draw_figures(folder, subsets, logits, run.split.labels, threshold, history)
-        write_text_atomic(folder / CARD, json.dumps(card, indent=2, allow_nan=False) + "\n")
+        taught = Taught(
+            store_thin(model, directions),
+            {**asdict(settings), "backbones": row.backbone, "input_size": size},
+            {name: weights_digest(backbone) for name, backbone in model.backbones.items()},
+            logits={s: np.asarray(answers[s]["logit"], np.float64) for s in SUBSETS},
+            teacher_logits={s: lessons[s].logit[: len(subsets[s])] for s in SUBSETS},
+            map_cosine={s: map_cosine(answers[s]["cam"], lessons[s].cam) for s in ("val", "test")},
+            history=history,
+            seconds={"features": features_s, "fit": fit_s},
+        )
+        card = write_taught(folder, run, dataset, subsets, taught)
     say(summary(card, out))
-    say(_compared(card))
+    say(compared(card))
     return card
 
 
@@ -202,20 +162,6 @@ def _digest(settings: DistillSettings, teacher: Teacher, data: Dataset) -> str:
     """Of everything that decides the training: an interrupted one is found again by it, and no other."""
     parts = [json.dumps({**asdict(settings), "data": data.digest}), weights_digest(teacher.hidden)]
     return sha256_bytes("\n".join(parts).encode())[:32]
-
-
-def _auc_difference(data: Dataset, taught: Lesson, logits: Logits) -> list[float]:
-    """Of the student minus the teacher on the same images, ``[value, low, high]``."""
-    return interval_list(paired_auc_difference(data.y, taught.logit, logits, data.groups))
-
-
-def _compared(card: dict[str, Any]) -> str:
-    found = card["distillation"]
-    cosine = found["map_cosine_median"]["test"]
-    return (
-        f"AUC on test minus the teacher's: {shown(*found['auc_minus_teacher']['test'])}; median cosine of the "
-        f"Grad-CAM maps: {'undefined' if cosine is None else f'{cosine:.3f}'}"
-    )
 
 
 def _silent(*lines: object) -> None:

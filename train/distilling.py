@@ -17,6 +17,7 @@ from train.model import FusionModel
 from train.teacher import Maps, Teacher
 
 _BLOCK = 64
+_THIN_IMAGES = 512
 
 
 @dataclass(frozen=True)
@@ -222,7 +223,7 @@ def thin_directions(distiller: Distiller, taught: Lesson, rank: int) -> NDArray[
     The layer is moved into them in place; what it sees otherwise becomes a constant. There are far fewer such
     directions than units, and the layer, the largest part of a small model, can then be stored as two thin ones.
     """
-    answers = distiller.predict(taught.x, verbose=0)
+    answers = distiller.predict(taught.x[:_THIN_IMAGES], verbose=0)
     pooled = answers["pooled"].astype(np.float64)
     rows = answers["hidden"].reshape(-1, pooled.shape[1]).astype(np.float64)
     positions = len(rows) // len(pooled)
