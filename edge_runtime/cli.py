@@ -22,7 +22,6 @@ COMMANDS = {
     "train": ("train.command", "train the fused classifier: images -> model.keras"),
     "distill": ("train.distill_command", "teach a compact student what a trained run knows"),
     "export": ("export.command", "model -> bundle of small files for the device"),
-    "slim": ("train.slim", "a VGG with a fraction of its multiply-adds, without training it anew"),
     "cascade": ("export.cascade", "a cheap model first, the full one only where it is not sure"),
     "verify": ("edge_runtime.commands.verify", "replay a bundle's golden vectors on this machine"),
     "sign": ("edge_runtime.commands.sign", "sign a bundle, so that devices accept it by its signer"),
