@@ -282,14 +282,22 @@ def with_atheris(target: str, args: argparse.Namespace) -> int:
     """libFuzzer's loop with the coverage of our Python code and, for images, of Pillow's and pydicom's."""
     import atheris
 
+    # Parsers of the standard library that were imported already would not be instrumented.
+    sys.modules.pop("zipfile", None)
     with atheris.instrument_imports(
-        include=["edge_runtime", "PIL", "pydicom", "numpy.lib.format", "zipfile", "json"]
+        include=["edge_runtime", "PIL", "pydicom", "numpy.lib._format_impl", "zipfile"]
     ):
         check = checker(target, args.bundle)
+        samples = seeds(target, args.bundle)
+        # Decoders are imported when the first file needs them: once here, where they get instrumented.
+        for data in samples:
+            check(data)
     corpus = Path(tempfile.mkdtemp(prefix="sonoedge-corpus-"))
-    for number, data in enumerate(seeds(target, args.bundle)):
+    for number, data in enumerate(samples):
         (corpus / str(number)).write_bytes(data)
-    options = [f"-runs={args.runs}", f"-seed={args.seed}", f"-timeout={args.seconds}", "-max_len=65536"]
+    options = [f"-runs={args.runs}", f"-seed={args.seed}", f"-timeout={args.seconds}"]
+    # Room to grow; what is longer would be cut, and a cut zip file is none.
+    options += [f"-max_len={max(4096, 2 * max(map(len, samples)))}"]
     options += [f"-artifact_prefix={args.findings}/{target}-", "-rss_limit_mb=0", "-print_final_stats=1"]
     atheris.Setup([sys.argv[0], *options, str(corpus)], check_only(check))
     atheris.Fuzz()
