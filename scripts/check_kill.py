@@ -98,7 +98,7 @@ def check(folder: Path, kills: int, source: random.Random, seconds: float) -> di
     for name, command in commands.items():
         if wait(spawn(command.words, folder)) != 0 or read(name, folder) != command.result:
             losses.append(f"{name} does not run through after the kills")
-    abandoned = [*folder.glob(".*"), *(folder / "cache").rglob("*.tmp"), *(folder / "cache").rglob("*.partial")]
+    abandoned = [*folder.glob(".*"), *(folder / "cache").rglob(".*")]
     losses += [f"abandoned: {path.relative_to(folder)}" for path in abandoned]
     rows = {
         name: {
