@@ -176,7 +176,7 @@ def _remove_unless_locked(path: Path) -> None:
 
 @contextmanager
 def _owned(path: Path) -> Iterator[bool]:
-    """Hold the lock on a new staging file or folder; False where another process has just taken it for abandoned."""
+    """Hold the lock on a new staging file or folder; False where another process took it for abandoned."""
     if os.name == "nt":  # no locks, and an open file could not be renamed
         yield True
         return

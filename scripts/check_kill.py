@@ -16,7 +16,6 @@ import argparse
 import json
 import os
 import random
-import resource
 import signal
 import sys
 import tempfile
@@ -117,12 +116,11 @@ def undisturbed(name: str, command: Command, folder: Path) -> None:
     """Run a command twice (the first fills the caches); fills in what it takes and what it gives."""
     counter = folder / "operations.txt"
     for _ in range(2):
-        before = cpu_of_children()
         if (code := wait(spawn(command.words, folder, count_in=counter))) != 0:
             log = (folder / f"{command.words[0]}.log").read_text()
             raise SystemExit(f"{name} fails undisturbed ({code}):\n{log[-2000:]}")
-        command.cpu_seconds = cpu_of_children() - before
-    command.file_operations = int(counter.read_text())
+    operations, cpu_seconds = counter.read_text().split()
+    command.file_operations, command.cpu_seconds = int(operations), float(cpu_seconds)
     command.result = read(name, folder)
     if not command.result.startswith(("(", "[")):
         raise SystemExit(f"{name}, undisturbed, cannot be read: {command.result}")
@@ -172,7 +170,7 @@ def spawn(words: list[str], folder: Path, *, kill_before: int = -1, count_in: Pa
     """Run ``sonoedge WORDS`` in a fork; returns its process id.
 
     With ``kill_before`` it kills itself before that operation on a file under ``folder``; with ``count_in`` it
-    writes their number there.
+    writes their number there, and its processor time.
     """
     pid = os.fork()
     if pid:
@@ -187,7 +185,7 @@ def spawn(words: list[str], folder: Path, *, kill_before: int = -1, count_in: Pa
         operations = watch_files(folder, kill_before)
         code = sonoedge(words)
         if count_in:
-            count_in.write_text(str(operations[0]))
+            count_in.write_text(f"{operations[0]} {time.process_time()}")
     except SystemExit as error:
         code = int(error.code or 0)
     finally:
@@ -224,12 +222,6 @@ def kill_after(pid: int, cpu_seconds: float) -> bool:
         time.sleep(0.002)
     os.kill(pid, signal.SIGKILL)
     return wait(pid) == -signal.SIGKILL
-
-
-def cpu_of_children() -> float:
-    """Processor time of all child processes so far, in seconds."""
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
 
 
 def wait(pid: int) -> int:
