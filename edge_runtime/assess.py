@@ -77,7 +77,7 @@ def assess(
     if unusual:
         return Assessment(
             "uncertain",
-            "Uncertain – unlike the training images (another scanner or setting?): the answer was not checked there.",
+            "Uncertain – unlike the training images (another scanner or setting?): not validated there.",
         )
     if band is not None and band.low < threshold <= band.high:
         return Assessment(
