@@ -13,6 +13,7 @@ import sys
 from importlib import import_module
 from typing import Any
 
+from edge_runtime.crash import report_crashes
 from edge_runtime.errors import MissingExtraError, SonoEdgeError
 
 COMMANDS = {
@@ -49,6 +50,7 @@ _EXTRA_OF_MODULE = {
     "openvino": "openvino",
     "onnxruntime": "onnx",
     "pydicom": "dicom",
+    "highdicom": "sr",
     "cryptography": "trust",
     "starlette": "serve",
     "uvicorn": "serve",
@@ -57,7 +59,9 @@ _EXTRA_OF_MODULE = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a subcommand and return its exit code."""
+    """Run a subcommand and return its exit code; without ``argv`` as a program, with its command line."""
+    if argv is None:
+        report_crashes()
     arguments = sys.argv[1:] if argv is None else argv
     if not arguments or arguments[0] in {"-h", "--help"}:
         print(_overview())
