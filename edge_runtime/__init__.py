@@ -7,10 +7,10 @@ Research use only; not a medical device. NumPy and Pillow are imported with the 
 when a bundle is opened: the command line must be able to say a sentence where one of them cannot be loaded.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+import importlib
+import typing
 
-if TYPE_CHECKING:
+if typing.TYPE_CHECKING:
     from edge_runtime.bundle import Bundle, load_bundle
     from edge_runtime.classifier import Classifier, Prediction
     from edge_runtime.errors import (
@@ -56,10 +56,10 @@ __all__ = [
 _MODULES = ("errors", "bundle", "classifier", "explain", "image")
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> typing.Any:
     if name in __all__:
         for module in _MODULES:
-            found = import_module(f"{__name__}.{module}")
+            found = importlib.import_module(f"{__name__}.{module}")
             if hasattr(found, name):
                 return getattr(found, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
