@@ -24,6 +24,7 @@ from edge_runtime.errors import ModelError
 from edge_runtime.latency import measure
 from export.candidates import Budget, Candidate, Comparison, Ladder
 from export.judge import SCREENED_IMAGES, SEARCH_IMAGES, Judge
+from export.memory import released
 from export.quantizers import Quantizer
 from export.recipes import Recipe, recipe_for
 
@@ -33,6 +34,7 @@ _STEPS = (1, 2, 3, 4, 6, 8, 12, 16, 20)
 _WANTED_MIXES = 2
 
 
+@released()
 def climb(
     quantizer: Quantizer, judge: Judge, folder: Path, budget: Budget, *, mix: bool = False, progress: bool
 ) -> Ladder:
@@ -57,12 +59,15 @@ def climb(
         for count in range(1, len(ranked)):
             kept = set(ranked[:count])
             names = frozenset(op.name for op in quantizer.operators if op.branches and op.branches <= kept)
-            recipe = recipe_for(names, quantizer.operators, ranges=search.best_ranges(ranked[count:]))
-            rungs.add(f"mixed by branch, {' + '.join(ranked[:count])} float", recipe)
+            own = search.best_ranges(ranked[count:])
+            for precision in quantizer.unharmed:
+                recipe = recipe_for(names, quantizer.operators, ranges=own, kept=precision)
+                rungs.add(f"mixed by branch, {' + '.join(ranked[:count])} {precision}", recipe)
         passed = 0
-        for names in search.operator_mixes(ranked, ranges, budget):
-            name = f"mixed by operator, {len(names)} of {len(quantizer.operators)} float"
-            passed += rungs.add(name, recipe_for(names, quantizer.operators, ranges=ranges)).within(budget)
+        for names, precision in search.operator_mixes(ranked, ranges, budget):
+            name = f"mixed by operator, {len(names)} of {len(quantizer.operators)} {precision}"
+            recipe = recipe_for(names, quantizer.operators, ranges=ranges, kept=precision)
+            passed += rungs.add(name, recipe).within(budget)
             if passed == _WANTED_MIXES:
                 break
     return rungs.ladder(budget)
@@ -155,8 +160,10 @@ class _Search:
             }
         return self._harm[ranges]
 
-    def operator_mixes(self, ranked: Sequence[str], ranges: Ranges, budget: Budget) -> Iterator[frozenset[str]]:
-        """Sets of operators to keep in float, the smallest first, that are predicted to hold the budget.
+    def operator_mixes(
+        self, ranked: Sequence[str], ranges: Ranges, budget: Budget
+    ) -> Iterator[tuple[frozenset[str], str]]:
+        """Sets of operators to spare, and how, that are predicted to hold the budget: the smallest sets first.
 
         Where the prediction finds none, the one with the smallest logit error.
         """
@@ -169,21 +176,23 @@ class _Search:
             found = self._screen({branch: alone}, SEARCH_IMAGES)
             harm.append(float("inf") if found is None else found.logit_error**2)
         order = np.argsort(harm)[::-1]
-        best: tuple[float, frozenset[str]] | None = None
+        best: tuple[float, frozenset[str], str] | None = None
         held = False
         for count in (step for step in _STEPS if step < len(stretches)):
             kept: frozenset[str] = frozenset().union(*(stretches[i][1] for i in order[:count]))
-            recipe = recipe_for(kept, self._quantizer.operators, ranges=ranges)
-            found = self._screen(dict.fromkeys(self._judge.branches, recipe), SCREENED_IMAGES)
-            if found is None:
-                continue
-            if found.within(budget):
-                held = True
-                yield kept
-            if best is None or found.logit_error < best[0]:
-                best = (found.logit_error, kept)
+            for precision in self._quantizer.unharmed:
+                recipe = recipe_for(kept, self._quantizer.operators, ranges=ranges, kept=precision)
+                found = self._screen(dict.fromkeys(self._judge.branches, recipe), SCREENED_IMAGES)
+                if found is None:
+                    continue
+                if best is None or found.logit_error < best[0]:
+                    best = (found.logit_error, kept, precision)
+                if found.within(budget):
+                    held = True
+                    yield kept, precision
+                    break
         if not held and best is not None:
-            yield best[1]
+            yield best[1:]
 
     def _stretches(self, branches: Sequence[str]) -> list[tuple[str, frozenset[str]]]:
         """Runs of consecutive operators of the branches; what two of them share counts with the first."""
