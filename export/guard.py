@@ -11,8 +11,9 @@ little (see `export.candidates`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from tqdm import tqdm
 
 from edge_runtime.backends import Runner
 from edge_runtime.errors import ModelError
-from edge_runtime.latency import measure
+from edge_runtime.latency import Latency, measure
 from export.candidates import Budget, Candidate, Comparison, Ladder
 from export.judge import SCREENED_IMAGES, SEARCH_IMAGES, Judge
 from export.memory import released
@@ -29,6 +30,10 @@ from export.quantizers import Quantizer
 from export.recipes import Recipe, recipe_for
 
 LATENCY_RUNS = 25
+NEAR_FLOOR = 1.08
+"""Of the latency with everything quantized: a search that can gain no more than this is not begun."""
+CLOSE_HARM = 2.0
+"""Squared errors of drafts on a few images that differ by less say little: both are built."""
 Ranges = Mapping[str, str]
 _STEPS = (1, 2, 3, 4, 6, 8, 12, 16, 20)
 _WANTED_MIXES = 2
@@ -59,14 +64,17 @@ def climb(
         for count in range(1, len(ranked)):
             kept = set(ranked[:count])
             names = frozenset(op.name for op in quantizer.operators if op.branches and op.branches <= kept)
-            own = search.best_ranges(ranked[count:])
-            for precision in quantizer.unharmed:
+            choices = search.ranked_ranges(ranked[count:])
+            for precision, own in product(quantizer.unharmed, choices):
                 recipe = recipe_for(names, quantizer.operators, ranges=own, kept=precision)
-                rungs.add(f"mixed by branch, {' + '.join(ranked[:count])} {precision}", recipe)
+                named = f", {recipe.ranges} ranges" if len(choices) > 1 else ""
+                rungs.add(f"mixed by branch, {' + '.join(ranked[:count])} {precision}{named}", recipe)
+        if rungs.nothing_to_gain(budget):
+            return rungs.ladder(budget)
         passed = 0
         for names, precision in search.operator_mixes(ranked, ranges, budget):
-            name = f"mixed by operator, {len(names)} of {len(quantizer.operators)} {precision}"
             recipe = recipe_for(names, quantizer.operators, ranges=ranges, kept=precision)
+            name = f"mixed by operator, {len(names)} of {len(quantizer.operators)} {precision}"
             passed += rungs.add(name, recipe).within(budget)
             if passed == _WANTED_MIXES:
                 break
@@ -110,15 +118,29 @@ class Rungs:
         self._candidates.append(candidate)
         return candidate
 
-    def ladder(self, budget: Budget, *, runs: int = LATENCY_RUNS) -> Ladder:
-        """All candidates with latency, from one interleaved run together with float32."""
+    def nothing_to_gain(self, budget: Budget) -> bool:
+        """Whether a candidate within the budget is nearly as fast as the first, which quantizes everything."""
+        passing = [c.path for c in self._candidates if c.within(budget)]
+        first = self._candidates[0].path
+        if not passing or first not in self._runners:
+            return False
+        latency = self._time([first, *passing], LATENCY_RUNS)
+        floor = latency[str(first)].p50_ms
+        return min(latency[str(path)].p50_ms for path in passing) <= NEAR_FLOOR * floor
+
+    def _time(self, paths: Iterable[Path], runs: int) -> dict[str, Latency]:
+        """Latency of open candidates in one interleaved run together with float32."""
         frame = {"image": self._judge.sample()}
 
         def call(runner: Runner) -> Callable[[], Any]:
             return lambda: runner.run(frame)
 
-        calls = {str(path): call(runner) for path, runner in self._runners.items()}
-        latency = measure({"float32": call(self._judge.float_runner), **calls}, runs=runs)
+        calls = {str(path): call(self._runners[path]) for path in paths}
+        return measure({"float32": call(self._judge.float_runner), **calls}, runs=runs)
+
+    def ladder(self, budget: Budget, *, runs: int = LATENCY_RUNS) -> Ladder:
+        """All candidates with latency, from one interleaved run."""
+        latency = self._time(self._runners, runs)
         timed = tuple(
             replace(c, p50_ms=latency[str(c.path)].p50_ms) if str(c.path) in latency else c
             for c in self._candidates
@@ -146,6 +168,15 @@ class _Search:
             return {b: min(rules, key=lambda rule: harm[rule][b]) for b in self._judge.branches}
         best = min(rules, key=lambda rule: sum(harm[rule][branch] for branch in branches))
         return dict.fromkeys(self._judge.branches, best)
+
+    def ranked_ranges(self, branches: Sequence[str]) -> list[dict[str, str]]:
+        """`best_ranges`, then the other rules where one rule holds for all branches and their harm is close."""
+        best = self.best_ranges(branches)
+        if self._quantizer.ranges_by_operator:
+            return [best]
+        total = {rule: sum(self._harm_of(rule)[b] for b in branches) for rule in self._quantizer.range_rules}
+        close = [rule for rule in total if total[rule] <= CLOSE_HARM * min(total.values())]
+        return [dict.fromkeys(self._judge.branches, rule) for rule in sorted(close, key=lambda rule: total[rule])]
 
     def branch_harm(self, ranges: Ranges) -> dict[str, float]:
         """By branch, squared logit error when only that branch is quantized; infinite where it cannot run."""

@@ -67,7 +67,6 @@ def quantize_openvino(
     *,
     ignored: Sequence[str] = (),
     asymmetric: bool = False,
-    extremes: bool = False,
     bias_correction: bool = True,
 ) -> Any:
     """Static int8 of an `openvino.Model` with NNCF: per-channel weights, fast bias correction.
@@ -77,17 +76,12 @@ def quantize_openvino(
         inputs: calibration inputs.
         ignored: names of operators that stay in float32.
         asymmetric: activations with a zero point, which swish and other non-ReLU activations use better.
-        extremes: ranges hold everything seen, instead of the average of the images' extremes.
         bias_correction: off for a quick look.
     """
     with quiet():
         import nncf
-        from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
         presets = nncf.QuantizationPreset
-        options: dict[str, Any] = {"disable_bias_correction": not bias_correction}
-        if extremes:
-            options["activations_range_estimator_params"] = RangeEstimatorParametersSet.MINMAX
         return nncf.quantize(
             model,
             nncf.Dataset(list(inputs)),
@@ -95,7 +89,7 @@ def quantize_openvino(
             preset=presets.MIXED if asymmetric else presets.PERFORMANCE,
             target_device=nncf.TargetDevice.CPU,
             fast_bias_correction=True,
-            advanced_parameters=nncf.AdvancedQuantizationParameters(**options),
+            advanced_parameters=nncf.AdvancedQuantizationParameters(disable_bias_correction=not bias_correction),
             ignored_scope=nncf.IgnoredScope(names=list(ignored), validate=False) if ignored else None,
         )
 

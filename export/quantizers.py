@@ -135,7 +135,7 @@ class OpenVINOQuantizer:
 
     runtime, suffix, stretches, ranges_by_operator = "openvino", ".xml", 8, False
     unharmed: tuple[str, ...] = (FLOAT,)
-    range_rules: tuple[str, ...] = ("symmetric", "asymmetric", "extremes")
+    range_rules: tuple[str, ...] = ("symmetric", "asymmetric")
 
     def __init__(
         self,
@@ -180,13 +180,9 @@ class OpenVINOQuantizer:
             model = openvino_branch(model, branch)
         if {operator.name for operator in openvino_operators(model)} - set(ignored):
             inputs = self._inputs[: _DRAFT_IMAGES if draft else None]
+            asymmetric = rule == "asymmetric"
             model = quantize_openvino(
-                model,
-                inputs,
-                ignored=ignored,
-                asymmetric=rule != "symmetric",
-                extremes=rule == "extremes",
-                bias_correction=not draft,
+                model, inputs, ignored=ignored, asymmetric=asymmetric, bias_correction=not draft
             )
         save_openvino(model, path)
 
