@@ -20,6 +20,10 @@ COMMANDS = {
     "phantoms": ("train.phantoms", "generate speckle phantoms with lesion masks"),
     "audit": ("train.audit", "duplicates, augmented copies and conflicting labels in a data folder"),
     "train": ("train.command", "train the fused classifier: images -> model.keras"),
+    "reproduce": (
+        "benchmarks.reproduction_command",
+        "the paper's systems, tables and figures, and the honest ones",
+    ),
     "export": ("export.command", "model -> bundle of small files for the device"),
     "verify": ("edge_runtime.commands.verify", "replay a bundle's golden vectors on this machine"),
     "sign": ("edge_runtime.commands.sign", "sign a bundle, so that devices accept it by its signer"),

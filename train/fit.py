@@ -20,7 +20,7 @@ from edge_runtime.errors import UsageError
 from train.data import Sample
 from train.features import Features, load_input
 from train.metrics import sigmoid
-from train.model import FusionModel
+from train.model import FusionModel, Head
 
 History = dict[str, list[float]]
 
@@ -68,19 +68,27 @@ class FitResult:
     candidates: list[dict[str, Any]]
 
 
-def head_logits(model: FusionModel, data: FeatureSet) -> NDArray[np.float64]:
+def head_logits(model: Head, data: FeatureSet) -> NDArray[np.float64]:
     """Logits (N,) of the head on cached features."""
     return np.asarray(model.head_logit.predict(data.inputs(), batch_size=256, verbose=0), np.float64).reshape(-1)
 
 
-def fit_paper(model: FusionModel, train: FeatureSet, val: FeatureSet, *, seed: int, progress: bool) -> FitResult:
+def fit_paper(model: Head, train: FeatureSet, val: FeatureSet, *, seed: int, progress: bool) -> FitResult:
     """Table II to the letter, on the features as they are."""
     history = _fit_head(model.head, train, val, PAPER, seed=seed, progress=progress)
     return FitResult(PAPER, history, [])
 
 
-def fit_default(model: FusionModel, train: FeatureSet, val: FeatureSet, *, seed: int, progress: bool) -> FitResult:
-    """Rate, weight decay and class weights chosen on validation (AUC, then loss); features standardised.
+def fit_default(
+    model: Head,
+    train: FeatureSet,
+    val: FeatureSet,
+    *,
+    seed: int,
+    progress: bool,
+    grid: Sequence[FitSettings] = DEFAULT_GRID,
+) -> FitResult:
+    """The settings of ``grid`` that are best on validation (AUC, then loss); features standardised.
 
     Mean and deviation of the training features are folded into the first Dense layer afterwards, which is exact:
     W (x - m) / s + b = (W / s) x + (b - W m / s). The exported graph has no extra operator.
@@ -90,7 +98,8 @@ def fit_default(model: FusionModel, train: FeatureSet, val: FeatureSet, *, seed:
     start = model.head.get_weights()
     best: tuple[tuple[float, float], FitSettings, History, list[NDArray[np.float32]]] | None = None
     candidates = []
-    for settings in tqdm(DEFAULT_GRID, desc="choosing rate, decay, class weights", disable=not progress):
+    hidden = not progress or len(grid) == 1
+    for settings in tqdm(grid, desc="choosing rate, decay, class weights", disable=hidden):
         model.head.set_weights(start)
         history = _fit_head(model.head, train, val, settings, seed=seed, progress=False)
         logits = head_logits(model, val)
