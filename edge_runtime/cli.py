@@ -18,6 +18,7 @@ from edge_runtime.errors import MissingExtraError, SonoEdgeError
 COMMANDS = {
     "demo": ("benchmarks.demo", "the whole path on generated phantoms; no download needed"),
     "phantoms": ("train.phantoms", "generate speckle phantoms with lesion masks"),
+    "paper-like": ("train.paper_like", "the paper's kind of data set, from a folder of source images"),
     "audit": ("train.audit", "duplicates, augmented copies and conflicting labels in a data folder"),
     "train": ("train.command", "train the fused classifier: images -> model.keras"),
     "reproduce": (
