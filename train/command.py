@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--split", default="grouped", metavar="grouped|paper|FILE", help=(
         "grouped: by source image or patient (default); paper: stratified random; or the split.json of another run"
     ))  # fmt: skip
+    data.add_argument("--groups", metavar="FILE", help="groups.csv of an audit, instead of the folder's own groups")
     data.add_argument("--skip-unreadable", action="store_true", help="leave broken images out instead of stopping")
     model = parser.add_argument_group("model")
     model.add_argument("--backbones", default="vgg19,efficientnetb0", metavar="A,B", help="default: %(default)s")
@@ -83,6 +84,7 @@ def run(args: argparse.Namespace) -> int:
         data=args.data,
         classes=tuple(args.classes.split(",")) if args.classes else None,
         split=args.split,
+        groups=args.groups,
         skip_unreadable=args.skip_unreadable,
         backbones=args.backbones,
         weights=args.weights,

@@ -44,6 +44,7 @@ class TrainSettings:
     backbones: str = "vgg19,efficientnetb0"
     classes: tuple[str, ...] | None = None
     split: str = "grouped"
+    groups: str | None = None
     skip_unreadable: bool = False
     preprocessing: Preprocessing = "native"
     pooling: Pooling = "gap"
@@ -75,6 +76,7 @@ def train(
         dataset = load_dataset(
             settings.data,
             classes=settings.classes,
+            groups=settings.groups,
             skip_unreadable=settings.skip_unreadable,
             progress=progress,
         )
