@@ -25,6 +25,10 @@ COMMANDS = {
         "benchmarks.reproduction_command",
         "the paper's systems, tables and figures, and the honest ones",
     ),
+    "cross-validate": (
+        "benchmarks.cross_validation_command",
+        "ablation by grouped folds; what a leaky split pretends",
+    ),
     "export": ("export.command", "model -> bundle of small files for the device"),
     "verify": ("edge_runtime.commands.verify", "replay a bundle's golden vectors on this machine"),
     "sign": ("edge_runtime.commands.sign", "sign a bundle, so that devices accept it by its signer"),

@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     fit.add_argument("--augment", type=int, default=0, metavar="N", help="augmented copies per training image")
     fit.add_argument("--fine-tune", metavar="REGEX", help="then train these layers too, e.g. 'vgg19/block5_.*'")
     fit.add_argument("--fine-tune-epochs", type=int, default=10, help="default: %(default)s")
+    fit.add_argument("--fine-tune-rate", type=float, default=1e-5, metavar="RATE", help="default: %(default)s")
     fit.add_argument("--mixed-precision", action="store_true", help="float16 computation on a GPU (Keras policy)")
     fit.add_argument("--data-parallel", action="store_true", help="all GPUs (Keras distribution; JAX backend)")
     out = parser.add_argument_group("output")
@@ -70,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
         ("--input-size", args.input_size, 32, 4096),
         ("--augment", args.augment, 0, 100),
         ("--fine-tune-epochs", args.fine_tune_epochs, 1, 10_000),
+        ("--fine-tune-rate", args.fine_tune_rate, 1e-9, 1.0),
         ("--seed", args.seed, 0, 2**31 - 1),
     ):
         if not low <= value <= high:
@@ -98,6 +100,7 @@ def run(args: argparse.Namespace) -> int:
         augment=args.augment,
         fine_tune=args.fine_tune,
         fine_tune_epochs=args.fine_tune_epochs,
+        fine_tune_rate=args.fine_tune_rate,
         mixed_precision=args.mixed_precision,
         data_parallel=args.data_parallel,
     )

@@ -1,33 +1,30 @@
-"""Fitting: the paper's protocol, ours, and end-to-end fine-tuning of chosen blocks."""
+"""Fitting heads on cached features: the paper's protocol and ours."""
 
 from __future__ import annotations
 
 import itertools
-import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
 from sklearn.metrics import roc_auc_score
 from tqdm import tqdm
 
-from edge_runtime.errors import UsageError
-from train.data import Sample
-from train.features import Features, load_input
+from train.features import Features
 from train.metrics import sigmoid
-from train.model import FusionModel, Head
+from train.model import Head
 
 History = dict[str, list[float]]
 
 
 @dataclass(frozen=True)
 class FitSettings:
-    """One fit. ``weight_decay`` is decoupled (AdamW; 0 is plain Adam); ``balanced`` weighs classes inversely."""
+    """One fit. ``weight_decay`` is decoupled (AdamW; 0 is plain Adam); ``balanced`` weighs classes inversely;
+    ``mixup`` adds as many mixtures of two training rows, labels mixed alike, as there are rows."""
 
     learning_rate: float
     batch_size: int
@@ -35,6 +32,7 @@ class FitSettings:
     patience: int
     weight_decay: float = 0.0
     balanced: bool = False
+    mixup: bool = False
 
 
 PAPER = FitSettings(learning_rate=1e-5, batch_size=16, epochs=24, patience=10)
@@ -57,6 +55,10 @@ class FeatureSet:
     def inputs(self) -> list[Features]:
         """The arrays in the order of the head's inputs."""
         return list(self.features.values())
+
+    def targets(self) -> NDArray[np.float32]:
+        """Labels as Keras wants them, float32 (N, 1)."""
+        return self.y[:, None].astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -119,74 +121,15 @@ def fit_default(
     return FitResult(best[1], best[2], candidates)
 
 
-def fine_tune(
-    model: FusionModel,
-    train: Sequence[Sample],
-    val: Sequence[Sample],
-    *,
-    layers: str,
-    settings: FitSettings,
-    seed: int,
-    backup: Path,
-    progress: bool,
-) -> History:
-    """Train the head and the backbone layers whose name matches a regular expression, end to end on images.
+def temperature(y: NDArray[np.int64], logits: NDArray[np.float64]) -> float:
+    """The divisor of logits that minimises the log loss (Guo et al., ICML 2017), within 0.5–10.
 
-    Batch normalisation stays in inference mode, as is usual for small sets. Interrupted, the next call with the
-    same ``backup`` folder goes on after the last finished epoch.
-
-    Raises:
-        UsageError: the expression is invalid or matches no layer with weights.
+    The lower bound keeps a small validation set without an error from making the model infinitely sure.
     """
-    try:
-        pattern = re.compile(layers)
-    except re.error as error:
-        raise UsageError(f"--fine-tune {layers!r} is not a regular expression: {error}") from error
-    matched = 0
-    for backbone in model.backbones.values():
-        backbone.trainable = True
-        for layer in backbone.layers:
-            normalises = isinstance(layer, keras.layers.BatchNormalization)
-            layer.trainable = not normalises and pattern.fullmatch(f"{backbone.name}/{layer.name}") is not None
-            matched += layer.trainable and bool(layer.weights)
-    if not matched:
-        raise UsageError(f"--fine-tune {layers!r} matches no layer; names look like vgg19/block5_conv4.")
-    size = model.full.input_shape[1:3]
-    return fit_keras(
-        model.full,
-        ImageBatches(train, size, settings.batch_size, seed=seed),
-        ImageBatches(val, size, settings.batch_size, seed=None),
-        settings,
-        np.array([sample.label for sample in train]),
-        progress=progress,
-        callbacks=[keras.callbacks.BackupAndRestore(backup)],
+    found = minimize_scalar(
+        lambda x: log_loss(y, logits / np.exp(x)), bounds=(np.log(0.5), np.log(10)), method="bounded"
     )
-
-
-class ImageBatches(keras.utils.PyDataset):
-    """Batches of decoded images for end-to-end training; shuffled each epoch unless ``seed`` is None."""
-
-    def __init__(
-        self, samples: Sequence[Sample], size: tuple[int, int], batch_size: int, *, seed: int | None
-    ) -> None:
-        super().__init__()
-        self._samples, self._size, self._batch_size = list(samples), size, batch_size
-        self._rng = None if seed is None else np.random.default_rng(seed)
-        self._order = np.arange(len(self._samples))
-        self.on_epoch_end()
-
-    def __len__(self) -> int:
-        return math.ceil(len(self._samples) / self._batch_size)
-
-    def __getitem__(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        chosen = self._order[index * self._batch_size : (index + 1) * self._batch_size]
-        samples = [self._samples[i] for i in chosen]
-        x = np.stack([load_input(sample, 0, self._size) for sample in samples])
-        return x, np.array([[sample.label] for sample in samples], np.float32)
-
-    def on_epoch_end(self) -> None:
-        if self._rng is not None:
-            self._rng.shuffle(self._order)
+    return float(np.exp(found.x))
 
 
 def fit_keras(
@@ -262,15 +205,30 @@ def _fit_head(
         if isinstance(layer, keras.layers.Dropout):
             # A dropout layer has a random state of its own: without this a fit would depend on those before it.
             layer.seed_generator.state.assign(keras.random.SeedGenerator(seed + number).state)
-    targets = [data.y[:, None].astype(np.float32) for data in (train, val)]
+    rows = (train.inputs(), train.targets())
     return fit_keras(
         head,
-        (train.inputs(), targets[0]),
-        (val.inputs(), targets[1]),
+        _mixed(rows, seed) if settings.mixup else rows,
+        (val.inputs(), val.targets()),
         settings,
         train.y,
         progress=progress,
     )
+
+
+def _mixed(
+    rows: tuple[list[Features], NDArray[np.float32]], seed: int
+) -> tuple[list[Features], NDArray[np.float32]]:
+    """The rows and as many mixtures of two of them (Zhang et al., ICLR 2018), shares from Beta(0.4, 0.4)."""
+    inputs, y = rows
+    rng = np.random.default_rng(seed)
+    other, share = rng.permutation(len(y)), rng.beta(0.4, 0.4, len(y)).astype(np.float32)
+
+    def mix(x: Features) -> Features:
+        s = share.reshape(-1, *[1] * (x.ndim - 1))
+        return np.concatenate([x, s * x + (1 - s) * x[other]])
+
+    return [mix(x) for x in inputs], mix(y)
 
 
 def _moments(data: FeatureSet) -> tuple[list[Features], list[Features]]:

@@ -12,7 +12,8 @@ from edge_runtime.errors import UsageError
 from train import fit
 from train.data import load_dataset
 from train.features import compute_features
-from train.fit import PAPER, FeatureSet, FitSettings, fine_tune, fit_default, fit_paper, head_logits, log_loss
+from train.fine_tuning import fine_tune
+from train.fit import PAPER, FeatureSet, FitSettings, fit_default, fit_paper, head_logits, log_loss
 from train.metrics import sigmoid
 from train.model import FusionModel, HeadSpec, build_model
 
