@@ -31,7 +31,7 @@ from train.stages import TrainSettings, fit_subsets
 _VERSION = 1
 _INNER = 7  # one seventh of the training folds stops the fit
 _PLAIN = FitSettings(1e-3, 32, epochs=60, patience=10, weight_decay=1e-2)
-_STRONG = replace(_PLAIN, learning_rate=1e-4, weight_decay=1e-1)
+_STRONG = replace(_PLAIN, weight_decay=1.0)
 _LAST_BLOCKS = "efficientnetb0/(block[67]|top).*"
 
 
@@ -54,7 +54,7 @@ ROWS = {
     row.name: row
     for row in (
         Row("plain", "frozen, rate 1e-3, decay 0.01", {"fits": (_PLAIN,)}),
-        Row("decay", "frozen, rate 1e-4, decay 0.1", {"fits": (_STRONG,)}),
+        Row("decay", "frozen, rate 1e-3, decay 1", {"fits": (_STRONG,)}),
         Row("balanced", "… and class weights", {"fits": (replace(_STRONG, balanced=True),)}),
         Row("mixup", "… and mixed features", {"fits": (replace(_STRONG, mixup=True),)}),
         Row("copies", "… and 2 augmented copies an image", {"fits": (_STRONG,), "augment": 2}),
@@ -168,8 +168,12 @@ def make_folds(dataset: Dataset, folds: int, split: Strategy, seed: int) -> list
     for rest, test in _kfold(split, folds, seed).split(groups, dataset.y, groups):
         inner = dataset.select(rest)
         inner_groups = [groups[i] for i in rest]
-        train, val = next(_kfold(split, _INNER, seed).split(inner_groups, inner.y, inner_groups))
-        result.append({"train": inner.select(train), "val": inner.select(val), "test": dataset.select(test)})
+        candidates = _kfold(split, _INNER, seed).split(inner_groups, inner.y, inner_groups)
+        parts = next((p for p in candidates if all(len(set(inner.y[i].tolist())) == 2 for i in p)), None)
+        if parts is None:
+            raise DataError(f"Too few groups for a validation part with both classes within {folds} folds.")
+        train, val = (inner.select(part) for part in parts)
+        result.append({"train": train, "val": val, "test": dataset.select(test)})
     return result
 
 

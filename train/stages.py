@@ -17,7 +17,17 @@ from train.backbones import Preprocessing
 from train.data import Dataset, Sample
 from train.features import compute_features, extract_features
 from train.fine_tuning import fine_tune, fine_tune_tail
-from train.fit import DEFAULT_GRID, FeatureSet, FitResult, FitSettings, History, fit_default, fit_paper, temperature
+from train.fit import (
+    DEFAULT_GRID,
+    FeatureSet,
+    FitResult,
+    FitSettings,
+    History,
+    fit_default,
+    fit_paper,
+    head_logits,
+    temperature,
+)
 from train.model import FusionModel, Pooling
 from train.split import SUBSETS
 from train.tail import Tail, cut, unfreeze
@@ -91,28 +101,31 @@ def fit_subsets(
     else:
         grid = settings.fits or DEFAULT_GRID
         result = fit_default(model, data["train"], data["val"], seed=seed, progress=progress, grid=grid)
-    branches, tail_logit, tuned = model.branches, model.head_logit, None
+    branches, tail, tuned = model.branches, None, None
     if settings.fine_tune:
         unfreeze(model, settings.fine_tune)
         tail = cut(model)
         if tail.row_bytes * len(subsets["train"]) * (settings.augment + 1) <= _TAIL_BYTES:
-            branches, tail_logit = tail.trunks, tail.logit
+            branches = tail.trunks
             parts = _trunk_features(tail, subsets, settings.augment, cache, progress)
             tuned = fine_tune_tail(
                 tail, parts["train"], parts["val"], _fine_tune_fit(settings), seed=seed, progress=progress,
                 backup=_backup(subsets, settings, cache),
             )  # fmt: skip
         else:
+            tail = None
             tuned = _fine_tune_images(model, subsets, settings, cache, progress)
 
     def logits_of(samples: Sequence[Sample], copies: int = 0) -> Logits:
-        if settings.fine_tune and branches is model.branches:
+        if tuned is not None and tail is None:
             # Features of tuned backbones are of this run only: computed without the cache.
             found = compute_features(branches, samples)
         else:
             found = extract_features(branches, samples, cache=cache, copies=copies, progress=progress)
-        rows = [x[-len(samples) :] for x in found.values()]
-        return np.asarray(tail_logit.predict(rows, batch_size=256, verbose=0), np.float64).reshape(-1)
+        rows = {name: x[-len(samples) :] for name, x in found.items()}
+        if tail is None:
+            return head_logits(model, FeatureSet(rows, np.zeros(len(samples), np.int64)))
+        return np.asarray(tail.logit.predict(list(rows.values()), batch_size=64, verbose=0), np.float64).reshape(-1)
 
     logits = {subset: logits_of(subsets[subset].samples) for subset in SUBSETS}
     if stress:
