@@ -29,6 +29,7 @@ COMMANDS = {
         "benchmarks.cross_validation_command",
         "ablation by grouped folds; what a leaky split pretends",
     ),
+    "score": ("train.score", "a finished run on other images, by subgroup, with a log of every scoring"),
     "export": ("export.command", "model -> bundle of small files for the device"),
     "verify": ("edge_runtime.commands.verify", "replay a bundle's golden vectors on this machine"),
     "sign": ("edge_runtime.commands.sign", "sign a bundle, so that devices accept it by its signer"),

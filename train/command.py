@@ -37,6 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "default: rate, weight decay and class weights chosen on validation; paper: Adam 1e-5, batch 16, 24 epochs"
     ))  # fmt: skip
     fit.add_argument("--seed", type=int, default=0, help="of the split, the initial weights and the batches")
+    fit.add_argument("--sweep", metavar="FILE", help=(
+        "TOML with lists of learning_rate, batch_size, units, weight_decay: the best on validation is trained"
+    ))  # fmt: skip
     fit.add_argument("--augment", type=int, default=0, metavar="N", help="augmented copies per training image")
     fit.add_argument("--fine-tune", metavar="REGEX", help="then train these layers too, e.g. 'vgg19/block5_.*'")
     fit.add_argument("--fine-tune-epochs", type=int, default=10, help="default: %(default)s")
@@ -65,6 +68,8 @@ def run(args: argparse.Namespace) -> int:
     out = args.out or Path("runs") / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     if (out / "run.json").exists() and not args.overwrite:
         raise UsageError(f"{out} holds a finished run. Choose another --out, or --overwrite.")
+    if args.sweep and args.protocol == "paper":
+        raise UsageError("--sweep chooses what --protocol paper fixes: use one of them.")
     units = _integers(args.units, "--units")
     for name, value, low, high in (
         ("--dropout", args.dropout, 0.0, 0.99),
@@ -97,6 +102,7 @@ def run(args: argparse.Namespace) -> int:
         input_size=args.input_size,
         protocol=args.protocol,
         seed=args.seed,
+        sweep=args.sweep,
         augment=args.augment,
         fine_tune=args.fine_tune,
         fine_tune_epochs=args.fine_tune_epochs,

@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
@@ -24,9 +23,9 @@ from train.backbones import parse_backbones, weights_file
 from train.data import Dataset
 from train.fit import FitSettings
 from train.metrics import youden_threshold
-from train.model import FusionModel, HeadSpec, build_model
+from train.model import FusionModel
 from train.split import Strategy
-from train.stages import TrainSettings, fit_subsets
+from train.stages import TrainSettings, build, fit_subsets
 
 _VERSION = 1
 _INNER = 7  # one seventh of the training folds stops the fit
@@ -133,8 +132,7 @@ def cross_validate(
                 part = _read(path, fingerprint)
                 if part is None:
                     if model is None:
-                        keras.utils.set_random_seed(settings.seed)
-                        model = _build(chosen)
+                        model = build(chosen)
                         start = model.full.get_weights()
                     else:
                         model.full.set_weights(start)
@@ -180,16 +178,6 @@ def make_folds(dataset: Dataset, folds: int, split: Strategy, seed: int) -> list
 def _kfold(split: Strategy, folds: int, seed: int) -> Any:
     kind = StratifiedGroupKFold if split == "grouped" else StratifiedKFold
     return kind(folds, shuffle=True, random_state=seed)
-
-
-def _build(settings: TrainSettings) -> FusionModel:
-    return build_model(
-        parse_backbones(settings.backbones),
-        weights=settings.weights,
-        input_size=(settings.input_size, settings.input_size),
-        head=HeadSpec(settings.pooling, settings.units, settings.dropout),
-        preprocessing=settings.preprocessing,
-    )
 
 
 def _run(

@@ -9,11 +9,12 @@ from pathlib import Path
 from time import perf_counter
 from typing import Literal
 
+import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.files import sha256_bytes
-from train.backbones import Preprocessing
+from train.backbones import Preprocessing, parse_backbones
 from train.data import Dataset, Sample
 from train.features import compute_features, extract_features
 from train.fine_tuning import fine_tune, fine_tune_tail
@@ -28,7 +29,7 @@ from train.fit import (
     head_logits,
     temperature,
 )
-from train.model import FusionModel, Pooling
+from train.model import FusionModel, HeadSpec, Pooling, build_model
 from train.split import SUBSETS
 from train.tail import Tail, cut, unfreeze
 
@@ -57,11 +58,24 @@ class TrainSettings:
     seed: int = 0
     augment: int = 0
     fits: tuple[FitSettings, ...] | None = None
+    sweep: str | None = None
     fine_tune: str | None = None
     fine_tune_epochs: int = 10
     fine_tune_rate: float = 1e-5
     mixed_precision: bool = False
     data_parallel: bool = False
+
+
+def build(settings: TrainSettings) -> FusionModel:
+    """The model that the settings describe, its head as the seed draws it."""
+    keras.utils.set_random_seed(settings.seed)
+    return build_model(
+        parse_backbones(settings.backbones),
+        weights=settings.weights,
+        input_size=(settings.input_size, settings.input_size),
+        head=HeadSpec(settings.pooling, settings.units, settings.dropout),
+        preprocessing=settings.preprocessing,
+    )
 
 
 @dataclass(frozen=True)
@@ -76,6 +90,13 @@ class Fitted:
     temperature: float
     logits: dict[str, Logits]
     seconds: dict[str, float]
+
+
+def head_features(
+    model: FusionModel, subsets: dict[str, Dataset], settings: TrainSettings, *, cache: Path, progress: bool
+) -> dict[str, FeatureSet]:
+    """Features of all subsets, training images with their augmented copies."""
+    return _features(model, subsets, settings.augment, cache, progress)
 
 
 def fit_subsets(

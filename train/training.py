@@ -9,7 +9,7 @@ import math
 import resource
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -26,10 +26,11 @@ from train.figures import plot_confusion, plot_curves, plot_roc
 from train.fit import History
 from train.intervals import Interval
 from train.metrics import classification_metrics, sigmoid, youden_threshold
-from train.model import HeadSpec, build_model
+from train.model import HeadSpec
 from train.run_folder import CARD, MODEL, SPLIT, versions
 from train.split import SUBSETS, Split, Strategy, apply_split, leak_count, make_split, read_split, write_split
-from train.stages import Logits, TrainSettings, fit_subsets
+from train.stages import Logits, TrainSettings, build, fit_subsets, head_features
+from train.sweep import Point, as_json, fresh_head, plot_sweep, read_sweep, sweep, table
 
 __all__ = ["TrainSettings", "interval_list", "peak_memory_bytes", "train"]
 
@@ -44,7 +45,9 @@ def train(
         ModelError: the weights cannot be had.
     """
     say = print if verbose else _silent
-    backbones = parse_backbones(settings.backbones)
+    parse_backbones(settings.backbones)  # a wrong name fails before the images are read
+    if settings.sweep:
+        read_sweep(Path(settings.sweep))
     _configure_keras(settings)
     with atomic_directory(out, marker=CARD) as folder:
         dataset = load_dataset(
@@ -63,17 +66,22 @@ def train(
         for line in (*dataset.notes, *_describe(subsets, split)):
             say(line)
 
-        keras.utils.set_random_seed(settings.seed)
-        model = build_model(
-            backbones,
-            weights=settings.weights,
-            input_size=(settings.input_size, settings.input_size),
-            head=HeadSpec(settings.pooling, settings.units, settings.dropout),
-            preprocessing=settings.preprocessing,
-        )
+        model = build(settings)
         if settings.weights == "none":
             say("note: untrained backbones (--weights none): good for trying the pipeline, not for accuracy.")
         cache = cache or default_cache()
+        points: list[Point] = []
+        if settings.sweep:
+            data = head_features(model, subsets, settings, cache=cache, progress=progress)
+            spec = HeadSpec(settings.pooling, settings.units, settings.dropout)
+            grid = read_sweep(Path(settings.sweep))
+            points = sweep(grid, data["train"], data["val"], spec=spec, seed=settings.seed, progress=progress)
+            best = max(points, key=lambda point: point.rank)
+            settings = replace(settings, units=(best.units,), fits=(best.fit,))
+            say(f"sweep: {len(points)} combinations, best validation AUC {best.val_auc:.3f}")
+            model = build(settings)
+            start = fresh_head(data["train"], replace(spec, units=settings.units), settings.seed)
+            model.head.set_weights(start.head.get_weights())
         fitted = fit_subsets(model, subsets, settings, cache=cache, progress=progress)
         logits, result, tuned = fitted.logits, fitted.result, fitted.tuned
         val_y = subsets["val"].y
@@ -87,6 +95,7 @@ def train(
             "chosen_fit": asdict(result.settings),
             "candidates": result.candidates,
             "temperature": fitted.temperature,
+            "sweep": as_json(points),
             "dataset": {
                 "digest": dataset.digest,
                 "notes": list(dataset.notes),
@@ -107,6 +116,9 @@ def train(
         model.full.save(folder / MODEL)
         write_split(split, folder / SPLIT)
         write_text_atomic(folder / "predictions.csv", _predictions(subsets, logits, dataset.labels))
+        if points:
+            write_text_atomic(folder / "sweep.md", table(points))
+            plot_sweep(points, folder / "sweep.png")
         _draw(folder, subsets, logits, dataset.labels, threshold, tuned or result.history)
         write_text_atomic(folder / CARD, json.dumps(card, indent=2, allow_nan=False) + "\n")
     say(_summary(card, out))
