@@ -28,7 +28,7 @@ class Line:
     split: str
     auc: Interval
     fold_aucs: tuple[float, ...]
-    stress_auc: Interval
+    stress_auc: Interval | None
     accuracy: Interval
     sensitivity: Interval
     specificity: Interval
@@ -65,6 +65,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: %(default)s)"
     ))  # fmt: skip
     parser.add_argument("--folds", type=int, default=5, help="default: %(default)s")
+    parser.add_argument("--without-stress", action="store_true", help=(
+        "no test on augmented copies, for which all backbones run once more"
+    ))  # fmt: skip
     parser.add_argument("--input-size", type=int, default=224, metavar="PIXELS", help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="of folds and fits")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="table and folds")
@@ -115,7 +118,8 @@ def run(args: argparse.Namespace) -> int:
         )
     settings = TrainSettings(args.data, weights=args.weights, input_size=args.input_size, seed=args.seed)
     found: Sequence[OutOfFold] = cross_validate(
-        dataset, rows, splits, settings, args.out, folds=args.folds, cache=args.cache or default_cache(),
+        dataset, rows, splits, settings, args.out, folds=args.folds,
+        stress=not args.without_stress, cache=args.cache or default_cache(),
         progress=not args.quiet, say=_silent if args.json else print,
     )  # fmt: skip
     lines, pairs = lines_of(dataset, found), pairs_of(dataset, found)
@@ -127,7 +131,12 @@ def run(args: argparse.Namespace) -> int:
             "rows": [asdict(line) for line in lines],
             "pairs": [{**asdict(pair), "verdict": pair.verdict} for pair in pairs],
             "out_of_fold": [
-                {"row": o.row, "split": o.split, "logits": o.logits.tolist(), "stress": o.stress.tolist()}
+                {
+                    "row": o.row,
+                    "split": o.split,
+                    "logits": o.logits.tolist(),
+                    "stress": None if o.stress is None else o.stress.tolist(),
+                }
                 for o in found
             ],
             "images": [sample.relative_path for sample in dataset.samples],

@@ -36,14 +36,16 @@ def lines_of(dataset: Dataset, found: Sequence[OutOfFold]) -> list[Line]:
     for part in found:
         whole = classification_metrics(dataset.y, part.logits, groups=dataset.groups)
         cut = classification_metrics(dataset.y, part.margins, groups=dataset.groups)
-        stress = classification_metrics(dataset.y, part.stress, groups=dataset.groups)
+        stress = None
+        if part.stress is not None:
+            stress = classification_metrics(dataset.y, part.stress, groups=dataset.groups)["auc"]
         folds = []
         for number in range(int(part.fold.max()) + 1):
             mine = part.fold == number
             folds.append(classification_metrics(dataset.y[mine], part.logits[mine], num_bootstrap=1)["auc"].value)
         result.append(
             Line(
-                part.row, ROWS[part.row].title, part.split, whole["auc"], tuple(folds), stress["auc"],
+                part.row, ROWS[part.row].title, part.split, whole["auc"], tuple(folds), stress,
                 cut["accuracy"], cut["sensitivity"], cut["specificity"], whole["brier"],
                 expected_calibration_error(dataset.y, sigmoid(part.logits)),
             )
@@ -142,7 +144,10 @@ def _forest(lines: Sequence[Line]) -> str:
     step, width = 34, 560
     height = step * len(lines) + 50
     values = [
-        x for line in lines for interval in (line.auc, line.stress_auc) for x in (interval.low, interval.high)
+        x
+        for line in lines
+        for interval in (line.auc, line.stress_auc or line.auc)
+        for x in (interval.low, interval.high)
     ]
     x = Scale(max(0.0, min(values) - 0.02), min(1.0, max(values) + 0.02), 200, width - 14)
     drawing = Drawing(
@@ -155,6 +160,8 @@ def _forest(lines: Sequence[Line]) -> str:
         y = 4 + step * i + step / 2
         drawing.text(4, y + 4, f"{line.row}, {line.split}", style="name")
         for offset, interval, shape, colour in ((-5, line.auc, "circle", 0), (7, line.stress_auc, "square", 1)):
+            if interval is None:
+                continue
             drawing.line(x(interval.low), y + offset, x(interval.high), y + offset, "whisker", colour)
             drawing.marker(x(interval.value), y + offset, shape, colour, f"{line.row}: {shown(interval)}", 4)
     numbers = [[text_cell(line.row), number_cell(float(np.mean(line.fold_aucs)), ".3f")] for line in lines]

@@ -74,7 +74,7 @@ class OutOfFold:
 
     Attributes:
         logits: (N,), temperature applied, so that folds can be pooled.
-        stress: the same for one augmented copy of every image, as from another scanner.
+        stress: the same for one augmented copy of every image, as from another scanner; None where not asked for.
         margins: (N,) logit minus the logit of the fold's threshold: positive is malignant.
         fold: (N,) number of the fold.
     """
@@ -82,7 +82,7 @@ class OutOfFold:
     row: str
     split: Strategy
     logits: NDArray[np.float64]
-    stress: NDArray[np.float64]
+    stress: NDArray[np.float64] | None
     margins: NDArray[np.float64]
     fold: NDArray[np.int64]
 
@@ -106,6 +106,7 @@ def cross_validate(
     out: Path,
     *,
     folds: int = 5,
+    stress: bool = True,
     cache: Path,
     progress: bool = True,
     say: Callable[[str], None] = print,
@@ -115,6 +116,7 @@ def cross_validate(
     Args:
         settings: of all rows, before what each changes.
         folds: at least 2.
+        stress: also test on one augmented copy of every image, for which all backbones run once more.
 
     Raises:
         DataError: a class has fewer groups than folds.
@@ -128,7 +130,7 @@ def cross_validate(
             parts = []
             for number, subsets in enumerate(make_folds(dataset, folds, split, settings.seed)):
                 path = out / "folds" / f"{name}.{split}.{number}.json"
-                fingerprint = _fingerprint(chosen, subsets)
+                fingerprint = _fingerprint(chosen, subsets, stress)
                 part = _read(path, fingerprint)
                 if part is None:
                     if model is None:
@@ -138,7 +140,7 @@ def cross_validate(
                         model.full.set_weights(start)
                     for backbone in model.backbones.values():
                         backbone.trainable = False
-                    part = _run(model, subsets, chosen, cache, progress)
+                    part = _run(model, subsets, chosen, stress, cache, progress)
                     document = {"fingerprint": fingerprint, **part}
                     write_text_atomic(path, json.dumps(document) + "\n")
                 parts.append(part)
@@ -181,16 +183,21 @@ def _kfold(split: Strategy, folds: int, seed: int) -> Any:
 
 
 def _run(
-    model: FusionModel, subsets: dict[str, Dataset], settings: TrainSettings, cache: Path, progress: bool
+    model: FusionModel,
+    subsets: dict[str, Dataset],
+    settings: TrainSettings,
+    stress: bool,
+    cache: Path,
+    progress: bool,
 ) -> dict[str, Any]:
     from sklearn.metrics import roc_auc_score
 
-    fitted = fit_subsets(model, subsets, settings, cache=cache, progress=progress, stress=True)
+    fitted = fit_subsets(model, subsets, settings, cache=cache, progress=progress, stress=stress)
     threshold = youden_threshold(subsets["val"].y, fitted.logits["val"])
     return {
         "images": [sample.relative_path for sample in subsets["test"].samples],
         "logits": [round(float(x), 6) for x in fitted.logits["test"]],
-        "stress": [round(float(x), 6) for x in fitted.logits["stress"]],
+        "stress": [round(float(x), 6) for x in fitted.logits.get("stress", ())],
         "threshold": threshold,
         "temperature": fitted.temperature,
         "val_auc": float(roc_auc_score(subsets["val"].y, fitted.logits["val"])),
@@ -204,13 +211,15 @@ def _joined(dataset: Dataset, name: str, split: Strategy, parts: Sequence[Mappin
     for number, part in enumerate(parts):
         rows = [index[image] for image in part["images"]]
         cut = np.log(part["threshold"]) - np.log1p(-part["threshold"])
-        logits[rows], stress[rows] = part["logits"], part["stress"]
+        logits[rows] = part["logits"]
+        if part["stress"]:
+            stress[rows] = part["stress"]
         margins[rows] = logits[rows] - cut
         fold[rows] = number
-    return OutOfFold(name, split, logits, stress, margins, fold)
+    return OutOfFold(name, split, logits, stress if parts[0]["stress"] else None, margins, fold)
 
 
-def _fingerprint(settings: TrainSettings, subsets: Mapping[str, Dataset]) -> str:
+def _fingerprint(settings: TrainSettings, subsets: Mapping[str, Dataset], stress: bool) -> str:
     images = {name: sorted(sample.sha256 for sample in part.samples) for name, part in subsets.items()}
     labels = sorted((sample.sha256, sample.label) for part in subsets.values() for sample in part.samples)
     files = (
@@ -223,7 +232,7 @@ def _fingerprint(settings: TrainSettings, subsets: Mapping[str, Dataset]) -> str
         }
     )
     values = {**asdict(settings), "data": None, "weights": files or settings.weights}
-    return sha256_bytes(json.dumps([_VERSION, values, images, labels], sort_keys=True).encode())
+    return sha256_bytes(json.dumps([_VERSION, values, images, labels, stress], sort_keys=True).encode())
 
 
 def _read(path: Path, fingerprint: str) -> dict[str, Any] | None:
