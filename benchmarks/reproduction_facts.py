@@ -26,8 +26,8 @@ PAPER_DIFFERENCES = (
     "Head widths and pooling are not given. Here: global average pooling, Dense(256, relu), Dropout(0.5), "
     "Dense(1), the same for every system.",
     "It scales all inputs to 0–1; here each backbone gets the input that its weights were trained on.",
-    "Table II's 24 epochs at a rate of 1e-5 are 9,500 steps on the paper's 6,300 training images. On a set a tenth of "
-    "that size they are too few: the heads hardly leave their start.",
+    "Table II's 24 epochs at a rate of 1e-5 are 9,500 steps on the paper's 6,300 training images. On a set a tenth "
+    "of that size they are too few: the heads hardly leave their start.",
     "Published figures are shown where we have them: those of the paper's own system.",
 )
 

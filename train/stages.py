@@ -148,7 +148,12 @@ def fit_subsets(
             return head_logits(model, FeatureSet(rows, np.zeros(len(samples), np.int64)))
         return np.asarray(tail.logit.predict(list(rows.values()), batch_size=64, verbose=0), np.float64).reshape(-1)
 
-    logits = {subset: logits_of(subsets[subset].samples) for subset in SUBSETS}
+    # Everything at once: each call reads the backbones' digests anew.
+    everything = logits_of([sample for subset in SUBSETS for sample in subsets[subset].samples])
+    bounds = np.cumsum([0, *(len(subsets[subset]) for subset in SUBSETS)])
+    logits = {
+        subset: everything[low:high] for subset, low, high in zip(SUBSETS, bounds[:-1], bounds[1:], strict=True)
+    }
     if stress:
         logits["stress"] = logits_of(subsets["test"].samples, copies=1)
     divisor = 1.0
