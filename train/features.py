@@ -129,7 +129,7 @@ def _cache_key(branch: keras.Model) -> str:
 def _read_shards(folder: Path) -> dict[str, Features]:
     """A copy of what the shards hold; the last few folders stay in memory, since shards never change."""
     paths = sorted(folder.glob("*.npz"))
-    return dict(_known(tuple((path, path.stat().st_mtime_ns) for path in paths)))
+    return dict(_known(tuple((path, path.stat().st_mtime_ns) for path in paths if path.exists())))
 
 
 @lru_cache(maxsize=4)
