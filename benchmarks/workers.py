@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +15,9 @@ from typing import IO, Any, Protocol
 
 from benchmarks.worker import Spec
 from edge_runtime.errors import ModelError
+
+TIMEOUT_S = 900.0
+"""A candidate that takes longer for one answer is given up: no model for an edge device does."""
 
 
 class Asked(Protocol):
@@ -58,12 +62,25 @@ class Worker:
 
     def ask(self, **command: Any) -> dict[str, Any]:
         assert self._process.stdin and self._process.stdout
+        expired = threading.Event()
+
+        def give_up() -> None:
+            expired.set()
+            self._process.kill()
+
+        clock = threading.Timer(TIMEOUT_S, give_up)
+        clock.daemon = True
+        clock.start()
         try:
             self._process.stdin.write(json.dumps(command) + "\n")
             self._process.stdin.flush()
             line = self._process.stdout.readline()
         except BrokenPipeError:
             line = ""
+        finally:
+            clock.cancel()
+        if not line and expired.is_set():
+            raise ModelError(f"There was no answer within {TIMEOUT_S:g} s.")
         if not line:
             raise ModelError(f"The process crashed (exit code {self._process.wait(10)}){self._last_words()}.")
         answer: dict[str, Any] = json.loads(line)
@@ -110,9 +127,13 @@ class BenchmarkApp:
                 "-infer_precision", "f32", "-niter", str(command["queries"]), "-json_stats",
                 "-report_type", "no_counters", "-report_folder", folder,
             ]  # fmt: skip
-            done = subprocess.run(
-                [sys.executable, "-c", _APP, *arguments], capture_output=True, text=True, env=_environment()
-            )
+            command_line = [sys.executable, "-c", _APP, *arguments]
+            try:
+                done = subprocess.run(
+                    command_line, capture_output=True, text=True, env=_environment(), timeout=TIMEOUT_S
+                )
+            except subprocess.TimeoutExpired as error:
+                raise ModelError(f"benchmark_app gave no answer within {TIMEOUT_S:g} s.") from error
             reports = list(Path(folder).glob("*report.json"))
             if done.returncode or not reports:
                 lines = (done.stderr or done.stdout).strip().splitlines() or ["no output"]

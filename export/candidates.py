@@ -20,6 +20,8 @@ Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 LATENCY_TIE = 0.03
 """Candidates whose medians differ by less are equally fast: the measurement cannot tell them apart."""
 _SLACK = 1e-12
+_BETWEEN = np.linspace(0.1, 0.9, 9)
+"""Where between two logits a threshold may lie."""
 
 
 @dataclass(frozen=True)
@@ -187,22 +189,26 @@ def _logit(probability: float) -> float:
 def refit_threshold(y: NDArray[np.int64], reference: Logits, logits: Logits, threshold: float) -> float:
     """The artifact's probability threshold: the full model's, or refitted on validation to its sensitivity.
 
-    Of the thresholds with the full model's sensitivity, the one with the fewest flipped decisions, and of those the
-    nearest to the full model's: a threshold does not move for nothing. One number fitted to the validation images,
-    on which it is also judged: a little optimistic, as every validation figure is.
+    Of the thresholds with the full model's sensitivity, one with the fewest flipped decisions, then the fewest
+    expected ones, then the nearest to the full model's: a threshold does not move for nothing, and no further than
+    it must. One number fitted to the validation images, on which it is also judged: a little optimistic, as every
+    validation figure is.
     """
     decisions = sigmoid(reference) >= threshold
+    margins, limit = reference - _logit(threshold), _logit(threshold)
     positive = y == 1
     wanted = int(decisions[positive].sum())
-    scores = sigmoid(logits)
-    ranked = np.unique(scores)
-    cuts = np.concatenate([[threshold], (ranked[1:] + ranked[:-1]) / 2])
-    cuts = cuts[[int((scores[positive] >= cut).sum()) == wanted for cut in cuts]]
+    ranked = np.unique(logits)
+    # Between two neighbouring logits all thresholds decide these images alike, but not all are as safe for others.
+    between = ranked[:-1, None] + np.diff(ranked)[:, None] * _BETWEEN
+    cuts = np.concatenate([[limit], between.reshape(-1)])
+    cuts = cuts[[int((logits[positive] >= cut).sum()) == wanted for cut in cuts]]
     if not cuts.size:
         return threshold
-    flips = np.array([int(((scores >= cut) != decisions).sum()) for cut in cuts])
-    best = cuts[flips == flips.min()]
-    return float(best[np.argmin(np.abs(best - threshold))])
+    flips = np.array([int(((logits >= cut) != decisions).sum()) for cut in cuts])
+    cuts = cuts[flips == flips.min()]
+    best = min(cuts, key=lambda cut: (_expected_flips(margins, logits - cut), abs(cut - limit)))
+    return threshold if best == limit else float(sigmoid(best))
 
 
 def ladder_table(ladder: Ladder) -> str:

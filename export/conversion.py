@@ -16,6 +16,7 @@ from tensorflow.lite.python.convert import ConverterError
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from edge_runtime.errors import ModelError
+from export.memory import released
 from train.quiet import quiet
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -49,6 +50,7 @@ def freeze(function: Callable[..., Mapping[str, Any]], inputs: Shapes) -> Any:
     return tf.function(call, input_signature=[signature[name] for name in inputs], autograph=False)
 
 
+@released()
 def save_graph(function: Any, folder: Path) -> None:
     """Write a frozen function as a SavedModel."""
     module = tf.Module()
@@ -59,6 +61,7 @@ def save_graph(function: Any, folder: Path) -> None:
         tf.saved_model.save(module, str(folder), signatures={"serving_default": function}, options=options)
 
 
+@released()
 def to_tflite(saved_model: Path, *, float16: bool = False, dynamic: bool = False) -> bytes:
     """TensorFlow Lite flatbuffer with builtin operators only.
 
@@ -79,6 +82,7 @@ def to_tflite(saved_model: Path, *, float16: bool = False, dynamic: bool = False
         raise _inexpressible("TensorFlow Lite", error) from error
 
 
+@released()
 def to_openvino(saved_model: Path) -> Any:
     """An `openvino.Model` in float32.
 
@@ -90,7 +94,10 @@ def to_openvino(saved_model: Path) -> Any:
 
     try:
         with quiet():
-            return openvino.convert_model(str(saved_model))
+            model = openvino.convert_model(str(saved_model))
+        # The converter notes the folder that it read: no business of the device, and other bytes in every export.
+        model.set_rt_info(saved_model.name, ["conversion_parameters", "input_model"])
+        return model
     except (RuntimeError, frontend.OpConversionFailure, frontend.OpValidationFailure) as error:
         raise _inexpressible("OpenVINO", error) from error
 
@@ -102,6 +109,7 @@ def save_openvino(model: Any, path: Path, *, float16: bool = False) -> None:
     openvino.save_model(model, str(path), compress_to_fp16=float16)
 
 
+@released()
 def to_onnx(function: Any, inputs: Shapes) -> bytes:
     """ONNX file, opset `ONNX_OPSET`, channels last as in the graph, checked by the ONNX checker.
 

@@ -11,8 +11,9 @@ little (see `export.candidates`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +22,24 @@ from tqdm import tqdm
 
 from edge_runtime.backends import Runner
 from edge_runtime.errors import ModelError
-from edge_runtime.latency import measure
+from edge_runtime.latency import Latency, measure
 from export.candidates import Budget, Candidate, Comparison, Ladder
 from export.judge import SCREENED_IMAGES, SEARCH_IMAGES, Judge
+from export.memory import released
 from export.quantizers import Quantizer
 from export.recipes import Recipe, recipe_for
 
 LATENCY_RUNS = 25
+NEAR_FLOOR = 1.08
+"""Of the latency with everything quantized: a search that can gain no more than this is not begun."""
+CLOSE_HARM = 2.0
+"""Squared errors of drafts on a few images that differ by less say little: both are built."""
 Ranges = Mapping[str, str]
 _STEPS = (1, 2, 3, 4, 6, 8, 12, 16, 20)
 _WANTED_MIXES = 2
 
 
+@released()
 def climb(
     quantizer: Quantizer, judge: Judge, folder: Path, budget: Budget, *, mix: bool = False, progress: bool
 ) -> Ladder:
@@ -57,12 +64,18 @@ def climb(
         for count in range(1, len(ranked)):
             kept = set(ranked[:count])
             names = frozenset(op.name for op in quantizer.operators if op.branches and op.branches <= kept)
-            recipe = recipe_for(names, quantizer.operators, ranges=search.best_ranges(ranked[count:]))
-            rungs.add(f"mixed by branch, {' + '.join(ranked[:count])} float", recipe)
+            choices = search.ranked_ranges(ranked[count:])
+            for precision, own in product(quantizer.unharmed, choices):
+                recipe = recipe_for(names, quantizer.operators, ranges=own, kept=precision)
+                named = f", {recipe.ranges} ranges" if len(choices) > 1 else ""
+                rungs.add(f"mixed by branch, {' + '.join(ranked[:count])} {precision}{named}", recipe)
+        if rungs.nothing_to_gain(budget):
+            return rungs.ladder(budget)
         passed = 0
-        for names in search.operator_mixes(ranked, ranges, budget):
-            name = f"mixed by operator, {len(names)} of {len(quantizer.operators)} float"
-            passed += rungs.add(name, recipe_for(names, quantizer.operators, ranges=ranges)).within(budget)
+        for names, precision in search.operator_mixes(ranked, ranges, budget):
+            recipe = recipe_for(names, quantizer.operators, ranges=ranges, kept=precision)
+            name = f"mixed by operator, {len(names)} of {len(quantizer.operators)} {precision}"
+            passed += rungs.add(name, recipe).within(budget)
             if passed == _WANTED_MIXES:
                 break
     return rungs.ladder(budget)
@@ -105,15 +118,29 @@ class Rungs:
         self._candidates.append(candidate)
         return candidate
 
-    def ladder(self, budget: Budget, *, runs: int = LATENCY_RUNS) -> Ladder:
-        """All candidates with latency, from one interleaved run together with float32."""
+    def nothing_to_gain(self, budget: Budget) -> bool:
+        """Whether a candidate within the budget is nearly as fast as the first, which quantizes everything."""
+        passing = [c.path for c in self._candidates if c.within(budget)]
+        first = self._candidates[0].path
+        if not passing or first not in self._runners:
+            return False
+        latency = self._time([first, *passing], LATENCY_RUNS)
+        floor = latency[str(first)].p50_ms
+        return min(latency[str(path)].p50_ms for path in passing) <= NEAR_FLOOR * floor
+
+    def _time(self, paths: Iterable[Path], runs: int) -> dict[str, Latency]:
+        """Latency of open candidates in one interleaved run together with float32."""
         frame = {"image": self._judge.sample()}
 
         def call(runner: Runner) -> Callable[[], Any]:
             return lambda: runner.run(frame)
 
-        calls = {str(path): call(runner) for path, runner in self._runners.items()}
-        latency = measure({"float32": call(self._judge.float_runner), **calls}, runs=runs)
+        calls = {str(path): call(self._runners[path]) for path in paths}
+        return measure({"float32": call(self._judge.float_runner), **calls}, runs=runs)
+
+    def ladder(self, budget: Budget, *, runs: int = LATENCY_RUNS) -> Ladder:
+        """All candidates with latency, from one interleaved run."""
+        latency = self._time(self._runners, runs)
         timed = tuple(
             replace(c, p50_ms=latency[str(c.path)].p50_ms) if str(c.path) in latency else c
             for c in self._candidates
@@ -142,6 +169,15 @@ class _Search:
         best = min(rules, key=lambda rule: sum(harm[rule][branch] for branch in branches))
         return dict.fromkeys(self._judge.branches, best)
 
+    def ranked_ranges(self, branches: Sequence[str]) -> list[dict[str, str]]:
+        """`best_ranges`, then the other rules where one rule holds for all branches and their harm is close."""
+        best = self.best_ranges(branches)
+        if self._quantizer.ranges_by_operator:
+            return [best]
+        total = {rule: sum(self._harm_of(rule)[b] for b in branches) for rule in self._quantizer.range_rules}
+        close = [rule for rule in total if total[rule] <= CLOSE_HARM * min(total.values())]
+        return [dict.fromkeys(self._judge.branches, rule) for rule in sorted(close, key=lambda rule: total[rule])]
+
     def branch_harm(self, ranges: Ranges) -> dict[str, float]:
         """By branch, squared logit error when only that branch is quantized; infinite where it cannot run."""
         return {branch: self._harm_of(rule)[branch] for branch, rule in ranges.items()}
@@ -155,8 +191,10 @@ class _Search:
             }
         return self._harm[ranges]
 
-    def operator_mixes(self, ranked: Sequence[str], ranges: Ranges, budget: Budget) -> Iterator[frozenset[str]]:
-        """Sets of operators to keep in float, the smallest first, that are predicted to hold the budget.
+    def operator_mixes(
+        self, ranked: Sequence[str], ranges: Ranges, budget: Budget
+    ) -> Iterator[tuple[frozenset[str], str]]:
+        """Sets of operators to spare, and how, that are predicted to hold the budget: the smallest sets first.
 
         Where the prediction finds none, the one with the smallest logit error.
         """
@@ -169,21 +207,23 @@ class _Search:
             found = self._screen({branch: alone}, SEARCH_IMAGES)
             harm.append(float("inf") if found is None else found.logit_error**2)
         order = np.argsort(harm)[::-1]
-        best: tuple[float, frozenset[str]] | None = None
+        best: tuple[float, frozenset[str], str] | None = None
         held = False
         for count in (step for step in _STEPS if step < len(stretches)):
             kept: frozenset[str] = frozenset().union(*(stretches[i][1] for i in order[:count]))
-            recipe = recipe_for(kept, self._quantizer.operators, ranges=ranges)
-            found = self._screen(dict.fromkeys(self._judge.branches, recipe), SCREENED_IMAGES)
-            if found is None:
-                continue
-            if found.within(budget):
-                held = True
-                yield kept
-            if best is None or found.logit_error < best[0]:
-                best = (found.logit_error, kept)
+            for precision in self._quantizer.unharmed:
+                recipe = recipe_for(kept, self._quantizer.operators, ranges=ranges, kept=precision)
+                found = self._screen(dict.fromkeys(self._judge.branches, recipe), SCREENED_IMAGES)
+                if found is None:
+                    continue
+                if best is None or found.logit_error < best[0]:
+                    best = (found.logit_error, kept, precision)
+                if found.within(budget):
+                    held = True
+                    yield kept, precision
+                    break
         if not held and best is not None:
-            yield best[1]
+            yield best[1:]
 
     def _stretches(self, branches: Sequence[str]) -> list[tuple[str, frozenset[str]]]:
         """Runs of consecutive operators of the branches; what two of them share counts with the first."""

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from edge_runtime.bundle import INTENDED_USE
 from edge_runtime.errors import ModelError
 from edge_runtime.files import write_text_atomic
+from export.memory import released
 from export.recipes import Operator
 from export.tensors import open_tensors
 from train.figures import COLORS, save_figure, tidy
@@ -52,6 +53,7 @@ class LayerError:
     clipped: float | None
 
 
+@released()
 def layer_errors(
     runtime: str, float_path: Path, quantized_path: Path, operators: Sequence[Operator], inputs: Iterable[Any]
 ) -> tuple[LayerError, ...]:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from edge_runtime.errors import ModelError
 from export.graphs import pack_tflite, parse_tflite
-from export.recipes import FLOAT
+from export.memory import released
+from export.recipes import DYNAMIC, FLOAT
 from train.quiet import quiet
 
 QUANTIZATION_VERSION = "2"
@@ -27,7 +28,8 @@ def quantize_tflite(
 
     Args:
         float_model: flatbuffer.
-        precisions: ``float``, ``w8a8`` (int8 activations) or ``w8a16`` (int16 ones) by operator name.
+        precisions: ``float``, ``dynamic`` (float activations, int8 convolutions), ``w8a8`` (int8 activations) or
+            ``w8a16`` (int16 ones) by operator name.
         base: the precision of most of them.
         ranges: of the activations, see `export.ranges.quantizer_ranges`.
 
@@ -58,6 +60,7 @@ def _general_scales(model: bytes) -> bytes:
     return pack_tflite(parsed)
 
 
+@released()
 def quantize_openvino(
     model: Any,
     inputs: Sequence[NDArray[np.float32]],
@@ -107,8 +110,12 @@ def _litert_rules(precisions: Mapping[str, str], base: str) -> list[dict[str, An
         if precision != base:
             by_precision[precision].append(name)
     for precision, names in sorted(by_precision.items()):
-        rule = unquantized if precision == FLOAT else dict(static[precision]()[0])
+        rule = unquantized if precision in {FLOAT, DYNAMIC} else dict(static[precision]()[0])
         rules += [{**rule, "regex": regex} for regex in _alternations(sorted(names))]
+        if precision == DYNAMIC:
+            # XNNPACK has fast kernels of that kind for convolutions only, not for depthwise ones.
+            rule = {**recipe.dynamic_wi8_afp32()[0], "operation": recipe.TFLOperationName.CONV_2D}
+            rules += [{**rule, "regex": regex} for regex in _alternations(sorted(names))]
     return rules
 
 

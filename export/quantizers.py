@@ -24,7 +24,7 @@ from export.calibration_audit import audit_activations
 from export.graphs import openvino_branch, openvino_operators, tflite_branch, tflite_operators
 from export.quantization import QUANTIZATION_VERSION, quantize_openvino, quantize_tflite
 from export.ranges import ActivationStatistics, collect_statistics, quantizer_ranges
-from export.recipes import FLOAT, Operator, Recipe, assignments, range_rules
+from export.recipes import DYNAMIC, FLOAT, Operator, Recipe, assignments, range_rules
 
 _DRAFT_IMAGES = 12
 
@@ -38,6 +38,7 @@ class Quantizer(Protocol):
         range_rules: what a recipe may say about ranges; the first is the default.
         ranges_by_operator: whether a recipe's rules may have ranges of their own.
         stretches: into how many parts a search over operators divides a branch: fewer where a build takes longer.
+        unharmed: precisions for operators that static quantization harms, the fastest first.
     """
 
     runtime: str
@@ -46,6 +47,7 @@ class Quantizer(Protocol):
     range_rules: tuple[str, ...]
     ranges_by_operator: bool
     stretches: int
+    unharmed: tuple[str, ...]
 
     def build(self, path: Path, recipe: Recipe, branch: str | None = None, *, draft: bool = False) -> None:
         """Write the backbone, or the part of it that one branch needs, as the recipe says.
@@ -70,6 +72,7 @@ class TFLiteQuantizer:
     """LiteRT post-training quantization of a float32 flatbuffer; one calibration serves every recipe."""
 
     runtime, suffix, stretches, ranges_by_operator = "tflite", ".tflite", 24, True
+    unharmed: tuple[str, ...] = (DYNAMIC, FLOAT)
     range_rules: tuple[str, ...] = ("percentile", "mse", "average", "extremes")
 
     def __init__(
@@ -132,6 +135,7 @@ class OpenVINOQuantizer:
     """NNCF post-training quantization of an OpenVINO file; operators are kept in float by ignored scopes."""
 
     runtime, suffix, stretches, ranges_by_operator = "openvino", ".xml", 8, False
+    unharmed: tuple[str, ...] = (FLOAT,)
     range_rules: tuple[str, ...] = ("symmetric", "asymmetric")
 
     def __init__(
@@ -150,8 +154,8 @@ class OpenVINOQuantizer:
         """See `Quantizer.build`."""
         rule = _checked_rule(recipe, self)
         precisions = assignments(recipe, self.operators)
-        if "w8a16" in precisions.values():
-            raise UsageError("w8a16 is a TensorFlow Lite precision; OpenVINO has w8a8.")
+        if {"w8a16", DYNAMIC} & set(precisions.values()):
+            raise UsageError("w8a16 and dynamic are precisions of TensorFlow Lite; OpenVINO has w8a8 and float.")
         if any(own.ranges not in {"", recipe.ranges} for own in recipe.rules):
             raise UsageError("OpenVINO has one rule for all ranges: a recipe's rules cannot have their own.")
         ignored = sorted(name for name, precision in precisions.items() if precision == FLOAT)

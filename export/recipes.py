@@ -7,8 +7,10 @@ operator the last one counts::
      "rules": [{"regex": "efficientnetb0", "operation": "*", "precision": "float"}]}
 
 ``regex`` is searched in the operator's name (its path in the graph), ``operation`` is ``*`` or an operator type in
-the runtime's own spelling (``MUL`` in TensorFlow Lite, ``Multiply`` in OpenVINO), ``precision`` is ``float`` or one
-of `BASES`. Without ``ranges`` the runtime's default rule is used.
+the runtime's own spelling (``MUL`` in TensorFlow Lite, ``Multiply`` in OpenVINO), ``precision`` is ``float``,
+``dynamic`` or one of `BASES`. ``dynamic`` (TensorFlow Lite) keeps activations in float32 and runs convolutions on
+int8 weights, with the range of their input measured at run time; other operators stay in float. Without ``ranges``
+the runtime's default rule is used.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from edge_runtime.errors import UsageError
 
 BASES = ("w8a8", "w8a16")
 FLOAT = "float"
+DYNAMIC = "dynamic"
 RANGES = ("average", "extremes", "percentile", "mse", "symmetric", "asymmetric")
 _KEYS = {"base", "ranges", "rules"}
 _RULE_KEYS = {"regex", "operation", "precision", "ranges"}
@@ -106,7 +109,7 @@ def read_recipe(path: Path) -> Recipe:
 
 
 def assignments(recipe: Recipe, operators: Sequence[Operator]) -> dict[str, str]:
-    """Precision of every operator by name: ``float`` or one of `BASES`.
+    """Precision of every operator by name: ``float``, ``dynamic`` or one of `BASES`.
 
     Raises:
         UsageError: a rule that matches no operator.
@@ -146,8 +149,9 @@ def recipe_for(
     operators: Sequence[Operator],
     base: str = "w8a8",
     ranges: str | Mapping[str, str] = "",
+    kept: str = FLOAT,
 ) -> Recipe:
-    """The shortest recipe that keeps exactly these operators in float.
+    """The shortest recipe that keeps exactly these operators in float, or in another precision.
 
     A whole sub-graph becomes one rule on its scope, a path component that all of its operators share and no other
     one has; anything else is listed by name.
@@ -157,10 +161,11 @@ def recipe_for(
         operators: all of them.
         base: precision of the others.
         ranges: one rule for all activations, or one by branch.
+        kept: precision of these operators.
     """
+    last = [replace(_rule_on(names, operators), precision=kept)] if names else []
     if isinstance(ranges, str):
-        rules = [_rule_on(names, operators)] if names else []
-        return Recipe(base, tuple(rules), ranges)
+        return Recipe(base, tuple(last), ranges)
     # The most frequent rule is the recipe's, those of other branches become rules of operators.
     common = max(sorted(set(ranges.values())), key=list(ranges.values()).count)
     rules = []
@@ -168,9 +173,7 @@ def recipe_for(
         own = frozenset(op.name for op in operators if op.branches == {branch})
         if rule != common and own:
             rules.append(replace(_rule_on(own, operators), precision=base, ranges=rule))
-    if names:
-        rules.append(_rule_on(names, operators))
-    return Recipe(base, tuple(rules), common)
+    return Recipe(base, (*rules, *last), common)
 
 
 def _rule_on(names: frozenset[str], operators: Sequence[Operator]) -> Rule:
@@ -198,8 +201,9 @@ def _parse_rule(body: Any, number: int) -> Rule:
     rule = Rule(body["regex"], body.get("operation", "*"), body.get("precision", FLOAT), body.get("ranges", ""))
     if not all(isinstance(value, str) for value in asdict(rule).values()):
         raise UsageError(f"{where} has a value that is not text.")
-    if rule.precision not in {FLOAT, *BASES}:
-        raise UsageError(f"{where}: precision is float, {' or '.join(BASES)}. Received: {rule.precision!r}.")
+    if rule.precision not in {FLOAT, DYNAMIC, *BASES}:
+        known = ", ".join([FLOAT, DYNAMIC, *BASES])
+        raise UsageError(f"{where}: precision is one of {known}. Received: {rule.precision!r}.")
     if rule.ranges and rule.ranges not in RANGES:
         raise UsageError(f"{where}: ranges are one of {', '.join(RANGES)}. Received: {rule.ranges!r}.")
     try:

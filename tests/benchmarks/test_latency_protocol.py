@@ -15,6 +15,7 @@ from benchmarks.measuring import Journal, Planned, measure_all
 from benchmarks.results import pareto, speed
 from benchmarks.runfile import Protocol, Timing
 from benchmarks.worker import Spec
+from benchmarks.workers import Worker
 from edge_runtime.errors import ModelError
 from edge_runtime.latency import percentiles, time_calls
 
@@ -145,3 +146,9 @@ def test_short_memory_is_measured_in_groups(
     assert found["a"].timing == found["b"].timing == Timing(2, (1.5,) * 6, (2, 2, 2))
     opened = [(name, what) for name, what in fake_workers if what != "time"]
     assert opened == [("a", "open"), ("a", "close"), ("b", "open"), ("b", "close")]
+
+
+def test_a_candidate_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("benchmarks.workers.TIMEOUT_S", 0.01)
+    with pytest.raises(ModelError, match="no answer within"):
+        Worker(Spec("artifact", str(tmp_path), "a", str(tmp_path), "tflite", 1))

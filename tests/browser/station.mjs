@@ -1,5 +1,5 @@
 // A station and a browser for the tests: both are real programs, started here and ended here.
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { chromium } from "playwright-core";
@@ -19,6 +19,12 @@ export function pictures(count) {
   walk(IMAGES);
   const step = Math.max(1, all.length / count);
   return Array.from({ length: Math.min(count, all.length) }, (_, index) => all[Math.floor(index * step)]);
+}
+
+/** Per artifact: how far the logit may be from the bundle's own, on another machine's kernels. */
+export function replayLimits() {
+  const text = execFileSync(PYTHON, ["-m", "edge_runtime", "verify", BUNDLE, "--json"], { encoding: "utf8" });
+  return Object.fromEntries(JSON.parse(text).artifacts.map(({ artifact, tolerance }) => [artifact, tolerance[0]]));
 }
 
 /** `sonoedge serve` on a free port; resolves when it is ready. */
@@ -41,7 +47,8 @@ export async function startStation(...options) {
   return {
     url,
     get log() { return log; },
-    stop: () => new Promise((resolve) => {
+    /** Its exit code; a station that has ended already is no matter. */
+    stop: () => child.exitCode !== null ? Promise.resolve(child.exitCode) : new Promise((resolve) => {
       child.removeAllListeners("exit");
       child.on("exit", (code) => resolve(code));
       child.kill("SIGTERM");

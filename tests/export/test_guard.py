@@ -54,6 +54,14 @@ def test_a_refitted_threshold_keeps_the_sensitivity_where_any_can(
     assert kept == wanted or threshold == 0.5
 
 
+def test_a_threshold_moves_no_further_than_it_must() -> None:
+    """One malignant image falls just below it, and the next score is far away: no reason to go half-way."""
+    reference = np.array([-4.0, -3.0, -2.0, 0.05, 2.0, 3.0])
+    logits = np.array([-4.0, -3.0, -2.0, -0.05, 2.0, 3.0])
+    threshold = refit_threshold(np.array([0, 0, 0, 1, 1, 1]), reference, logits, 0.5)
+    assert 0.4 < threshold < sigmoid(-0.05)
+
+
 @given(LOGITS)
 @settings(deadline=None)
 def test_nothing_changed_nothing_lost(values: list[float]) -> None:

@@ -84,6 +84,26 @@ def test_what_the_recipe_keeps_in_float_is_float(place: Bench, tmp_path: Path) -
     assert path.read_bytes() == place.source.tflite_float
 
 
+def test_dynamic_operators_have_int8_weights_and_float_results(place: Bench, tmp_path: Path) -> None:
+    quantizer = place.source.quantizer("tflite")
+    path = tmp_path / "backbone.tflite"
+    spared = frozenset(op.name for op in quantizer.operators if op.branches == {"right"})
+    quantizer.build(path, recipe_for(spared, quantizer.operators, kept="dynamic"))
+    assert integer_results(path) & spared == set()
+    graph = parse_tflite(path.read_bytes()).subgraphs[0]
+    convolutions = [
+        op
+        for op in graph.operators
+        if f"{tflite_text(graph.tensors[op.outputs[0]].name)};" in spared and len(op.inputs) == 3
+    ]
+    assert convolutions
+    assert {graph.tensors[op.inputs[1]].type for op in convolutions} >= {9}
+    exact = outputs(place.judge.float_path, "tflite", place)
+    for found, wanted in zip(outputs(path, "tflite", place), exact, strict=True):
+        error = np.linalg.norm(found["right"] - wanted["right"]) / np.linalg.norm(wanted["right"])
+        assert 0 < error < 0.05
+
+
 def test_pixels_are_exact(place: Bench, tmp_path: Path) -> None:
     """The image's quantizer has scale 1 and its zero at pixel 0."""
     path = tmp_path / "backbone.tflite"
@@ -128,6 +148,10 @@ def test_openvino_names_do_not_change_between_conversions(vino: Bench, tmp_path:
     first, second = (source.quantizer("openvino").operators for source in (vino.source, again))
     assert first == second
     assert any(op.name == "left/Convolution_0" for op in first)
+    # The same bytes: else the cache of quantized files would never be hit by the next run.
+    for suffix in (".xml", ".bin"):
+        files = [source.openvino_float.with_suffix(suffix) for source in (vino.source, again)]
+        assert files[0].read_bytes() == files[1].read_bytes()
 
 
 def test_openvino_keeps_the_named_operators_in_float_and_caches(
@@ -148,8 +172,9 @@ def test_openvino_keeps_the_named_operators_in_float_and_caches(
 
 
 def test_recipes_that_a_runtime_does_not_know(place: Bench, vino: Bench, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="w8a16 is a TensorFlow Lite precision"):
-        vino.source.quantizer("openvino").build(tmp_path / "backbone.xml", Recipe("w8a16"))
+    for recipe in (Recipe("w8a16"), Recipe(rules=(Rule(".", precision="dynamic"),))):
+        with pytest.raises(UsageError, match="are precisions of TensorFlow Lite"):
+            vino.source.quantizer("openvino").build(tmp_path / "backbone.xml", recipe)
     with pytest.raises(UsageError, match="openvino knows the ranges"):
         vino.source.quantizer("openvino").build(tmp_path / "backbone.xml", Recipe(ranges="percentile"))
     with pytest.raises(UsageError, match="tflite knows the ranges"):

@@ -9,14 +9,17 @@ import org.junit.Assert.assertFalse
 import org.junit.Assert.assertNotNull
 import org.junit.Assert.assertNull
 import org.junit.Assert.assertSame
+import org.junit.Assert.assertThrows
 import org.junit.Assert.assertTrue
 import org.junit.Test
 import org.junit.runner.RunWith
 import org.robolectric.RobolectricTestRunner
 import org.robolectric.RuntimeEnvironment
 import org.robolectric.Shadows.shadowOf
+import org.sonoedge.core.BundleException
 import org.sonoedge.core.loadBundle
 import java.io.File
+import java.io.FileNotFoundException
 
 /** The app as a person uses it, with a real bundle and the real interpreter. */
 @RunWith(RobolectricTestRunner::class)
@@ -108,6 +111,26 @@ class AppTest {
             app.openPicture(png(phantom()))
             assertNotNull(app.state.prediction)
         }
+    }
+
+    @Test
+    fun `a built-in bundle is unpacked where its digest is the pinned one, and only there`() {
+        val context = RuntimeEnvironment.getApplication()
+        val digest = loadBundle(Vectors.bundle).digest
+        fun store(vararg assets: Pair<String, ByteArray>): BundleStore {
+            val named = mapOf(*assets)
+            return BundleStore(context) { name -> (named[name] ?: throw FileNotFoundException(name)).inputStream() }
+        }
+        assertNull(store().load())
+        val zip = "bundle.zip" to zipOfBundle()
+        assertTrue(assertThrows(BundleException::class.java) { store(zip).load() }.message.contains("without its digest"))
+        val other = "bundle.sha256" to "0".repeat(64).toByteArray()
+        assertThrows(BundleException::class.java) { store(zip, other).load() }
+        assertNull(store().load())
+        val own = "bundle.sha256" to "$digest\n".toByteArray()
+        assertEquals(digest, store(zip, own).load()!!.digest)
+        // Unpacked once; from then on it is the app's own.
+        assertEquals(digest, store().load()!!.digest)
     }
 
     @Test

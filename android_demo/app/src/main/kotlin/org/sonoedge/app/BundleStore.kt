@@ -15,8 +15,10 @@ import java.io.InputStream
  *  1. the folder `bundle` in the app's external files (`adb push bundle /sdcard/Android/data/org.sonoedge.app/files/`),
  *  2. the bundle opened last in the app,
  *  3. the asset `bundle.zip` of the build, which must have the digest in the asset `bundle.sha256`.
+ *
+ * [asset] opens an asset by name; a missing one is a [FileNotFoundException].
  */
-class BundleStore(private val context: Context) {
+class BundleStore(private val context: Context, private val asset: (String) -> InputStream = context.assets::open) {
     private val own = File(context.filesDir, "bundle")
 
     /** The checked bundle, or null where there is none yet. */
@@ -25,7 +27,7 @@ class BundleStore(private val context: Context) {
         if (pushed != null && pushed.isDirectory) return loadBundle(pushed)
         if (own.isDirectory) return loadBundle(own)
         return try {
-            context.assets.open("bundle.zip").use(::install)
+            asset("bundle.zip").use(::install)
         } catch (_: FileNotFoundException) {
             null
         }
@@ -36,7 +38,7 @@ class BundleStore(private val context: Context) {
 
     private fun install(zip: InputStream): Bundle {
         val pinned = try {
-            context.assets.open("bundle.sha256").use { it.readBytes().decodeToString().trim() }
+            asset("bundle.sha256").use { it.readBytes().decodeToString().trim() }
         } catch (_: FileNotFoundException) {
             throw BundleException("This build holds a bundle without its digest (bundle.sha256). Build the app again.")
         }
