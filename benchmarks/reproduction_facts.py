@@ -76,11 +76,20 @@ def notes(units: Sequence[Unit]) -> list[str]:
     untrained = [SYSTEMS[key].title for key in dict.fromkeys(u.system for u in units if not u.trained)]
     if untrained:
         lines.append(
-            f"No trained weights were at hand for {', '.join(untrained)}: these ran with untrained backbones on "
+            f"No trained weights were at hand for {'; '.join(untrained)}: these ran with untrained backbones on "
             "fewer images. Their figures show that the code works; they enter no comparison."
         )
     if any("file" in unit.sources.values() for unit in units):
         lines.append("Weights from files need not be ImageNet's: the figures hold for those files.")
-    lines += [f"{SYSTEMS[key].title}: {SYSTEMS[key].note}" for key in dict.fromkeys(u.system for u in units)
-              if SYSTEMS[key].note]  # fmt: skip
     return lines
+
+
+def differences(units: Sequence[Unit]) -> list[str]:
+    """What differs from the paper: its own riddles, and systems that are not to the letter."""
+    systems = dict.fromkeys(unit.system for unit in units)
+    return [*PAPER_DIFFERENCES, *(f"{SYSTEMS[s].title}: {SYSTEMS[s].note}" for s in systems if SYSTEMS[s].note)]
+
+
+def shown_in_plots(units: Sequence[Unit]) -> list[Unit]:
+    """Those with trained backbones; all where there are none."""
+    return [unit for unit in units if unit.trained] or list(units)

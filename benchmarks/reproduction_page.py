@@ -14,12 +14,13 @@ from benchmarks import reproduction_plots as plots
 from benchmarks.html import Cell, beside, block, document, interval_cell, number_cell, table, text_cell
 from benchmarks.reproduction_facts import (
     METRICS,
-    PAPER_DIFFERENCES,
     SOURCE_WORDS,
     SPLIT_WORDS,
     Comparison,
     data_line,
+    differences,
     notes,
+    shown_in_plots,
 )
 from benchmarks.svg import key
 from benchmarks.wording import NAMES, percent, shown
@@ -40,12 +41,12 @@ def page(dataset: Dataset, units: Sequence[Unit], comparisons: Sequence[Comparis
     parts = [
         ("tables", "Tables III, V", "".join(_figures(units, protocol, colours) for protocol in SPLIT_WORDS)),
         ("comparisons", "Comparisons", _comparisons(comparisons, colours)),
-        ("bars", "Figure 11", _bars(units, colours)),
-        ("roc", "Figure 7", "".join(_roc(units, protocol, colours) for protocol in SPLIT_WORDS)),
+        ("bars", "Figure 11", _bars(shown_in_plots(units), colours)),
+        ("roc", "Figure 7", "".join(_roc(shown_in_plots(units), protocol, colours) for protocol in SPLIT_WORDS)),
         ("confusion", "Figure 6", _confusions(dataset, units)),
         ("curves", "Figures 4, 5", _curves(units)),
         ("samples", "Figure 3", samples(dataset)),
-        ("differences", "Differences", _list("What differs from the paper", PAPER_DIFFERENCES)),
+        ("differences", "Differences", _list("What differs from the paper", differences(units))),
     ]
     used = [(anchor, name, content) for anchor, name, content in parts if content]
     lead = f"{data_line(dataset)}. One protocol for all systems, once as in the paper and once without the leak."
@@ -80,7 +81,7 @@ def markdown(dataset: Dataset, units: Sequence[Unit], comparisons: Sequence[Comp
         for found in comparisons:
             title, split = SYSTEMS[found.system].title, SPLIT_WORDS[found.protocol]
             lines.append(_line([title, split, shown(found.difference), found.verdict]))
-    lines += ["", "## What differs from the paper", "", *(f"- {text}" for text in PAPER_DIFFERENCES)]
+    lines += ["", "## What differs from the paper", "", *(f"- {text}" for text in differences(units))]
     return "\n".join([*lines, "", f"{provenance} Values with 95 % intervals.", ""])
 
 
