@@ -1,6 +1,6 @@
 """Plant copies of real images and count what the audit finds: ``python scripts/check_audit.py DATA``.
 
-DATA has an images.csv with a group column, such as BUSI's: found pairs of originals in different groups count as false.
+DATA has an images.csv with a group column, such as BUSI's: pairs of originals in different groups count as false.
 """
 
 from __future__ import annotations
