@@ -11,6 +11,7 @@ from PIL import Image, ImageFilter
 
 from edge_runtime.image import UInt8Image
 
+_DRAWS_BEFORE_MIRRORING = 5  # angle, depth scale, aspect, two shifts
 VERSION = "2"  # part of the cache key: raise it when the copies change
 
 
@@ -22,7 +23,7 @@ def augmented_copy(image: UInt8Image, sha256: str, copy: int) -> UInt8Image:
     input is stretched to a square; shifted by up to 6 %. Beam: speckle, an acoustic shadow in three of ten copies,
     a tilted time-gain curve. Screen: blur up to 1.2 pixels, gamma 0.7–1.4, gain 0.8–1.2.
     """
-    rng = np.random.default_rng([int(sha256[:15], 16), copy])
+    rng = _generator(sha256, copy)
     moved = _moved(image, rng)
     if rng.random() < 0.5:
         moved = moved.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.2)))
@@ -46,7 +47,7 @@ def _moved(image: UInt8Image, rng: np.random.Generator) -> Image.Image:
     inverse = np.diag([1 / (scale * np.sqrt(aspect)), np.sqrt(aspect) / scale]) @ turn
     centre = np.array([width / 2, height / 2])
     offset = centre - inverse @ (centre + shift)
-    mirrored = image[:, ::-1] if rng.random() < 0.5 else image
+    mirrored = image[:, ::-1] if _is_mirrored(rng) else image
     return Image.fromarray(np.ascontiguousarray(mirrored)).transform(
         (width, height),
         Image.Transform.AFFINE,
@@ -78,3 +79,20 @@ def _tilt(rng: np.random.Generator, height: int) -> NDArray[np.float32]:
     """Time-gain curve (H, 1): up to 20 % brighter or darker at one end than at the other."""
     slope = rng.uniform(-0.2, 0.2)
     return (1 + slope * (np.arange(height) / max(height - 1, 1) - 0.5))[:, None].astype(np.float32)
+
+
+def is_mirrored(sha256: str, copy: int) -> bool:
+    """Whether that copy is mirrored left to right; copy 0 is the image itself."""
+    if copy == 0:
+        return False
+    rng = _generator(sha256, copy)
+    rng.uniform(size=_DRAWS_BEFORE_MIRRORING)
+    return _is_mirrored(rng)
+
+
+def _generator(sha256: str, copy: int) -> np.random.Generator:
+    return np.random.default_rng([int(sha256[:15], 16), copy])
+
+
+def _is_mirrored(rng: np.random.Generator) -> bool:
+    return bool(rng.random() < 0.5)

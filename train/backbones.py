@@ -20,6 +20,7 @@ import keras
 import numpy as np
 
 from edge_runtime.errors import ModelError, UsageError
+from train import lite0
 
 Preprocessing = Literal["native", "unit"]
 
@@ -31,10 +32,13 @@ _DOWNLOAD_HOST = "https://storage.googleapis.com/"
 
 @dataclass(frozen=True)
 class Backbone:
-    """One row: the Keras application, its file in Keras' cache, and the input its weights were trained on."""
+    """One row: the Keras application, its file in Keras' cache, and the input its weights were trained on.
+
+    Keras has no EfficientNetLite0: it is built in `train.lite0`, and its weights come with a package.
+    """
 
     application: str
-    cache_file: str
+    cache_file: str | None
     scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
     offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
     bgr: bool = False
@@ -72,6 +76,7 @@ BACKBONES: dict[str, Backbone] = {
     "resnet152": _caffe("ResNet152", f"resnet152{_TF_NOTOP}"),
     "densenet121": _torch("DenseNet121", f"densenet121{_TF_NOTOP}"),
     "inceptionv3": _symmetric("InceptionV3", f"inception_v3{_TF_NOTOP}"),
+    "efficientnetlite0": Backbone("EfficientNetLite0", None, scale=(1 / 128,) * 3, offset=(-127 / 128,) * 3),
 }
 """Backbones by name. Each gives (N, H, W, C) feature maps, frozen."""
 
@@ -107,7 +112,7 @@ def build_branch(
     if weights == "imagenet":
         _require_imagenet(name, row)
     size = tuple(image.shape[1:])
-    application = getattr(keras.applications, row.application)
+    application = getattr(lite0 if row.cache_file is None else keras.applications, row.application)
     model = application(
         include_top=False, weights="imagenet" if weights == "imagenet" else None, input_shape=size, name=name
     )
@@ -158,7 +163,8 @@ def weights_digest(model: keras.Model) -> str:
 
 
 def _cached(row: Backbone) -> bool:
-    return (_cache_folder() / row.cache_file).is_file()
+    """Also true where the weights come with a package, which `train.lite0_weights` asks for itself."""
+    return row.cache_file is None or (_cache_folder() / row.cache_file).is_file()
 
 
 def _cache_folder() -> Path:

@@ -166,7 +166,7 @@ def fit_keras(
     counts = np.bincount(y, minlength=2)
     weights = {k: len(y) / (2 * max(int(n), 1)) for k, n in enumerate(counts)} if settings.balanced else None
     stop = keras.callbacks.EarlyStopping("val_loss", patience=settings.patience, restore_best_weights=True)
-    bar = _EpochBar(settings.epochs, progress)
+    bar = EpochBar(settings.epochs, progress)
     inputs, targets = x if isinstance(x, tuple) else (x, None)
     result = model.fit(
         inputs,
@@ -181,7 +181,7 @@ def fit_keras(
     return {name: [float(value) for value in values] for name, values in result.history.items()}
 
 
-class _EpochBar(keras.callbacks.Callback):
+class EpochBar(keras.callbacks.Callback):
     """One bar over epochs: Keras' own prints a line for each."""
 
     def __init__(self, epochs: int, progress: bool) -> None:

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import math
 import resource
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
 import keras
-import numpy as np
 
 from edge_runtime.bundle import INTENDED_USE
 from edge_runtime.errors import DataError, UsageError
@@ -22,17 +17,15 @@ from edge_runtime.files import atomic_directory, write_text_atomic
 from train.backbones import parse_backbones, weights_digest
 from train.data import Dataset, load_dataset
 from train.features import default_cache
-from train.figures import plot_confusion, plot_curves, plot_roc
-from train.fit import History
-from train.intervals import Interval
-from train.metrics import classification_metrics, sigmoid, youden_threshold
+from train.metrics import youden_threshold
 from train.model import HeadSpec
+from train.results import draw_figures, predictions_csv, subset_metrics, summary, without_nan
 from train.run_folder import CARD, MODEL, SPLIT, versions
 from train.split import SUBSETS, Split, Strategy, apply_split, leak_count, make_split, read_split, write_split
-from train.stages import Logits, TrainSettings, build, fit_subsets, head_features
+from train.stages import TrainSettings, build, fit_subsets, head_features
 from train.sweep import Point, as_json, fresh_head, plot_sweep, read_sweep, sweep, table
 
-__all__ = ["TrainSettings", "interval_list", "peak_memory_bytes", "train"]
+__all__ = ["TrainSettings", "describe_split", "peak_memory_bytes", "train"]
 
 
 def train(
@@ -63,7 +56,7 @@ def train(
             )
         split = _split(dataset, settings)
         subsets = apply_split(dataset, split)
-        for line in (*dataset.notes, *_describe(subsets, split)):
+        for line in (*dataset.notes, *describe_split(subsets, split)):
             say(line)
 
         model = build(settings)
@@ -86,7 +79,7 @@ def train(
         logits, result, tuned = fitted.logits, fitted.result, fitted.tuned
         val_y = subsets["val"].y
         threshold = 0.5 if settings.protocol == "paper" else youden_threshold(val_y, logits["val"])
-        metrics = {subset: _metrics(subsets[subset], logits[subset], threshold) for subset in ("val", "test")}
+        metrics = {subset: subset_metrics(subsets[subset], logits[subset], threshold) for subset in ("val", "test")}
         card = {
             "settings": asdict(settings),
             "labels": list(dataset.labels),
@@ -112,16 +105,16 @@ def train(
             "versions": versions("sonoedge", "keras", "tensorflow", "jax", "torch", "numpy", "scikit-learn"),
             "intended_use": INTENDED_USE,
         }
-        card = _without_nan(card)
+        card = without_nan(card)
         model.full.save(folder / MODEL)
         write_split(split, folder / SPLIT)
-        write_text_atomic(folder / "predictions.csv", _predictions(subsets, logits, dataset.labels))
+        write_text_atomic(folder / "predictions.csv", predictions_csv(subsets, logits, dataset.labels))
         if points:
             write_text_atomic(folder / "sweep.md", table(points))
             plot_sweep(points, folder / "sweep.png")
-        _draw(folder, subsets, logits, dataset.labels, threshold, tuned or result.history)
+        draw_figures(folder, subsets, logits, dataset.labels, threshold, tuned or result.history)
         write_text_atomic(folder / CARD, json.dumps(card, indent=2, allow_nan=False) + "\n")
-    say(_summary(card, out))
+    say(summary(card, out))
     return card
 
 
@@ -139,7 +132,8 @@ def _split(dataset: Dataset, settings: TrainSettings) -> Split:
     return read_split(Path(settings.split))
 
 
-def _describe(subsets: dict[str, Dataset], split: Split) -> list[str]:
+def describe_split(subsets: dict[str, Dataset], split: Split) -> list[str]:
+    """Lines to print: images, groups and classes of each subset, and a warning about leaks."""
     lines = []
     for subset in SUBSETS:
         data = subsets[subset]
@@ -148,69 +142,6 @@ def _describe(subsets: dict[str, Dataset], split: Split) -> list[str]:
     if leaks := leak_count(split):
         lines.append(f"warning: {leaks} validation and test images have a copy or the same patient in training.")
     return lines
-
-
-def _metrics(dataset: Dataset, logits: Logits, threshold: float) -> dict[str, list[float]]:
-    found = classification_metrics(dataset.y, logits, threshold=threshold, groups=dataset.groups)
-    return {name: interval_list(interval) for name, interval in found.items()}
-
-
-def interval_list(interval: Interval) -> list[float]:
-    """``[value, low, high]`` of a 95 % interval, rounded for JSON."""
-    return [round(float(x), 5) for x in (interval.value, interval.low, interval.high)]
-
-
-def _predictions(subsets: dict[str, Dataset], logits: dict[str, Logits], labels: Sequence[str]) -> str:
-    buffer = io.StringIO()
-    table = csv.writer(buffer, lineterminator="\n")
-    table.writerow(["image", "sha256", "subset", "label", "group", "logit"])
-    for subset in SUBSETS:
-        for sample, logit in zip(subsets[subset].samples, logits[subset], strict=True):
-            row = [sample.relative_path, sample.sha256, subset, labels[sample.label], sample.group, f"{logit:.6f}"]
-            table.writerow(row)
-    return buffer.getvalue()
-
-
-def _draw(
-    folder: Path,
-    subsets: dict[str, Dataset],
-    logits: dict[str, Logits],
-    labels: Sequence[str],
-    threshold: float,
-    history: History,
-) -> None:
-    decision = (sigmoid(logits["test"]) >= threshold).astype(np.int64)
-    plot_curves(history, folder / "curves.png")
-    plot_confusion(subsets["test"].y, decision, labels, folder / "confusion.png", title="Test images")
-    curves = {subset: (subsets[subset].y, logits[subset]) for subset in ("val", "test")}
-    plot_roc(curves, folder / "roc.png")
-
-
-def _summary(card: dict[str, Any], out: Path) -> str:
-    lines = [f"\n{'':<8}{'accuracy':>22}{'AUC':>22}{'sensitivity':>22}{'specificity':>22}   (95 % intervals)"]
-    for subset, metrics in card["metrics"].items():
-        cells = [_shown(*metrics[name]) for name in ("accuracy", "auc", "sensitivity", "specificity")]
-        lines.append(f"{subset:<8}" + "".join(f"{cell:>22}" for cell in cells))
-    seconds = card["seconds"]
-    lines.append(
-        f"threshold {card['threshold']:.3f} ({card['threshold_rule']}); weights: {card['settings']['weights']}; "
-        f"features {seconds['features']:.0f} s, fit {seconds['fit']:.0f} s"
-    )
-    lines += [f"wrote {out}", INTENDED_USE]
-    return "\n".join(lines)
-
-
-def _shown(value: float | None, low: float | None, high: float | None) -> str:
-    return "undefined" if value is None else f"{value:.3f} [{low:.3f}, {high:.3f}]"
-
-
-def _without_nan(value: Any) -> Any:
-    """The same with null for what is undefined: JSON has no NaN."""
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _configure_keras(settings: TrainSettings) -> None:
