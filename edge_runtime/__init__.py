@@ -3,26 +3,30 @@
     from edge_runtime import Classifier
     prediction = Classifier("bundle").predict_file("frame.png")
 
-Research use only; not a medical device. Imports NumPy and Pillow; an interpreter is imported when a bundle is
-opened.
+Research use only; not a medical device. NumPy and Pillow are imported with the first of these names, an interpreter
+when a bundle is opened: the command line must be able to say a sentence where one of them cannot be loaded.
 """
 
-from edge_runtime.bundle import Bundle, load_bundle
-from edge_runtime.classifier import Classifier, Prediction
-from edge_runtime.errors import (
-    AccuracyError,
-    BundleError,
-    DataError,
-    ImageError,
-    MissingExtraError,
-    ModelError,
-    SonoEdgeError,
-    TrustError,
-    UsageError,
-    VerificationError,
-)
-from edge_runtime.explain import Explanation, explanation, heat_map, overlay
-from edge_runtime.image import decode_image, read_image
+import importlib
+import typing
+
+if typing.TYPE_CHECKING:
+    from edge_runtime.bundle import Bundle, load_bundle
+    from edge_runtime.classifier import Classifier, Prediction
+    from edge_runtime.errors import (
+        AccuracyError,
+        BundleError,
+        DataError,
+        ImageError,
+        MissingExtraError,
+        ModelError,
+        SonoEdgeError,
+        TrustError,
+        UsageError,
+        VerificationError,
+    )
+    from edge_runtime.explain import Explanation, explanation, heat_map, overlay
+    from edge_runtime.image import decode_image, read_image
 
 __version__ = "0.1.0"
 
@@ -48,3 +52,18 @@ __all__ = [
     "overlay",
     "read_image",
 ]
+
+_MODULES = ("errors", "bundle", "classifier", "explain", "image")
+
+
+def __getattr__(name: str) -> typing.Any:
+    if name in __all__:
+        for module in _MODULES:
+            found = importlib.import_module(f"{__name__}.{module}")
+            if hasattr(found, name):
+                return getattr(found, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -61,13 +61,24 @@ def assess(
     domain: Domain | None,
     hints: Sequence[Mapping[str, str]] = (),
 ) -> Assessment:
-    """The verdict in words: refused before uncertain before the side of the threshold."""
+    """The verdict in words: refused before uncertain before the side of the threshold.
+
+    Two weak signs against a picture are together a strong one: unlike the training images, and not grey speckle.
+    """
     if domain is not None and not domain.inside:
         return Assessment(
             "refused", "No assessment: this is not like the images the model was trained on. Check the picture."
         )
+    unusual = domain is not None and not domain.usual
     if any(hint["code"] in NOT_B_MODE for hint in hints):
+        if unusual:
+            return Assessment("refused", "No assessment: this does not look like a grey ultrasound picture.")
         return Assessment("uncertain", "Uncertain – look again: this does not look like a grey ultrasound picture.")
+    if unusual:
+        return Assessment(
+            "uncertain",
+            "Uncertain – unlike the training images (another scanner or setting?): not validated there.",
+        )
     if band is not None and band.low < threshold <= band.high:
         return Assessment(
             "uncertain", "Uncertain – look again: a slightly shifted view of this frame changes the answer."

@@ -13,13 +13,24 @@ import sys
 from importlib import import_module
 from typing import Any
 
+from edge_runtime.crash import report_crashes
 from edge_runtime.errors import MissingExtraError, SonoEdgeError
 
 COMMANDS = {
     "demo": ("benchmarks.demo", "the whole path on generated phantoms; no download needed"),
     "phantoms": ("train.phantoms", "generate speckle phantoms with lesion masks"),
+    "paper-like": ("train.paper_like", "the paper's kind of data set, from a folder of source images"),
     "audit": ("train.audit", "duplicates, augmented copies and conflicting labels in a data folder"),
     "train": ("train.command", "train the fused classifier: images -> model.keras"),
+    "reproduce": (
+        "benchmarks.reproduction_command",
+        "the paper's systems, tables and figures, and the honest ones",
+    ),
+    "cross-validate": (
+        "benchmarks.cross_validation_command",
+        "ablation by grouped folds; what a leaky split pretends",
+    ),
+    "score": ("train.score", "a finished run on other images, by subgroup, with a log of every scoring"),
     "distill": ("train.distill_command", "teach a compact student what a trained run knows"),
     "export": ("export.command", "model -> bundle of small files for the device"),
     "cascade": ("export.cascade", "a cheap model first, the full one only where it is not sure"),
@@ -51,6 +62,7 @@ _EXTRA_OF_MODULE = {
     "openvino": "openvino",
     "onnxruntime": "onnx",
     "pydicom": "dicom",
+    "highdicom": "sr",
     "cryptography": "trust",
     "starlette": "serve",
     "uvicorn": "serve",
@@ -59,7 +71,9 @@ _EXTRA_OF_MODULE = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a subcommand and return its exit code."""
+    """Run a subcommand and return its exit code; without ``argv`` as a program, with its command line."""
+    if argv is None:
+        report_crashes()
     arguments = sys.argv[1:] if argv is None else argv
     if not arguments or arguments[0] in {"-h", "--help"}:
         print(_overview())

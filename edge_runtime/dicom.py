@@ -51,6 +51,11 @@ class DicomImage:
     _isolated: bytes | None
 
     @property
+    def dataset(self) -> Any:
+        """The pydicom data set, patient data included: for objects that refer to this one."""
+        return self._dataset
+
+    @property
     def isolated(self) -> bool:
         """Whether frames are decoded in a child process."""
         return self._isolated is not None

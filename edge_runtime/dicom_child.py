@@ -18,8 +18,8 @@ import numpy as np
 
 from edge_runtime.errors import ImageError
 from edge_runtime.image import UInt8Image
+from edge_runtime.limits import limit_process
 
-MEMORY_BYTES = 4 << 30
 FRAME_SECONDS = 20
 _HEADER = struct.Struct("<II")  # height, width of the frame that follows
 _CODE = (
@@ -62,11 +62,7 @@ def decode_isolated(data: bytes, start: int, stop: int, name: str) -> Iterator[U
 
 def child(start: int, stop: int) -> None:
     """What the child process runs: DICOM from stdin, frames to stdout."""
-    with suppress(ImportError, ValueError, OSError):
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    limit_process()
     from edge_runtime.dicom import read_dicom
 
     opened = read_dicom(sys.stdin.buffer.read(), isolate=False)

@@ -4,7 +4,11 @@ The features of an image are its pooled maps, each branch scaled to length one, 
 little; then standardised per channel and cut off at four standard deviations, so that no single channel decides.
 Those of the training images are described by a Gaussian with a few principal directions and one common variance
 for all others (probabilistic PCA, Tipping and Bishop 1999). The distance of an image is its squared Mahalanobis
-distance under that Gaussian, divided by the number of channels: 1 on average over the training images.
+distance under that Gaussian, divided by the number of channels: 1 on average over what it was fitted on.
+
+Two limits, because a photograph and a picture of another scanner are different things: beyond the first an image is
+"unlike the training images" (flagged), beyond the second it is farther out than other scanners and settings are
+expected to take an ultrasound image (refused).
 
 The statistics are an optional file of the bundle, ``domain.npz`` (digest in SHA256SUMS like every other file):
 
@@ -14,6 +18,7 @@ The statistics are an optional file of the bundle, ``domain.npz`` (digest in SHA
     variances           float32 (K,)
     noise               float32 ()
     threshold.<artifact>  float32 (): distance above which an image is refused; from validation images only
+    warning.<artifact>    float32 (): distance above which it is flagged; from validation images only
 
 It answers "have I seen such an image", not "is my answer right".
 """
@@ -39,23 +44,37 @@ CUT_OFF = 4.0
 
 @dataclass(frozen=True)
 class Domain:
-    """Where one image lies: refused when ``distance`` > ``threshold`` (or is not a number)."""
+    """Where one image lies: flagged above ``warning``, refused above ``threshold`` or when not a number."""
 
     distance: float
     threshold: float
+    warning: float
 
     @property
     def inside(self) -> bool:
-        """Whether the image is like the training images; a NaN is not."""
+        """Whether the image can be judged at all; a NaN cannot."""
         return self.distance <= self.threshold
 
+    @property
+    def usual(self) -> bool:
+        """Whether the image is like the training images."""
+        return self.distance <= min(self.warning, self.threshold)
+
     def to_json(self) -> dict[str, Any]:
-        """``distance``, ``threshold``, ``inside``."""
+        """``distance``, ``threshold``, ``warning``, ``inside``, ``usual``."""
         return {
             "distance": round(self.distance, 4) if np.isfinite(self.distance) else None,
             "threshold": round(self.threshold, 4),
+            "warning": round(self.warning, 4),
             "inside": self.inside,
+            "usual": self.usual,
         }
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> Domain:
+        """The inverse of `to_json`."""
+        distance = float("nan") if body["distance"] is None else body["distance"]
+        return cls(distance, body["threshold"], body["warning"])
 
 
 @dataclass(frozen=True)
@@ -69,10 +88,11 @@ class DomainGate:
     variances: Float32Array
     noise: float
     threshold: float
+    warning: float
 
     def check(self, outputs: Mapping[str, Float32Array]) -> Domain:
         """The verdict on one image from its feature maps, ``map_<branch>`` float32 (1, h, w, c)."""
-        return Domain(self.distance(features_of(outputs, self.branches)), self.threshold)
+        return Domain(self.distance(features_of(outputs, self.branches)), self.threshold, self.warning)
 
     def distance(self, features: Float32Array) -> float:
         """Squared Mahalanobis distance over the number of channels, of features (C,), see `features_of`."""
@@ -117,7 +137,7 @@ def load_gate(bundle: Bundle, artifact: str) -> DomainGate | None:
         directions = len(arrays["components"])
         shapes = {
             "mean": (channels,), "inverse_std": (channels,), "components": (directions, channels),
-            "variances": (directions,), "noise": (), f"threshold.{artifact}": (),
+            "variances": (directions,), "noise": (), f"threshold.{artifact}": (), f"warning.{artifact}": (),
         }  # fmt: skip
         numbers = {name: np.asarray(arrays[name], np.float32) for name in shapes}
     except (KeyError, ValueError, TypeError) as error:
@@ -137,4 +157,5 @@ def load_gate(bundle: Bundle, artifact: str) -> DomainGate | None:
         variances=numbers["variances"],
         noise=float(numbers["noise"]),
         threshold=float(numbers[f"threshold.{artifact}"]),
+        warning=float(numbers[f"warning.{artifact}"]),
     )

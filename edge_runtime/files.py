@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import re
@@ -13,6 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from edge_runtime.errors import UsageError
+
+_FILE_SUFFIX = ".sonoedge-tmp"
 
 
 def sha256_bytes(data: bytes) -> str:
@@ -34,19 +37,20 @@ def write_bytes_atomic(path: Path, data: bytes) -> None:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp makes private files; results are as readable as any other file.
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        with suppress(OSError):
-            Path(name).unlink()
-        raise
+    _remove_abandoned_files(path.parent.resolve())
+    with _staging_file(path) as (handle, name):
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            # mkstemp makes private files; results are as readable as any other file.
+            name.chmod(0o644)
+            name.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                name.unlink()
+            raise
 
 
 def write_text_atomic(path: Path, text: str) -> None:
@@ -70,8 +74,7 @@ def atomic_directory(target: Path, *, marker: str) -> Iterator[Path]:
     _restore(target)
     check_replaceable(target, marker=marker)
     target.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".partial"))
-    with _lock(staging):
+    with _staging_folder(target) as staging:
         _remove_abandoned(target)
         try:
             yield staging
@@ -83,6 +86,29 @@ def atomic_directory(target: Path, *, marker: str) -> Iterator[Path]:
         except BaseException:
             shutil.rmtree(staging, ignore_errors=True)
             raise
+
+
+@contextmanager
+def _staging_file(path: Path) -> Iterator[tuple[int, Path]]:
+    """A new file beside ``path``, ours as long as the block lasts, and a handle to write it."""
+    while True:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_FILE_SUFFIX)
+        with _owned(Path(name)) as ours:
+            if ours:
+                yield handle, Path(name)
+                return
+        os.close(handle)
+
+
+@contextmanager
+def _staging_folder(target: Path) -> Iterator[Path]:
+    """A new folder beside ``target``, ours as long as the block lasts."""
+    while True:
+        folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".partial"))
+        with _owned(folder) as ours:
+            if ours:
+                yield folder
+                return
 
 
 def _swap(staging: Path, target: Path) -> None:
@@ -127,29 +153,57 @@ def _restore(target: Path) -> None:
 def _remove_abandoned(target: Path) -> None:
     """Remove the staging folders of processes that were killed; those of living ones are locked."""
     for path in target.parent.glob(f".{_escaped(target.name)}.*.partial*"):
-        with suppress(OSError), _lock(path) as locked:
-            if locked:
-                shutil.rmtree(path, ignore_errors=True)
+        _remove_unless_locked(path)
+
+
+@functools.cache
+def _remove_abandoned_files(folder: Path) -> None:
+    """Remove the staging files of processes that were killed: once a process and folder, which may be large."""
+    for path in folder.glob(f".*{_FILE_SUFFIX}"):
+        _remove_unless_locked(path)
+
+
+def _remove_unless_locked(path: Path) -> None:
+    """Remove a staging file or folder that no living process holds; nothing where the system has no locks."""
+    with suppress(OSError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            if _locked(handle):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        finally:
+            os.close(handle)
 
 
 @contextmanager
-def _lock(folder: Path) -> Iterator[bool]:
-    """A lock on a folder that ends with the process; False where another has it, or the system has no locks."""
+def _owned(path: Path) -> Iterator[bool]:
+    """Hold the lock on a new staging file or folder; False where another process took it for abandoned."""
+    if os.name == "nt":  # no locks, and an open file could not be renamed
+        yield True
+        return
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        yield False
+        return
+    try:
+        yield _locked(handle) is not False and path.exists()
+    finally:
+        os.close(handle)
+
+
+def _locked(handle: int) -> bool | None:
+    """Take a lock that ends with the handle: False where another has it, None where there are no locks."""
     try:
         import fcntl
     except ImportError:  # Windows
-        yield False
-        return
-    handle = os.open(folder, os.O_RDONLY)
+        return None
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(handle)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # some network file systems
+        return None
+    return True
 
 
 def _escaped(name: str) -> str:

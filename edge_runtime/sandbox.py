@@ -20,11 +20,10 @@ import numpy as np
 from edge_runtime.backends import default_threads
 from edge_runtime.bundle import Bundle
 from edge_runtime.errors import SonoEdgeError
+from edge_runtime.limits import MEMORY_BYTES, limit_process
 from edge_runtime.verify import Replay
 
 DEFAULT_SECONDS = 600.0
-DEFAULT_MEMORY_BYTES = 4 << 30
-"""Address space, of which an interpreter reserves far more than it uses."""
 
 _CRASHES = {
     "SIGILL": "uses an instruction that this processor lacks: install the wheel for this processor",
@@ -39,7 +38,7 @@ def replay_isolated(
     *,
     threads: int | None = None,
     seconds: float = DEFAULT_SECONDS,
-    memory_bytes: int = DEFAULT_MEMORY_BYTES,
+    memory_bytes: int = MEMORY_BYTES,
 ) -> Replay:
     """`edge_runtime.verify.replay` in a child process; a crash, a time-out or an error is ``Replay.failure``.
 
@@ -83,28 +82,12 @@ def _failed(artifact: str, reason: str) -> Replay:
     return Replay(artifact, np.nan, np.nan, np.nan, (np.nan, np.nan, np.nan), failure=reason)
 
 
-def _limit(memory_bytes: int, cpu_seconds: int) -> None:
-    try:
-        import resource
-    except ImportError:  # Windows: only the time-out of the parent
-        return
-    for kind, wanted in (
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_CPU, cpu_seconds),
-        (resource.RLIMIT_AS, memory_bytes),
-    ):
-        hard = resource.getrlimit(kind)[1]
-        value = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(kind, (value, value))
-
-
 def _child(argument: str) -> int:
     request = json.loads(argument)
     # Interpreters print to file descriptor 1 as they please: our answer goes to a copy of it.
     answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    _limit(request["memory_bytes"], request["cpu_seconds"])
+    limit_process(memory_bytes=request["memory_bytes"], cpu_seconds=request["cpu_seconds"])
     from edge_runtime.bundle import read_manifest
     from edge_runtime.verify import load_golden, replay
 

@@ -1,7 +1,8 @@
 """``sonoedge gate``: describe the training features, so that the device can refuse what it has never seen.
 
 Adds ``domain.npz`` to a bundle (see `edge_runtime.domain`) and renews SHA256SUMS. Statistics come from the
-training images, one threshold per artifact from the validation images; nothing else is looked at.
+training images, two limits per artifact from the validation images; nothing else is looked at. Both sets also as
+other scanners and settings might show them (`export.views`): else every picture of another scanner is refused.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ import argparse
 import io
 import json
 import shutil
+import zlib
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +23,19 @@ from numpy.typing import NDArray
 from edge_runtime.backends import is_available
 from edge_runtime.bundle import MANIFEST, Bundle, load_bundle, write_manifest
 from edge_runtime.classifier import Classifier
-from edge_runtime.domain import DOMAIN, DomainGate, features_of, load_gate, standardise
+from edge_runtime.domain import DOMAIN, Domain, DomainGate, features_of, load_gate, standardise
 from edge_runtime.errors import DataError, MissingExtraError, UsageError
 from edge_runtime.files import atomic_directory, write_bytes_atomic
 from edge_runtime.image import find_images, read_image
+from export.views import another_view
 
 DIRECTIONS = 64
-SIGMAS = 3.0
-"""The threshold: mean plus three standard deviations of the validation images' log distance."""
+VIEWS = 4
+"""Views of each validation image; of each training image there is one."""
+BEYOND = 0.01
+"""Share of the validation views that lies beyond the limit of refusal."""
+SIGMAS = 2.0
+"""The limit of flagging: mean plus two standard deviations of the validation images' log distance."""
 
 Features = NDArray[np.float32]
 
@@ -39,11 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, metavar="DIR", help="where the run's images are now")
     parser.add_argument("--artifacts", metavar="A,B", help="default: every one that can run here")
     parser.add_argument("--check", type=Path, nargs="+", metavar="DIR", help=(
-        "change nothing: refusal rate of the run's test images and of each folder, and the AUC between them"
+        "change nothing: rates of the run's test images and of each folder, and the AUC between them"
     ))  # fmt: skip
     parser.add_argument("--grey", action="store_true", help="with --check: folders' images in grey, as B-mode is")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
-    parser.add_argument("--json", action="store_true", help="print the thresholds as one JSON object")
+    parser.add_argument("--json", action="store_true", help="print the limits as one JSON object")
     parser.epilog = (
         "examples:\n"
         "  sonoedge gate --bundle bundle --model runs/busi\n"
@@ -66,23 +74,25 @@ def run(args: argparse.Namespace) -> int:
     # Float features describe the images best; every artifact then gets the threshold of its own numerics.
     reference = next((n for n in runnable if bundle.artifact(n).precision == "fp32"), runnable[0])
     classifier = Classifier(bundle, reference)
-    gate = fit_gate(pooled_features(classifier, train, quiet=args.quiet), bundle)
-    thresholds = {
-        name: threshold_of(
-            gate,
-            pooled_features(
-                classifier if name == reference else Classifier(bundle, name), validation, quiet=args.quiet
-            ),
-        )
-        for name in runnable
-    }
-    add_gate(bundle, gate, thresholds)
+    features = [pooled_features(classifier, train, view=view, quiet=args.quiet) for view in (None, 0)]
+    gate = fit_gate(np.concatenate(features), bundle)
+    limits = {}
+    for name in runnable:
+        own = classifier if name == reference else Classifier(bundle, name)
+        plain = pooled_features(own, validation, quiet=args.quiet)
+        views = [pooled_features(own, validation, view=view, quiet=args.quiet) for view in range(VIEWS)]
+        limits[name] = limits_of(gate, plain, np.concatenate(views))
+    add_gate(bundle, gate, limits)
     if args.json:
-        print(json.dumps({"bundle": str(args.bundle), "reference": reference, "thresholds": thresholds}))
+        body = {name: asdict(limit) for name, limit in limits.items()}
+        print(json.dumps({"bundle": str(args.bundle), "reference": reference, "limits": body}))
     else:
         print(f"{DOMAIN}: {len(train)} training images through {reference}, {len(gate.components)} directions")
-        for name, threshold in thresholds.items():
-            print(f"  {name:<16} refuses above {threshold:.3f} ({len(validation)} validation images)")
+        for name, limit in limits.items():
+            print(
+                f"  {name:<16} flags above {limit.warning:.3f}, refuses above {limit.threshold:.3f} "
+                f"({len(validation)} validation images)"
+            )
     return 0
 
 
@@ -102,37 +112,53 @@ def check(bundle: Bundle, artifact: str, test: list[Path], args: argparse.Namesp
         raise UsageError(f"The bundle has no gate for {artifact}: run without --check first.")
     classifier = Classifier(bundle, artifact)
     inside = distances(gate, pooled_features(classifier, test, quiet=args.quiet))
-    rows = [_row("test", inside, gate.threshold, None)]
+    rows = [_row("test", inside, gate, None)]
     for folder in args.check:
         if not (paths := find_images(folder)):
             raise DataError(f"No images in {folder}.")
         outside = distances(gate, pooled_features(classifier, paths, quiet=args.quiet, grey=args.grey))
-        rows.append(_row(str(folder), outside, gate.threshold, inside))
+        rows.append(_row(str(folder), outside, gate, inside))
     if args.json:
-        print(json.dumps({"artifact": artifact, "threshold": gate.threshold, "sets": rows}))
+        limits = {"warning": gate.warning, "threshold": gate.threshold}
+        print(json.dumps({"artifact": artifact, **limits, "sets": rows}))
         return 0
-    print(f"{artifact}: refused above {gate.threshold:.3f}")
-    print(f"{'images':<40}{'n':>6}{'refused':>9}{'median':>9}{'AUC against test':>18}")
+    print(f"{artifact}: flagged above {gate.warning:.3f}, refused above {gate.threshold:.3f}")
+    print(f"{'images':<40}{'n':>6}{'refused':>9}{'flagged':>9}{'median':>9}{'AUC against test':>18}")
     for row in rows:
         auc = "" if row["auc"] is None else f"{row['auc']:.4f}"
-        print(f"{row['images'][-39:]:<40}{row['n']:>6}{row['refused']:>9.1%}{row['median']:>9.2f}{auc:>18}")
+        shares = f"{row['refused']:>9.1%}{row['flagged']:>9.1%}"
+        print(f"{row['images'][-39:]:<40}{row['n']:>6}{shares}{row['median']:>9.2f}{auc:>18}")
     return 0
 
 
-def _row(name: str, values: NDArray[np.float64], limit: float, inside: NDArray[np.float64] | None) -> dict:
+def _row(name: str, values: NDArray[np.float64], gate: DomainGate, inside: NDArray[np.float64] | None) -> dict:
     auc = None
     if inside is not None:
         # The probability that an image of this set lies farther out than a test image, ties by half.
         pairs = np.sign(values[:, None] - inside[None]) / 2 + 0.5
         auc = round(float(pairs.mean()), 4)
-    refused = float((~(values <= limit)).mean())
-    return {"images": name, "n": len(values), "refused": refused, "median": float(np.median(values)), "auc": auc}
+    verdicts = [Domain(float(value), gate.threshold, gate.warning) for value in values]
+    refused = np.mean([not verdict.inside for verdict in verdicts])
+    flagged = np.mean([verdict.inside and not verdict.usual for verdict in verdicts])
+    return {
+        "images": name,
+        "n": len(values),
+        "refused": float(refused),
+        "flagged": float(flagged),
+        "median": float(np.median(values)),
+        "auc": auc,
+    }
 
 
 def pooled_features(
-    classifier: Classifier, paths: Iterable[Path], *, quiet: bool = True, grey: bool = False
+    classifier: Classifier,
+    paths: Iterable[Path],
+    *,
+    view: int | None = None,
+    quiet: bool = True,
+    grey: bool = False,
 ) -> Features:
-    """Features of image files (see `edge_runtime.domain.features_of`): float32 (N, C)."""
+    """Features of image files, or of a view of each (see `edge_runtime.domain.features_of`): float32 (N, C)."""
     from tqdm import tqdm
 
     rows = []
@@ -141,13 +167,15 @@ def pooled_features(
         image = read_image(path)
         if grey:
             image = np.repeat(np.rint(image.mean(axis=2, keepdims=True)).astype(np.uint8), 3, axis=2)
+        if view is not None:
+            image = another_view(image, (zlib.crc32(image.tobytes()), view))
         outputs = classifier.explain_raw(image)[1]
         rows.append(features_of(outputs, [branch.name for branch in classifier.bundle.branches]))
     return np.stack(rows).astype(np.float32)
 
 
 def fit_gate(features: Features, bundle: Bundle, *, directions: int = DIRECTIONS) -> DomainGate:
-    """Probabilistic PCA of standardised features (N, C); the threshold is not set yet (NaN).
+    """Probabilistic PCA of standardised features (N, C); the limits are not set yet (NaN).
 
     Raises:
         DataError: too few images for a covariance.
@@ -172,28 +200,38 @@ def fit_gate(features: Features, bundle: Bundle, *, directions: int = DIRECTIONS
         variances=np.maximum(eigenvalues[:directions], noise).astype(np.float32),
         noise=noise,
         threshold=float("nan"),
+        warning=float("nan"),
     )
 
 
-def threshold_of(gate: DomainGate, validation: Features, *, sigmas: float = SIGMAS) -> float:
-    """The distance above which an image is refused, from validation features (N, C)."""
-    logs = np.log([max(gate.distance(row), 1e-12) for row in validation])
-    return float(np.exp(logs.mean() + sigmas * logs.std()))
+@dataclass(frozen=True)
+class Limits:
+    """Distances above which an image is flagged and refused."""
+
+    warning: float
+    threshold: float
 
 
-def add_gate(bundle: Bundle, gate: DomainGate, thresholds: dict[str, float]) -> Bundle:
+def limits_of(gate: DomainGate, validation: Features, views: Features) -> Limits:
+    """Limits from features (N, C) of the validation images, and of other views of them."""
+    logs = np.log(np.maximum(distances(gate, validation), 1e-12))
+    threshold = float(np.quantile(distances(gate, views), 1 - BEYOND, method="higher"))
+    return Limits(min(float(np.exp(logs.mean() + SIGMAS * logs.std())), threshold), threshold)
+
+
+def add_gate(bundle: Bundle, gate: DomainGate, limits: dict[str, Limits]) -> Bundle:
     """Publish the bundle again with ``domain.npz`` in it; an old one is replaced."""
     with atomic_directory(bundle.path, marker=MANIFEST) as folder:
         shutil.copytree(bundle.path, folder, dirs_exist_ok=True)
-        write_bytes_atomic(folder / DOMAIN, pack(gate, thresholds))
+        write_bytes_atomic(folder / DOMAIN, pack(gate, limits))
         staged = Bundle(**{**vars(bundle), "path": folder})
         write_manifest(staged)
-        for name in thresholds:
+        for name in limits:
             load_gate(load_bundle(folder), name)
     return load_bundle(bundle.path)
 
 
-def pack(gate: DomainGate, thresholds: dict[str, float]) -> bytes:
+def pack(gate: DomainGate, limits: dict[str, Limits]) -> bytes:
     """The bytes of domain.npz."""
     arrays: dict[str, Any] = {
         "branches": np.asarray(gate.branches),
@@ -203,7 +241,8 @@ def pack(gate: DomainGate, thresholds: dict[str, float]) -> bytes:
         "variances": gate.variances,
         "noise": np.float32(gate.noise),
     }
-    arrays |= {f"threshold.{name}": np.float32(value) for name, value in thresholds.items()}
+    arrays |= {f"threshold.{name}": np.float32(limit.threshold) for name, limit in limits.items()}
+    arrays |= {f"warning.{name}": np.float32(limit.warning) for name, limit in limits.items()}
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()

@@ -5,7 +5,6 @@ Logits are kept in a content-addressed cache: a candidate that was measured befo
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +14,8 @@ from tqdm import tqdm
 
 from edge_runtime.backends import Float32Array, Runner, open_model
 from edge_runtime.classifier import preprocess_file
-from edge_runtime.files import sha256_bytes, sha256_file, write_bytes_atomic
+from edge_runtime.files import sha256_bytes, sha256_file
+from export.cache import read_arrays, write_arrays
 from export.candidates import Comparison, Logits, compare
 from train.data import Dataset
 
@@ -141,13 +141,11 @@ class Judge:
     def _cached(self, key: Sequence[str], images: Sequence[int], compute: Callable[[], Iterator[float]]) -> Logits:
         digests = [self.dataset.samples[i].sha256 for i in images]
         described = "\n".join([self._context, *key, *digests])
-        path = self._cache / f"logits-{sha256_bytes(described.encode())[:32]}.npy"
-        if path.is_file():
-            return np.asarray(np.load(io.BytesIO(path.read_bytes())), np.float64)
+        path = self._cache / f"logits-{sha256_bytes(described.encode())[:32]}.npz"
+        if (known := read_arrays(path)) is not None:
+            return known["logits"]
         logits = np.array(list(compute()), np.float64)
-        buffer = io.BytesIO()
-        np.save(buffer, logits)
-        write_bytes_atomic(path, buffer.getvalue())
+        write_arrays(path, logits=logits)
         return logits
 
     def _path(self, number: int) -> Path:

@@ -8,8 +8,6 @@ content-addressed cache, so that an interrupted export goes on and a repeated on
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +17,7 @@ from numpy.typing import NDArray
 
 from edge_runtime.errors import UsageError
 from edge_runtime.files import sha256_bytes, sha256_file, write_bytes_atomic
+from export.cache import read_arrays, write_arrays
 from export.calibration import CalibrationSet
 from export.calibration_audit import audit_activations
 from export.graphs import openvino_branch, openvino_operators, tflite_branch, tflite_operators
@@ -160,19 +159,20 @@ class OpenVINOQuantizer:
             raise UsageError("OpenVINO has one rule for all ranges: a recipe's rules cannot have their own.")
         ignored = sorted(name for name, precision in precisions.items() if precision == FLOAT)
         described = [QUANTIZATION_VERSION, self._digest, self._calibration.digest, rule, ignored, branch, draft]
-        cached = self._cache / f"openvino-{sha256_bytes(json.dumps(described).encode())[:32]}"
-        if not (cached / path.name).is_file():
-            self._quantize(cached, path.name, ignored, branch, rule, draft=draft)
-        for file in cached.iterdir():
-            shutil.copyfile(file, path.with_name(file.name))
+        cached = self._cache / f"openvino-{sha256_bytes(json.dumps(described).encode())[:32]}.npz"
+        files = path, path.with_suffix(".bin")
+        if (known := read_arrays(cached)) is None:
+            self._quantize(path, ignored, branch, rule, draft=draft)
+            write_arrays(cached, **{file.suffix: np.frombuffer(file.read_bytes(), np.uint8) for file in files})
+            return
+        for file in files:
+            write_bytes_atomic(file, known[file.suffix].tobytes())
 
     def audit(self, recipe: Recipe) -> dict[str, Any] | None:
         """None: NNCF keeps its statistics to itself."""
         return None
 
-    def _quantize(
-        self, folder: Path, name: str, ignored: list[str], branch: str | None, rule: str, *, draft: bool
-    ) -> None:
+    def _quantize(self, path: Path, ignored: list[str], branch: str | None, rule: str, *, draft: bool) -> None:
         from export.conversion import save_openvino
 
         model = self._load()
@@ -184,14 +184,7 @@ class OpenVINOQuantizer:
             model = quantize_openvino(
                 model, inputs, ignored=ignored, asymmetric=asymmetric, bias_correction=not draft
             )
-        self._cache.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(dir=self._cache, suffix=".partial"))
-        try:
-            save_openvino(model, partial / name)
-            shutil.rmtree(folder, ignore_errors=True)
-            partial.rename(folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+        save_openvino(model, path)
 
     def _load(self) -> Any:
         import openvino

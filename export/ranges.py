@@ -7,7 +7,6 @@ calibration images follow from one pass, which is stored in shards and goes on w
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -21,7 +20,8 @@ from tqdm import tqdm
 
 from edge_runtime.backends import default_threads
 from edge_runtime.errors import ModelError
-from edge_runtime.files import sha256_bytes, write_bytes_atomic
+from edge_runtime.files import sha256_bytes
+from export.cache import read_arrays, write_arrays
 from export.graphs import parse_tflite, tflite_text
 from train.quiet import quiet
 
@@ -84,8 +84,8 @@ def collect_statistics(
             described = "\n".join([_VERSION, str(SAMPLES_PER_IMAGE), key, *names])
             path = None if cache is None else cache / f"activations-{sha256_bytes(described.encode())[:32]}.npz"
             shard = islice(stream, len(names))
-            if path is not None and path.is_file():
-                parts.append(_unpack(path.read_bytes()))
+            if path is not None and (known := read_arrays(path)) is not None:
+                parts.append(ActivationStatistics(tuple(map(str, known.pop("names"))), **known))
                 for _ in shard:
                     pass
                 bar.update(len(names))
@@ -93,7 +93,7 @@ def collect_statistics(
             recorder = recorder or _Recorder(model, threads or default_threads())
             parts.append(recorder.record(shard, bar))
             if path is not None:
-                write_bytes_atomic(path, _pack(parts[-1]))
+                write_arrays(path, **vars(parts[-1]) | {"names": np.array(parts[-1].names)})
     return ActivationStatistics(
         parts[0].names,
         np.concatenate([part.minima for part in parts]),
@@ -191,21 +191,3 @@ def _spread(values: Float, number: int) -> Float:
     steps = np.arange(SAMPLES_PER_IMAGE) * len(values) // SAMPLES_PER_IMAGE
     # A prime stride: neighbouring images must not sample the same channel of channels-last maps.
     return values[(steps + 7919 * number) % len(values)]
-
-
-def _pack(statistics: ActivationStatistics) -> bytes:
-    buffer = io.BytesIO()
-    np.savez(
-        buffer,
-        names=np.array(statistics.names),
-        minima=statistics.minima,
-        maxima=statistics.maxima,
-        samples=statistics.samples,
-    )
-    return buffer.getvalue()
-
-
-def _unpack(data: bytes) -> ActivationStatistics:
-    with np.load(io.BytesIO(data)) as archive:
-        names = tuple(str(name) for name in archive["names"])
-        return ActivationStatistics(names, archive["minima"], archive["maxima"], archive["samples"])

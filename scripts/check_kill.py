@@ -1,11 +1,13 @@
-"""Kill -9 train, export and benchmark at random moments; nothing may be lost or half-written.
+"""Kill -9 train, export and benchmark at random points; nothing may be lost or half-written.
 
     python scripts/check_kill.py [--kills 200] [--seed 1] [--json]
 
+Every other kill comes after a random share of the processor time that the command takes (not of wall-clock time: on
+a busy machine most kills would fall on its beginning), the others just before a random one of its file operations.
 After every kill the previous output must be there and whole, or the new one; nothing in between. At the end every
-command runs through, with what the killed ones left in the caches, gives what it gives without kills, and leaves no
-abandoned folder behind. Tiny untrained backbones; each attempt is a fork of a process that has imported everything
-already, so that kills fall on the work and not on the imports. POSIX only.
+command runs through, with what the killed ones left in the caches, gives what it gives without kills, and leaves
+nothing abandoned behind. Tiny untrained backbones; each attempt is a fork of a process that has imported everything
+already, so that kills fall on the work and not on the imports. Linux only.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -45,12 +48,21 @@ def main() -> int:
         print(json.dumps(body))
     else:
         for name, row in body["commands"].items():
-            print(
-                f"{name:<10} {row['seconds']:6.1f} s undisturbed; {row['kills']} kills, {row['finished']} finished"
-            )
+            print(f"{name}: " + ", ".join(f"{value} {key.replace('_', ' ')}" for key, value in row.items()))
         print(f"{body['kills']} kills, {len(body['losses'])} losses")
         print("\n".join(body["losses"]))
     return int(bool(body["losses"]))
+
+
+@dataclass
+class Command:
+    """A command, what it takes and gives undisturbed, and what happened to it since."""
+
+    words: list[str]
+    cpu_seconds: float = 0.0
+    file_operations: int = 0
+    result: str = ""
+    counts: Counter[str] = field(default_factory=Counter)
 
 
 def check(folder: Path, kills: int, source: random.Random, seconds: float) -> dict[str, Any]:
@@ -60,44 +72,58 @@ def check(folder: Path, kills: int, source: random.Random, seconds: float) -> di
     from train.phantoms import generate_phantoms
 
     data = generate_phantoms(folder / "phantoms", cases_per_class=10)
-    commands = arguments(folder, data)
-    undisturbed, results = {}, {}
+    commands = {name: Command(words) for name, words in arguments(folder, data).items()}
     for name, command in commands.items():
-        for _ in range(2):  # the first fills the caches
-            started = time.monotonic()
-            if (code := wait(spawn(command, folder / f"{name}.log"))) != 0:
-                log = (folder / f"{name}.log").read_text()
-                raise SystemExit(f"{name} fails undisturbed ({code}):\n{log[-2000:]}")
-            undisturbed[name] = time.monotonic() - started
-        results[name] = read(name, folder)
-        if not results[name].startswith(("(", "[")):
-            raise SystemExit(f"{name}, undisturbed, cannot be read: {results[name]}")
-    dead: Counter[str] = Counter()
-    finished: Counter[str] = Counter()
+        undisturbed(name, command, folder)
     losses: list[str] = []
-    while dead.total() < kills and time.monotonic() < end:
+    dead = 0
+    while dead < kills and time.monotonic() < end:
         for name, command in commands.items():
+            at_file = command.counts.total() % 2 == 1
             if source.random() < 0.3:
                 forget_cache(folder, source)
-            moment = source.uniform(0.0, 1.1 * undisturbed[name])
-            pid = spawn(command, folder / f"{name}.log")
-            time.sleep(moment)
-            os.kill(pid, signal.SIGKILL)
-            died = wait(pid) == -signal.SIGKILL
-            dead[name] += died
-            finished[name] += not died
-            if (found := read(name, folder)) != results[name]:
-                losses.append(f"{name} killed after {moment:.3f} s: {found}")
+            if at_file:
+                point = source.randrange(command.file_operations)
+                died = wait(spawn(command.words, folder, kill_before=point)) == -signal.SIGKILL
+                where = f"before file operation {point}"
+            else:
+                moment = source.uniform(0.0, command.cpu_seconds)
+                died = kill_after(spawn(command.words, folder), moment)
+                where = f"after {moment:.3f} s of processor time"
+            command.counts[("file" if at_file else "time") if died else "finished"] += 1
+            dead += died
+            if (found := read(name, folder)) != command.result:
+                losses.append(f"{name} killed {where}: {found}")
     for name, command in commands.items():
-        if wait(spawn(command, folder / f"{name}.log")) != 0 or read(name, folder) != results[name]:
+        if wait(spawn(command.words, folder)) != 0 or read(name, folder) != command.result:
             losses.append(f"{name} does not run through after the kills")
-    left = [p.name for p in folder.iterdir() if p.name.startswith(".") and p.is_dir()]
-    losses += [f"abandoned: {name}" for name in left]
+    abandoned = [*folder.glob(".*"), *(folder / "cache").rglob(".*")]
+    losses += [f"abandoned: {path.relative_to(folder)}" for path in abandoned]
     rows = {
-        name: {"seconds": round(undisturbed[name], 2), "kills": dead[name], "finished": finished[name]}
-        for name in commands
+        name: {
+            "cpu_seconds": round(command.cpu_seconds, 2),
+            "file_operations": command.file_operations,
+            "killed_at_time": command.counts["time"],
+            "killed_at_file": command.counts["file"],
+            "finished": command.counts["finished"],
+        }
+        for name, command in commands.items()
     }
-    return {"kills": dead.total(), "losses": losses, "commands": rows}
+    return {"kills": dead, "losses": losses, "commands": rows}
+
+
+def undisturbed(name: str, command: Command, folder: Path) -> None:
+    """Run a command twice (the first fills the caches); fills in what it takes and what it gives."""
+    counter = folder / "operations.txt"
+    for _ in range(2):
+        if (code := wait(spawn(command.words, folder, count_in=counter))) != 0:
+            log = (folder / f"{command.words[0]}.log").read_text()
+            raise SystemExit(f"{name} fails undisturbed ({code}):\n{log[-2000:]}")
+    operations, cpu_seconds = counter.read_text().split()
+    command.file_operations, command.cpu_seconds = int(operations), float(cpu_seconds)
+    command.result = read(name, folder)
+    if not command.result.startswith(("(", "[")):
+        raise SystemExit(f"{name}, undisturbed, cannot be read: {command.result}")
 
 
 def prepare() -> None:
@@ -109,7 +135,10 @@ def prepare() -> None:
 
     for module in ("benchmarks.command", "export.command", "export.pipeline", "train.command", "train.training"):
         import_module(module)
+    from train import fit
     from train.backbones import BACKBONES, Backbone
+
+    fit.PAPER = replace(fit.PAPER, epochs=3)  # what is killed is the writing, not the learning
 
     def application(width: int) -> Any:
         def build(*, include_top: bool, weights: str | None, input_shape: tuple, name: str) -> keras.Model:
@@ -137,24 +166,62 @@ def arguments(folder: Path, data: Path) -> dict[str, list[str]]:
     return {name: [str(word) for word in command] for name, command in commands.items()}
 
 
-def spawn(command: list[str], log: Path) -> int:
-    """Run ``sonoedge COMMAND`` in a fork; returns its process id."""
+def spawn(words: list[str], folder: Path, *, kill_before: int = -1, count_in: Path | None = None) -> int:
+    """Run ``sonoedge WORDS`` in a fork; returns its process id.
+
+    With ``kill_before`` it kills itself before that operation on a file under ``folder``; with ``count_in`` it
+    writes their number there, and its processor time.
+    """
     pid = os.fork()
     if pid:
         return pid
     code = 1
     try:
-        handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        handle = os.open(folder / f"{words[0]}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(handle, 1)
         os.dup2(handle, 2)
         from edge_runtime.cli import main as sonoedge
 
-        code = sonoedge(command)
+        operations = watch_files(folder, kill_before)
+        code = sonoedge(words)
+        if count_in:
+            count_in.write_text(f"{operations[0]} {time.process_time()}")
     except SystemExit as error:
         code = int(error.code or 0)
     finally:
         sys.stdout.flush()
         os._exit(code)
+
+
+def watch_files(folder: Path, kill_before: int) -> list[int]:
+    """Count this process's operations on files under ``folder``, and kill it before number ``kill_before``."""
+    count, prefix = [0], str(folder)
+
+    def hook(event: str, arguments: tuple) -> None:
+        if event != "open" and not event.startswith("os."):
+            return
+        # Descriptors are none of it: fork and thread events would be counted as well.
+        if any(isinstance(x, str | bytes | os.PathLike) and os.fsdecode(x).startswith(prefix) for x in arguments):
+            if count[0] == kill_before:
+                os.kill(os.getpid(), signal.SIGKILL)
+            count[0] += 1
+
+    sys.addaudithook(hook)
+    return count
+
+
+def kill_after(pid: int, cpu_seconds: float) -> bool:
+    """Kill a process once it has used that much processor time; whether it was still running."""
+    tick = os.sysconf("SC_CLK_TCK")
+    end = time.monotonic() + HANG_SECONDS
+    while time.monotonic() < end:
+        # After the name, which is in brackets: state is the first word, user and system time are the 12th and 13th.
+        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        if words[0] == "Z" or (int(words[11]) + int(words[12])) / tick >= cpu_seconds:
+            break
+        time.sleep(0.002)
+    os.kill(pid, signal.SIGKILL)
+    return wait(pid) == -signal.SIGKILL
 
 
 def wait(pid: int) -> int:

@@ -14,6 +14,7 @@ Each target runs in a process of its own with 4 GiB of address space. One JSON l
 from __future__ import annotations
 
 import argparse
+import copy
 import hashlib
 import io
 import json
@@ -33,6 +34,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests/edge_runtime")]
 TARGETS = ("image", "dicom", "manifest", "sums", "golden", "npy", "flatbuffer", "signature", "policy")
+JSON_TARGETS = frozenset({"manifest", "policy"})
 MEMORY_BYTES = 4 << 30
 MAX_SEED_BYTES = 64_000
 _MAGIC = (0, 1, 2, 4, 127, 128, 255, 256, 32767, 32768, 65535, 2**31 - 1, 2**31, 2**32 - 1)
@@ -88,6 +90,8 @@ def fuzz(target: str, args: argparse.Namespace) -> int:
     slowest = 0.0
     for _ in range(args.runs):
         data = mutate(source, samples)
+        if target in JSON_TARGETS and source.random() < 0.5:
+            data = mutate_json(source, source.choice(samples))
         # Should the process die, this is the input that killed it.
         last.write_bytes(data)
         started = time.perf_counter()
@@ -278,20 +282,70 @@ def mutate(source: random.Random, samples: list[bytes]) -> bytes:
     return bytes(data)
 
 
+def mutate_json(source: random.Random, data: bytes) -> bytes:
+    """One to three nodes replaced, removed, doubled or renamed: text that is JSON still, for what comes after."""
+    try:
+        tree = json.loads(data)
+    except ValueError:
+        return data
+    odd = (None, True, -1, 0, 0.5, 1e308, 2**70, "", "../x", "\u0000", "x" * 300, [], {}, [[]], {"a": 1})
+    for _ in range(source.choice((1, 1, 2, 3))):
+        places = []
+        nodes = [tree]
+        while nodes:
+            node = nodes.pop()
+            if isinstance(node, dict | list):
+                keys = list(node) if isinstance(node, dict) else list(range(len(node)))
+                places += [(node, key) for key in keys]
+                nodes += [node[key] for key in keys]
+        if not places:
+            break
+        node, key = source.choice(places)
+        kind = source.randrange(4)
+        if kind == 0:
+            node[key] = copy.deepcopy(source.choice(odd))
+        elif kind == 1:
+            del node[key]
+        elif kind == 2:
+            other, name = source.choice(places)
+            if name in other if isinstance(other, dict) else name < len(other):
+                node[key] = copy.deepcopy(other[name])
+        elif isinstance(node, dict):
+            node[source.choice(("", "x", str(key).upper()))] = node.pop(key)
+        else:
+            node.append(node[key])
+    return json.dumps(tree).encode()
+
+
 def with_atheris(target: str, args: argparse.Namespace) -> int:
     """libFuzzer's loop with the coverage of our Python code and, for images, of Pillow's and pydicom's."""
     import atheris
 
+    # Parsers of the standard library that were imported already would not be instrumented.
+    sys.modules.pop("zipfile", None)
     with atheris.instrument_imports(
-        include=["edge_runtime", "PIL", "pydicom", "numpy.lib.format", "zipfile", "json"]
+        include=["edge_runtime", "PIL", "pydicom", "numpy.lib._format_impl", "zipfile"]
     ):
         check = checker(target, args.bundle)
+        samples = seeds(target, args.bundle)
+        # Decoders are imported when the first file needs them: once here, where they get instrumented.
+        for data in samples:
+            check(data)
     corpus = Path(tempfile.mkdtemp(prefix="sonoedge-corpus-"))
-    for number, data in enumerate(seeds(target, args.bundle)):
+    for number, data in enumerate(samples):
         (corpus / str(number)).write_bytes(data)
-    options = [f"-runs={args.runs}", f"-seed={args.seed}", f"-timeout={args.seconds}", "-max_len=65536"]
+    options = [f"-runs={args.runs}", f"-seed={args.seed}", f"-timeout={args.seconds}"]
+    # Room to grow; what is longer would be cut, and a cut zip file is none.
+    options += [f"-max_len={max(4096, 2 * max(map(len, samples)))}"]
     options += [f"-artifact_prefix={args.findings}/{target}-", "-rss_limit_mb=0", "-print_final_stats=1"]
-    atheris.Setup([sys.argv[0], *options, str(corpus)], check_only(check))
+
+    def structured(data: bytes, max_size: int, seed: int) -> bytes:
+        chance = random.Random(seed)
+        changed = mutate_json(chance, data) if chance.random() < 0.5 else atheris.Mutate(data, max_size)
+        return changed if len(changed) <= max_size else atheris.Mutate(data, max_size)
+
+    more = {"custom_mutator": structured} if target in JSON_TARGETS else {}
+    atheris.Setup([sys.argv[0], *options, str(corpus)], check_only(check), **more)
     atheris.Fuzz()
     return 0
 

@@ -72,6 +72,7 @@ BACKBONES: dict[str, Backbone] = {
     "efficientnetb0": Backbone("EfficientNetB0", "efficientnetb0_notop.h5"),
     "mobilenetv2": _symmetric("MobileNetV2", "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"),
     "resnet50v2": _symmetric("ResNet50V2", f"resnet50v2{_TF_NOTOP}"),
+    "resnet50": _caffe("ResNet50", f"resnet50{_TF_NOTOP}"),
     "resnet152": _caffe("ResNet152", f"resnet152{_TF_NOTOP}"),
     "densenet121": _torch("DenseNet121", f"densenet121{_TF_NOTOP}"),
     "inceptionv3": _symmetric("InceptionV3", f"inception_v3{_TF_NOTOP}"),
@@ -116,7 +117,7 @@ def build_branch(
         include_top=False, weights="imagenet" if weights == "imagenet" else None, input_shape=size, name=name
     )
     if weights not in {"imagenet", "none"}:
-        _load_weights(model, Path(weights) / f"{name}_notop.weights.h5")
+        _load_weights(model, weights_file(weights, name))
     if preprocessing == "unit":
         scaled = keras.layers.Rescaling(1 / 255.0, name=f"{name}_input")(image)
     else:
@@ -128,6 +129,11 @@ def build_branch(
             scaled = layer(image)
     model.trainable = False
     return model, model(scaled)
+
+
+def weights_file(folder: str | Path, name: str) -> Path:
+    """Where ``--weights DIR`` keeps a backbone's weights."""
+    return Path(folder) / f"{name}_notop.weights.h5"
 
 
 def imagenet_at_hand(names: Sequence[str]) -> bool:

@@ -7,6 +7,7 @@ import io
 import json
 import sys
 from contextlib import ExitStack
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
@@ -16,9 +17,10 @@ from PIL import Image
 
 from edge_runtime.bundle import INTENDED_USE
 from edge_runtime.classifier import Classifier
-from edge_runtime.errors import DataError, UsageError
+from edge_runtime.dicom import read_dicom
+from edge_runtime.errors import DataError, MissingExtraError, UsageError
 from edge_runtime.files import write_bytes_atomic
-from edge_runtime.frames import check_fps, open_source, paced
+from edge_runtime.frames import Source, check_fps, open_source, paced
 from edge_runtime.recording import Recorder
 from edge_runtime.region import parse_crop
 from edge_runtime.smoothing import DEFAULT_SECONDS
@@ -44,7 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--annotated", type=Path, metavar="FILE|DIR", help=(
         "write frames with heat map: .gif, .mp4, .dcm (Secondary Capture) or a folder"
     ))  # fmt: skip
-    parser.add_argument("--deidentify", action="store_true", help="copy no patient data into --annotated x.dcm")
+    parser.add_argument("--report", type=Path, metavar="DCM", help=(
+        "write a DICOM Structured Report on a DICOM source; with --deidentify it refers to --annotated x.dcm"
+    ))  # fmt: skip
+    parser.add_argument("--deidentify", action="store_true", help="copy no patient data into DICOM output")
     parser.add_argument(
         "--fps", type=float, default=25.0, help="of a source that does not say (default: %(default)s)"
     )
@@ -69,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
     source = open_source(args.source, fps=fps)
     if args.realtime and not source.live:
         source = paced(source)
+    _check_report(args, source)
     classifier = Classifier(args.bundle, args.artifact, threads=args.threads)
     stream = FrameStream(classifier, source, crop=crop, smooth_seconds=args.smooth)
     if not args.json:
@@ -83,6 +89,8 @@ def run(args: argparse.Namespace) -> int:
         results = _run(args, stream, recorder, classifier, source.count)
         if recorder:
             recorder.text = _summary_text(results)
+    if args.report and results:
+        _write_report(args, source, classifier, results)
     if args.crop_picture and stream.first is not None:
         picture = stream.region.outline(stream.first) if stream.region else stream.first
         buffer = io.BytesIO()
@@ -122,12 +130,45 @@ def _run(
 class _Line:
     """What the summary needs of a frame; pictures and maps are let go, so that a day's stream fits in memory."""
 
-    __slots__ = ("bare_ms", "code", "smoothed", "total_ms")
+    __slots__ = ("bare_ms", "code", "frame", "smoothed", "total_ms")
 
     def __init__(self, result: FrameResult) -> None:
         latency = result.prediction.latency_ms
         self.code, self.smoothed, self.total_ms = result.assessment.code, result.smoothed, result.total_ms
+        self.frame = result.frame
         self.bare_ms = latency["invoke"] + latency["head"]
+
+
+def _check_report(args: argparse.Namespace, source: Source) -> None:
+    """Before the work: a report needs an object to refer to, and its package."""
+    if not args.report:
+        return
+    if source.dicom is None:
+        raise UsageError("--report refers to the images of a DICOM file: --source must be one.")
+    if args.deidentify and (args.annotated is None or args.annotated.suffix.lower() != ".dcm"):
+        raise UsageError("--report with --deidentify refers to the deidentified frames: add --annotated FILE.dcm.")
+    if find_spec("highdicom") is None:
+        raise MissingExtraError("highdicom", "sr")
+
+
+def _write_report(args: argparse.Namespace, source: Source, classifier: Classifier, lines: list[_Line]) -> None:
+    """The frame with the highest smoothed probability, in the source or in the deidentified capture of it."""
+    from edge_runtime.dicom_report import Finding, structured_report
+
+    assert source.dicom is not None
+    number = max(range(len(lines)), key=lambda i: lines[i].smoothed)
+    highest, evidence, frame = lines[number], source.dicom.dataset, lines[number].frame
+    if args.deidentify:
+        evidence, frame = read_dicom(args.annotated.read_bytes()).dataset, number + 1
+    finding = Finding(
+        artifact=classifier.artifact.name,
+        probability=highest.smoothed,
+        threshold=classifier.artifact.threshold,
+        assessment=highest.code,
+        frame=frame if int(evidence.get("NumberOfFrames") or 1) > 1 else None,
+        text=_summary_text(lines),
+    )
+    write_bytes_atomic(args.report, structured_report(evidence, classifier.bundle, finding))
 
 
 def _report(lines: list[_Line], stream: FrameStream) -> None:

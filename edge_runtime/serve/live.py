@@ -120,7 +120,7 @@ class _Stream:
             probability,
             body["threshold"],
             band,
-            Domain(domain["distance"] or float("nan"), domain["threshold"]) if domain else None,
+            Domain.from_json(domain) if domain else None,
             body["hints"],
         )
         return {

@@ -22,7 +22,15 @@ def description(*, token: bool) -> dict[str, Any]:
             text=_string("in words"),
         ),
         band=_nullable(_object(low=_number(), high=_number(), views={"type": "integer"})),
-        domain=_nullable(_object(distance=_nullable(_number()), threshold=_number(), inside={"type": "boolean"})),
+        domain=_nullable(
+            _object(
+                distance=_nullable(_number()),
+                threshold=_number(),
+                warning=_number(),
+                inside={"type": "boolean"},
+                usual={"type": "boolean"},
+            )
+        ),
         hints={"type": "array", "items": _object(code=_string(), text=_string())},
         image_size={"type": "array", "items": {"type": "integer"}, "description": "height, width"},
         crop=_nullable({"type": "array", "items": {"type": "integer"}}),

@@ -10,13 +10,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
+from edge_runtime.assess import assess
 from edge_runtime.bundle import Branch, Bundle, InputSpec, load_bundle, write_manifest
 from edge_runtime.classifier import Classifier
 from edge_runtime.domain import DOMAIN, Domain, load_gate
 from edge_runtime.errors import BundleError, DataError
 from edge_runtime.image import find_images
-from export.domain import add_gate, distances, fit_gate, pack, pooled_features, threshold_of
+from export.domain import Limits, add_gate, distances, fit_gate, limits_of, pack, pooled_features
+from export.views import another_view
 
 
 def plain_bundle() -> Bundle:
@@ -46,8 +51,10 @@ def test_distances_tell_inside_from_outside() -> None:
         shuffled[:, channel] = rng.permutation(shuffled[:, channel])
     assert distances(gate, shifted).min() > np.quantile(inside, 0.99)
     assert np.median(distances(gate, shuffled)) > np.quantile(inside, 0.99)
-    threshold = threshold_of(gate, cloud(200, 4))
-    assert (inside > threshold).mean() <= 0.02
+    limits = limits_of(gate, cloud(200, 4), cloud(400, 7))
+    assert limits.warning <= limits.threshold
+    assert (inside > limits.threshold).mean() <= 0.02
+    assert (inside > limits.warning).mean() <= 0.06
 
 
 def test_distance_equals_the_full_covariance() -> None:
@@ -69,11 +76,29 @@ def test_too_few_images() -> None:
 
 
 def test_a_nan_is_outside() -> None:
-    verdict = Domain(float("nan"), 2.0)
-    assert not verdict.inside
-    assert json.loads(json.dumps(verdict.to_json(), allow_nan=False)) == {
-        "distance": None, "threshold": 2.0, "inside": False,
-    }  # fmt: skip
+    verdict = Domain(float("nan"), 2.0, 1.0)
+    assert not verdict.inside and not verdict.usual
+    body = json.loads(json.dumps(verdict.to_json(), allow_nan=False))
+    assert body == {"distance": None, "threshold": 2.0, "warning": 1.0, "inside": False, "usual": False}
+    again = Domain.from_json(body)
+    assert np.isnan(again.distance) and not again.inside
+
+
+@pytest.mark.parametrize(
+    ("distance", "hints", "code"),
+    [
+        (0.5, (), "suspicious"),
+        (1.5, (), "uncertain"),
+        (2.5, (), "refused"),
+        (0.5, ("colour",), "uncertain"),
+        (1.5, ("colour",), "refused"),
+        (1.5, ("overlay",), "uncertain"),
+    ],
+)
+def test_two_levels_and_the_picture_itself(distance: float, hints: tuple[str, ...], code: str) -> None:
+    """Unlike the training images is flagged; with a second sign, or far out, it is refused."""
+    found = [{"code": name, "text": ""} for name in hints]
+    assert assess(plain_bundle(), 0.9, 0.5, None, Domain(distance, 2.0, 1.0), found).code == code
 
 
 @pytest.fixture
@@ -84,8 +109,10 @@ def gated(tmp_path: Path, float_bundle: Path, phantoms: Path) -> Bundle:
     bundle = load_bundle(folder)
     classifier = Classifier(bundle, "tflite-fp32")
     paths = find_images(phantoms)
-    gate = fit_gate(pooled_features(classifier, paths[::2]), bundle)
-    return add_gate(bundle, gate, {"tflite-fp32": threshold_of(gate, pooled_features(classifier, paths[1::2]))})
+    train = [pooled_features(classifier, paths[::2], view=view) for view in (None, 0)]
+    gate = fit_gate(np.concatenate(train), bundle)
+    plain, views = (pooled_features(classifier, paths[1::2], view=view) for view in (None, 0))
+    return add_gate(bundle, gate, {"tflite-fp32": limits_of(gate, plain, views)})
 
 
 def test_the_gate_travels_in_the_bundle(gated: Bundle, phantoms: Path) -> None:
@@ -122,6 +149,7 @@ def damaged(gate_bytes: bytes, change: Any) -> bytes:
         (lambda a: a.update(mean=a["mean"][:3]), "mean must be finite and of shape"),
         (lambda a: a.update(noise=np.float32(np.nan)), "noise must be finite"),
         (lambda a: a.update(noise=np.float32(0)), "variances must be positive"),
+        (lambda a: a.pop("warning.tflite-fp32"), "lacks an array"),
         (lambda a: a.update(branches=np.array(["other"])), "describes the branches"),
         (lambda a: a.update(mean=np.array(["x"] * len(a["mean"]))), "not of numbers"),
         (lambda a: a.update(components=np.float32(3)), "lacks an array"),
@@ -144,10 +172,23 @@ def test_a_gate_that_is_no_archive(gated: Bundle, data: bytes) -> None:
 
 def test_pack_is_small_and_reproducible() -> None:
     gate = fit_gate(cloud(300, 0), plain_bundle())
-    assert pack(gate, {"x": 2.0})[:4] == b"PK\3\4"
-    with np.load(io.BytesIO(pack(gate, {"x": 2.0}))) as archive:
+    data = pack(gate, {"x": Limits(warning=1.0, threshold=2.0)})
+    assert data[:4] == b"PK\3\4"
+    with np.load(io.BytesIO(data)) as archive:
         assert archive["components"].dtype == np.float16
-        assert float(archive["threshold.x"]) == 2.0
+        assert (float(archive["warning.x"]), float(archive["threshold.x"])) == (1.0, 2.0)
+
+
+@given(
+    image=arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40), st.just(3))),
+    seed=st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 9)),
+)
+def test_views_are_grey_images_and_repeat(image: np.ndarray, seed: tuple[int, int]) -> None:
+    view = another_view(image, seed)
+    assert view.dtype == np.uint8 and view.ndim == 3 and view.size
+    assert (view == view[..., :1]).all()
+    np.testing.assert_array_equal(view, another_view(image, seed))
+    assert all(1 <= new <= old for new, old in zip(view.shape[:2], image.shape[:2], strict=True))
 
 
 def test_the_command(tmp_path: Path, run_bundle: Path, tiny_run: Path, sonoedge: Any) -> None:
@@ -157,7 +198,7 @@ def test_the_command(tmp_path: Path, run_bundle: Path, tiny_run: Path, sonoedge:
     assert result.code == 0, result.err
     body = json.loads(result.out)
     assert body["reference"] == "tflite-fp32"
-    assert set(body["thresholds"]) == {"tflite-fp32", "tflite-int8"}
+    assert set(body["limits"]) == {"tflite-fp32", "tflite-int8"}
     bundle = load_bundle(folder)
     assert load_gate(bundle, "tflite-int8") is not None
     assert sonoedge("verify", folder).code == 0

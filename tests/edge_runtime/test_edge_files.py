@@ -242,3 +242,54 @@ def test_check_replaceable_accepts(tmp_path: Path) -> None:
     check_replaceable(own_output(tmp_path / "own"), marker=MARKER)
     (tmp_path / "empty").mkdir()
     check_replaceable(tmp_path / "empty", marker=MARKER)
+
+
+KILLED_FILE = """
+import os, signal, sys
+from pathlib import Path
+from edge_runtime import files
+files.os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL)
+files.write_bytes_atomic(Path(sys.argv[1]), b"new")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="kill -9 and locks")
+def test_the_file_of_a_killed_process_is_removed_by_the_next_and_nothing_else(tmp_path: Path) -> None:
+    """Found by scripts/check_kill.py: a killed writer's file stayed for ever."""
+    path = tmp_path / "out.json"
+    path.write_bytes(b"old")
+    killed = subprocess.run([sys.executable, "-c", KILLED_FILE, str(path)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert path.read_bytes() == b"old"
+    assert len(names_in(tmp_path)) == 2
+    own = tmp_path / ".mine.tmp"
+    own.write_text("not ours to remove")
+    write_bytes_atomic(tmp_path / "other.json", b"new")
+    assert names_in(tmp_path) == [".mine.tmp", "other.json", "out.json"]
+
+
+RACE = """
+import sys, time
+from pathlib import Path
+from edge_runtime import files
+folder, end = Path(sys.argv[1]), time.monotonic() + float(sys.argv[3])
+while time.monotonic() < end:
+    files._remove_abandoned_files.cache_clear()
+    files.write_bytes_atomic(folder / "shared.txt", sys.argv[2].encode() * 1000)
+    text = (folder / "shared.txt").read_text()
+    assert len(text) == 1000 and len(set(text)) == 1, text[:20]
+    with files.atomic_directory(folder / "out", marker="bundle.json") as staging:
+        (staging / "bundle.json").write_text(sys.argv[2])
+        (staging / "second.txt").write_text(sys.argv[2])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="locks and the exchange of Linux")
+def test_processes_that_write_the_same_things_at_once(tmp_path: Path) -> None:
+    """None takes another's staging file or folder for abandoned, and readers see whole files of one of them."""
+    command = [sys.executable, "-c", RACE, str(tmp_path)]
+    workers = [subprocess.Popen([*command, name, "2"], stderr=subprocess.PIPE, text=True) for name in "abc"]
+    errors = [worker.communicate()[1] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0, 0], errors
+    assert names_in(tmp_path) == ["out", f"out/{MARKER}", "out/second.txt", "shared.txt"]
+    assert (tmp_path / "out" / MARKER).read_text() == (tmp_path / "out/second.txt").read_text()

@@ -155,3 +155,12 @@ def test_a_bundle_that_is_replaced_while_it_runs(run_bundle: Path, phantoms: Pat
     before = classifier.predict_file(image).logit
     (copy / "tflite-int8" / "backbone.tflite").write_bytes(b"")
     assert classifier.predict_file(image).logit == before
+
+
+def test_a_bundle_without_an_artifact_for_this_device_names_those_it_has(
+    float_bundle: Path, phantoms: Path, sonoedge: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_runtime.classifier.is_available", lambda runtime: False)
+    result = sonoedge("predict", "--bundle", float_bundle, phantoms / "benign")
+    assert result.code == 7
+    assert "tflite-fp32 (tflite)" in result.err and "pip install" in result.err

@@ -202,7 +202,7 @@ function render(result) {
 function hintItems(result) {
   const items = (result.hints ?? []).map(({ text }) => [text, ""]);
   if (result.hints === null) items.push(["Picture quality and likeness to training images are not checked in this browser.", ""]);
-  else if (!items.length && result.domain?.inside !== false) items.push(["Picture quality: nothing to mend.", "fine"]);
+  else if (!items.length && result.domain?.usual !== false) items.push(["Picture quality: nothing to mend.", "fine"]);
   return items.map(([text, className]) => Object.assign(document.createElement("li"), { textContent: text, className }));
 }
 
@@ -213,7 +213,7 @@ function facts() {
     const parts = Object.entries(answer.latency_ms).map(([name, value]) => `${name} ${value.toFixed(1)}`).join(", ");
     rows.push(["Time", `${total.toFixed(0)} ms (${parts})`]);
     if (answer.frame !== undefined) rows.push(["Frames", `${answer.frame} sent, ${answer.dropped} dropped by the station, ${source.skipped} not sent`]);
-    if (answer.domain) rows.push(["Unlike training", `${answer.domain.distance ?? "–"} (refused above ${answer.domain.threshold})`]);
+    if (answer.domain) rows.push(["Unlike training", `${answer.domain.distance ?? "–"} (flagged above ${answer.domain.warning}, refused above ${answer.domain.threshold})`]);
     const shares = answer.explanation?.logit_shares;
     if (shares) rows.push(["Logit", `${answer.logit.toFixed(2)} = ${Object.entries(shares).map(([name, value]) => `${name} ${value.toFixed(2)}`).join(" + ")}`]);
   }
