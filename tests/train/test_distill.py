@@ -150,7 +150,7 @@ def test_refusals(
 ) -> None:
     (tmp_path / "empty").mkdir()
     cases = [
-        (arguments(tiny_run, tmp_path / "empty", weights_dir), 3, "images"),
+        (arguments(tiny_run, tmp_path / "empty", weights_dir), 3, "Received: none in"),
         (arguments(tiny_run, phantoms / "benign", weights_dir), 3, ""),
         (arguments(tmp_path / "none", phantoms, weights_dir), 6, "No such run folder"),
         (
