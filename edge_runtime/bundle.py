@@ -7,6 +7,7 @@
       golden.npz             generated images with the results every artifact must reproduce
       MODEL_CARD.md
       sbom.cdx.json          what the bundle was made with (CycloneDX)
+      <first>/               where there is a cascade: a whole bundle of the cheap model that is asked first
       SHA256SUMS             every other file; the only place where digests live
       SHA256SUMS.sig         who vouches for it, where the bundle is signed (`edge_runtime.trust`)
 
@@ -89,6 +90,28 @@ class Artifact:
 
 
 @dataclass(frozen=True)
+class CascadeSpec:
+    """A cheap model that answers first; the bundle's own model is asked only where that one is not sure.
+
+    ``scale`` * logit + ``offset`` estimates the full model's logit from the cheap model's. Where that is closer
+    than ``margin`` to the full model's threshold (in logits), the full model decides.
+
+    Attributes:
+        first: folder in the bundle that holds the cheap model's bundle.
+        first_artifact, full_artifact: the files for which this was fitted.
+        metrics: what was measured when it was fitted.
+    """
+
+    first: str
+    first_artifact: str
+    full_artifact: str
+    scale: float
+    offset: float
+    margin: float
+    metrics: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Bundle:
     """A checked bundle; ``artifacts`` are in order of preference."""
 
@@ -101,6 +124,7 @@ class Bundle:
     artifacts: tuple[Artifact, ...]
     provenance: Mapping[str, Any]
     intended_use: str
+    cascade: CascadeSpec | None = None
 
     def artifact(self, name: str) -> Artifact:
         """The artifact of that name, or `UsageError` listing those there are."""
@@ -120,6 +144,8 @@ def write_manifest(bundle: Bundle) -> None:
     """Write ``bundle.json``, then ``SHA256SUMS`` over all files in ``bundle.path``."""
     body = {"schema_version": SCHEMA_VERSION, **asdict(bundle)}
     del body["path"]
+    if bundle.cascade is None:
+        del body["cascade"]
     write_text_atomic(
         bundle.path / MANIFEST, json.dumps(body, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     )
@@ -167,8 +193,9 @@ def decode_manifest(data: bytes, folder: Path) -> Bundle:
 
 def parse_manifest(body: Any, folder: Path) -> Bundle:
     """Build a `Bundle` from decoded JSON; see the module for what is refused."""
+    cascade = body.get("cascade") if isinstance(body, dict) else None
     top = _record(
-        body,
+        {key: value for key, value in body.items() if key != "cascade"} if cascade is not None else body,
         "bundle.json",
         schema_version=int,
         name=str,
@@ -200,6 +227,7 @@ def parse_manifest(body: Any, folder: Path) -> Bundle:
         artifacts=tuple(_parse_artifact(item, f"artifacts[{i}]") for i, item in enumerate(top["artifacts"])),
         provenance=top["provenance"],
         intended_use=top["intended_use"],
+        cascade=None if cascade is None else _parse_cascade(cascade),
     )
     for what, names in (
         ("artifact", [a.name for a in bundle.artifacts]),
@@ -207,6 +235,8 @@ def parse_manifest(body: Any, folder: Path) -> Bundle:
     ):
         if not names or len(set(names)) != len(names):
             raise BundleError(f"bundle.json needs at least one {what}, each with a name of its own: {names}.")
+    if bundle.cascade and bundle.cascade.full_artifact not in {a.name for a in bundle.artifacts}:
+        raise BundleError(f"cascade.full_artifact {bundle.cascade.full_artifact!r} is none of the artifacts.")
     return bundle
 
 
@@ -259,6 +289,19 @@ def _parse_artifact(body: Any, where: str) -> Artifact:
     check_path(artifact.backbone, f"{where}.backbone")
     check_path(artifact.head, f"{where}.head")
     return artifact
+
+
+def _parse_cascade(body: Any) -> CascadeSpec:
+    number = (int, float)
+    texts = {"first": str, "first_artifact": str, "full_artifact": str}
+    spec = CascadeSpec(
+        **_record(body, "cascade", **texts, scale=number, offset=number, margin=number, metrics=dict)
+    )
+    if any(_NAME.fullmatch(getattr(spec, key)) is None for key in texts):
+        raise BundleError("cascade: names must be lower-case letters, digits, '.', '_', '-'.")
+    if not spec.scale > 0 or not spec.margin >= 0:
+        raise BundleError(f"cascade: scale must be positive, margin not negative. Received: {spec}.")
+    return spec
 
 
 def _record(body: Any, where: str, **types: Any) -> dict[str, Any]:

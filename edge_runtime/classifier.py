@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -46,7 +47,39 @@ class Prediction:
         return body
 
 
-class Classifier:
+class PredictsFiles(ABC):
+    """What follows from `explain_raw`."""
+
+    @abstractmethod
+    def explain_raw(
+        self, image: UInt8Image, *, name: str = "", decode_ms: float = 0.0
+    ) -> tuple[Prediction, dict[str, Float32Array]]:
+        """A prediction with every output of the head, and the maps as ``map_<branch>``."""
+
+    def predict(self, image: UInt8Image, *, name: str = "", decode_ms: float = 0.0) -> Prediction:
+        """Classify one RGB image, uint8 (height, width, 3) of any size."""
+        return self.explain_raw(image, name=name, decode_ms=decode_ms)[0]
+
+    def predict_file(self, path: str | Path) -> Prediction:
+        """Classify one image file.
+
+        Raises:
+            ImageError: the file cannot be decoded.
+        """
+        start = perf_counter()
+        image = read_image(path)
+        return self.predict(image, name=str(path), decode_ms=_since(start))
+
+    def predict_files(self, paths: Iterable[str | Path]) -> Iterator[Prediction | ImageError]:
+        """Classify files one after the other; a file that cannot be decoded yields its error, not an end."""
+        for path in paths:
+            try:
+                yield self.predict_file(path)
+            except ImageError as error:
+                yield error
+
+
+class Classifier(PredictsFiles):
     """An open artifact.
 
     Args:
@@ -75,27 +108,9 @@ class Classifier:
         self.input_size = (self.bundle.input.height, self.bundle.input.width)
         self._check_tensors()
 
-    def predict(self, image: UInt8Image, *, name: str = "", decode_ms: float = 0.0) -> Prediction:
-        """Classify one RGB image, uint8 (height, width, 3) of any size."""
-        return self.explain_raw(image, name=name, decode_ms=decode_ms)[0]
-
-    def predict_file(self, path: str | Path) -> Prediction:
-        """Classify one image file.
-
-        Raises:
-            ImageError: the file cannot be decoded.
-        """
-        start = perf_counter()
-        image = read_image(path)
-        return self.predict(image, name=str(path), decode_ms=_since(start))
-
-    def predict_files(self, paths: Iterable[str | Path]) -> Iterator[Prediction | ImageError]:
-        """Classify files one after the other; a file that cannot be decoded yields its error, not an end."""
-        for path in paths:
-            try:
-                yield self.predict_file(path)
-            except ImageError as error:
-                yield error
+    def decider(self, prediction: Prediction) -> Classifier:
+        """The model that gave an answer: this one (see `edge_runtime.cascade`)."""
+        return self
 
     def explain_raw(
         self, image: UInt8Image, *, name: str = "", decode_ms: float = 0.0

@@ -19,9 +19,21 @@ from edge_runtime.errors import MissingExtraError, SonoEdgeError
 COMMANDS = {
     "demo": ("benchmarks.demo", "the whole path on generated phantoms; no download needed"),
     "phantoms": ("train.phantoms", "generate speckle phantoms with lesion masks"),
+    "paper-like": ("train.paper_like", "the paper's kind of data set, from a folder of source images"),
     "audit": ("train.audit", "duplicates, augmented copies and conflicting labels in a data folder"),
     "train": ("train.command", "train the fused classifier: images -> model.keras"),
+    "reproduce": (
+        "benchmarks.reproduction_command",
+        "the paper's systems, tables and figures, and the honest ones",
+    ),
+    "cross-validate": (
+        "benchmarks.cross_validation_command",
+        "ablation by grouped folds; what a leaky split pretends",
+    ),
+    "score": ("train.score", "a finished run on other images, by subgroup, with a log of every scoring"),
+    "distill": ("train.distill_command", "teach a compact student what a trained run knows"),
     "export": ("export.command", "model -> bundle of small files for the device"),
+    "cascade": ("export.cascade", "a cheap model first, the full one only where it is not sure"),
     "verify": ("edge_runtime.commands.verify", "replay a bundle's golden vectors on this machine"),
     "sign": ("edge_runtime.commands.sign", "sign a bundle, so that devices accept it by its signer"),
     "doctor": ("edge_runtime.commands.doctor", "what is missing or slow on this device"),

@@ -57,9 +57,13 @@ def model_card(bundle: Bundle, card: Mapping[str, Any] | None) -> str:
 def _training(card: Mapping[str, Any]) -> list[str]:
     settings, dataset = card["settings"], card["dataset"]
     counts = ", ".join(f"{n} {subset}" for subset, n in dataset["images"].items())
+    weights = _weights(settings["weights"])
+    if "distillation" in card:
+        how = f"Backbone {settings['backbones']} (started from: {weights}), taught by a larger model"
+    else:
+        how = f"Backbones {settings['backbones']} (frozen; weights: {weights}), protocol `{settings['protocol']}`"
     lines = [
-        f"- Backbones {settings['backbones']} (frozen; weights: {_weights(settings['weights'])}), protocol "
-        f"`{settings['protocol']}`, split `{settings['split']}`, seed {settings['seed']}.",
+        f"- {how}, split `{settings['split']}`, seed {settings['seed']}.",
         f"- Images: {counts}; data digest `{dataset['digest'][:16]}`; "
         f"{dataset['groups_on_both_sides']} held-out images with a copy in training.",
     ]

@@ -204,7 +204,7 @@ def _provenance(request: ExportRequest) -> dict[str, Any]:
 def _training(run: Run) -> dict[str, Any]:
     card = run.card
     # Where images and weights lay says nothing to whoever gets the bundle, and may say too much.
-    settings = {key: value for key, value in card["settings"].items() if key not in {"data", "weights"}}
+    settings = {key: value for key, value in card["settings"].items() if key not in {"data", "weights", "teacher"}}
     subsets: dict[str, list[str]] = {subset: [] for subset in SUBSETS}
     for digest, subset in sorted(subset_of(run.split).items()):
         subsets[subset].append(digest[:DIGEST_DIGITS])

@@ -20,6 +20,7 @@ import keras
 import numpy as np
 
 from edge_runtime.errors import ModelError, UsageError
+from train import lite0
 
 Preprocessing = Literal["native", "unit"]
 
@@ -31,10 +32,13 @@ _DOWNLOAD_HOST = "https://storage.googleapis.com/"
 
 @dataclass(frozen=True)
 class Backbone:
-    """One row: the Keras application, its file in Keras' cache, and the input its weights were trained on."""
+    """One row: the Keras application, its file in Keras' cache, and the input its weights were trained on.
+
+    Keras has no EfficientNetLite0: it is built in `train.lite0`, and its weights come with a package.
+    """
 
     application: str
-    cache_file: str
+    cache_file: str | None
     scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
     offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
     bgr: bool = False
@@ -68,9 +72,11 @@ BACKBONES: dict[str, Backbone] = {
     "efficientnetb0": Backbone("EfficientNetB0", "efficientnetb0_notop.h5"),
     "mobilenetv2": _symmetric("MobileNetV2", "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"),
     "resnet50v2": _symmetric("ResNet50V2", f"resnet50v2{_TF_NOTOP}"),
+    "resnet50": _caffe("ResNet50", f"resnet50{_TF_NOTOP}"),
     "resnet152": _caffe("ResNet152", f"resnet152{_TF_NOTOP}"),
     "densenet121": _torch("DenseNet121", f"densenet121{_TF_NOTOP}"),
     "inceptionv3": _symmetric("InceptionV3", f"inception_v3{_TF_NOTOP}"),
+    "efficientnetlite0": Backbone("EfficientNetLite0", None, scale=(1 / 128,) * 3, offset=(-127 / 128,) * 3),
 }
 """Backbones by name. Each gives (N, H, W, C) feature maps, frozen."""
 
@@ -106,12 +112,12 @@ def build_branch(
     if weights == "imagenet":
         _require_imagenet(name, row)
     size = tuple(image.shape[1:])
-    application = getattr(keras.applications, row.application)
+    application = getattr(lite0 if row.cache_file is None else keras.applications, row.application)
     model = application(
         include_top=False, weights="imagenet" if weights == "imagenet" else None, input_shape=size, name=name
     )
     if weights not in {"imagenet", "none"}:
-        _load_weights(model, Path(weights) / f"{name}_notop.weights.h5")
+        _load_weights(model, weights_file(weights, name))
     if preprocessing == "unit":
         scaled = keras.layers.Rescaling(1 / 255.0, name=f"{name}_input")(image)
     else:
@@ -123,6 +129,11 @@ def build_branch(
             scaled = layer(image)
     model.trainable = False
     return model, model(scaled)
+
+
+def weights_file(folder: str | Path, name: str) -> Path:
+    """Where ``--weights DIR`` keeps a backbone's weights."""
+    return Path(folder) / f"{name}_notop.weights.h5"
 
 
 def imagenet_at_hand(names: Sequence[str]) -> bool:
@@ -152,7 +163,8 @@ def weights_digest(model: keras.Model) -> str:
 
 
 def _cached(row: Backbone) -> bool:
-    return (_cache_folder() / row.cache_file).is_file()
+    """Also true where the weights come with a package, which `train.lite0_weights` asks for itself."""
+    return row.cache_file is None or (_cache_folder() / row.cache_file).is_file()
 
 
 def _cache_folder() -> Path:

@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--split", default="grouped", metavar="grouped|paper|FILE", help=(
         "grouped: by source image or patient (default); paper: stratified random; or the split.json of another run"
     ))  # fmt: skip
+    data.add_argument("--groups", metavar="FILE", help="groups.csv of an audit, instead of the folder's own groups")
     data.add_argument("--skip-unreadable", action="store_true", help="leave broken images out instead of stopping")
     model = parser.add_argument_group("model")
     model.add_argument("--backbones", default="vgg19,efficientnetb0", metavar="A,B", help="default: %(default)s")
@@ -36,9 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "default: rate, weight decay and class weights chosen on validation; paper: Adam 1e-5, batch 16, 24 epochs"
     ))  # fmt: skip
     fit.add_argument("--seed", type=int, default=0, help="of the split, the initial weights and the batches")
+    fit.add_argument("--sweep", metavar="FILE", help=(
+        "TOML with lists of learning_rate, batch_size, units, weight_decay: the best on validation is trained"
+    ))  # fmt: skip
     fit.add_argument("--augment", type=int, default=0, metavar="N", help="augmented copies per training image")
     fit.add_argument("--fine-tune", metavar="REGEX", help="then train these layers too, e.g. 'vgg19/block5_.*'")
     fit.add_argument("--fine-tune-epochs", type=int, default=10, help="default: %(default)s")
+    fit.add_argument("--fine-tune-rate", type=float, default=1e-5, metavar="RATE", help="default: %(default)s")
     fit.add_argument("--mixed-precision", action="store_true", help="float16 computation on a GPU (Keras policy)")
     fit.add_argument("--data-parallel", action="store_true", help="all GPUs (Keras distribution; JAX backend)")
     out = parser.add_argument_group("output")
@@ -63,12 +68,15 @@ def run(args: argparse.Namespace) -> int:
     out = args.out or Path("runs") / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     if (out / "run.json").exists() and not args.overwrite:
         raise UsageError(f"{out} holds a finished run. Choose another --out, or --overwrite.")
+    if args.sweep and args.protocol == "paper":
+        raise UsageError("--sweep chooses what --protocol paper fixes: use one of them.")
     units = _integers(args.units, "--units")
     for name, value, low, high in (
         ("--dropout", args.dropout, 0.0, 0.99),
         ("--input-size", args.input_size, 32, 4096),
         ("--augment", args.augment, 0, 100),
         ("--fine-tune-epochs", args.fine_tune_epochs, 1, 10_000),
+        ("--fine-tune-rate", args.fine_tune_rate, 1e-9, 1.0),
         ("--seed", args.seed, 0, 2**31 - 1),
     ):
         if not low <= value <= high:
@@ -83,6 +91,7 @@ def run(args: argparse.Namespace) -> int:
         data=args.data,
         classes=tuple(args.classes.split(",")) if args.classes else None,
         split=args.split,
+        groups=args.groups,
         skip_unreadable=args.skip_unreadable,
         backbones=args.backbones,
         weights=args.weights,
@@ -93,9 +102,11 @@ def run(args: argparse.Namespace) -> int:
         input_size=args.input_size,
         protocol=args.protocol,
         seed=args.seed,
+        sweep=args.sweep,
         augment=args.augment,
         fine_tune=args.fine_tune,
         fine_tune_epochs=args.fine_tune_epochs,
+        fine_tune_rate=args.fine_tune_rate,
         mixed_precision=args.mixed_precision,
         data_parallel=args.data_parallel,
     )

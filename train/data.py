@@ -46,6 +46,7 @@ __all__ = [
     "safe_relative",
     "scan_folder",
     "source_key",
+    "subset_folder",
 ]
 
 _MASK_NAME = re.compile(r"(.+)_mask(?:_\d+)?", re.IGNORECASE)
@@ -128,6 +129,7 @@ def load_dataset(
     *,
     classes: Sequence[str] | None = None,
     group_by: Literal["auto", "none"] = "auto",
+    groups: str | Path | None = None,
     skip_unreadable: bool = False,
     progress: bool = False,
 ) -> Dataset:
@@ -138,13 +140,17 @@ def load_dataset(
         classes: class names, the positive one last. Default: benign, malignant where both exist, else all.
         group_by: "auto" takes the CSV's group column, else copies by file name and near-duplicates; "none"
             only keeps identical files together.
+        groups: CSV with the columns image and group, such as the groups.csv of ``sonoedge audit``, that takes the
+            place of the folder's own groups.
         skip_unreadable: leave damaged images out with a note instead of refusing the folder.
         progress: show a bar on stderr.
 
     Raises:
-        DataError: the folder, its CSV, its classes or its images cannot be used.
+        DataError: the folder, its CSV, its classes or its images cannot be used, or the groups are of other images.
     """
     scan = scan_folder(root, classes=classes, skip_unreadable=skip_unreadable, progress=progress)
+    if groups is not None:
+        scan = replace(scan, given_groups=_groups_of(scan.dataset, Path(groups)))
     return group_scan(scan, group_by)
 
 
@@ -174,6 +180,19 @@ def group_scan(scan: Scan, group_by: Literal["auto", "none"] = "auto") -> Datase
         notes += (f"{len(samples) - len(kept)} images in {len(bad)} groups with conflicting labels left out",)
     _require_all_classes(found.labels, {found.labels[sample.label] for sample in kept}, "usable image")
     return replace(found, samples=kept, notes=notes)
+
+
+def _groups_of(dataset: Dataset, path: Path) -> tuple[str, ...]:
+    """The group of every image from a groups file that must be of this folder."""
+    table = {safe_relative(line["image"]): line["group"].strip() for line in _read_csv(path, ("image", "group"))}
+    missing = [sample.relative_path for sample in dataset.samples if sample.relative_path not in table]
+    extra = [image for image in table if not (dataset.root / image).is_file()]
+    if missing or extra:
+        raise DataError(
+            f"The groups of {path} do not match {dataset.root}: {len(missing)} images are not listed, "
+            f"{len(extra)} listed images are not there, for example {few(missing or extra, 3)}"
+        )
+    return tuple(table[sample.relative_path] for sample in dataset.samples)
 
 
 def family_keys(dataset: Dataset) -> list[str | None]:
@@ -256,6 +275,15 @@ def safe_relative(text: str) -> str:
     if not path.parts or outside or "\\" in text or "\0" in text:
         raise DataError(f"Paths must be relative, with forward slashes, and stay in the folder. Received: {text!r}")
     return str(path)
+
+
+def subset_folder(relative_path: str) -> str | None:
+    """``train``, ``val`` or ``test`` where an image lies in such a folder of the data set itself, else None."""
+    folders = relative_path.split("/")[:-1]
+    name = folders[0].casefold() if folders else ""
+    if name not in _SUBSET_FOLDERS:
+        return None
+    return "train" if name.startswith("train") else "test" if name == "test" else "val"
 
 
 def _is_mask_folder(name: str) -> bool:

@@ -14,6 +14,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import keras
@@ -126,8 +127,15 @@ def _cache_key(branch: keras.Model) -> str:
 
 
 def _read_shards(folder: Path) -> dict[str, Features]:
+    """A copy of what the shards hold; the last few folders stay in memory, since shards never change."""
+    paths = sorted(folder.glob("*.npz"))
+    return dict(_known(tuple((path, path.stat().st_mtime_ns) for path in paths if path.exists())))
+
+
+@lru_cache(maxsize=4)
+def _known(shards: tuple[tuple[Path, int], ...]) -> dict[str, Features]:
     known: dict[str, Features] = {}
-    for path in sorted(folder.glob("*.npz")):
+    for path, _ in shards:
         try:
             data = path.read_bytes()
         except FileNotFoundError:

@@ -129,6 +129,26 @@ def plot_roc(curves: Mapping[str, tuple[ArrayLike, ArrayLike]], path: Path) -> N
     save_figure(figure, path)
 
 
+def plot_pairs(pairs: Sequence[tuple[ArrayLike, ArrayLike, str]], path: Path) -> None:
+    """Contact sheet: two images side by side with a caption, two pairs in a row.
+
+    Args:
+        pairs: first image, second image (uint8 (H, W, 3)), caption; at least one.
+        path: PNG file to write.
+    """
+    rows = (len(pairs) + 1) // 2
+    figure = Figure(figsize=(10, 2.9 * rows), layout="constrained")
+    grid = np.atleast_2d(figure.subplots(rows, 4))
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for number, (first, second, caption) in enumerate(pairs):
+        row, column = divmod(number, 2)
+        for offset, image in enumerate((first, second)):
+            grid[row, 2 * column + offset].imshow(image)
+        grid[row, 2 * column].set_title(caption, fontsize=7, loc="left")
+    save_figure(figure, path)
+
+
 def plot_reliability(y_true: ArrayLike, probability: ArrayLike, path: Path, bins: int = 10) -> None:
     """Reliability diagram: observed malignant share against probability, Wilson bars, image counts below.
 

@@ -1,33 +1,30 @@
-"""Fitting: the paper's protocol, ours, and end-to-end fine-tuning of chosen blocks."""
+"""Fitting heads on cached features: the paper's protocol and ours."""
 
 from __future__ import annotations
 
 import itertools
-import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
 from sklearn.metrics import roc_auc_score
 from tqdm import tqdm
 
-from edge_runtime.errors import UsageError
-from train.data import Sample
-from train.features import Features, load_input
+from train.features import Features
 from train.metrics import sigmoid
-from train.model import FusionModel
+from train.model import Head
 
 History = dict[str, list[float]]
 
 
 @dataclass(frozen=True)
 class FitSettings:
-    """One fit. ``weight_decay`` is decoupled (AdamW; 0 is plain Adam); ``balanced`` weighs classes inversely."""
+    """One fit. ``weight_decay`` is decoupled (AdamW; 0 is plain Adam); ``balanced`` weighs classes inversely;
+    ``mixup`` adds as many mixtures of two training rows, labels mixed alike, as there are rows."""
 
     learning_rate: float
     batch_size: int
@@ -35,14 +32,17 @@ class FitSettings:
     patience: int
     weight_decay: float = 0.0
     balanced: bool = False
+    mixup: bool = False
 
 
 PAPER = FitSettings(learning_rate=1e-5, batch_size=16, epochs=24, patience=10)
 """Table II of the paper: Adam 1e-5, batch 16, 24 epochs, early stopping with patience 10 on val_loss."""
 
+_ROWS = 1024
+
 DEFAULT_GRID = tuple(
     FitSettings(rate, 32, epochs=60, patience=10, weight_decay=decay, balanced=balanced)
-    for rate, decay, balanced in itertools.product((1e-3, 1e-4), (1e-2, 1e-1), (False, True))
+    for rate, decay, balanced in itertools.product((1e-3, 1e-4), (1e-2, 1.0), (False, True))
 )
 """What the default protocol tries; validation decides."""
 
@@ -58,6 +58,10 @@ class FeatureSet:
         """The arrays in the order of the head's inputs."""
         return list(self.features.values())
 
+    def targets(self) -> NDArray[np.float32]:
+        """Labels as Keras wants them, float32 (N, 1)."""
+        return self.y[:, None].astype(np.float32)
+
 
 @dataclass(frozen=True)
 class FitResult:
@@ -68,19 +72,33 @@ class FitResult:
     candidates: list[dict[str, Any]]
 
 
-def head_logits(model: FusionModel, data: FeatureSet) -> NDArray[np.float64]:
+def head_logits(model: Head, data: FeatureSet) -> NDArray[np.float64]:
     """Logits (N,) of the head on cached features."""
-    return np.asarray(model.head_logit.predict(data.inputs(), batch_size=256, verbose=0), np.float64).reshape(-1)
+    inputs = data.inputs()
+    # Called, not `predict`ed: that traces a graph for every new head, which costs more than the head.
+    parts = [
+        keras.ops.convert_to_numpy(model.head_logit([x[start : start + _ROWS] for x in inputs], training=False))
+        for start in range(0, len(data.y), _ROWS)
+    ]
+    return np.concatenate(parts).astype(np.float64).reshape(-1)
 
 
-def fit_paper(model: FusionModel, train: FeatureSet, val: FeatureSet, *, seed: int, progress: bool) -> FitResult:
+def fit_paper(model: Head, train: FeatureSet, val: FeatureSet, *, seed: int, progress: bool) -> FitResult:
     """Table II to the letter, on the features as they are."""
     history = _fit_head(model.head, train, val, PAPER, seed=seed, progress=progress)
     return FitResult(PAPER, history, [])
 
 
-def fit_default(model: FusionModel, train: FeatureSet, val: FeatureSet, *, seed: int, progress: bool) -> FitResult:
-    """Rate, weight decay and class weights chosen on validation (AUC, then loss); features standardised.
+def fit_default(
+    model: Head,
+    train: FeatureSet,
+    val: FeatureSet,
+    *,
+    seed: int,
+    progress: bool,
+    grid: Sequence[FitSettings] = DEFAULT_GRID,
+) -> FitResult:
+    """The settings of ``grid`` that are best on validation (AUC, then loss); features standardised.
 
     Mean and deviation of the training features are folded into the first Dense layer afterwards, which is exact:
     W (x - m) / s + b = (W / s) x + (b - W m / s). The exported graph has no extra operator.
@@ -90,7 +108,8 @@ def fit_default(model: FusionModel, train: FeatureSet, val: FeatureSet, *, seed:
     start = model.head.get_weights()
     best: tuple[tuple[float, float], FitSettings, History, list[NDArray[np.float32]]] | None = None
     candidates = []
-    for settings in tqdm(DEFAULT_GRID, desc="choosing rate, decay, class weights", disable=not progress):
+    hidden = not progress or len(grid) == 1
+    for settings in tqdm(grid, desc="choosing rate, decay, class weights", disable=hidden):
         model.head.set_weights(start)
         history = _fit_head(model.head, train, val, settings, seed=seed, progress=False)
         logits = head_logits(model, val)
@@ -110,74 +129,15 @@ def fit_default(model: FusionModel, train: FeatureSet, val: FeatureSet, *, seed:
     return FitResult(best[1], best[2], candidates)
 
 
-def fine_tune(
-    model: FusionModel,
-    train: Sequence[Sample],
-    val: Sequence[Sample],
-    *,
-    layers: str,
-    settings: FitSettings,
-    seed: int,
-    backup: Path,
-    progress: bool,
-) -> History:
-    """Train the head and the backbone layers whose name matches a regular expression, end to end on images.
+def temperature(y: NDArray[np.int64], logits: NDArray[np.float64]) -> float:
+    """The divisor of logits that minimises the log loss (Guo et al., ICML 2017), within 0.5–10.
 
-    Batch normalisation stays in inference mode, as is usual for small sets. Interrupted, the next call with the
-    same ``backup`` folder goes on after the last finished epoch.
-
-    Raises:
-        UsageError: the expression is invalid or matches no layer with weights.
+    The lower bound keeps a small validation set without an error from making the model infinitely sure.
     """
-    try:
-        pattern = re.compile(layers)
-    except re.error as error:
-        raise UsageError(f"--fine-tune {layers!r} is not a regular expression: {error}") from error
-    matched = 0
-    for backbone in model.backbones.values():
-        backbone.trainable = True
-        for layer in backbone.layers:
-            normalises = isinstance(layer, keras.layers.BatchNormalization)
-            layer.trainable = not normalises and pattern.fullmatch(f"{backbone.name}/{layer.name}") is not None
-            matched += layer.trainable and bool(layer.weights)
-    if not matched:
-        raise UsageError(f"--fine-tune {layers!r} matches no layer; names look like vgg19/block5_conv4.")
-    size = model.full.input_shape[1:3]
-    return fit_keras(
-        model.full,
-        ImageBatches(train, size, settings.batch_size, seed=seed),
-        ImageBatches(val, size, settings.batch_size, seed=None),
-        settings,
-        np.array([sample.label for sample in train]),
-        progress=progress,
-        callbacks=[keras.callbacks.BackupAndRestore(backup)],
+    found = minimize_scalar(
+        lambda x: log_loss(y, logits / np.exp(x)), bounds=(np.log(0.5), np.log(10)), method="bounded"
     )
-
-
-class ImageBatches(keras.utils.PyDataset):
-    """Batches of decoded images for end-to-end training; shuffled each epoch unless ``seed`` is None."""
-
-    def __init__(
-        self, samples: Sequence[Sample], size: tuple[int, int], batch_size: int, *, seed: int | None
-    ) -> None:
-        super().__init__()
-        self._samples, self._size, self._batch_size = list(samples), size, batch_size
-        self._rng = None if seed is None else np.random.default_rng(seed)
-        self._order = np.arange(len(self._samples))
-        self.on_epoch_end()
-
-    def __len__(self) -> int:
-        return math.ceil(len(self._samples) / self._batch_size)
-
-    def __getitem__(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        chosen = self._order[index * self._batch_size : (index + 1) * self._batch_size]
-        samples = [self._samples[i] for i in chosen]
-        x = np.stack([load_input(sample, 0, self._size) for sample in samples])
-        return x, np.array([[sample.label] for sample in samples], np.float32)
-
-    def on_epoch_end(self) -> None:
-        if self._rng is not None:
-            self._rng.shuffle(self._order)
+    return float(np.exp(found.x))
 
 
 def fit_keras(
@@ -206,7 +166,7 @@ def fit_keras(
     counts = np.bincount(y, minlength=2)
     weights = {k: len(y) / (2 * max(int(n), 1)) for k, n in enumerate(counts)} if settings.balanced else None
     stop = keras.callbacks.EarlyStopping("val_loss", patience=settings.patience, restore_best_weights=True)
-    bar = _EpochBar(settings.epochs, progress)
+    bar = EpochBar(settings.epochs, progress)
     inputs, targets = x if isinstance(x, tuple) else (x, None)
     result = model.fit(
         inputs,
@@ -221,7 +181,7 @@ def fit_keras(
     return {name: [float(value) for value in values] for name, values in result.history.items()}
 
 
-class _EpochBar(keras.callbacks.Callback):
+class EpochBar(keras.callbacks.Callback):
     """One bar over epochs: Keras' own prints a line for each."""
 
     def __init__(self, epochs: int, progress: bool) -> None:
@@ -253,15 +213,30 @@ def _fit_head(
         if isinstance(layer, keras.layers.Dropout):
             # A dropout layer has a random state of its own: without this a fit would depend on those before it.
             layer.seed_generator.state.assign(keras.random.SeedGenerator(seed + number).state)
-    targets = [data.y[:, None].astype(np.float32) for data in (train, val)]
+    rows = (train.inputs(), train.targets())
     return fit_keras(
         head,
-        (train.inputs(), targets[0]),
-        (val.inputs(), targets[1]),
+        _mixed(rows, seed) if settings.mixup else rows,
+        (val.inputs(), val.targets()),
         settings,
         train.y,
         progress=progress,
     )
+
+
+def _mixed(
+    rows: tuple[list[Features], NDArray[np.float32]], seed: int
+) -> tuple[list[Features], NDArray[np.float32]]:
+    """The rows and as many mixtures of two of them (Zhang et al., ICLR 2018), shares from Beta(0.4, 0.4)."""
+    inputs, y = rows
+    rng = np.random.default_rng(seed)
+    other, share = rng.permutation(len(y)), rng.beta(0.4, 0.4, len(y)).astype(np.float32)
+
+    def mix(x: Features) -> Features:
+        s = share.reshape(-1, *[1] * (x.ndim - 1))
+        return np.concatenate([x, s * x + (1 - s) * x[other]])
+
+    return [mix(x) for x in inputs], mix(y)
 
 
 def _moments(data: FeatureSet) -> tuple[list[Features], list[Features]]:

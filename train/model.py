@@ -7,7 +7,7 @@ is pooled first and the vectors are concatenated, which is the same as pooling t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -30,21 +30,30 @@ class HeadSpec:
 
 
 @dataclass(frozen=True)
-class FusionModel:
+class Head:
+    """The classifier alone.
+
+    Attributes:
+        head: the branches' features, in order -> probability (N, 1).
+        head_logit: the same -> logit (N, 1).
+    """
+
+    head: keras.Model
+    head_logit: keras.Model
+
+
+@dataclass(frozen=True)
+class FusionModel(Head):
     """The full model and its parts, which share their layers: training ``head`` trains ``full``.
 
     Attributes:
         full: image (N, H, W, 3) -> probability (N, 1).
         branches: per backbone, image -> pooled features (N, C), or maps (N, h, w, C) for a flatten head.
-        head: the branches' features, in order -> probability (N, 1).
-        head_logit: the same -> logit (N, 1).
         backbones: the frozen sub-models.
     """
 
     full: keras.Model
     branches: dict[str, keras.Model]
-    head: keras.Model
-    head_logit: keras.Model
     backbones: dict[str, keras.Model]
 
 
@@ -77,18 +86,36 @@ def build_model(
     branches = {
         name: keras.Model(image, pool(feature_map), name=f"{name}_branch") for name, feature_map in maps.items()
     }
-    inputs = [keras.Input(branch.output.shape[1:], name=name) for name, branch in branches.items()]
+    shapes = {name: tuple(branch.output.shape[1:]) for name, branch in branches.items()}
+    alone = _head_alone(shapes, layers, spec)
+    return FusionModel(
+        alone.head,
+        alone.head_logit,
+        full,
+        branches,
+        backbones={name: model for name, (model, _) in parts.items()},
+    )
+
+
+def build_head(shapes: Mapping[str, tuple[int, ...]], spec: HeadSpec | None = None) -> Head:
+    """A head without its backbones, to be trained on cached features.
+
+    Args:
+        shapes: per backbone, the shape of one image's features.
+    """
+    spec = spec or HeadSpec()
+    return _head_alone(shapes, _head_layers(spec), spec)
+
+
+def _head_alone(
+    shapes: Mapping[str, tuple[int, ...]], layers: Sequence[keras.layers.Layer], spec: HeadSpec
+) -> Head:
+    inputs = [keras.Input(shape, name=name) for name, shape in shapes.items()]
     joined = inputs[0] if len(inputs) == 1 else keras.layers.Concatenate()(inputs)
     if spec.pooling == "flatten":
         joined = keras.layers.Flatten()(joined)
     *_, logit, probability = _apply(layers, joined)
-    return FusionModel(
-        full,
-        branches,
-        head=keras.Model(inputs, probability, name="head"),
-        head_logit=keras.Model(inputs, logit, name="head_logit"),
-        backbones={name: model for name, (model, _) in parts.items()},
-    )
+    return Head(keras.Model(inputs, probability, name="head"), keras.Model(inputs, logit, name="head_logit"))
 
 
 def load_model(path: str | Path) -> keras.Model:

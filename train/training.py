@@ -2,61 +2,30 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import math
 import resource
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
-from time import perf_counter
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast, get_args
 
 import keras
-import numpy as np
-from numpy.typing import NDArray
 
 from edge_runtime.bundle import INTENDED_USE
 from edge_runtime.errors import DataError, UsageError
-from edge_runtime.files import atomic_directory, sha256_bytes, write_text_atomic
-from train.backbones import Preprocessing, parse_backbones, weights_digest
+from edge_runtime.files import atomic_directory, write_text_atomic
+from train.backbones import parse_backbones, weights_digest
 from train.data import Dataset, load_dataset
-from train.features import compute_features, default_cache, extract_features
-from train.figures import plot_confusion, plot_curves, plot_roc
-from train.fit import FeatureSet, FitSettings, History, fine_tune, fit_default, fit_paper, head_logits
-from train.intervals import Interval
-from train.metrics import classification_metrics, sigmoid, youden_threshold
-from train.model import FusionModel, HeadSpec, Pooling, build_model
+from train.features import default_cache
+from train.metrics import youden_threshold
+from train.model import HeadSpec
+from train.results import draw_figures, predictions_csv, subset_metrics, summary, without_nan
 from train.run_folder import CARD, MODEL, SPLIT, versions
 from train.split import SUBSETS, Split, Strategy, apply_split, leak_count, make_split, read_split, write_split
+from train.stages import TrainSettings, build, fit_subsets, head_features
+from train.sweep import Point, as_json, fresh_head, plot_sweep, read_sweep, sweep, table
 
-Logits = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class TrainSettings:
-    """Everything that decides a run; see ``sonoedge train --help`` for what the fields mean."""
-
-    data: str
-    weights: str = "imagenet"
-    backbones: str = "vgg19,efficientnetb0"
-    classes: tuple[str, ...] | None = None
-    split: str = "grouped"
-    skip_unreadable: bool = False
-    preprocessing: Preprocessing = "native"
-    pooling: Pooling = "gap"
-    units: tuple[int, ...] = (256,)
-    dropout: float = 0.5
-    input_size: int = 224
-    protocol: Literal["default", "paper"] = "default"
-    seed: int = 0
-    augment: int = 0
-    fine_tune: str | None = None
-    fine_tune_epochs: int = 10
-    mixed_precision: bool = False
-    data_parallel: bool = False
+__all__ = ["TrainSettings", "describe_split", "peak_memory_bytes", "train"]
 
 
 def train(
@@ -69,12 +38,15 @@ def train(
         ModelError: the weights cannot be had.
     """
     say = print if verbose else _silent
-    backbones = parse_backbones(settings.backbones)
+    parse_backbones(settings.backbones)  # a wrong name fails before the images are read
+    if settings.sweep:
+        read_sweep(Path(settings.sweep))
     _configure_keras(settings)
     with atomic_directory(out, marker=CARD) as folder:
         dataset = load_dataset(
             settings.data,
             classes=settings.classes,
+            groups=settings.groups,
             skip_unreadable=settings.skip_unreadable,
             progress=progress,
         )
@@ -84,40 +56,30 @@ def train(
             )
         split = _split(dataset, settings)
         subsets = apply_split(dataset, split)
-        for line in (*dataset.notes, *_describe(subsets, split)):
+        for line in (*dataset.notes, *describe_split(subsets, split)):
             say(line)
 
-        keras.utils.set_random_seed(settings.seed)
-        model = build_model(
-            backbones,
-            weights=settings.weights,
-            input_size=(settings.input_size, settings.input_size),
-            head=HeadSpec(settings.pooling, settings.units, settings.dropout),
-            preprocessing=settings.preprocessing,
-        )
+        model = build(settings)
         if settings.weights == "none":
             say("note: untrained backbones (--weights none): good for trying the pipeline, not for accuracy.")
         cache = cache or default_cache()
-        started = perf_counter()
-        data = _features(model, subsets, settings.augment, cache, progress)
-        features_s = perf_counter() - started
-        fit = fit_paper if settings.protocol == "paper" else fit_default
-        result = fit(model, data["train"], data["val"], seed=settings.seed, progress=progress)
-        fit_s = perf_counter() - started - features_s
-        tuned: History | None = None
-        if settings.fine_tune:
-            tuned = _fine_tune(model, subsets, settings, cache, progress)
-            # Features of tuned backbones are of this run only: computed without the cache.
-            data = {
-                subset: FeatureSet(compute_features(model.branches, part.samples), part.y)
-                for subset, part in subsets.items()
-            }
-        else:
-            data = {**data, "train": _first_rows(data["train"], len(subsets["train"]))}
-        logits = {subset: head_logits(model, data[subset]) for subset in SUBSETS}
+        points: list[Point] = []
+        if settings.sweep:
+            data = head_features(model, subsets, settings, cache=cache, progress=progress)
+            spec = HeadSpec(settings.pooling, settings.units, settings.dropout)
+            grid = read_sweep(Path(settings.sweep))
+            points = sweep(grid, data["train"], data["val"], spec=spec, seed=settings.seed, progress=progress)
+            best = max(points, key=lambda point: point.rank)
+            settings = replace(settings, units=(best.units,), fits=(best.fit,))
+            say(f"sweep: {len(points)} combinations, best validation AUC {best.val_auc:.3f}")
+            model = build(settings)
+            start = fresh_head(data["train"], replace(spec, units=settings.units), settings.seed)
+            model.head.set_weights(start.head.get_weights())
+        fitted = fit_subsets(model, subsets, settings, cache=cache, progress=progress)
+        logits, result, tuned = fitted.logits, fitted.result, fitted.tuned
         val_y = subsets["val"].y
         threshold = 0.5 if settings.protocol == "paper" else youden_threshold(val_y, logits["val"])
-        metrics = {subset: _metrics(subsets[subset], logits[subset], threshold) for subset in ("val", "test")}
+        metrics = {subset: subset_metrics(subsets[subset], logits[subset], threshold) for subset in ("val", "test")}
         card = {
             "settings": asdict(settings),
             "labels": list(dataset.labels),
@@ -125,6 +87,8 @@ def train(
             "threshold_rule": "0.5" if settings.protocol == "paper" else "Youden's J on validation",
             "chosen_fit": asdict(result.settings),
             "candidates": result.candidates,
+            "temperature": fitted.temperature,
+            "sweep": as_json(points),
             "dataset": {
                 "digest": dataset.digest,
                 "notes": list(dataset.notes),
@@ -135,19 +99,22 @@ def train(
             "metrics": metrics,
             "history": result.history,
             "fine_tune_history": tuned,
-            "seconds": {"features": round(features_s, 2), "fit": round(fit_s, 2)},
+            "seconds": {name: round(value, 2) for name, value in fitted.seconds.items()},
             "peak_memory_bytes": peak_memory_bytes(),
             "backend": keras.config.backend(),
             "versions": versions("sonoedge", "keras", "tensorflow", "jax", "torch", "numpy", "scikit-learn"),
             "intended_use": INTENDED_USE,
         }
-        card = _without_nan(card)
+        card = without_nan(card)
         model.full.save(folder / MODEL)
         write_split(split, folder / SPLIT)
-        write_text_atomic(folder / "predictions.csv", _predictions(subsets, logits, dataset.labels))
-        _draw(folder, subsets, logits, dataset.labels, threshold, tuned or result.history)
+        write_text_atomic(folder / "predictions.csv", predictions_csv(subsets, logits, dataset.labels))
+        if points:
+            write_text_atomic(folder / "sweep.md", table(points))
+            plot_sweep(points, folder / "sweep.png")
+        draw_figures(folder, subsets, logits, dataset.labels, threshold, tuned or result.history)
         write_text_atomic(folder / CARD, json.dumps(card, indent=2, allow_nan=False) + "\n")
-    say(_summary(card, out))
+    say(summary(card, out))
     return card
 
 
@@ -165,7 +132,8 @@ def _split(dataset: Dataset, settings: TrainSettings) -> Split:
     return read_split(Path(settings.split))
 
 
-def _describe(subsets: dict[str, Dataset], split: Split) -> list[str]:
+def describe_split(subsets: dict[str, Dataset], split: Split) -> list[str]:
+    """Lines to print: images, groups and classes of each subset, and a warning about leaks."""
     lines = []
     for subset in SUBSETS:
         data = subsets[subset]
@@ -174,109 +142,6 @@ def _describe(subsets: dict[str, Dataset], split: Split) -> list[str]:
     if leaks := leak_count(split):
         lines.append(f"warning: {leaks} validation and test images have a copy or the same patient in training.")
     return lines
-
-
-def _features(
-    model: FusionModel, subsets: dict[str, Dataset], copies: int, cache: Path, progress: bool
-) -> dict[str, FeatureSet]:
-    """Features by subset; one pass over all images, so that there is one progress bar."""
-    samples = [sample for subset in SUBSETS for sample in subsets[subset].samples]
-    features = extract_features(model.branches, samples, cache=cache, progress=progress)
-    bounds = np.cumsum([0, *(len(subsets[subset]) for subset in SUBSETS)])
-    result = {
-        subset: FeatureSet({name: x[low:high] for name, x in features.items()}, subsets[subset].y)
-        for subset, low, high in zip(SUBSETS, bounds[:-1], bounds[1:], strict=True)
-    }
-    if copies:
-        train = subsets["train"]
-        augmented = extract_features(model.branches, train.samples, cache=cache, copies=copies, progress=progress)
-        result["train"] = FeatureSet(augmented, np.tile(train.y, copies + 1))
-    return result
-
-
-def _first_rows(data: FeatureSet, count: int) -> FeatureSet:
-    """Without the augmented copies."""
-    return FeatureSet({name: x[:count] for name, x in data.features.items()}, data.y[:count])
-
-
-def _fine_tune(
-    model: FusionModel, subsets: dict[str, Dataset], settings: TrainSettings, cache: Path, progress: bool
-) -> History:
-    assert settings.fine_tune is not None
-    described = json.dumps([asdict(settings), subsets["train"].digest, subsets["val"].digest], sort_keys=True)
-    return fine_tune(
-        model,
-        subsets["train"].samples,
-        subsets["val"].samples,
-        layers=settings.fine_tune,
-        settings=FitSettings(1e-5, 16, settings.fine_tune_epochs, patience=10),
-        seed=settings.seed,
-        backup=cache / "fine-tune" / sha256_bytes(described.encode())[:32],
-        progress=progress,
-    )
-
-
-def _metrics(dataset: Dataset, logits: Logits, threshold: float) -> dict[str, list[float]]:
-    found = classification_metrics(dataset.y, logits, threshold=threshold, groups=dataset.groups)
-    return {name: interval_list(interval) for name, interval in found.items()}
-
-
-def interval_list(interval: Interval) -> list[float]:
-    """``[value, low, high]`` of a 95 % interval, rounded for JSON."""
-    return [round(float(x), 5) for x in (interval.value, interval.low, interval.high)]
-
-
-def _predictions(subsets: dict[str, Dataset], logits: dict[str, Logits], labels: Sequence[str]) -> str:
-    buffer = io.StringIO()
-    table = csv.writer(buffer, lineterminator="\n")
-    table.writerow(["image", "sha256", "subset", "label", "group", "logit"])
-    for subset in SUBSETS:
-        for sample, logit in zip(subsets[subset].samples, logits[subset], strict=True):
-            row = [sample.relative_path, sample.sha256, subset, labels[sample.label], sample.group, f"{logit:.6f}"]
-            table.writerow(row)
-    return buffer.getvalue()
-
-
-def _draw(
-    folder: Path,
-    subsets: dict[str, Dataset],
-    logits: dict[str, Logits],
-    labels: Sequence[str],
-    threshold: float,
-    history: History,
-) -> None:
-    decision = (sigmoid(logits["test"]) >= threshold).astype(np.int64)
-    plot_curves(history, folder / "curves.png")
-    plot_confusion(subsets["test"].y, decision, labels, folder / "confusion.png", title="Test images")
-    curves = {subset: (subsets[subset].y, logits[subset]) for subset in ("val", "test")}
-    plot_roc(curves, folder / "roc.png")
-
-
-def _summary(card: dict[str, Any], out: Path) -> str:
-    lines = [f"\n{'':<8}{'accuracy':>22}{'AUC':>22}{'sensitivity':>22}{'specificity':>22}   (95 % intervals)"]
-    for subset, metrics in card["metrics"].items():
-        cells = [_shown(*metrics[name]) for name in ("accuracy", "auc", "sensitivity", "specificity")]
-        lines.append(f"{subset:<8}" + "".join(f"{cell:>22}" for cell in cells))
-    seconds = card["seconds"]
-    lines.append(
-        f"threshold {card['threshold']:.3f} ({card['threshold_rule']}); weights: {card['settings']['weights']}; "
-        f"features {seconds['features']:.0f} s, fit {seconds['fit']:.0f} s"
-    )
-    lines += [f"wrote {out}", INTENDED_USE]
-    return "\n".join(lines)
-
-
-def _shown(value: float | None, low: float | None, high: float | None) -> str:
-    return "undefined" if value is None else f"{value:.3f} [{low:.3f}, {high:.3f}]"
-
-
-def _without_nan(value: Any) -> Any:
-    """The same with null for what is undefined: JSON has no NaN."""
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _configure_keras(settings: TrainSettings) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.bundle import INTENDED_USE, Bundle
+from edge_runtime.bundle import INTENDED_USE
+from edge_runtime.cascade import Cascade, open_classifier
 from edge_runtime.classifier import Classifier, Prediction
 from edge_runtime.commands.predict import image_paths, line, output_stems
 from edge_runtime.eigencam import eigen_cam
@@ -62,8 +63,8 @@ def run(args: argparse.Namespace) -> int:
     paths = image_paths(args.images)
     if args.mask is not None:
         _check_masks(args.mask, paths)
-    classifier = Classifier(args.bundle, args.artifact, threads=args.threads)
-    _check_names(classifier.bundle, args)
+    classifier = open_classifier(args.bundle, args.artifact, threads=args.threads)
+    _check_names(classifier, args)
     if not args.json:
         print(INTENDED_USE, file=sys.stderr)
     failed = unmasked = 0
@@ -92,23 +93,27 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _explain(
-    classifier: Classifier, image: UInt8Image, name: str, decode_ms: float, args: argparse.Namespace
+    classifier: Classifier | Cascade, image: UInt8Image, name: str, decode_ms: float, args: argparse.Namespace
 ) -> tuple[Prediction, Explanation]:
     prediction, outputs = classifier.explain_raw(image, name=name, decode_ms=decode_ms)
     label = prediction.label if args.label == PREDICTED else args.label
-    result = explanation(classifier.bundle, outputs, label)
+    decider = classifier.decider(prediction)
+    result = explanation(decider.bundle, outputs, label)
     if args.method == "eigencam":
-        maps = classifier.backbone.run({"image": to_input(image, classifier.input_size)})
+        maps = decider.backbone.run({"image": to_input(image, decider.input_size)})
         single = {branch: eigen_cam({branch: array}) for branch, array in maps.items()}
         result = Explanation(label, eigen_cam(maps), single, result.shares)
     return prediction, result
 
 
-def _check_names(bundle: Bundle, args: argparse.Namespace) -> None:
+def _check_names(classifier: Classifier | Cascade, args: argparse.Namespace) -> None:
     """Before the first image, not after it."""
+    bundle = classifier.bundle
     if args.label not in (PREDICTED, *bundle.labels):
         known = ", ".join([PREDICTED, *bundle.labels])
         raise UsageError(f"Unknown class {args.label!r}. Choose from: {known}.")
+    if isinstance(classifier, Cascade) and args.branch != FUSED:
+        raise UsageError("Either model of the cascade may decide: name one with --artifact to show a branch of it.")
     branches = [FUSED, *(branch.name for branch in bundle.branches)]
     if args.branch not in branches:
         raise UsageError(f"Unknown branch {args.branch!r}. Choose from: {', '.join(branches)}.")

@@ -11,6 +11,7 @@ from pathlib import Path
 from time import perf_counter
 
 from edge_runtime.bundle import INTENDED_USE
+from edge_runtime.cascade import Cascade, open_classifier
 from edge_runtime.classifier import Classifier, Prediction
 from edge_runtime.errors import DataError, ImageError, UsageError
 from edge_runtime.explain import explanation
@@ -24,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files or folders")
     parser.add_argument("--bundle", default="bundle", help="bundle folder (default: ./bundle)")
-    parser.add_argument("--artifact", help="artifact name (default: the first that can run here)")
+    parser.add_argument("--artifact", help="artifact name (default: the cascade, or the first that can run here)")
     parser.add_argument("--threads", type=int, help="interpreter threads (default: cores, at most 4)")
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
     parser.add_argument("--explain", metavar="DIR", help="write overlay PNG, panel PNG, NPZ and JSON per image")
@@ -40,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exit code 0, or 3 when an image could not be read; the others are answered all the same."""
-    classifier = Classifier(args.bundle, args.artifact, threads=args.threads)
+    classifier = open_classifier(args.bundle, args.artifact, threads=args.threads)
     if args.explain_class and args.explain_class not in classifier.bundle.labels:
         raise UsageError(
             f"Unknown class {args.explain_class!r}. The bundle has: {', '.join(classifier.bundle.labels)}."
@@ -113,12 +114,12 @@ def image_paths(arguments: Sequence[str]) -> list[Path]:
     return list(dict.fromkeys(paths))
 
 
-def _explain(classifier: Classifier, path: Path, stem: Path, label: str | None) -> Prediction:
+def _explain(classifier: Classifier | Cascade, path: Path, stem: Path, label: str | None) -> Prediction:
     start = perf_counter()
     image = read_image(path)
     decode_ms = 1e3 * (perf_counter() - start)
     prediction, outputs = classifier.explain_raw(image, name=str(path), decode_ms=decode_ms)
-    result = explanation(classifier.bundle, outputs, label or prediction.label)
+    result = explanation(classifier.decider(prediction).bundle, outputs, label or prediction.label)
     write_explanation(stem, image, result, prediction.to_json())
     return prediction
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edge_runtime.bundle import Bundle, load_bundle
+from edge_runtime.cascade import first_bundle
 from edge_runtime.errors import MissingExtraError, VerificationError
 from edge_runtime.sandbox import DEFAULT_SECONDS, replay_isolated
 from edge_runtime.trust import (
@@ -70,6 +71,8 @@ def run(args: argparse.Namespace) -> int:
         results = [replay(bundle, name, golden, threads=args.threads) for name in names]
     else:
         results = [replay_isolated(bundle, name, threads=args.threads, seconds=args.timeout) for name in names]
+    if bundle.cascade and not args.artifact:
+        results += _replay_first(bundle, args)
     if args.json:
         body = {"bundle": str(bundle.path), "signature": signer, "artifacts": [_object(r) for r in results]}
         print(json.dumps(body, allow_nan=False))
@@ -84,6 +87,21 @@ def run(args: argparse.Namespace) -> int:
     if failed := [r.artifact for r in results if not r.passed and not r.skipped]:
         raise VerificationError(f"{', '.join(failed)} does not reproduce its golden results on this machine.")
     return 0
+
+
+def _replay_first(bundle: Bundle, args: argparse.Namespace) -> list[Replay]:
+    """The cheap model of a cascade, by its own golden vectors."""
+    first = first_bundle(bundle)
+    assert bundle.cascade is not None
+    folder = bundle.cascade.first
+    results = []
+    for artifact in first.artifacts:
+        if args.in_process:
+            result = replay(first, artifact.name, load_golden(first), threads=args.threads)
+        else:
+            result = replay_isolated(first, artifact.name, threads=args.threads, seconds=args.timeout)
+        results.append(replace(result, artifact=f"{folder}/{artifact.name}"))
+    return results
 
 
 def _signer(bundle: Bundle, keys: list[Path]) -> str:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from edge_runtime.errors import DataError
-from train.audit import add_arguments, audit_folder, run
+from edge_runtime.bundle import INTENDED_USE
+from edge_runtime.errors import DataError, UsageError
+from train.audit import add_arguments, audit_folder, render, run
+from train.data import load_dataset
+from train.split import leak_count, make_split
 
 
 def parse(*arguments: str) -> argparse.Namespace:
@@ -98,3 +102,71 @@ def test_a_folder_too_small_to_split_is_still_audited(tmp_path: Path, capsys: py
     text = capsys.readouterr().out
     assert "no split can be made" in text
     assert "1 unreadable images left out" in text
+
+
+def test_copies_by_content_become_a_groups_file_that_training_splits_by(
+    tmp_path: Path, phantoms: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    for path in sorted(phantoms.glob("*/*_a.png")):
+        target = data / path.parent.name / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with Image.open(path) as picture:
+            picture.save(target)
+            # Neither the name nor a quarter turn gives this copy away.
+            picture.rotate(17, Image.Resampling.BILINEAR).save(target.with_name(f"x{path.name}"))
+    out = tmp_path / "audit"
+    assert run(parse(str(data), "--out", str(out))) == 0
+    assert "turned, mirrored, sharpened      48 images in 24 groups" in capsys.readouterr().out
+    assert {path.name for path in out.iterdir()} == {"audit.json", "audit.md", "groups.csv", "worst-pairs.png"}
+    document = json.loads((out / "audit.json").read_text())
+    assert len(document["worst"]) == 24
+    assert document["worst"][0]["same_label"]
+    assert INTENDED_USE in (out / "audit.md").read_text()
+    assert len(set(load_dataset(data).groups)) == 48
+    grouped = load_dataset(data, groups=out / "groups.csv")
+    assert len(set(grouped.groups)) == 24
+    assert leak_count(make_split(grouped)) == 0
+    # Run again, it replaces its own folder; it never replaces another.
+    assert run(parse(str(data), "--out", str(out), "--json")) == 0
+    with pytest.raises(UsageError, match="will not be replaced"):
+        run(parse(str(data), "--out", str(data)))
+
+
+def test_same_content_under_two_labels_heads_the_sheet(tmp_path: Path, phantoms: Path) -> None:
+    shutil.copytree(phantoms, tmp_path / "data")
+    (tmp_path / "data" / "images.csv").unlink()
+    with Image.open(tmp_path / "data" / "benign" / "benign_0002_a.png") as picture:
+        picture.rotate(-9).save(tmp_path / "data" / "malignant" / "new.png")
+    audit = audit_folder(tmp_path / "data")
+    assert (audit.worst[0].first, audit.worst[0].second) == ("benign/benign_0002_a.png", "malignant/new.png")
+    assert not audit.worst[0].same_label
+    assert "under two labels" in render(audit)
+    assert any("malignant/new.png" in group for group in audit.conflicting)
+
+
+def test_the_folders_own_split_is_judged(tmp_path: Path) -> None:
+    for number, label in enumerate(("benign", "malignant")):
+        for subset, first in (("train", 0), ("val", 6)):
+            (tmp_path / subset / label).mkdir(parents=True)
+            for index in range(first, first + 6):
+                view(100 * number + index).save(tmp_path / subset / label / f"{index}.png")
+        view(100 * number).rotate(12).save(tmp_path / "val" / label / "again.png")
+    audit = audit_folder(tmp_path)
+    assert audit.own_split_leak == (2, 14)
+    assert "2 of 14 validation and test images have a copy in train" in render(audit)
+
+
+def test_a_groups_file_of_other_images_is_refused(tmp_path: Path, phantoms: Path) -> None:
+    groups = tmp_path / "groups.csv"
+    images = [sample.relative_path for sample in load_dataset(phantoms).samples]
+    for listed, problem in (
+        (images[:-1], "1 images are not listed"),
+        ([*images, "benign/z.png"], "1 listed images"),
+    ):
+        groups.write_text("image,group\n" + "".join(f"{image},g\n" for image in listed))
+        with pytest.raises(DataError, match=problem):
+            load_dataset(phantoms, groups=groups)
+    groups.write_text("image,family\n")
+    with pytest.raises(DataError, match="lacks the columns: group"):
+        load_dataset(phantoms, groups=groups)

@@ -11,8 +11,9 @@ import pytest
 from edge_runtime.errors import UsageError
 from train import fit
 from train.data import load_dataset
-from train.features import compute_features
-from train.fit import PAPER, FeatureSet, FitSettings, fine_tune, fit_default, fit_paper, head_logits, log_loss
+from train.features import compute_features, load_input
+from train.fine_tuning import fine_tune
+from train.fit import PAPER, FeatureSet, FitSettings, fit_default, fit_paper, head_logits, log_loss
 from train.metrics import sigmoid
 from train.model import FusionModel, HeadSpec, build_model
 
@@ -104,7 +105,7 @@ def test_fine_tuning_moves_only_the_chosen_layers(model: FusionModel, phantoms: 
     # The features of the tuned backbone reach the head as in the full model.
     features = compute_features(model.branches, val)
     logits = head_logits(model, FeatureSet(features, np.zeros(len(val), np.int64)))
-    batch = np.stack([fit.load_input(sample, 0, (32, 32)) for sample in val])
+    batch = np.stack([load_input(sample, 0, (32, 32)) for sample in val])
     np.testing.assert_allclose(sigmoid(logits), model.full.predict_on_batch(batch)[:, 0], rtol=1e-3, atol=1e-6)
 
 

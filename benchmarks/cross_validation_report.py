@@ -1,0 +1,176 @@
+"""The ablation as figures with intervals, as Markdown and as a page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from benchmarks.cross_validation_command import Line, Pair
+from benchmarks.html import beside, block, document, interval_cell, number_cell, table, text_cell
+from benchmarks.svg import Drawing, Scale
+from benchmarks.wording import shown
+from edge_runtime.bundle import INTENDED_USE
+from train.cross_validation import ROWS, OutOfFold
+from train.data import Dataset
+from train.metrics import (
+    classification_metrics,
+    expected_calibration_error,
+    paired_auc_difference,
+    paired_mean_difference,
+    sigmoid,
+)
+
+_NOTE = (
+    "Every image is tested once, by a model trained on other folds. AUC: all folds pooled after the temperature. "
+    "Stress: one augmented copy of each test image, as from another scanner. Intervals: 95 %, by group."
+)
+
+
+def lines_of(dataset: Dataset, found: Sequence[OutOfFold]) -> list[Line]:
+    """The figures of every row and split."""
+    result = []
+    for part in found:
+        whole = classification_metrics(dataset.y, part.logits, groups=dataset.groups)
+        cut = classification_metrics(dataset.y, part.margins, groups=dataset.groups)
+        stress = None
+        if part.stress is not None:
+            stress = classification_metrics(dataset.y, part.stress, groups=dataset.groups)["auc"]
+        folds = []
+        for number in range(int(part.fold.max()) + 1):
+            mine = part.fold == number
+            folds.append(classification_metrics(dataset.y[mine], part.logits[mine], num_bootstrap=1)["auc"].value)
+        result.append(
+            Line(
+                part.row, ROWS[part.row].title, part.split, whole["auc"], tuple(folds), stress,
+                cut["accuracy"], cut["sensitivity"], cut["specificity"], whole["brier"],
+                expected_calibration_error(dataset.y, sigmoid(part.logits)),
+            )
+        )  # fmt: skip
+    return result
+
+
+def pairs_of(dataset: Dataset, found: Sequence[OutOfFold]) -> list[Pair]:
+    """Every row against the first, the fused rows against single backbones, and the leak of the paper's split."""
+    at = {(part.row, part.split): part for part in found}
+    first = found[0].row
+    wanted = [(first, row) for row in dict.fromkeys(part.row for part in found) if row != first]
+    for single, fused in (
+        ("vgg19", "copies"),
+        ("b0", "copies"),
+        ("b0-tuned", "tuned-copies"),
+        ("b0", "tuned-copies"),
+    ):
+        if first not in (single, fused):
+            wanted.append((single, fused))
+    pairs = []
+    for a, b in wanted:
+        if (a, "grouped") in at and (b, "grouped") in at:
+            difference = paired_auc_difference(
+                dataset.y, at[a, "grouped"].logits, at[b, "grouped"].logits, dataset.groups
+            )
+            pairs.append(Pair(a, b, "AUC", difference))
+    for row in dict.fromkeys(part.row for part in found):
+        if (row, "grouped") in at and (row, "paper") in at:
+            honest, leaky = at[row, "grouped"], at[row, "paper"]
+            names = (f"{row}, grouped split", f"{row}, random split")
+            difference = paired_auc_difference(dataset.y, honest.logits, leaky.logits, dataset.groups)
+            pairs.append(Pair(*names, "AUC", difference))
+            before, after = ((part.margins >= 0) == (dataset.y == 1) for part in (honest, leaky))
+            difference = paired_mean_difference(before, after, dataset.y, dataset.groups)
+            pairs.append(Pair(*names, "accuracy", difference))
+    return pairs
+
+
+def markdown(lines: Sequence[Line], pairs: Sequence[Pair], facts: str) -> str:
+    """Both tables."""
+    head = ["row", "what", "split", "AUC", "AUC by fold", "stress AUC", "accuracy", "sensitivity", "specificity"]
+    text = ["# Ablation", "", f"{facts}.", "", _NOTE, "", _row([*head, "Brier"]), _row(["---"] * (len(head) + 1))]
+    for line in lines:
+        figures = [
+            shown(x) for x in (line.stress_auc, line.accuracy, line.sensitivity, line.specificity, line.brier)
+        ]
+        text.append(_row([line.row, line.title, line.split, shown(line.auc), _folds(line), *figures]))
+    if pairs:
+        text += ["", "| second | minus first | metric | difference | second is |", "|---|---|---|---|---|"]
+        text += [_row([p.second, p.first, p.metric, shown(p.difference), p.verdict]) for p in pairs]
+    return "\n".join([*text, "", INTENDED_USE, ""])
+
+
+def page(lines: Sequence[Line], pairs: Sequence[Pair], facts: str) -> str:
+    """``ablation.html``."""
+    rows = [
+        [
+            text_cell(line.row), text_cell(line.title, words=True), text_cell(line.split), interval_cell(line.auc),
+            text_cell(_folds(line), words=True), interval_cell(line.stress_auc), interval_cell(line.accuracy),
+            interval_cell(line.sensitivity), interval_cell(line.specificity), interval_cell(line.brier),
+            number_cell(line.calibration_error, ".3f"),
+        ]
+        for line in lines
+    ]  # fmt: skip
+    head = ["row", "what", "split", "AUC", "by fold", "stress AUC", "accuracy", "sensitivity", "specificity"]
+    head += ["Brier", "calibration error"]
+    ablation = block("Ablation", _NOTE, _forest(lines) + table(head, rows, "Ablation"))
+    comparisons = ""
+    if pairs:
+        cells = [
+            [text_cell(p.second), text_cell(p.first), text_cell(p.metric), interval_cell(p.difference, "+.3f"),
+             text_cell(p.verdict)]
+            for p in pairs
+        ]  # fmt: skip
+        note = "Paired bootstrap on the same images that draws whole groups; not corrected for their number."
+        head = ["second", "minus first", "metric", "difference", "second is"]
+        comparisons = block("Comparisons", note, table(head, cells, "Comparisons"))
+    header = f'<h1>Ablation</h1><p class="lead">{escape(facts)}.</p><p class="use">{escape(INTENDED_USE)}</p>'
+    navigation = [("ablation", "Ablation"), ("comparisons", "Comparisons")]
+    main = f'<div id="ablation">{ablation}</div><div id="comparisons">{comparisons}</div>'
+    return document("SonoEdge ablation", header, navigation[: 2 if pairs else 1], main, escape(INTENDED_USE))
+
+
+def plain(value: Any) -> Any:
+    """The same as JSON types, with null for what is undefined."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _forest(lines: Sequence[Line]) -> str:
+    """AUC and stress AUC of every row with their intervals."""
+    step, width = 34, 560
+    height = step * len(lines) + 50
+    values = [
+        x
+        for line in lines
+        for interval in (line.auc, line.stress_auc or line.auc)
+        for x in (interval.low, interval.high)
+    ]
+    x = Scale(max(0.0, min(values) - 0.02), min(1.0, max(values) + 0.02), 200, width - 14)
+    drawing = Drawing(
+        width, height, "AUC by row",
+        "Filled dots: test images; squares: stressed copies; lines: 95 % intervals. "
+        + ", ".join(f"{line.row} ({line.split}) {line.auc.value:.3f}" for line in lines),
+    )  # fmt: skip
+    drawing.x_axis(x, height - 44, "AUC (dot: test images, square: stressed copies)", ".2f", top=4)
+    for i, line in enumerate(lines):
+        y = 4 + step * i + step / 2
+        drawing.text(4, y + 4, f"{line.row}, {line.split}", style="name")
+        for offset, interval, shape, colour in ((-5, line.auc, "circle", 0), (7, line.stress_auc, "square", 1)):
+            if interval is None:
+                continue
+            drawing.line(x(interval.low), y + offset, x(interval.high), y + offset, "whisker", colour)
+            drawing.marker(x(interval.value), y + offset, shape, colour, f"{line.row}: {shown(interval)}", 4)
+    numbers = [[text_cell(line.row), number_cell(float(np.mean(line.fold_aucs)), ".3f")] for line in lines]
+    return beside(drawing.render(), table(["row", "mean AUC of the folds"], numbers, "Mean of folds"))
+
+
+def _folds(line: Line) -> str:
+    return " ".join(f"{value:.3f}" for value in line.fold_aucs)
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -1,0 +1,275 @@
+"""``sonoedge cascade``: put a cheap model in front of a full one, in one bundle.
+
+Fitted on validation images only: a line from the cheap model's logit to the full model's, and the margin around the
+full model's threshold within which the full model is asked. An estimate outside the margin may still be wrong; how
+often is expected when every image gets every image's error of the estimate (as in the guard's expected flips), and
+counted. The margin is the smallest at which both stay below what is allowed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime.bundle import MANIFEST, Bundle, CascadeSpec, load_bundle, write_manifest
+from edge_runtime.cascade import Cascade, check_pair
+from edge_runtime.classifier import Classifier
+from edge_runtime.errors import BundleError, DataError, UsageError
+from edge_runtime.files import atomic_directory, check_replaceable
+from edge_runtime.image import UInt8Image, read_image
+
+AGREEMENT = 0.995
+FIRST = "first"
+_ROUNDS = 3
+
+Float = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fitted cascade; shares are of the validation images.
+
+    Attributes:
+        scale, offset, margin: see `CascadeSpec`.
+        escalated: what the full model is asked.
+        expected_agreement: with the full model's decisions, from the estimate's errors.
+        observed_agreement: the same, counted.
+    """
+
+    scale: float
+    offset: float
+    margin: float
+    escalated: float
+    expected_agreement: float
+    observed_agreement: float
+
+
+def fit_cascade(first: Float, full: Float, cut: float, agreement: float = AGREEMENT) -> Fit:
+    """The line and the smallest margin with that agreement.
+
+    Args:
+        first, full: logits (N,) of both models on the same validation images.
+        cut: the full model's threshold, as a logit.
+        agreement: share of the full model's decisions, in (0, 1].
+
+    Raises:
+        DataError: fewer than 8 images, or a cheap model whose logit does not rise with the full model's.
+    """
+    if len(first) < 8:
+        raise DataError(f"A cascade needs at least 8 validation images. Received: {len(first)}.")
+    centred = first - first.mean()
+    scale = float(centred @ full) / max(float(centred @ centred), 1e-12)
+    if scale <= 0:
+        raise DataError("The cheap model's logit does not rise with the full model's: it cannot decide for it.")
+    offset = float(full.mean() - scale * first.mean())
+    estimate = scale * first + offset
+    distance = estimate - cut
+    errors = full - estimate
+    # Image by image, how often another image's error would turn the decision.
+    wrong = np.mean((distance[:, None] + errors[None] >= 0) != (distance >= 0)[:, None], axis=1)
+    disagrees = (full >= cut) != (distance >= 0)
+    # From a margin that asks the full model nothing to one that asks it everything.
+    margins = np.concatenate([[0.0], np.nextafter(np.sort(np.abs(distance)), np.inf)])
+    for margin in margins:
+        decided = np.abs(distance) >= margin
+        lost, counted = float((wrong * decided).mean()), float((disagrees & decided).mean())
+        if max(lost, counted) <= 1 - agreement + 1e-12:
+            break
+    return Fit(scale, offset, float(margin), float(1 - decided.mean()), 1 - lost, 1 - counted)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("--first", type=Path, required=True, metavar="BUNDLE", help="of the cheap model")
+    parser.add_argument("--full", type=Path, required=True, metavar="BUNDLE", help="of the full model")
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="the images of the training run")
+    parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE", help="new bundle with both")
+    parser.add_argument("--agreement", type=float, default=AGREEMENT, metavar="X", help=(
+        "share of the full model's decisions to keep (default: %(default)s)"
+    ))  # fmt: skip
+    parser.add_argument("--first-artifact", metavar="NAME", help="default: the first of its bundle")
+    parser.add_argument("--full-artifact", metavar="NAME", help="default: the first of its bundle")
+    parser.add_argument("--threads", type=int, help="interpreter threads (default: cores, at most 4)")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    parser.add_argument("--json", action="store_true", help="print what was measured as one JSON object")
+    parser.epilog = (
+        "Validation images decide where the full model is asked; test images only measure.\n\n"
+        "example:\n"
+        "  sonoedge cascade --first bundle-lite0 --full bundle --data BUSI --out bundle-cascade\n"
+        "  sonoedge predict --bundle bundle-cascade frame.png"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Fit, measure and write; the new bundle appears when it has been read back."""
+    from train.data import load_dataset
+
+    if not 0.5 < args.agreement <= 1:
+        raise UsageError(f"--agreement is a share above 0.5, up to 1. Received: {args.agreement}.")
+    check_replaceable(args.out, marker=MANIFEST)
+    first, full = load_bundle(args.first), load_bundle(args.full)
+    check_pair(first, full)
+    if full.cascade is not None:
+        raise BundleError(f"{full.path} is a cascade itself; name the bundle of its full model.")
+    names = [given or bundle.artifacts[0].name for given, bundle in (
+        (args.first_artifact, first), (args.full_artifact, full)
+    )]  # fmt: skip
+    models = (
+        Classifier(first, names[0], threads=args.threads),
+        Classifier(full, names[1], threads=args.threads),
+    )
+    by_digest = {s.sha256: s.path for s in load_dataset(args.data, classes=full.labels).samples}
+    paths = {subset: _paths(subset, by_digest, first, full) for subset in ("val", "test")}
+    logits = {subset: _logits(models, paths[subset], subset, quiet=args.quiet) for subset in paths}
+    threshold = models[1].artifact.threshold
+    if not 0 < threshold < 1:
+        raise UsageError(f"The full model's threshold must lie between 0 and 1. Received: {threshold}.")
+    cut = float(np.log(threshold) - np.log1p(-threshold))
+    fit = fit_cascade(*logits["val"], cut, args.agreement)
+    spec = CascadeSpec(FIRST, names[0], names[1], fit.scale, fit.offset, fit.margin, {})
+    measured = {
+        "wanted_agreement": args.agreement,
+        "validation": {
+            "images": len(paths["val"]),
+            "escalated": round(fit.escalated, 4),
+            "expected_agreement": round(fit.expected_agreement, 5),
+            "agreement": round(fit.observed_agreement, 5),
+        },
+    }
+    if paths["test"]:
+        measured["test"] = _counted(spec, *logits["test"], cut)
+    bundle = write_cascade(first, full, replace(spec, metrics=measured), args.out)
+    measured["latency_ms"] = _timed(bundle, paths["test"] or paths["val"], args)
+    bundle = write_cascade(first, full, replace(spec, metrics=measured), args.out)
+    if args.json:
+        print(json.dumps({"bundle": str(args.out), "first": names[0], "full": names[1], **measured}))
+    else:
+        print(_table(measured, args.out, bundle))
+    return 0
+
+
+def write_cascade(first: Bundle, full: Bundle, spec: CascadeSpec, out: Path) -> Bundle:
+    """The full model's bundle with the cheap one's in it, published when both open."""
+    with atomic_directory(out, marker=MANIFEST) as folder:
+        shutil.copytree(full.path, folder, dirs_exist_ok=True)
+        shutil.copytree(first.path, folder / spec.first)
+        (folder / "SHA256SUMS.sig").unlink(missing_ok=True)  # signs the old bundle
+        write_manifest(replace(full, path=folder, cascade=spec))
+        Cascade(load_bundle(folder))
+    return load_bundle(out)
+
+
+def _paths(subset: str, by_digest: dict[str, Path], first: Bundle, full: Bundle) -> list[Path]:
+    """Images that the full model's run calls ``subset`` and that the cheap model was not trained on.
+
+    Raises:
+        DataError: no validation images among the data, or the cheap model has seen some.
+    """
+    wanted = _digests(full, subset)
+    seen = _digests(first, "train") | (_digests(first, "val") if subset == "test" else set())
+    if overlap := wanted & seen:
+        raise DataError(
+            f"The cheap model was trained or tuned on {len(overlap)} of the full model's {subset} images: teach it "
+            "with the full model's split (sonoedge distill does)."
+        )
+    digits = len(next(iter(wanted), ""))
+    found = [path for digest, path in sorted(by_digest.items()) if digest[:digits] in wanted] if digits else []
+    if subset == "val" and not found:
+        raise DataError("None of these images is a validation image of the full model's run.")
+    return found
+
+
+def _digests(bundle: Bundle, subset: str) -> set[str]:
+    training = bundle.provenance.get("training") or {}
+    return set((training.get("subsets") or {}).get(subset, ()))
+
+
+def _logits(
+    models: tuple[Classifier, Classifier], paths: list[Path], subset: str, *, quiet: bool
+) -> tuple[Float, Float]:
+    """Logits (N,) of both models."""
+    from tqdm import tqdm
+
+    rows = []
+    for path in tqdm(paths, desc=f"both models, {subset}", unit="image", disable=quiet):
+        image = read_image(path)
+        rows.append([model.predict(image).logit for model in models])
+    first, full = np.array(rows, np.float64).reshape(-1, 2).T
+    return first, full
+
+
+def _counted(spec: CascadeSpec, first: Float, full: Float, cut: float) -> dict[str, Any]:
+    """How the cascade decides on images that were not used to fit it."""
+    from train.metrics import flip_rate
+
+    distance = spec.scale * first + spec.offset - cut
+    decided = np.abs(distance) >= spec.margin
+    decisions = np.where(decided, distance >= 0, full >= cut)
+    flips = flip_rate(full >= cut, decisions)
+    return {
+        "images": len(first),
+        "escalated": round(float(1 - decided.mean()), 4),
+        "agreement": round(1 - flips.value, 5),
+        "agreement_interval": [round(1 - flips.high, 5), round(1 - flips.low, 5)],
+    }
+
+
+def _timed(bundle: Bundle, paths: list[Path], args: argparse.Namespace) -> dict[str, float]:
+    """Milliseconds from the decoded image to the answer; cascade, full model and its float32 file take turns."""
+    from tqdm import tqdm
+
+    cascade = Cascade(bundle, threads=args.threads)
+    runtime = cascade.artifact.runtime
+    float_name = next((a.name for a in bundle.artifacts if (a.runtime, a.precision) == (runtime, "fp32")), None)
+    floating = Classifier(bundle, float_name, threads=args.threads) if float_name else None
+    times: dict[str, list[float]] = {"cascade": [], "full": [], "float": [], "first": [], "escalated": []}
+    cascade.full.predict(read_image(paths[0]))
+    for turn in range(_ROUNDS):
+        for path in tqdm(paths, desc="latency", unit="image", disable=args.quiet):
+            image = read_image(path)
+            times["full"].append(_milliseconds(cascade.full, image)[0])
+            if floating and turn == 0:
+                times["float"].append(_milliseconds(floating, image)[0])
+            spent, decider = _milliseconds(cascade, image)
+            times["cascade"].append(spent)
+            times["first" if decider.startswith(f"{FIRST}/") else "escalated"].append(spent)
+    found = {f"{name}_mean": float(np.mean(spent)) for name, spent in times.items() if spent}
+    found |= {f"{name}_p50": float(np.median(spent)) for name, spent in times.items() if spent}
+    found |= {"cascade_max": max(times["cascade"]), "speedup": found["full_mean"] / found["cascade_mean"]}
+    if floating:
+        found["speedup_over_float"] = found["float_mean"] / found["cascade_mean"]
+    return {name: round(value, 3) for name, value in found.items()}
+
+
+def _milliseconds(model: Classifier | Cascade, image: UInt8Image) -> tuple[float, str]:
+    start = perf_counter()
+    prediction = model.predict(image)
+    return 1e3 * (perf_counter() - start), prediction.artifact
+
+
+def _over_float(ms: dict[str, float]) -> str:
+    if "float_mean" not in ms:
+        return ""
+    return f" and {ms['speedup_over_float']:.1f} times faster than its float32 file ({ms['float_mean']:.1f} ms)"
+
+
+def _table(measured: dict[str, Any], out: Path, bundle: Bundle) -> str:
+    lines = [f"{'':<12}{'images':>8}{'full model asked':>18}{'agreement with it':>19}"]
+    for subset in ("validation", "test"):
+        if row := measured.get(subset):
+            lines.append(f"{subset:<12}{row['images']:>8}{row['escalated']:>18.1%}{row['agreement']:>19.2%}")
+    ms = measured["latency_ms"]
+    lines.append(
+        f"mean {ms['cascade_mean']:.1f} ms an image, {ms['speedup']:.1f} times faster than the full model "
+        f"({ms['full_mean']:.1f} ms){_over_float(ms)}; where both are asked "
+        f"{ms.get('escalated_p50', float('nan')):.1f} ms, the longest {ms['cascade_max']:.1f} ms"
+    )
+    return "\n".join([*lines, f"wrote {out}", bundle.intended_use])

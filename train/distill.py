@@ -1,0 +1,168 @@
+"""Distillation: a finished run (the teacher) -> a run of a compact student with the same head, split and labels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import keras
+import numpy as np
+
+from edge_runtime.files import atomic_directory, sha256_bytes
+from train.augment import is_mirrored
+from train.backbones import weights_digest
+from train.data import Dataset, load_dataset
+from train.distilling import (
+    Distiller,
+    DistillFit,
+    Lesson,
+    lesson,
+    map_cosine,
+    start_head,
+    store_thin,
+    teach,
+    thin_directions,
+)
+from train.features import default_cache, extract_features
+from train.model import HeadSpec, build_model
+from train.results import summary
+from train.run_folder import CARD, open_run
+from train.split import SUBSETS, apply_split
+from train.students import cut_branch, student
+from train.taught import Taught, compared, write_taught
+from train.teacher import Maps, Teacher, open_teacher
+from train.training import describe_split
+
+RIDGE = 1.0
+"""Of the least squares that start the head, as a share of the mean variance of a channel."""
+
+THIN = 64
+"""Directions in which the student's first dense layer is stored: a quarter of its bytes, the same answers."""
+
+
+@dataclass(frozen=True)
+class DistillSettings:
+    """Everything that decides a distillation; see ``sonoedge distill --help`` for what the fields mean."""
+
+    teacher: str
+    data: str
+    student: str = "efficientnet-lite0"
+    weights: str = "imagenet"
+    input_size: int | None = None
+    augment: int = 3
+    seed: int = 0
+    fit: DistillFit = field(default_factory=DistillFit)
+
+
+def distill(
+    settings: DistillSettings, out: Path, *, cache: Path | None = None, progress: bool = True, verbose: bool = True
+) -> dict[str, Any]:
+    """Teach a student and write its run folder (see `train.run_folder`); returns the run card.
+
+    Training images only are taught, as they are and in augmented copies. Interrupted, the same call goes on after
+    the last finished epoch.
+
+    Raises:
+        DataError: the data are not those of the teacher's split.
+        MissingExtraError, ModelError: the student's weights cannot be had, or the teacher cannot be read.
+    """
+    say = print if verbose else _silent
+    row = student(settings.student)
+    run = open_run(settings.teacher)
+    keras.config.set_dtype_policy("float32")
+    cache = cache or default_cache()
+    with atomic_directory(out, marker=CARD) as folder:
+        dataset = load_dataset(settings.data, classes=run.split.labels, progress=progress)
+        subsets = apply_split(dataset, run.split)
+        for line in describe_split(subsets, run.split):
+            say(line)
+        teacher = open_teacher(run)
+        keras.utils.set_random_seed(settings.seed)
+        size = settings.input_size or row.input_size
+        model = build_model(
+            (row.backbone,),
+            weights=settings.weights,
+            input_size=(size, size),
+            head=HeadSpec(units=teacher.units, dropout=teacher.dropout),
+        )
+        pretrained = settings.weights != "none"
+        if not pretrained:
+            say("note: an untrained student (--weights none): all of it is trained, on these images alone.")
+        started = perf_counter()
+        lower, upper = cut_branch(model, row.cut if pretrained else None)
+        lessons = _lessons(teacher, lower, upper, subsets, settings.augment, cache, progress)
+        features_s = perf_counter() - started
+        start_head(model.head, upper, teacher, lessons["train"], RIDGE)
+        distiller = Distiller(upper, model.head, lessons["train"], settings.fit)
+        # As is usual for small sets, pretrained normalisation stays as it is; untrained needs its statistics.
+        distiller.set_trainable(normalisation=not pretrained)
+        backup = cache.with_name("distilling") / _digest(settings, teacher, subsets["train"])
+        history = teach(
+            distiller, lessons["train"], lessons["val"], seed=settings.seed, backup=backup, progress=progress
+        )
+        directions = thin_directions(distiller, lessons["train"], min(THIN, *teacher.dense[0][0].shape))
+        fit_s = perf_counter() - started - features_s
+        answers = {s: distiller.predict(lessons[s].x[: len(subsets[s])], verbose=0) for s in SUBSETS}
+        taught = Taught(
+            store_thin(model, directions),
+            {**asdict(settings), "backbones": row.backbone, "input_size": size},
+            {name: weights_digest(backbone) for name, backbone in model.backbones.items()},
+            logits={s: np.asarray(answers[s]["logit"], np.float64) for s in SUBSETS},
+            teacher_logits={s: lessons[s].logit[: len(subsets[s])] for s in SUBSETS},
+            map_cosine={s: map_cosine(answers[s]["cam"], lessons[s].cam) for s in ("val", "test")},
+            history=history,
+            seconds={"features": features_s, "fit": fit_s},
+        )
+        card = write_taught(folder, run, dataset, subsets, taught)
+    say(summary(card, out))
+    say(compared(card))
+    return card
+
+
+def _lessons(
+    teacher: Teacher,
+    lower: keras.Model,
+    upper: keras.Model,
+    subsets: Mapping[str, Dataset],
+    copies: int,
+    cache: Path,
+    progress: bool,
+) -> dict[str, Lesson]:
+    """By subset, what the teacher says and what the student's lower part sees.
+
+    The teacher, which is slow, answers every image once. A copy of a training image, which differs by a few degrees
+    and per cent, is taught the answer to the original, mirrored where the copy is.
+    """
+    lessons = {}
+    for subset in SUBSETS:
+        data, times = subsets[subset], copies if subset == "train" else 0
+
+        def extract(part: keras.Model, copies: int, data: Dataset = data) -> Maps:
+            found = extract_features({"part": part}, data.samples, cache=cache, copies=copies, progress=progress)
+            return found["part"]
+
+        hidden = extract(teacher.hidden, 0)
+        mirrored = [[is_mirrored(sample.sha256, copy) for sample in data.samples] for copy in range(times + 1)]
+        hidden = np.concatenate([_mirror(hidden, flags) for flags in mirrored])
+        y = np.tile(data.y, times + 1)
+        lessons[subset] = lesson(teacher, hidden, extract(lower, times), y, upper.output_shape[1:3])
+    return lessons
+
+
+def _mirror(maps: Maps, flags: list[bool]) -> Maps:
+    """Maps (N, h, w, C), those that are flagged mirrored left to right."""
+    return np.where(np.array(flags)[:, None, None, None], maps[:, :, ::-1], maps)
+
+
+def _digest(settings: DistillSettings, teacher: Teacher, data: Dataset) -> str:
+    """Of everything that decides the training: an interrupted one is found again by it, and no other."""
+    parts = [json.dumps({**asdict(settings), "data": data.digest}), weights_digest(teacher.hidden)]
+    return sha256_bytes("\n".join(parts).encode())[:32]
+
+
+def _silent(*lines: object) -> None:
+    return None
