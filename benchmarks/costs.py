@@ -53,7 +53,8 @@ def main(argv: list[str] | None = None) -> int:
 def import_cost(repeats: int = 15) -> dict[str, float]:
     """Median seconds of fresh interpreters, interleaved."""
     base = "import numpy, PIL.Image"
-    ours = f"{base}; from edge_runtime import Classifier, explanation"  # all that `import edge_runtime` leaves for later
+    # Everything that a bare `import edge_runtime` leaves for later.
+    ours = f"{base}; from edge_runtime import Classifier, explanation"
     seconds: dict[str, list[float]] = {base: [], ours: []}
     for _ in range(repeats):
         for statement, found in seconds.items():
