@@ -8,6 +8,7 @@ when a bundle is opened: the command line must be able to say a sentence where o
 """
 
 import importlib
+import sys
 import typing
 
 if typing.TYPE_CHECKING:
@@ -27,6 +28,10 @@ if typing.TYPE_CHECKING:
     )
     from edge_runtime.explain import Explanation, explanation, heat_map, overlay
     from edge_runtime.image import decode_image, read_image
+
+# OpenVINO and NNCF report imports and conversions to their makers as long as this module can be imported, and do
+# without where it cannot. Nothing leaves a machine that sees patients' images.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 __version__ = "0.1.0"
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,10 +18,6 @@ from numpy.typing import NDArray
 from edge_runtime.errors import ModelError
 
 Float32Array = NDArray[np.float32]
-
-# OpenVINO and NNCF report imports and conversions to their makers as long as this module can be imported, and do
-# without where it cannot. Nothing leaves a machine that sees patients' images.
-sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 
 class Runner(Protocol):
