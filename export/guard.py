@@ -11,7 +11,7 @@ little (see `export.candidates`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from edge_runtime.backends import Runner
 from edge_runtime.errors import ModelError
-from edge_runtime.latency import Latency, measure
+from edge_runtime.latency import measure
 from export.candidates import Budget, Candidate, Comparison, Ladder
 from export.judge import SCREENED_IMAGES, SEARCH_IMAGES, Judge
 from export.memory import released
@@ -30,8 +30,6 @@ from export.quantizers import Quantizer
 from export.recipes import Recipe, recipe_for
 
 LATENCY_RUNS = 25
-NEAR_FLOOR = 1.08
-"""Of the latency with everything quantized: a search that can gain no more than this is not begun."""
 CLOSE_HARM = 2.0
 """Squared errors of drafts on a few images that differ by less say little: both are built."""
 Ranges = Mapping[str, str]
@@ -69,8 +67,6 @@ def climb(
                 recipe = recipe_for(names, quantizer.operators, ranges=own, kept=precision)
                 named = f", {recipe.ranges} ranges" if len(choices) > 1 else ""
                 rungs.add(f"mixed by branch, {' + '.join(ranked[:count])} {precision}{named}", recipe)
-        if rungs.nothing_to_gain(budget):
-            return rungs.ladder(budget)
         passed = 0
         for names, precision in search.operator_mixes(ranked, ranges, budget):
             recipe = recipe_for(names, quantizer.operators, ranges=ranges, kept=precision)
@@ -118,29 +114,15 @@ class Rungs:
         self._candidates.append(candidate)
         return candidate
 
-    def nothing_to_gain(self, budget: Budget) -> bool:
-        """Whether a candidate within the budget is nearly as fast as the first, which quantizes everything."""
-        passing = [c.path for c in self._candidates if c.within(budget)]
-        first = self._candidates[0].path
-        if not passing or first not in self._runners:
-            return False
-        latency = self._time([first, *passing], LATENCY_RUNS)
-        floor = latency[str(first)].p50_ms
-        return min(latency[str(path)].p50_ms for path in passing) <= NEAR_FLOOR * floor
-
-    def _time(self, paths: Iterable[Path], runs: int) -> dict[str, Latency]:
-        """Latency of open candidates in one interleaved run together with float32."""
+    def ladder(self, budget: Budget, *, runs: int = LATENCY_RUNS) -> Ladder:
+        """All candidates with latency, from one interleaved run together with float32."""
         frame = {"image": self._judge.sample()}
 
         def call(runner: Runner) -> Callable[[], Any]:
             return lambda: runner.run(frame)
 
-        calls = {str(path): call(self._runners[path]) for path in paths}
-        return measure({"float32": call(self._judge.float_runner), **calls}, runs=runs)
-
-    def ladder(self, budget: Budget, *, runs: int = LATENCY_RUNS) -> Ladder:
-        """All candidates with latency, from one interleaved run."""
-        latency = self._time(self._runners, runs)
+        calls = {str(path): call(runner) for path, runner in self._runners.items()}
+        latency = measure({"float32": call(self._judge.float_runner), **calls}, runs=runs)
         timed = tuple(
             replace(c, p50_ms=latency[str(c.path)].p50_ms) if str(c.path) in latency else c
             for c in self._candidates
