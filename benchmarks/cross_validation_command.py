@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from edge_runtime.bundle import INTENDED_USE
 from edge_runtime.errors import DataError, UsageError
 from edge_runtime.files import write_text_atomic
+from train.options import PIXEL_RANGE, SEED_RANGE, check_ranges
 
 if TYPE_CHECKING:
     from train.cross_validation import OutOfFold
@@ -87,22 +88,21 @@ def run(args: argparse.Namespace) -> int:
     splits = tuple(part.strip() for part in args.split.split(",") if part.strip())
     if not splits or set(splits) - {"grouped", "paper"} or len(set(splits)) != len(splits):
         raise UsageError(f"--split takes grouped, paper or both. Received: {args.split!r}.")
-    for name, value, low, high in (
+    check_ranges(
         ("--folds", args.folds, 2, 100),
-        ("--input-size", args.input_size, 32, 4096),
-        ("--seed", args.seed, 0, 2**31 - 1),
-    ):
-        if not low <= value <= high:
-            raise UsageError(f"{name} must be from {low} to {high}. Received: {value}.")
+        ("--input-size", args.input_size, *PIXEL_RANGE),
+        ("--seed", args.seed, *SEED_RANGE),
+    )
     if args.out.exists() and not args.out.is_dir():
         raise UsageError(f"{args.out} exists and is not a folder.")
-    from train.quiet import quiet
+    from train.quiet import quiet, silent
 
     with quiet():
-        from benchmarks.cross_validation_report import lines_of, markdown, page, pairs_of, plain
+        from benchmarks.cross_validation_report import lines_of, markdown, page, pairs_of
         from train.cross_validation import cross_validate, parse_rows
         from train.data import load_dataset
         from train.features import default_cache
+        from train.intervals import without_nan
         from train.stages import TrainSettings
 
     rows = parse_rows(args.rows)
@@ -120,12 +120,12 @@ def run(args: argparse.Namespace) -> int:
     found: Sequence[OutOfFold] = cross_validate(
         dataset, rows, splits, settings, args.out, folds=args.folds,
         stress=not args.without_stress, cache=args.cache or default_cache(),
-        progress=not args.quiet, say=_silent if args.json else print,
+        progress=not args.quiet, say=silent if args.json else print,
     )  # fmt: skip
     lines, pairs = lines_of(dataset, found), pairs_of(dataset, found)
     facts = _facts(dataset, args)
     text = markdown(lines, pairs, facts)
-    result: dict[str, Any] = plain(
+    result: dict[str, Any] = without_nan(
         {
             "facts": facts,
             "rows": [asdict(line) for line in lines],
@@ -155,7 +155,3 @@ def _facts(dataset: Dataset, args: argparse.Namespace) -> str:
         f"{dataset.root.name}: {len(dataset)} images in {len(set(dataset.groups))} groups, digest "
         f"{dataset.digest[:16]}; weights {Path(args.weights).name}, {args.folds} folds, seed {args.seed}"
     )
-
-
-def _silent(text: str) -> None:
-    return None

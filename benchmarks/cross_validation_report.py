@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from html import escape
-from typing import Any
 
 import numpy as np
 
@@ -128,15 +126,6 @@ def page(lines: Sequence[Line], pairs: Sequence[Pair], facts: str) -> str:
     navigation = [("ablation", "Ablation"), ("comparisons", "Comparisons")]
     main = f'<div id="ablation">{ablation}</div><div id="comparisons">{comparisons}</div>'
     return document("SonoEdge ablation", header, navigation[: 2 if pairs else 1], main, escape(INTENDED_USE))
-
-
-def plain(value: Any) -> Any:
-    """The same as JSON types, with null for what is undefined."""
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _forest(lines: Sequence[Line]) -> str:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from edge_runtime.bundle import INTENDED_USE
 from edge_runtime.errors import UsageError
 from edge_runtime.files import write_text_atomic
+from train.options import PIXEL_RANGE, SEED_RANGE, check_ranges
 
 RESULT = "reproduction.json"
 
@@ -50,22 +49,21 @@ def run(args: argparse.Namespace) -> int:
     from train.systems import parse_systems
 
     systems = parse_systems(args.systems)
-    for name, value, low, high in (
+    check_ranges(
         ("--untrained-images", args.untrained_images, 0, 10**9),
-        ("--input-size", args.input_size, 32, 4096),
-        ("--seed", args.seed, 0, 2**31 - 1),
-    ):
-        if not low <= value <= high:
-            raise UsageError(f"{name} must be from {low} to {high}. Received: {value}.")
+        ("--input-size", args.input_size, *PIXEL_RANGE),
+        ("--seed", args.seed, *SEED_RANGE),
+    )
     out: Path = args.out
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} exists and is not a folder.")
-    from train.quiet import quiet
+    from train.quiet import quiet, silent
 
     with quiet():
         from benchmarks.reproduction_facts import compare
         from benchmarks.reproduction_page import markdown, page
         from train.features import default_cache
+        from train.intervals import without_nan
         from train.reproduction import ReproduceSettings, reproduce
         from train.run_folder import versions
 
@@ -79,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
         input_size=args.input_size,
         seed=args.seed,
     )
-    say = _silent if args.json else print
+    say = silent if args.json else print
     dataset, units = reproduce(settings, out, cache=args.cache or default_cache(), progress=not args.quiet, say=say)
     comparisons = compare(units)
     found = versions("sonoedge", "keras", "tensorflow", "numpy")
@@ -88,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
         + ", ".join(f"{name} {version}" for name, version in found.items())
         + "."
     )
-    result = _plain(
+    result = without_nan(
         {
             "settings": {**asdict(settings), "data": Path(args.data).name, "weights": Path(args.weights).name},
             "dataset": {"digest": dataset.digest, "images": len(dataset), "notes": dataset.notes},
@@ -112,16 +110,3 @@ def run(args: argparse.Namespace) -> int:
             )
         print(f"wrote {out / 'reproduction.html'}\n{INTENDED_USE}")
     return 0
-
-
-def _plain(value: Any) -> Any:
-    """The same as JSON types, with null for what is undefined."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _silent(text: str) -> None:
-    return None

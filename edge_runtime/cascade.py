@@ -37,10 +37,7 @@ class Cascade(PredictsFiles):
         self.full = Classifier(bundle, self.spec.full_artifact, threads=threads)
         self.first = Classifier(first_bundle(bundle), self.spec.first_artifact, threads=threads)
         self.artifact = self.full.artifact
-        probability = self.artifact.threshold
-        # A threshold of 0 or 1 is infinitely far away: the cheap model then always decides as the full one would.
-        with np.errstate(divide="ignore"):
-            self._cut = float(np.log(probability) - np.log1p(-probability))
+        self._cut = cut_of(self.artifact.threshold)
 
     def decider(self, prediction: Prediction) -> Classifier:
         """The model that gave an answer."""
@@ -81,6 +78,15 @@ class Cascade(PredictsFiles):
         scaled["logit"] = np.full((1, 1), logit, np.float32)
         scaled["probability"] = np.full((1, 1), probability, np.float32)
         return prediction, scaled
+
+
+def cut_of(threshold: float) -> float:
+    """A threshold, probability 0 to 1, as a logit.
+
+    0 and 1 are infinitely far away: the cheap model then always decides as the full one would.
+    """
+    with np.errstate(divide="ignore"):
+        return float(np.log(threshold) - np.log1p(-threshold))
 
 
 def estimate(spec: CascadeSpec, logit: float) -> float:

@@ -176,9 +176,13 @@ def compare(dataset: Dataset, reference: Logits, threshold: float, logits: Logit
 
 
 def _expected_flips(margins: Logits, own: Logits) -> float:
-    """Share of the N x N pairs of an image's margin and an image's error whose sum has another sign."""
-    moved = margins[:, None] + (own - margins)[None, :]
-    return float(((moved >= 0) != (margins >= 0)[:, None]).mean())
+    """Share of all pairs of an image's margin and an image's error whose sum has another sign."""
+    return float(turned(margins, own - margins).mean())
+
+
+def turned(margins: Logits, errors: Logits) -> NDArray[np.bool_]:
+    """Whether an image's margin (N,) changes sign with an image's error (M,), for all pairs (N, M)."""
+    return np.asarray((margins[:, None] + errors[None] >= 0) != (margins >= 0)[:, None])
 
 
 def _logit(probability: float) -> float:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -20,11 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.bundle import MANIFEST, Bundle, CascadeSpec, load_bundle, write_manifest
-from edge_runtime.cascade import Cascade, check_pair
+from edge_runtime.cascade import Cascade, check_pair, cut_of
 from edge_runtime.classifier import Classifier
 from edge_runtime.errors import BundleError, DataError, UsageError
 from edge_runtime.files import atomic_directory, check_replaceable
 from edge_runtime.image import UInt8Image, read_image
+from export.candidates import turned
 
 AGREEMENT = 0.995
 FIRST = "first"
@@ -72,9 +74,8 @@ def fit_cascade(first: Float, full: Float, cut: float, agreement: float = AGREEM
     offset = float(full.mean() - scale * first.mean())
     estimate = scale * first + offset
     distance = estimate - cut
-    errors = full - estimate
     # Image by image, how often another image's error would turn the decision.
-    wrong = np.mean((distance[:, None] + errors[None] >= 0) != (distance >= 0)[:, None], axis=1)
+    wrong = turned(distance, full - estimate).mean(axis=1)
     disagrees = (full >= cut) != (distance >= 0)
     # From a margin that asks the full model nothing to one that asks it everything.
     margins = np.concatenate([[0.0], np.nextafter(np.sort(np.abs(distance)), np.inf)])
@@ -132,7 +133,7 @@ def run(args: argparse.Namespace) -> int:
     threshold = models[1].artifact.threshold
     if not 0 < threshold < 1:
         raise UsageError(f"The full model's threshold must lie between 0 and 1. Received: {threshold}.")
-    cut = float(np.log(threshold) - np.log1p(-threshold))
+    cut = cut_of(threshold)
     fit = fit_cascade(*logits["val"], cut, args.agreement)
     spec = CascadeSpec(FIRST, names[0], names[1], fit.scale, fit.offset, fit.margin, {})
     measured = {
@@ -146,9 +147,12 @@ def run(args: argparse.Namespace) -> int:
     }
     if paths["test"]:
         measured["test"] = _counted(spec, *logits["test"], cut)
-    bundle = write_cascade(first, full, replace(spec, metrics=measured), args.out)
-    measured["latency_ms"] = _timed(bundle, paths["test"] or paths["val"], args)
-    bundle = write_cascade(first, full, replace(spec, metrics=measured), args.out)
+
+    def timed(draft: Cascade) -> CascadeSpec:
+        measured["latency_ms"] = _timed(draft, paths["test"] or paths["val"], args)
+        return replace(spec, metrics=measured)
+
+    bundle = write_cascade(first, full, spec, args.out, threads=args.threads, finish=timed)
     if args.json:
         print(json.dumps({"bundle": str(args.out), "first": names[0], "full": names[1], **measured}))
     else:
@@ -156,14 +160,28 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def write_cascade(first: Bundle, full: Bundle, spec: CascadeSpec, out: Path) -> Bundle:
-    """The full model's bundle with the cheap one's in it, published when both open."""
+def write_cascade(
+    first: Bundle,
+    full: Bundle,
+    spec: CascadeSpec,
+    out: Path,
+    *,
+    threads: int | None = None,
+    finish: Callable[[Cascade], CascadeSpec] | None = None,
+) -> Bundle:
+    """The full model's bundle with the cheap one's in it, published when both open.
+
+    ``finish`` sees them open and gives the section that is published.
+    """
     with atomic_directory(out, marker=MANIFEST) as folder:
         shutil.copytree(full.path, folder, dirs_exist_ok=True)
         shutil.copytree(first.path, folder / spec.first)
         (folder / "SHA256SUMS.sig").unlink(missing_ok=True)  # signs the old bundle
         write_manifest(replace(full, path=folder, cascade=spec))
-        Cascade(load_bundle(folder))
+        draft = Cascade(load_bundle(folder), threads=threads)
+        if finish is not None:
+            write_manifest(replace(full, path=folder, cascade=finish(draft)))
+            load_bundle(folder)
     return load_bundle(out)
 
 
@@ -222,12 +240,11 @@ def _counted(spec: CascadeSpec, first: Float, full: Float, cut: float) -> dict[s
     }
 
 
-def _timed(bundle: Bundle, paths: list[Path], args: argparse.Namespace) -> dict[str, float]:
+def _timed(cascade: Cascade, paths: list[Path], args: argparse.Namespace) -> dict[str, float]:
     """Milliseconds from the decoded image to the answer; cascade, full model and its float32 file take turns."""
     from tqdm import tqdm
 
-    cascade = Cascade(bundle, threads=args.threads)
-    runtime = cascade.artifact.runtime
+    bundle, runtime = cascade.bundle, cascade.artifact.runtime
     float_name = next((a.name for a in bundle.artifacts if (a.runtime, a.precision) == (runtime, "fp32")), None)
     floating = Classifier(bundle, float_name, threads=args.threads) if float_name else None
     times: dict[str, list[float]] = {"cascade": [], "full": [], "float": [], "first": [], "escalated": []}

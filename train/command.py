@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from edge_runtime.errors import UsageError
+from train.options import PIXEL_RANGE, SEED_RANGE, check_ranges
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,16 +72,14 @@ def run(args: argparse.Namespace) -> int:
     if args.sweep and args.protocol == "paper":
         raise UsageError("--sweep chooses what --protocol paper fixes: use one of them.")
     units = _integers(args.units, "--units")
-    for name, value, low, high in (
+    check_ranges(
         ("--dropout", args.dropout, 0.0, 0.99),
-        ("--input-size", args.input_size, 32, 4096),
+        ("--input-size", args.input_size, *PIXEL_RANGE),
         ("--augment", args.augment, 0, 100),
         ("--fine-tune-epochs", args.fine_tune_epochs, 1, 10_000),
         ("--fine-tune-rate", args.fine_tune_rate, 1e-9, 1.0),
-        ("--seed", args.seed, 0, 2**31 - 1),
-    ):
-        if not low <= value <= high:
-            raise UsageError(f"{name} must be from {low} to {high}. Received: {value}.")
+        ("--seed", args.seed, *SEED_RANGE),
+    )
     # Keras takes seconds to import: only now, after the arguments are known to be good.
     from train.quiet import quiet
 

@@ -29,6 +29,7 @@ from train.distilling import (
 )
 from train.features import default_cache, extract_features
 from train.model import HeadSpec, build_model
+from train.quiet import silent
 from train.results import summary
 from train.run_folder import CARD, open_run
 from train.split import SUBSETS, apply_split
@@ -70,7 +71,7 @@ def distill(
         DataError: the data are not those of the teacher's split.
         MissingExtraError, ModelError: the student's weights cannot be had, or the teacher cannot be read.
     """
-    say = print if verbose else _silent
+    say = print if verbose else silent
     row = student(settings.student)
     run = open_run(settings.teacher)
     keras.config.set_dtype_policy("float32")
@@ -162,7 +163,3 @@ def _digest(settings: DistillSettings, teacher: Teacher, data: Dataset) -> str:
     """Of everything that decides the training: an interrupted one is found again by it, and no other."""
     parts = [json.dumps({**asdict(settings), "data": data.digest}), weights_digest(teacher.hidden)]
     return sha256_bytes("\n".join(parts).encode())[:32]
-
-
-def _silent(*lines: object) -> None:
-    return None

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from edge_runtime.errors import UsageError
+from train.options import PIXEL_RANGE, SEED_RANGE, check_ranges
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,15 +45,13 @@ def run(args: argparse.Namespace) -> int:
     """Teach and write the run folder."""
     if (args.out / "run.json").exists() and not args.overwrite:
         raise UsageError(f"{args.out} holds a finished run. Choose another --out, or --overwrite.")
-    for name, value, low, high in (
-        ("--input-size", args.input_size or 32, 32, 4096),
+    check_ranges(
+        ("--input-size", args.input_size or 32, *PIXEL_RANGE),
         ("--augment", args.augment, 0, 100),
         ("--epochs", args.epochs, 1, 10_000),
         ("--learning-rate", args.learning_rate, 1e-8, 1.0),
-        ("--seed", args.seed, 0, 2**31 - 1),
-    ):
-        if not low <= value <= high:
-            raise UsageError(f"{name} must be from {low} to {high}. Received: {value}.")
+        ("--seed", args.seed, *SEED_RANGE),
+    )
     from train.quiet import quiet
 
     with quiet():

@@ -6,8 +6,10 @@ Counts may be fractional where images are pooled into groups, so that an effecti
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -177,3 +179,12 @@ def _limit(excess: Callable[[float], float], estimate: float, end: float, step: 
     # Without discordant pairs the excess is zero at the estimate itself: start a little further.
     start = estimate + np.sign(end - estimate) * min(1e-6 * step, abs(end - estimate) / 2)
     return float(brentq(excess, start, end))
+
+
+def without_nan(value: Any) -> Any:
+    """The same with null for what is undefined: JSON has no NaN."""
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

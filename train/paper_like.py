@@ -16,10 +16,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 
-from edge_runtime.errors import DataError, UsageError
+from edge_runtime.errors import DataError
 from edge_runtime.files import atomic_directory
 from edge_runtime.image import UInt8Image, read_image, resize
 from train.data import Dataset, load_dataset
+from train.options import SEED_RANGE, check_ranges
 
 MANIFEST = "paper_like.json"
 MAX_FILES = 18
@@ -126,14 +127,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the set."""
-    for name, value, low, high in (
+    check_ranges(
         ("--sources", args.sources, 0, 10**9),
         ("--files", args.files, 1, MAX_FILES),
         ("--size", args.size, 0, 4096),
-        ("--seed", args.seed, 0, 2**31 - 1),
-    ):
-        if not low <= value <= high:
-            raise UsageError(f"{name} must be from {low} to {high}. Received: {value}.")
+        ("--seed", args.seed, *SEED_RANGE),
+    )
     dataset = load_dataset(args.data, classes=args.classes.split(",") if args.classes else None, progress=True)
     count = write_paper_like(
         dataset, args.out, sources=args.sources, files=args.files, size=args.size, seed=args.seed,

@@ -11,6 +11,10 @@ from contextlib import contextmanager
 _TAIL_BYTES = 4000
 
 
+def silent(*lines: object) -> None:
+    """A `print` that says nothing."""
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Send file descriptors 1 and 2 to a temporary file; when the block fails, show the end of it.

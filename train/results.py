@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -75,15 +74,6 @@ def summary(card: dict[str, Any], out: Path) -> str:
     )
     lines += [f"wrote {out}", INTENDED_USE]
     return "\n".join(lines)
-
-
-def without_nan(value: Any) -> Any:
-    """The same with null for what is undefined: JSON has no NaN."""
-    if isinstance(value, dict):
-        return {key: without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [without_nan(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def shown(value: float | None, low: float | None, high: float | None) -> str:

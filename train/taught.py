@@ -14,6 +14,7 @@ from edge_runtime.bundle import INTENDED_USE
 from edge_runtime.files import write_text_atomic
 from train.data import Dataset
 from train.fit import History
+from train.intervals import without_nan
 from train.metrics import paired_auc_difference, youden_threshold
 from train.results import (
     Logits,
@@ -22,7 +23,6 @@ from train.results import (
     predictions_csv,
     shown,
     subset_metrics,
-    without_nan,
 )
 from train.run_folder import CARD, MODEL, PREDICTIONS, SPLIT, Run, versions
 from train.split import SUBSETS, leak_count, write_split

@@ -17,9 +17,11 @@ from edge_runtime.files import atomic_directory, write_text_atomic
 from train.backbones import parse_backbones, weights_digest
 from train.data import Dataset, load_dataset
 from train.features import default_cache
+from train.intervals import without_nan
 from train.metrics import youden_threshold
 from train.model import HeadSpec
-from train.results import draw_figures, predictions_csv, subset_metrics, summary, without_nan
+from train.quiet import silent
+from train.results import draw_figures, predictions_csv, subset_metrics, summary
 from train.run_folder import CARD, MODEL, SPLIT, versions
 from train.split import SUBSETS, Split, Strategy, apply_split, leak_count, make_split, read_split, write_split
 from train.stages import TrainSettings, build, fit_subsets, head_features
@@ -37,7 +39,7 @@ def train(
         DataError: the data cannot be used.
         ModelError: the weights cannot be had.
     """
-    say = print if verbose else _silent
+    say = print if verbose else silent
     parse_backbones(settings.backbones)  # a wrong name fails before the images are read
     if settings.sweep:
         read_sweep(Path(settings.sweep))
@@ -152,7 +154,3 @@ def _configure_keras(settings: TrainSettings) -> None:
         except (ValueError, RuntimeError, AttributeError) as error:
             backend = keras.config.backend()
             raise UsageError(f"--data-parallel does not work with the {backend} backend here: {error}") from error
-
-
-def _silent(*lines: object) -> None:
-    return None

@@ -1,0 +1,19 @@
+"""What the commands check of their options before anything heavy is imported."""
+
+from __future__ import annotations
+
+from edge_runtime.errors import UsageError
+
+SEED_RANGE = (0, 2**31 - 1)
+PIXEL_RANGE = (32, 4096)
+
+
+def check_ranges(*options: tuple[str, float, float, float]) -> None:
+    """Rows of option, value, smallest and largest value.
+
+    Raises:
+        UsageError: a value outside its range.
+    """
+    for name, value, low, high in options:
+        if not low <= value <= high:
+            raise UsageError(f"{name} must be from {low} to {high}. Received: {value}.")
