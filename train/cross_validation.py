@@ -8,7 +8,7 @@ fingerprint of all that decides it, so an interrupted call goes on where it was.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -165,10 +165,10 @@ def make_folds(dataset: Dataset, folds: int, split: Strategy, seed: int) -> list
                 f"{folds} folds need at least {max(folds, _INNER)} groups of {name}. Received: {units}."
             )
     result = []
-    for rest, test in _kfold(split, folds, seed).split(groups, dataset.y, groups):
+    for rest, test in _kfold(split, folds, seed, dataset.y, groups):
         inner = dataset.select(rest)
         inner_groups = [groups[i] for i in rest]
-        candidates = _kfold(split, _INNER, seed).split(inner_groups, inner.y, inner_groups)
+        candidates = _kfold(split, _INNER, seed, inner.y, inner_groups)
         parts = next((p for p in candidates if all(len(set(inner.y[i].tolist())) == 2 for i in p)), None)
         if parts is None:
             raise DataError(f"Too few groups for a validation part with both classes within {folds} folds.")
@@ -177,9 +177,13 @@ def make_folds(dataset: Dataset, folds: int, split: Strategy, seed: int) -> list
     return result
 
 
-def _kfold(split: Strategy, folds: int, seed: int) -> Any:
-    kind = StratifiedGroupKFold if split == "grouped" else StratifiedKFold
-    return kind(folds, shuffle=True, random_state=seed)
+def _kfold(
+    split: Strategy, folds: int, seed: int, y: NDArray[np.int64], groups: Sequence[str]
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Rows of the others and of each fold."""
+    if split == "grouped":
+        return StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(groups, y, groups)
+    return StratifiedKFold(folds, shuffle=True, random_state=seed).split(groups, y)
 
 
 def _run(
