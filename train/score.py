@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +21,6 @@ from edge_runtime.files import write_text_atomic
 
 if TYPE_CHECKING:
     from train.data import Dataset
-    from train.intervals import Interval
     from train.run_folder import Run
 
 LOG = "scorings.jsonl"
@@ -84,7 +82,9 @@ def score(
     Raises:
         UsageError: a column that the folder's CSV lacks, or no image is left.
     """
+    from train.intervals import without_nan
     from train.metrics import classification_metrics
+    from train.results import interval_list
     from train.split import subset_of
 
     seen = {digest for digest, subset in subset_of(finished.split).items() if subset != "test"}
@@ -97,14 +97,14 @@ def score(
     logits = _logits(finished, dataset, cache, progress)
     y, groups = dataset.y, dataset.groups
 
-    def metrics(rows: Sequence[int]) -> dict[str, list[float | None]]:
+    def metrics(rows: Sequence[int]) -> dict[str, list[float]]:
         index = np.array(rows)
         found = classification_metrics(
             y[index], logits[index], threshold=finished.threshold, groups=[groups[i] for i in rows]
         )
-        return {name: _list(found[name]) for name in _SHOWN}
+        return {name: interval_list(found[name]) for name in _SHOWN}
 
-    return {
+    result: dict[str, Any] = {
         "run": finished.path.name,
         "data": dataset.root.name,
         "digest": dataset.digest,
@@ -118,6 +118,7 @@ def score(
         },
         "intended_use": INTENDED_USE,
     }
+    return dict(without_nan(result))
 
 
 def render(result: Mapping[str, Any]) -> str:
@@ -140,10 +141,6 @@ def _cells(metrics: Mapping[str, Sequence[float | None]]) -> str:
         value, low, high = metrics[name]
         cells.append("n/a" if value is None else f"{value:.3f} [{low:.3f}, {high:.3f}]")
     return "".join(f"{cell:>22}" for cell in cells)
-
-
-def _list(interval: Interval) -> list[float | None]:
-    return [round(x, 5) if math.isfinite(x) else None for x in (interval.value, interval.low, interval.high)]
 
 
 def _logits(finished: Run, dataset: Dataset, cache: Path, progress: bool) -> np.ndarray:
@@ -198,7 +195,5 @@ def _by_size(dataset: Dataset) -> dict[str, list[int]]:
             return {}
         with Image.open(sample.mask_path) as picture:
             shares.append(float((np.asarray(picture.convert("L")) > 127).mean()))
-    named = {
-        name: [i for i, s in enumerate(shares) if low < s <= high or low < s < high] for low, high, name in _SIZES
-    }
+    named = {name: [i for i, s in enumerate(shares) if low < s <= high] for low, high, name in _SIZES}
     return {name: rows for name, rows in named.items() if rows}

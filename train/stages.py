@@ -92,13 +92,6 @@ class Fitted:
     seconds: dict[str, float]
 
 
-def head_features(
-    model: FusionModel, subsets: dict[str, Dataset], settings: TrainSettings, *, cache: Path, progress: bool
-) -> dict[str, FeatureSet]:
-    """Features of all subsets, training images with their augmented copies."""
-    return _features(model, subsets, settings.augment, cache, progress)
-
-
 def fit_subsets(
     model: FusionModel,
     subsets: dict[str, Dataset],
@@ -114,7 +107,7 @@ def fit_subsets(
         stress: also give the logits of one augmented copy of every test image, as from another scanner.
     """
     started = perf_counter()
-    data = _features(model, subsets, settings.augment, cache, progress)
+    data = head_features(model, subsets, settings.augment, cache, progress)
     features_s = perf_counter() - started
     seed = settings.seed
     if settings.protocol == "paper":
@@ -166,10 +159,10 @@ def fit_subsets(
     return Fitted(result, tuned, divisor, logits, {"features": features_s, "fit": fit_s})
 
 
-def _features(
+def head_features(
     model: FusionModel, subsets: dict[str, Dataset], copies: int, cache: Path, progress: bool
 ) -> dict[str, FeatureSet]:
-    """Features by subset; one pass over all images, so that there is one progress bar."""
+    """Features by subset, training images with ``copies`` augmented ones; one pass, so one progress bar."""
     samples = [sample for subset in SUBSETS for sample in subsets[subset].samples]
     features = extract_features(model.branches, samples, cache=cache, progress=progress)
     bounds = np.cumsum([0, *(len(subsets[subset]) for subset in SUBSETS)])

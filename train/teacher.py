@@ -46,20 +46,22 @@ class Teacher:
 
     def logits(self, maps: Maps) -> NDArray[np.float64]:
         """Logits (N,) from hidden maps."""
-        value = maps.mean(axis=(1, 2), dtype=np.float64) + self.dense[0][1]
-        for kernel, bias in self.dense[1:]:
-            value = np.maximum(value, 0) @ kernel + bias
-        return np.asarray(value.reshape(-1), np.float64)
+        return np.asarray(self._seen(maps)[-1].reshape(-1), np.float64)
 
     def cams(self, maps: Maps) -> Maps:
         """Grad-CAM of the logit (N, h, w), signed, up to the constant 1 / (h w)."""
-        values = [maps.mean(axis=(1, 2), dtype=np.float64) + self.dense[0][1]]
-        for kernel, bias in self.dense[1:]:
-            values.append(np.maximum(values[-1], 0) @ kernel + bias)
+        values = self._seen(maps)
         gradient = np.ones_like(values[-1])
         for (kernel, _), before in zip(self.dense[:0:-1], values[-2::-1], strict=True):
             gradient = (gradient @ kernel.T) * (before > 0)
         return np.einsum("nhwu,nu->nhw", maps, gradient).astype(np.float32)
+
+    def _seen(self, maps: Maps) -> list[NDArray[np.float64]]:
+        """What every dense layer gives before its activation (N, U); the logit last."""
+        values = [maps.mean(axis=(1, 2), dtype=np.float64) + self.dense[0][1]]
+        for kernel, bias in self.dense[1:]:
+            values.append(np.maximum(values[-1], 0) @ kernel + bias)
+        return values
 
 
 def open_teacher(run: Run) -> Teacher:

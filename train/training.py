@@ -67,7 +67,7 @@ def train(
         cache = cache or default_cache()
         points: list[Point] = []
         if settings.sweep:
-            data = head_features(model, subsets, settings, cache=cache, progress=progress)
+            data = head_features(model, subsets, settings.augment, cache, progress)
             spec = HeadSpec(settings.pooling, settings.units, settings.dropout)
             grid = read_sweep(Path(settings.sweep))
             points = sweep(grid, data["train"], data["val"], spec=spec, seed=settings.seed, progress=progress)
