@@ -32,6 +32,7 @@ COMMANDS = {
     ),
     "score": ("train.score", "a finished run on other images, by subgroup, with a log of every scoring"),
     "distill": ("train.distill_command", "teach a compact student what a trained run knows"),
+    "slim": ("train.slim_command", "a VGG with a fraction of its multiply-adds, without training it anew"),
     "export": ("export.command", "model -> bundle of small files for the device"),
     "cascade": ("export.cascade", "a cheap model first, the full one only where it is not sure"),
     "verify": ("edge_runtime.commands.verify", "replay a bundle's golden vectors on this machine"),

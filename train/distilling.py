@@ -13,6 +13,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from train.fit import EpochBar, History
+from train.least_squares import fit_dense
 from train.model import FusionModel
 from train.teacher import Maps, Teacher
 
@@ -206,13 +207,9 @@ def start_head(head: keras.Model, upper: keras.Model, teacher: Teacher, taught: 
     blocks = range(0, len(taught.x), _BLOCK)
     maps = [np.asarray(upper(taught.x[start : start + _BLOCK], training=False)) for start in blocks]
     pooled = np.concatenate([part.mean(axis=(1, 2), dtype=np.float64) for part in maps])
-    mean, target_mean = pooled.mean(axis=0), taught.pooled.mean(axis=0, dtype=np.float64)
-    centred = pooled - mean
-    gram = centred.T @ centred
-    gram[np.diag_indices_from(gram)] += ridge * np.trace(gram) / len(gram)
-    kernel = np.linalg.solve(gram, centred.T @ (taught.pooled - target_mean))
     first, *others = _dense_layers(head)
-    first.set_weights([kernel.astype(np.float32), (target_mean - mean @ kernel).astype(np.float32)])
+    nothing = np.zeros((pooled.shape[1], taught.pooled.shape[1]))
+    first.set_weights(fit_dense(pooled, taught.pooled.astype(np.float64), nothing, ridge))
     for layer, weights in zip(others, teacher.dense[1:], strict=True):
         layer.set_weights(weights)
 
