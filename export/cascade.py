@@ -1,9 +1,6 @@
 """``sonoedge cascade``: put a cheap model in front of a full one, in one bundle.
 
-Fitted on validation images only: a line from the cheap model's logit to the full model's, and the margin around the
-full model's threshold within which the full model is asked. An estimate outside the margin may still be wrong; how
-often is expected when every image gets every image's error of the estimate (as in the guard's expected flips), and
-counted. The margin is the smallest at which both stay below what is allowed.
+Fitted on validation images only (see `export.cascade_fit`), counted and timed on test images.
 """
 
 from __future__ import annotations
@@ -12,79 +9,23 @@ import argparse
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edge_runtime.bundle import MANIFEST, Bundle, CascadeSpec, load_bundle, write_manifest
 from edge_runtime.cascade import Cascade, check_pair, cut_of
-from edge_runtime.classifier import Classifier
+from edge_runtime.classifier import Classifier, Prediction
 from edge_runtime.errors import BundleError, DataError, UsageError
 from edge_runtime.files import atomic_directory, check_replaceable
 from edge_runtime.image import UInt8Image, read_image
-from export.candidates import turned
+from export.cascade_fit import AGREEMENT, Float, agreement, counted, fit_cascade
 
-AGREEMENT = 0.995
 FIRST = "first"
 _ROUNDS = 3
-
-Float = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Fit:
-    """A fitted cascade; shares are of the validation images.
-
-    Attributes:
-        scale, offset, margin: see `CascadeSpec`.
-        escalated: what the full model is asked.
-        expected_agreement: with the full model's decisions, from the estimate's errors.
-        observed_agreement: the same, counted.
-    """
-
-    scale: float
-    offset: float
-    margin: float
-    escalated: float
-    expected_agreement: float
-    observed_agreement: float
-
-
-def fit_cascade(first: Float, full: Float, cut: float, agreement: float = AGREEMENT) -> Fit:
-    """The line and the smallest margin with that agreement.
-
-    Args:
-        first, full: logits (N,) of both models on the same validation images.
-        cut: the full model's threshold, as a logit.
-        agreement: share of the full model's decisions, in (0, 1].
-
-    Raises:
-        DataError: fewer than 8 images, or a cheap model whose logit does not rise with the full model's.
-    """
-    if len(first) < 8:
-        raise DataError(f"A cascade needs at least 8 validation images. Received: {len(first)}.")
-    centred = first - first.mean()
-    scale = float(centred @ full) / max(float(centred @ centred), 1e-12)
-    if scale <= 0:
-        raise DataError("The cheap model's logit does not rise with the full model's: it cannot decide for it.")
-    offset = float(full.mean() - scale * first.mean())
-    estimate = scale * first + offset
-    distance = estimate - cut
-    # Image by image, how often another image's error would turn the decision.
-    wrong = turned(distance, full - estimate).mean(axis=1)
-    disagrees = (full >= cut) != (distance >= 0)
-    # From a margin that asks the full model nothing to one that asks it everything.
-    margins = np.concatenate([[0.0], np.nextafter(np.sort(np.abs(distance)), np.inf)])
-    for margin in margins:
-        decided = np.abs(distance) >= margin
-        lost, counted = float((wrong * decided).mean()), float((disagrees & decided).mean())
-        if max(lost, counted) <= 1 - agreement + 1e-12:
-            break
-    return Fit(scale, offset, float(margin), float(1 - decided.mean()), 1 - lost, 1 - counted)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -139,17 +80,16 @@ def run(args: argparse.Namespace) -> int:
     measured = {
         "wanted_agreement": args.agreement,
         "validation": {
-            "images": len(paths["val"]),
-            "escalated": round(fit.escalated, 4),
+            **counted(spec, *logits["val"], cut),
             "expected_agreement": round(fit.expected_agreement, 5),
-            "agreement": round(fit.observed_agreement, 5),
         },
     }
     if paths["test"]:
-        measured["test"] = _counted(spec, *logits["test"], cut)
+        measured["test"] = counted(spec, *logits["test"], cut)
 
     def timed(draft: Cascade) -> CascadeSpec:
-        measured["latency_ms"] = _timed(draft, paths["test"] or paths["val"], args)
+        measured["latency_ms"], against_float = _timed(draft, paths["test"] or paths["val"], args)
+        measured["test" if paths["test"] else "validation"] |= against_float
         return replace(spec, metrics=measured)
 
     bundle = write_cascade(first, full, spec, args.out, threads=args.threads, finish=timed)
@@ -224,52 +164,47 @@ def _logits(
     return first, full
 
 
-def _counted(spec: CascadeSpec, first: Float, full: Float, cut: float) -> dict[str, Any]:
-    """How the cascade decides on images that were not used to fit it."""
-    from train.metrics import flip_rate
+def _timed(
+    cascade: Cascade, paths: list[Path], args: argparse.Namespace
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """Milliseconds from the decoded image to the answer; cascade, full model and its float32 file take turns.
 
-    distance = spec.scale * first + spec.offset - cut
-    decided = np.abs(distance) >= spec.margin
-    decisions = np.where(decided, distance >= 0, full >= cut)
-    flips = flip_rate(full >= cut, decisions)
-    return {
-        "images": len(first),
-        "escalated": round(float(1 - decided.mean()), 4),
-        "agreement": round(1 - flips.value, 5),
-        "agreement_interval": [round(1 - flips.high, 5), round(1 - flips.low, 5)],
-    }
-
-
-def _timed(cascade: Cascade, paths: list[Path], args: argparse.Namespace) -> dict[str, float]:
-    """Milliseconds from the decoded image to the answer; cascade, full model and its float32 file take turns."""
+    Also the agreement of the decisions with the float32 file's, where there is one.
+    """
     from tqdm import tqdm
 
     bundle, runtime = cascade.bundle, cascade.artifact.runtime
     float_name = next((a.name for a in bundle.artifacts if (a.runtime, a.precision) == (runtime, "fp32")), None)
     floating = Classifier(bundle, float_name, threads=args.threads) if float_name else None
     times: dict[str, list[float]] = {"cascade": [], "full": [], "float": [], "first": [], "escalated": []}
+    labels: list[tuple[str, str]] = []
     cascade.full.predict(read_image(paths[0]))
     for turn in range(_ROUNDS):
         for path in tqdm(paths, desc="latency", unit="image", disable=args.quiet):
             image = read_image(path)
             times["full"].append(_milliseconds(cascade.full, image)[0])
-            if floating and turn == 0:
-                times["float"].append(_milliseconds(floating, image)[0])
-            spent, decider = _milliseconds(cascade, image)
+            spent, answer = _milliseconds(cascade, image)
             times["cascade"].append(spent)
-            times["first" if decider.startswith(f"{FIRST}/") else "escalated"].append(spent)
+            times["first" if answer.artifact.startswith(f"{FIRST}/") else "escalated"].append(spent)
+            if floating and turn == 0:
+                spent, reference = _milliseconds(floating, image)
+                times["float"].append(spent)
+                labels.append((reference.label, answer.label))
     found = {f"{name}_mean": float(np.mean(spent)) for name, spent in times.items() if spent}
     found |= {f"{name}_p50": float(np.median(spent)) for name, spent in times.items() if spent}
     found |= {"cascade_max": max(times["cascade"]), "speedup": found["full_mean"] / found["cascade_mean"]}
-    if floating:
-        found["speedup_over_float"] = found["float_mean"] / found["cascade_mean"]
-    return {name: round(value, 3) for name, value in found.items()}
+    if not floating:
+        return {name: round(value, 3) for name, value in found.items()}, {}
+    found["speedup_over_float"] = found["float_mean"] / found["cascade_mean"]
+    positive = np.array(labels) == bundle.positive_label
+    against_float = agreement("agreement_with_float", positive[:, 0], positive[:, 1])
+    return {name: round(value, 3) for name, value in found.items()}, against_float
 
 
-def _milliseconds(model: Classifier | Cascade, image: UInt8Image) -> tuple[float, str]:
+def _milliseconds(model: Classifier | Cascade, image: UInt8Image) -> tuple[float, Prediction]:
     start = perf_counter()
     prediction = model.predict(image)
-    return 1e3 * (perf_counter() - start), prediction.artifact
+    return 1e3 * (perf_counter() - start), prediction
 
 
 def _over_float(ms: dict[str, float]) -> str:
@@ -279,10 +214,12 @@ def _over_float(ms: dict[str, float]) -> str:
 
 
 def _table(measured: dict[str, Any], out: Path, bundle: Bundle) -> str:
-    lines = [f"{'':<12}{'images':>8}{'full model asked':>18}{'agreement with it':>19}"]
+    lines = [f"{'':<12}{'images':>8}{'full model asked':>18}{'agreement with it':>28}  (95 % interval)"]
     for subset in ("validation", "test"):
         if row := measured.get(subset):
-            lines.append(f"{subset:<12}{row['images']:>8}{row['escalated']:>18.1%}{row['agreement']:>19.2%}")
+            low, high = row["agreement_interval"]
+            cell = f"{row['agreement']:.2%} [{low:.2%}, {high:.2%}]"
+            lines.append(f"{subset:<12}{row['images']:>8}{row['escalated']:>18.1%}{cell:>28}")
     ms = measured["latency_ms"]
     lines.append(
         f"mean {ms['cascade_mean']:.1f} ms an image, {ms['speedup']:.1f} times faster than the full model "

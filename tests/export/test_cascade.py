@@ -19,7 +19,8 @@ from edge_runtime.cascade import Cascade, open_classifier
 from edge_runtime.classifier import Classifier
 from edge_runtime.errors import BundleError, DataError, SonoEdgeError
 from edge_runtime.image import read_image
-from export.cascade import fit_cascade, write_cascade
+from export.cascade import write_cascade
+from export.cascade_fit import fit_cascade
 
 Command = Callable[..., Result]
 SPEC = CascadeSpec("first", "tflite-fp32", "tflite-fp32", scale=2.0, offset=0.25, margin=0.0, metrics={})
@@ -52,8 +53,11 @@ def test_the_bundle_says_what_was_measured(both: Path) -> None:
     assert (spec.first_artifact, spec.full_artifact) == ("tflite-int8", "tflite-fp32")
     assert spec.metrics["validation"]["agreement"] >= 0.9
     assert spec.metrics["test"]["images"] == 8
-    low, high = spec.metrics["test"]["agreement_interval"]
-    assert low <= spec.metrics["test"]["agreement"] <= high
+    for subset, name in (("validation", "agreement"), ("test", "agreement"), ("test", "agreement_with_float")):
+        low, high = spec.metrics[subset][f"{name}_interval"]
+        assert low <= spec.metrics[subset][name] <= high
+    # Exact, not only better than it was: eight images without a disagreement still allow one in three.
+    assert spec.metrics["test"]["agreement_interval"][0] < 0.7
     assert spec.metrics["latency_ms"]["cascade_mean"] > 0
 
 
