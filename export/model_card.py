@@ -58,7 +58,12 @@ def _training(card: Mapping[str, Any]) -> list[str]:
     settings, dataset = card["settings"], card["dataset"]
     counts = ", ".join(f"{n} {subset}" for subset, n in dataset["images"].items())
     weights = _weights(settings["weights"])
-    if "distillation" in card:
+    if "divisor" in settings:
+        how = (
+            f"Backbones {settings['backbones']} of a larger model (weights: {weights}), the multiply-adds of its "
+            f"VGG divided by {settings['divisor']:g} in closed form"
+        )
+    elif "distillation" in card:
         how = f"Backbone {settings['backbones']} (started from: {weights}), taught by a larger model"
     else:
         how = f"Backbones {settings['backbones']} (frozen; weights: {weights}), protocol `{settings['protocol']}`"

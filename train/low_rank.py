@@ -12,6 +12,8 @@ identity, brings no gain.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import keras
@@ -57,16 +59,50 @@ def slim_chain(chain: keras.Model, images: Maps, divisor: float, *, progress: bo
         divisor: of the multiply-adds, layer by layer.
     """
     value = image = keras.Input(chain.input_shape[1:])
+    # What the chain gives, layer by layer, and what the slim one does.
     truth = seen = images
     chosen = _factored(chain)
     for layer in tqdm(chain.layers[1:], desc="layers", disable=not progress):
-        parts = _factor(layer, truth, seen, divisor) if layer in chosen else (layer,)
-        for part in parts:
-            value = part(value)
-        untouched = seen is truth and layer not in chosen
-        truth = _mapped((layer,), truth)
-        seen = truth if untouched else _mapped(parts, seen)
+        if layer not in chosen:
+            value = layer(value)
+            truth, seen = _both(layer, truth, seen)
+            continue
+        kernel, bias = layer.get_weights()
+        wanted, given = _both(partial(ops.conv, kernel=kernel, padding=layer.padding), truth, seen)
+        into, out, offset = bottleneck(given, wanted, rank_of(kernel.shape[2], kernel.shape[3], divisor))
+        narrow = keras.layers.Conv2D(
+            into.shape[1], 3, padding=layer.padding, use_bias=False, name=f"{layer.name}_narrow"
+        )
+        wide = keras.layers.Conv2D(kernel.shape[3], 1, activation=layer.activation, name=layer.name)
+        value = wide(narrow(value))
+        narrow.set_weights([kernel @ into])
+        wide.set_weights([out[None, None], offset + bias])
+        truth = np.asarray(layer.activation(wanted + bias))
+        # The narrow part is linear: its convolution is that of the whole kernel, of which `given` is the result.
+        seen = np.asarray(layer.activation(given @ into @ out + (offset + bias)))
     return keras.Model(image, value, name=chain.name)
+
+
+def bottleneck(given: Maps, wanted: Maps, rank: int) -> tuple[Maps, Maps, Maps]:
+    """The map of that rank that takes rows to other rows with the least squared error (reduced-rank regression).
+
+    Args:
+        given, wanted: float32 (..., C).
+        rank: at most C.
+
+    Returns:
+        ``into`` (C, rank), ``out`` (rank, C) and ``offset`` (C,): wanted is about given @ into @ out + offset.
+    """
+    mean, target, gram, cross = _moments(given, wanted)
+    whole = ridge(gram, cross, np.eye(len(gram)), _RIDGE)
+    directions = np.linalg.eigh(whole.T @ gram @ whole)[1][:, ::-1][:, :rank]
+    # Turned within the bottleneck so that all its channels vary alike: principal components would not, and int8
+    # gives the weak ones few of its levels.
+    directions = directions @ dct(np.eye(rank), norm="ortho")
+    into = whole @ directions
+    # What lies outside the directions stays at its mean.
+    offset = target - mean @ into @ directions.T
+    return into.astype(np.float32), directions.T.astype(np.float32), offset.astype(np.float32)
 
 
 def _factored(chain: keras.Model) -> list[keras.layers.Conv2D]:
@@ -74,53 +110,27 @@ def _factored(chain: keras.Model) -> list[keras.layers.Conv2D]:
     return [layer for layer in convolutions[1:] if layer.kernel_size == (3, 3) and layer.strides == (1, 1)]
 
 
-def _factor(
-    layer: keras.layers.Conv2D, truth: Maps, seen: Maps, divisor: float
-) -> tuple[keras.layers.Conv2D, keras.layers.Conv2D]:
-    """Both parts of a layer that is given ``seen`` and should give what the layer gives for ``truth``."""
-    kernel, bias = layer.get_weights()
-    rank = rank_of(kernel.shape[2], kernel.shape[3], divisor)
-    narrow = keras.layers.Conv2D(rank, 3, padding=layer.padding, use_bias=False, name=f"{layer.name}_narrow")
-    wide = keras.layers.Conv2D(kernel.shape[3], 1, activation=layer.activation, name=layer.name)
-    mean, wanted, gram, cross = _moments(layer, kernel, truth, seen)
-    corrected = ridge(gram, cross, np.eye(len(gram)), _RIDGE)
-    directions = np.linalg.eigh(corrected.T @ gram @ corrected)[1][:, ::-1][:, :rank]
-    # Turned within the bottleneck so that all its channels vary alike: principal components would not, and int8
-    # gives the weak ones few of its levels.
-    directions = directions @ dct(np.eye(rank), norm="ortho")
-    narrow.build((None, None, None, kernel.shape[2]))
-    wide.build((None, None, None, rank))
-    into = corrected @ directions
-    narrow.set_weights([kernel @ into])
-    # What lies outside the directions stays at its mean.
-    wide.set_weights([directions.T[None, None], wanted + bias - mean @ into @ directions.T])
-    return narrow, wide
-
-
-def _moments(
-    layer: keras.layers.Conv2D, kernel: Maps, truth: Maps, seen: Maps
-) -> tuple[Float, Float, Float, Float]:
-    """Means (C,) of the responses to ``seen`` and to ``truth``, and x^T x, x^T y of both centred, by position."""
-    count, width = 0, kernel.shape[3]
-    sums, gram, cross = np.zeros((2, width)), np.zeros((width, width)), np.zeros((width, width))
-    for start in range(0, len(seen), _BATCH):
-        y, x = (
-            np.asarray(ops.conv(part[start : start + _BATCH], kernel, padding=layer.padding)).reshape(-1, width)
-            for part in (truth, seen)
-        )
-        count += len(x)
-        sums += x.sum(axis=0, dtype=np.float64), y.sum(axis=0, dtype=np.float64)
+def _moments(given: Maps, wanted: Maps) -> tuple[Float, Float, Float, Float]:
+    """Means (C,) of both, and x^T x, x^T y (C, C) of both centred, over all rows."""
+    width = given.shape[-1]
+    x_sum, y_sum, gram, cross = np.zeros(width), np.zeros(width), np.zeros((width, width)), np.zeros((width, width))
+    for start in range(0, len(given), _BATCH):
+        x, y = (part[start : start + _BATCH].reshape(-1, width) for part in (given, wanted))
+        x_sum += x.sum(axis=0, dtype=np.float64)
+        y_sum += y.sum(axis=0, dtype=np.float64)
         gram += x.T @ x
         cross += x.T @ y
-    mean, wanted = sums / count
-    return mean, wanted, gram - count * np.outer(mean, mean), cross - count * np.outer(mean, wanted)
+    count = given.size // width
+    mean, target = x_sum / count, y_sum / count
+    return mean, target, gram - count * np.outer(mean, mean), cross - count * np.outer(mean, target)
 
 
-def _mapped(layers: tuple[keras.layers.Layer, ...], maps: Maps) -> Maps:
-    parts = []
-    for start in range(0, len(maps), _BATCH):
-        value: Any = maps[start : start + _BATCH]
-        for layer in layers:
-            value = layer(value)
-        parts.append(np.asarray(value))
-    return np.concatenate(parts)
+def _both(function: Callable[[Maps], Any], truth: Maps, seen: Maps) -> tuple[Maps, Maps]:
+    """A function of both, batch by batch; evaluated once where they are the same array."""
+
+    def mapped(maps: Maps) -> Maps:
+        parts = [np.asarray(function(maps[start : start + _BATCH])) for start in range(0, len(maps), _BATCH)]
+        return np.concatenate(parts)
+
+    first = mapped(truth)
+    return first, (first if seen is truth else mapped(seen))
