@@ -198,18 +198,27 @@ class _Best(keras.callbacks.Callback):
         self.model.load_weights(self._weights)
 
 
-def start_head(head: keras.Model, upper: keras.Model, teacher: Teacher, taught: Lesson, ridge: float) -> None:
+def start_head(
+    head: keras.Model,
+    upper: keras.Model,
+    teacher: Teacher,
+    taught: Lesson,
+    ridge: float,
+    *,
+    near: Maps | None = None,
+) -> None:
     """Give the head the teacher's later layers, and a first layer found by least squares.
 
     Ridge regression of what the teacher's first layer sees on the student's pooled maps, in closed form; ``ridge``
-    is a share of the mean variance of a channel.
+    is a share of the mean variance of a channel, and holds the kernel to ``near`` (C, U), by default to zero.
     """
     blocks = range(0, len(taught.x), _BLOCK)
     maps = [np.asarray(upper(taught.x[start : start + _BLOCK], training=False)) for start in blocks]
     pooled = np.concatenate([part.mean(axis=(1, 2), dtype=np.float64) for part in maps])
+    if near is None:
+        near = np.zeros((pooled.shape[1], taught.pooled.shape[1]), np.float32)
     first, *others = _dense_layers(head)
-    nothing = np.zeros((pooled.shape[1], taught.pooled.shape[1]))
-    first.set_weights(fit_dense(pooled, taught.pooled.astype(np.float64), nothing, ridge))
+    first.set_weights(fit_dense(pooled, taught.pooled.astype(np.float64), near.astype(np.float64), ridge))
     for layer, weights in zip(others, teacher.dense[1:], strict=True):
         layer.set_weights(weights)
 

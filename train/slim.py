@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -12,15 +14,13 @@ import keras
 import numpy as np
 
 from edge_runtime.errors import ModelError
-from edge_runtime.files import atomic_directory
+from edge_runtime.files import atomic_directory, sha256_bytes
 from train.backbones import weights_digest
 from train.data import Dataset, load_dataset
-from train.distilling import map_cosine
+from train.distilling import Distiller, DistillFit, Lesson, lesson, map_cosine, start_head, teach
 from train.features import compute_features, default_cache, extract_features, load_input
-from train.fit import History
-from train.least_squares import fit_dense
 from train.low_rank import Maps, is_chain, multiply_adds, slim_chain
-from train.model import load_model
+from train.model import HeadSpec, build_head, load_model
 from train.quiet import silent
 from train.results import summary
 from train.run_folder import CARD, open_run
@@ -29,8 +29,8 @@ from train.taught import Taught, compared, write_taught
 from train.teacher import Teacher, open_teacher
 from train.training import describe_split
 
-RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
-"""How strongly the head is held to the teacher's, from loose to firm; validation decides."""
+RIDGE = 0.1
+"""How firmly the head's first layer is held to the teacher's when it is refitted, before it is taught."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class SlimSettings:
     divisor: float = 6.0
     images: int = 64
     seed: int = 0
+    fit: DistillFit = field(default_factory=lambda: DistillFit(learning_rate=1e-3))
 
 
 def slim(
@@ -49,8 +50,9 @@ def slim(
 ) -> dict[str, Any]:
     """Write the run folder of the slim model (see `train.run_folder`); returns the run card.
 
-    The head's first layer is moved, as little as needed, so that it sees again what the teacher's sees: ridge
-    regression towards the teacher's weights, on training images; its strength is chosen on validation images.
+    The head is refitted in closed form to see again what the teacher's sees, then taught like a student's (see
+    `Distiller`) on the slim model's maps of training images; the rest is not trained. Interrupted, the same call
+    goes on after the last finished step.
 
     Raises:
         DataError: the data are not those of the teacher's split.
@@ -59,6 +61,7 @@ def slim(
     say = print if verbose else silent
     run = open_run(settings.teacher)
     keras.config.set_dtype_policy("float32")
+    cache = cache or default_cache()
     teacher, model = open_teacher(run), load_model(run.model_path)
     chains = [layer for layer in model.layers if isinstance(layer, keras.Model) and is_chain(layer)]
     if not chains:
@@ -69,30 +72,41 @@ def slim(
         for line in describe_split(subsets, run.split):
             say(line)
         started = perf_counter()
-        batch = _drawn(subsets["train"], settings, teacher.input_size)
-        slims = {chain.name: _slim(model, chain, batch, settings.divisor, progress) for chain in chains}
+        unfinished = cache.with_name("slimming") / f"{_digest(settings, model, subsets['train'])}.keras"
+        if not unfinished.is_file():
+            batch = _drawn(subsets["train"], settings, teacher.input_size)
+            slims = {c.name: _slim(model, c, batch, settings.divisor, progress) for c in chains}
+            _save(_with(model, slims), unfinished)
+        # Read back: what is measured from here on is what a file gives.
+        whole = load_model(unfinished)
         for chain in chains:
-            before, after = multiply_adds(chain), multiply_adds(slims[chain.name])
+            before, after = multiply_adds(chain), multiply_adds(whole.get_layer(chain.name))
             ratio = f"{before / after:.2f} x fewer"
             say(f"{chain.name}: {before / 1e9:.2f} -> {after / 1e9:.2f} G multiply-adds, {ratio}")
-        whole = _with(model, slims)
         slim_s = perf_counter() - started
-        maps, hidden = _seen(whole, teacher, subsets, cache or default_cache(), progress)
-        taught, history = _refit(teacher, maps, hidden)
-        next(layer for layer in whole.layers if isinstance(layer, keras.layers.Dense)).set_weights(taught.dense[0])
-        own = {subset: maps[subset] @ taught.dense[0][0] for subset in SUBSETS}
+        lessons = _lessons(whole, teacher, subsets, cache, progress)
+        features_s = perf_counter() - started - slim_s
+        distiller = _distiller(teacher, lessons["train"], settings.fit)
+        backup = cache.with_name("distilling") / weights_digest(whole)[:32]
+        history = teach(
+            distiller, lessons["train"], lessons["val"], seed=settings.seed, backup=backup, progress=progress
+        )
+        for layer in distiller.dense:
+            whole.get_layer(layer.name).set_weights(layer.get_weights())
+        answers = {s: distiller.predict(lessons[s].x, verbose=0) for s in SUBSETS}
         of_run = {name: run.card["settings"].get(name) for name in ("weights", "backbones")}
         result = Taught(
             whole,
             {**of_run, **asdict(settings), "input_size": teacher.input_size[0]},
             {layer.name: weights_digest(layer) for layer in whole.layers if isinstance(layer, keras.Model)},
-            logits={subset: taught.logits(own[subset]) for subset in SUBSETS},
-            teacher_logits={subset: teacher.logits(hidden[subset]) for subset in SUBSETS},
-            map_cosine={s: map_cosine(taught.cams(own[s]), teacher.cams(hidden[s])) for s in ("val", "test")},
+            logits={s: np.asarray(answers[s]["logit"], np.float64) for s in SUBSETS},
+            teacher_logits={s: lessons[s].logit for s in SUBSETS},
+            map_cosine={s: map_cosine(answers[s]["cam"], lessons[s].cam) for s in ("val", "test")},
             history=history,
-            seconds={"fit": slim_s, "features": perf_counter() - started - slim_s},
+            seconds={"features": slim_s + features_s, "fit": perf_counter() - started - slim_s - features_s},
         )
         card = write_taught(folder, run, dataset, subsets, result)
+    unfinished.unlink(missing_ok=True)
     say(summary(card, out))
     say(compared(card))
     return card
@@ -112,43 +126,44 @@ def _slim(model: keras.Model, chain: keras.Model, images: Maps, divisor: float, 
 
 
 def _with(model: keras.Model, replaced: Mapping[str, keras.Model]) -> keras.Model:
-    """A copy of a model, some of its nested models replaced by name."""
-
-    def copied(layer: keras.layers.Layer) -> keras.layers.Layer:
-        return replaced.get(layer.name) or type(layer).from_config(layer.get_config())
-
-    copy = keras.models.clone_model(model, clone_function=copied)
-    for layer in copy.layers:
-        if layer.name not in replaced:
-            layer.set_weights(model.get_layer(layer.name).get_weights())
-    return copy
+    """A model with some of its nested models replaced by name; it shares all its other layers."""
+    return keras.models.clone_model(model, clone_function=lambda layer: replaced.get(layer.name, layer))
 
 
-def _seen(
+def _digest(settings: SlimSettings, model: keras.Model, data: Dataset) -> str:
+    """Of everything that decides the slim layers: an interrupted run finds them again by it."""
+    parts = [json.dumps([settings.divisor, settings.images, settings.seed, data.digest]), weights_digest(model)]
+    return sha256_bytes("\n".join(parts).encode())[:32]
+
+
+def _save(model: keras.Model, path: Path) -> None:
+    """Atomically, as far as a reader can tell."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        whole = Path(folder) / path.name
+        model.save(whole)
+        whole.replace(path)
+
+
+def _lessons(
     whole: keras.Model, teacher: Teacher, subsets: Mapping[str, Dataset], cache: Path, progress: bool
-) -> tuple[dict[str, Maps], dict[str, Maps]]:
-    """By subset, the slim model's maps (N, h, w, C) and the teacher's hidden maps (N, h, w, U)."""
+) -> dict[str, Lesson]:
+    """By subset, what the teacher says and the maps that the slim model gives."""
     branch = {"maps": keras.Model(whole.inputs[0], whole.get_layer("features").output)}
-    maps, hidden = {}, {}
+    lessons = {}
     for subset, data in subsets.items():
-        hidden[subset] = extract_features({"hidden": teacher.hidden}, data.samples, cache=cache, progress=progress)[
-            "hidden"
-        ]
-        maps[subset] = compute_features(branch, data.samples)["maps"]
-    return maps, hidden
+        found = extract_features({"hidden": teacher.hidden}, data.samples, cache=cache, progress=progress)
+        maps = compute_features(branch, data.samples)["maps"]
+        lessons[subset] = lesson(teacher, found["hidden"], maps, data.y, maps.shape[1:3])
+    return lessons
 
 
-def _refit(teacher: Teacher, maps: Mapping[str, Maps], hidden: Mapping[str, Maps]) -> tuple[Teacher, History]:
-    """The head with its first layer moved, and the squared error of the logit by strength of the regression."""
-    kernel, bias = teacher.dense[0]
-    x, target = (part["train"].mean(axis=(1, 2), dtype=np.float64) for part in (maps, hidden))
-    history: History = {"loss": [], "val_loss": []}
-    candidates = []
-    for strength in RIDGES:
-        dense = fit_dense(x, target + bias, kernel.astype(np.float64), strength)
-        candidate = replace(teacher, dense=(dense, *teacher.dense[1:]))
-        for subset, errors in (("train", history["loss"]), ("val", history["val_loss"])):
-            error = candidate.logits(maps[subset] @ dense[0]) - teacher.logits(hidden[subset])
-            errors.append(float(np.mean(error**2)))
-        candidates.append(candidate)
-    return candidates[int(np.argmin(history["val_loss"]))], history
+def _distiller(teacher: Teacher, taught: Lesson, fit: DistillFit) -> Distiller:
+    """The head alone, on maps as they are; it starts near the teacher's."""
+    maps = keras.Input(taught.x.shape[1:])
+    as_they_are = keras.Model(maps, keras.layers.Identity()(maps))
+    head = build_head(
+        {"features": taught.x.shape[-1:]}, HeadSpec(units=teacher.units, dropout=teacher.dropout)
+    ).head
+    start_head(head, as_they_are, teacher, taught, RIDGE, near=teacher.dense[0][0])
+    return Distiller(as_they_are, head, taught, fit)
