@@ -22,7 +22,7 @@ from edge_runtime.domain import load_gate
 from edge_runtime.errors import DataError, ImageError, ModelError
 from edge_runtime.explain import explanation
 from edge_runtime.files import sha256_file
-from edge_runtime.image import UInt8Image, decode_image, is_dicom
+from edge_runtime.image import UInt8Image, decode_image, is_dicom, to_input
 from edge_runtime.quality import hints, measure
 from edge_runtime.region import Region, detect_region
 from edge_runtime.sums import SUMS
@@ -70,7 +70,8 @@ class Station:
     def __init__(self, path: Path, artifact: str | None, *, workers: int = 1, threads: int | None = None) -> None:
         self._path, self._artifact, self._threads = path, artifact, threads
         self.workers = workers
-        self.executor = ThreadPoolExecutor(workers, thread_name_prefix="station")
+        # One more than interpreters: it decodes the next frame while all of them are busy.
+        self.executor = ThreadPoolExecutor(workers + 1, thread_name_prefix="station")
         self._classifiers: SimpleQueue[Classifier] = SimpleQueue()
 
     def open(self) -> None:
@@ -81,6 +82,7 @@ class Station:
             classifier = Classifier(self.bundle, self._artifact, threads=self._threads)
             self._classifiers.put(classifier)
         self.artifact = classifier.artifact
+        self.input_size = classifier.input_size
         self.device = classifier.backbone.device
         self.gate = load_gate(self.bundle, self.artifact.name)
 
@@ -137,9 +139,16 @@ class Station:
             )
         region = _region(data, image) if wish.crop else None
         frame = region.crop(image) if region else image
+        found = hints(frame, measure(frame))
+        # Ready before an interpreter is free: live frames wait for nothing else.
+        start = perf_counter()
+        model_input = to_input(frame, self.input_size)
+        resize_ms = 1e3 * (perf_counter() - start)
         classifier = self._classifiers.get()
         try:
-            prediction, outputs = classifier.explain_raw(frame, name=UPLOAD_NAME, decode_ms=decode_ms)
+            prediction, outputs = classifier.explain_prepared(
+                model_input, name=UPLOAD_NAME, decode_ms=decode_ms, resize_ms=resize_ms
+            )
             shifted = [classifier.predict(view).probability for view in shifted_views(frame, wish.views - 1)]
         finally:
             self._classifiers.put(classifier)
@@ -147,7 +156,6 @@ class Station:
             raise ModelError("The model did not answer with a number.")
         band = band_of([prediction.probability, *shifted])
         domain = self.gate.check(outputs) if self.gate else None
-        found = hints(frame, measure(frame))
         verdict = assess(self.bundle, prediction.probability, prediction.threshold, band, domain, found)
         body = {
             **prediction.to_json(),
