@@ -19,6 +19,7 @@ from edge_runtime.bundle import INTENDED_USE, Bundle
 from edge_runtime.classifier import Classifier
 from edge_runtime.colormap import COLORMAP
 from edge_runtime.domain import load_gate
+from edge_runtime.drift import Drift
 from edge_runtime.errors import DataError, ImageError, ModelError
 from edge_runtime.explain import explanation
 from edge_runtime.files import sha256_file
@@ -84,7 +85,8 @@ class Station:
         self.artifact = classifier.artifact
         self.input_size = classifier.input_size
         self.device = classifier.backbone.device
-        self.gate = load_gate(self.bundle, self.artifact.name)
+        gate = load_gate(self.bundle, self.artifact.name)
+        self.drift = Drift(gate) if gate else None
 
     def close(self) -> None:
         """Finish the frames in hand and let the threads end."""
@@ -106,7 +108,7 @@ class Station:
             "runtime": self.artifact.runtime,
             "device": self.device,
             "threshold": self.artifact.threshold,
-            "domain_gate": self.gate is not None,
+            "domain_gate": self.drift is not None,
             "browser_artifacts": [
                 {
                     "name": a.name,
@@ -155,7 +157,7 @@ class Station:
         if not np.isfinite([prediction.probability, prediction.logit]).all():
             raise ModelError("The model did not answer with a number.")
         band = band_of([prediction.probability, *shifted])
-        domain = self.gate.check(outputs) if self.gate else None
+        domain = self.drift.add(outputs) if self.drift else None
         verdict = assess(self.bundle, prediction.probability, prediction.threshold, band, domain, found)
         body = {
             **prediction.to_json(),
