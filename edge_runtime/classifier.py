@@ -118,6 +118,12 @@ class Classifier(PredictsFiles):
         """A prediction, every output of the head (see `edge_runtime.explain`), and the maps as ``map_<branch>``."""
         start = perf_counter()
         model_input = to_input(image, self.input_size)
+        return self.explain_prepared(model_input, name=name, decode_ms=decode_ms, resize_ms=_since(start))
+
+    def explain_prepared(
+        self, model_input: Float32Array, *, name: str = "", decode_ms: float = 0.0, resize_ms: float = 0.0
+    ) -> tuple[Prediction, dict[str, Float32Array]]:
+        """`explain_raw` of a prepared input, float32 (1, height, width, 3), 0–255."""
         resized = perf_counter()
         maps = self.backbone.run({"image": model_input})
         invoked = perf_counter()
@@ -125,7 +131,7 @@ class Classifier(PredictsFiles):
         done = perf_counter()
         latency_ms = {
             "decode": decode_ms,
-            "resize": 1e3 * (resized - start),
+            "resize": resize_ms,
             "invoke": 1e3 * (invoked - resized),
             "head": 1e3 * (done - invoked),
         }
