@@ -29,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "Nothing is trained: layers are factored and the head is refitted in closed form, on training images.\n\n"
         "example:\n"
-        "  sonoedge slim --teacher runs/busi --data BUSI --divisor 6 --out runs/slim6\n"
-        "  sonoedge export --model runs/slim6 --format tflite-int8,tflite-fp32 --out bundle-slim6"
+        "  sonoedge slim --teacher runs/busi --data BUSI --out runs/slim\n"
+        "  sonoedge export --model runs/slim --format tflite-int8,tflite-fp32 --out bundle-slim"
     )
 
 
