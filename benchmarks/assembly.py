@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,11 @@ from benchmarks.runfile import RUN_KIND, SCHEMA_VERSION, Candidate, Data, Pictur
 from benchmarks.worker import Spec
 from edge_runtime.backends import default_threads, is_available
 from edge_runtime.bundle import INTENDED_USE, Artifact, Bundle
+from edge_runtime.cascade import CASCADE, first_bundle
 from edge_runtime.classifier import EXTRA_OF_RUNTIME
-from edge_runtime.errors import MissingExtraError, UsageError
+from edge_runtime.errors import MissingExtraError, ModelError, UsageError
 from edge_runtime.files import sha256_file
+from edge_runtime.flatbuffer import check_tflite
 from edge_runtime.sums import SUMS
 
 
@@ -34,7 +37,8 @@ def artifact_candidates(bundle: Bundle, names: Sequence[str] | None, threads: in
         MissingExtraError: a named artifact has no interpreter here, or none has.
     """
     planned: list[Planned] = []
-    for artifact in [bundle.artifact(name) for name in names] if names else bundle.artifacts:
+    chosen = [bundle.artifact(name) for name in names if name != CASCADE] if names else bundle.artifacts
+    for artifact in chosen:
         if not is_available(artifact.runtime):
             missing = MissingExtraError(
                 f"An interpreter for {artifact.runtime}", EXTRA_OF_RUNTIME[artifact.runtime]
@@ -44,10 +48,11 @@ def artifact_candidates(bundle: Bundle, names: Sequence[str] | None, threads: in
             print(f"note: {artifact.name} left out: {missing}", file=sys.stderr)
             continue
         spec = Spec("artifact", "", artifact.name, str(bundle.path), artifact.runtime, threads)
+        macs, int8_macs = multiply_adds(bundle, artifact)
         planned.append(
             Planned(
                 artifact.name, "artifact", artifact.runtime, artifact.precision, artifact.size_bytes,
-                artifact.threshold, spec, scores=True, swept=True,
+                artifact.threshold, spec, scores=True, swept=True, macs=macs, int8_macs=int8_macs,
             )
         )  # fmt: skip
         planned.append(
@@ -58,9 +63,58 @@ def artifact_candidates(bundle: Bundle, names: Sequence[str] | None, threads: in
                 note="the interpreter's own invoke on the same backbone file, without the head",
             )
         )  # fmt: skip
+    if bundle.cascade is not None and (not names or CASCADE in names):
+        planned += _cascade(bundle, threads)
+    elif names and CASCADE in names:
+        raise UsageError(f"The bundle {bundle.path} holds no cascade.")
     if not planned:
         raise MissingExtraError("An interpreter for this bundle", EXTRA_OF_RUNTIME[bundle.artifacts[0].runtime])
     return planned
+
+
+def _cascade(bundle: Bundle, threads: int) -> list[Planned]:
+    """Both models of a cascade as one candidate; nothing, with a note, where one of them cannot run here."""
+    assert bundle.cascade is not None
+    first = first_bundle(bundle)
+    parts = first.artifact(bundle.cascade.first_artifact), bundle.artifact(bundle.cascade.full_artifact)
+    for part in parts:
+        if not is_available(part.runtime):
+            missing = MissingExtraError(f"An interpreter for {part.runtime}", EXTRA_OF_RUNTIME[part.runtime])
+            print(f"note: the {CASCADE} left out: {missing}", file=sys.stderr)
+            return []
+    cheap, full = parts
+    spec = Spec(CASCADE, "", CASCADE, str(bundle.path), full.runtime, threads)
+    note = f"{first.name} {cheap.name} first, {full.name} where that is not sure"
+    return [
+        Planned(
+            CASCADE, "artifact", full.runtime, CASCADE, cheap.size_bytes + full.size_bytes, full.threshold, spec,
+            note=note, scores=True, swept=True,
+        )
+    ]  # fmt: skip
+
+
+def multiply_adds(bundle: Bundle, artifact: Artifact) -> tuple[int | None, int | None]:
+    """Multiply-adds of the backbone, and those of them with integer inputs; None where the format does not tell."""
+    if artifact.runtime != "tflite":
+        return None, None
+    try:
+        found = check_tflite((bundle.path / artifact.backbone).read_bytes(), artifact.backbone)
+    except ModelError:
+        return None, None  # the artifact's own row will say why
+    return found.macs, found.int8_macs
+
+
+def escalated_share(bundle: Bundle) -> float:
+    """The share of images for which a bundle's cascade asks its full model, as measured when it was fitted.
+
+    On test images where there were some, else on validation images; 1, the worst, where nothing was written down.
+    """
+    metrics: Mapping[str, Any] = bundle.cascade.metrics if bundle.cascade else {}
+    for subset in ("test", "validation"):
+        share = metrics[subset].get("escalated") if isinstance(metrics.get(subset), dict) else None
+        if isinstance(share, (int, float)) and 0 <= share <= 1:
+            return float(share)
+    return 1.0
 
 
 def backbone_bytes(bundle: Bundle, artifact: Artifact) -> int:
@@ -146,14 +200,47 @@ def run_benchmark(
         data=data,
         reference=reference,
         heatmap_reference=compared,
-        candidates=tuple(_candidate(p, results[p.name], data is not None, heat.get(p.name)) for p in planned),
+        candidates=_candidates(bundle, planned, results, heat, scored=data is not None),
         gallery=shown,
         ladders={a.name: a.metrics["ladder"] for a in bundle.artifacts if a.metrics.get("ladder")},
         provenance=dict(provenance),
     )
 
 
-def _candidate(p: Planned, found: Measured, scored: bool, heat: list[float | None] | None) -> Candidate:
+def _candidates(
+    bundle: Bundle,
+    planned: Sequence[Planned],
+    results: Mapping[str, Measured],
+    heat: Mapping[str, list[float | None]],
+    *,
+    scored: bool,
+) -> tuple[Candidate, ...]:
+    rows = []
+    for p in planned:
+        found, escalated = results[p.name], None
+        if p.name == CASCADE:
+            # Generated images say nothing about how often: without real ones, what the bundle says.
+            escalated = found.escalated if scored and found.escalated is not None else escalated_share(bundle)
+            macs, int8_macs = _average_macs(bundle, escalated)
+            p = replace(p, macs=macs, int8_macs=int8_macs)
+        rows.append(_candidate(p, found, scored, heat.get(p.name), escalated))
+    return tuple(rows)
+
+
+def _average_macs(bundle: Bundle, escalated: float) -> tuple[int | None, int | None]:
+    assert bundle.cascade is not None
+    first = first_bundle(bundle)
+    cheap = multiply_adds(first, first.artifact(bundle.cascade.first_artifact))
+    full = multiply_adds(bundle, bundle.artifact(bundle.cascade.full_artifact))
+    macs, int8_macs = (
+        None if a is None or b is None else round(a + escalated * b) for a, b in zip(cheap, full, strict=True)
+    )
+    return macs, int8_macs
+
+
+def _candidate(
+    p: Planned, found: Measured, scored: bool, heat: list[float | None] | None, escalated: float | None
+) -> Candidate:
     opened = found.opened
     return Candidate(
         name=p.name,
@@ -174,7 +261,10 @@ def _candidate(p: Planned, found: Measured, scored: bool, heat: list[float | Non
         thread_sweep=tuple(found.sweep),
         stages_ms={name: round(value, 3) for name, value in found.stages_ms.items()},
         logits=tuple(found.logits) if scored and found.logits is not None else None,
-        heatmap_agreement=tuple(heat) if heat is not None else None,
+        heatmap_cosine=tuple(heat) if heat is not None else None,
+        macs=p.macs,
+        int8_macs=p.int8_macs,
+        escalated=escalated,
     )
 
 

@@ -171,7 +171,7 @@ def _full_and_peers(
     size = opened.model_path.stat().st_size
     spec = Spec("full", str(opened.path.resolve()), "", str(bundle.path), "keras", threads)
     full = Planned(FULL, "full", "keras", "fp32", size, opened.threshold, spec, scores=True)
-    names = [p.name for p in planned if p.kind == "artifact"]
+    names = [p.name for p in planned if p.spec is not None and p.spec.kind == "artifact"]
     return full, peers(opened, bundle, names, None, threads, bar) if with_peers else []
 
 
@@ -190,14 +190,14 @@ def _device(args: argparse.Namespace, names: list[str] | None) -> int:
 
 def device_table(measured: Run) -> str:
     """Latency and memory in plain text, without any package that a device lacks."""
-    from statistics import median
+    from benchmarks.turns import typical_ms
 
     lines = [f"{'':<32}{'init ms':>9}{'first ms':>10}{'p50 ms':>9}{'peak MB':>9}"]
     for c in measured.candidates:
         if c.error:
             lines.append(f"{c.name:<32}failed: {c.error}")
             continue
-        p50 = f"{median(c.timing.samples_ms):.1f}" if c.timing else ""
+        p50 = f"{typical_ms(c.timing, c.escalated):.1f}" if c.timing else ""
         memory = f"{c.peak_bytes / 1e6:.0f}" if c.peak_bytes else ""
         init, first = (f"{value:.1f}" if value is not None else "" for value in (c.init_ms, c.first_ms))
         lines.append(f"{c.name:<32}{init:>9}{first:>10}{p50:>9}{memory:>9}")

@@ -11,7 +11,7 @@ from PIL import Image
 from benchmarks.assembly import artifact_candidates, checked_threads, make_protocol, run_benchmark
 from benchmarks.environment import machine
 from benchmarks.measuring import Bar, Journal
-from benchmarks.runfile import Run, write_run
+from benchmarks.runfile import SCHEMA_VERSION, Run, write_run
 from edge_runtime.bundle import load_bundle
 from edge_runtime.errors import UsageError
 from edge_runtime.files import sha256_bytes
@@ -60,7 +60,7 @@ def device_run(
 
 def fingerprint(parts: Sequence[str]) -> str:
     """One digest of everything that a stored step depends on; installed versions are added."""
-    return sha256_bytes("\n".join([*parts, repr(machine().versions)]).encode())
+    return sha256_bytes("\n".join([*parts, str(SCHEMA_VERSION), repr(machine().versions)]).encode())
 
 
 def bundle_digest_text(path: Path) -> str:

@@ -7,6 +7,7 @@ from html import escape
 from typing import Any
 
 from benchmarks import plots
+from benchmarks.explanation_retention import FLOAT_BOUND, INTEGER_BOUND
 from benchmarks.html import Cell, beside, block, interval_cell, number_cell, table, text_cell
 from benchmarks.panels_common import Colours, name_cell, tag
 from benchmarks.results import Result, Row
@@ -38,24 +39,53 @@ def retention(found: Result, rows: Sequence[Row], colours: Colours) -> str:
             Cell(f"{f.lost} / {f.gained}", f.lost - f.gained),
             number_cell(f.mcnemar_p, ".2g"),
             _verdicts_cell(r.verdicts),
-            Cell("–") if row.heatmap_median is None or row.heatmap_low is None
-            else Cell(f"{row.heatmap_median:.3f}<small>5 %: {row.heatmap_low:.3f}</small>", row.heatmap_median),
+            *_explanation_cells(row),
         ])  # fmt: skip
     if not lines:
         return ""
     heads = ["model", "accuracy kept", "accuracy difference", "AUC difference", "flips", f"of {labels[0]}"]
-    heads += [f"of {labels[1]}", "lost / gained", "McNemar p", "share kept?", "heat map"]
+    heads += [f"of {labels[1]}", "lost / gained", "McNemar p", "accuracy kept?"]
+    heads += ["heat map cosine", "worst 5 %", "explanation kept?"]
     return block(
         f"What is kept of the {found.run.reference}",
         "The same images, decision by decision. Flips ↑: now called positive, ↓: now negative. Lost: right "
         "before, wrong "
         "now. PASS: the whole 95 % interval of the difference keeps that share of the reference's accuracy; "
         "FAIL: none of "
-        f"it does. Heat map: correlation with that of {found.run.heatmap_reference or 'the float file'}, median "
-        "and 5th "
-        "percentile over the images.",
+        f"it does. Heat map: median cosine with {_truth(found)}, for the class that the reference decides, "
+        f"{_images_compared(rows)}; it keeps the explanation where the whole interval reaches the bound "
+        f"({FLOAT_BOUND:g} for fp32, {INTEGER_BOUND:g} for all others).",
         f'<div class="dense">{table(heads, lines, "Retention")}</div>',
     )
+
+
+def _truth(found: Result) -> str:
+    """Whose maps the others are compared with, in words."""
+    name = found.run.heatmap_reference
+    if name is None:
+        return "nothing (no float32 file was measured)"
+    kind = found.run.candidate(name).kind
+    return f"Grad-CAM by GradientTape on the {name}" if kind == "full" else f"that of {name}"
+
+
+def _images_compared(rows: Sequence[Row]) -> str:
+    """On how many images, and on how many of them a map was lost."""
+    compared = [row.explanation for row in rows if row.explanation]
+    if not compared:
+        return "not compared here"
+    lost = max(one.lost for one in compared)
+    return f"all {compared[0].images} images" + (
+        f", on up to {lost} of which only one map is empty" if lost else ""
+    )
+
+
+def _explanation_cells(row: Row) -> list[Cell]:
+    e = row.explanation
+    if e is None:
+        return [Cell("–"), Cell("–"), Cell("–")]
+    order = ("FAIL", "INCONCLUSIVE", "PASS").index(e.verdict)
+    verdict = Cell(tag(e.verdict, e.verdict) + f"<small>bound {e.bound:g}</small>", order)
+    return [interval_cell(e.cosine, ".4f"), number_cell(e.low, ".3f"), verdict]
 
 
 def _verdicts_cell(verdicts: Mapping[str, str]) -> Cell:

@@ -20,7 +20,7 @@ def pareto(found: Result, rows: Sequence[Row], colours: Colours, source: str = "
         [
             name_cell(found, row, colours),
             interval_cell(row.scores.metrics["accuracy"]),
-            number_cell(row.speed.p50_ms, milliseconds),
+            number_cell(row.speed.typical_ms, milliseconds),
             _noise(row.speed),
             Cell("yes" if row.front else "", int(row.front)),
         ]
@@ -56,6 +56,7 @@ def latency(found: Result, rows: Sequence[Row], colours: Colours) -> str:
             stages.append([name, *[number_cell(c.stages_ms.get(stage), ".2f") for stage in _STAGES]])
     heads = ["model", "p50 ms", "p90 ms", "p99 ms", "round medians", "queries", "÷ bare"]
     content = beside(plots.distribution(found, rows, colours), table(heads, lines, "Latency"))
+    content += _cascades(found, rows, colours)
     content += '<h3 class="second">Start-up, and what was executed</h3>'
     content += table(["model", "open ms", "first frame ms", "executed"], details, "Start-up")
     if stages:
@@ -74,13 +75,34 @@ def latency(found: Result, rows: Sequence[Row], colours: Colours) -> str:
     )
 
 
+def _cascades(found: Result, rows: Sequence[Row], colours: Colours) -> str:
+    """What a cascade costs on average and at worst."""
+    lines = []
+    for row in rows:
+        if (c := row.cascade) is None:
+            continue
+        share = interval_cell(c.escalated) if found.run.data else number_cell(c.escalated.value, ".3f")
+        times = [number_cell(value, milliseconds) for value in (c.average_ms, c.sure_ms, c.worst_ms)]
+        note = text_cell(found.run.candidate(row.name).note, words=True)
+        lines.append([name_cell(found, row, colours), share, *times, note])
+    if not lines:
+        return ""
+    heads = ["model", "share asked of both", "average ms", "sure ms", "worst ms", "which models"]
+    source = "these images" if found.run.data else "the images it was fitted and tested on"
+    return (
+        '<h3 class="second">The cascade</h3><p class="note">Medians of a frame that the cheap model decides and of '
+        f"one for which both are asked, timed in turns; their average over {source}.</p>"
+        + table(heads, lines, "Cascade")
+    )
+
+
 def threads(found: Result, rows: Sequence[Row], colours: Colours) -> str:
     """Latency by number of threads."""
     swept = [row for row in rows if row.sweep]
     counts = sorted({s.threads for row in swept for s in row.sweep})
     lines = []
     for row in swept:
-        by_count = {s.threads: s.p50_ms for s in row.sweep}
+        by_count = {s.threads: s.typical_ms for s in row.sweep}
         gain = by_count[min(by_count)] / by_count[max(by_count)]
         figures = [number_cell(by_count.get(count), milliseconds) for count in counts]
         lines.append([name_cell(found, row, colours), *figures, number_cell(gain, ".2f")])
@@ -103,8 +125,8 @@ def peers(found: Result) -> str:
         ours = found.row(c.of).speed if c.of else None
         lines.append([
             text_cell(row.name),
-            number_cell(row.speed.p50_ms if row.speed else None, milliseconds),
-            number_cell(ours.p50_ms / row.speed.p50_ms if ours and row.speed else None, ".3f"),
+            number_cell(row.speed.typical_ms if row.speed else None, milliseconds),
+            number_cell(ours.typical_ms / row.speed.typical_ms if ours and row.speed else None, ".3f"),
             number_cell(retention.accuracy_kept if retention else None, percent),
             number_cell(retention.flips.total if retention else None, "d"),
             number_cell(row.size_bytes or None, megabytes),

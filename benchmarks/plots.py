@@ -39,9 +39,9 @@ def pareto(result: Result, rows: Sequence[Row], colours: Mapping[str, int]) -> s
     )
     drawing.y_axis(y, _LEFT, "accuracy", ".0%", right=width - _RIGHT)
     for row, s, a in points:
-        drawing.line(x(s.p50_ms), y(a.low), x(s.p50_ms), y(a.high), "whisker", colours[row.name])
+        drawing.line(x(s.typical_ms), y(a.low), x(s.typical_ms), y(a.high), "whisker", colours[row.name])
         drawing.line(x(s.low_ms), y(a.value), x(s.high_ms), y(a.value), "whisker", colours[row.name])
-    front = sorted(((s.p50_ms, a.value) for row, s, a in points if row.front))
+    front = sorted(((s.typical_ms, a.value) for row, s, a in points if row.front))
     steps: list[tuple[float, float]] = []
     for ms, value in front:
         if steps:
@@ -49,7 +49,7 @@ def pareto(result: Result, rows: Sequence[Row], colours: Mapping[str, int]) -> s
         steps.append((x(ms), y(value)))
     if len(steps) > 1:
         drawing.path(steps, "front")
-    spots = [(x(s.p50_ms), y(a.value)) for _, s, a in points]
+    spots = [(x(s.typical_ms), y(a.value)) for _, s, a in points]
     names = [row.name for row, _, _ in points]
     labels = place_labels(
         spots, [6.3 * len(name) + 4 for name in names], (_LEFT + 4, _TOP, width - 2, height - _BOTTOM - 4)
@@ -58,7 +58,7 @@ def pareto(result: Result, rows: Sequence[Row], colours: Mapping[str, int]) -> s
         near = (min(max(px, lx), lx + 6.3 * len(row.name)), min(max(py, ly - 9), ly + 1))
         if math.hypot(near[0] - px, near[1] - py) > 14:
             drawing.line(px, py, *near, "leader")
-        tip = f"{row.name}: {a.value:.1%} [{a.low:.1%}, {a.high:.1%}], {milliseconds(s.p50_ms)} ms"
+        tip = f"{row.name}: {a.value:.1%} [{a.low:.1%}, {a.high:.1%}], {milliseconds(s.typical_ms)} ms"
         drawing.marker(px, py, shape_of(result, row.name), colours[row.name], tip)
     for (row, _, _), (lx, ly) in zip(points, labels, strict=True):
         drawing.text(lx, ly, row.name, style="name front-name" if row.front else "name")
@@ -168,10 +168,10 @@ def distribution(result: Result, rows: Sequence[Row], colours: Mapping[str, int]
             points += [(round(edges[k], 1), y), (round(edges[k + 1], 1), y)]
         drawing.path([*points, (edges[-1], float(base))], "area", colours[row.name], closed=True)
         drawing.line(x.start, base, x.end, base)
-        drawing.line(x(s.p50_ms), base - 24, x(s.p50_ms), base, "median")
+        drawing.line(x(s.typical_ms), base - 24, x(s.typical_ms), base, "median")
         if s.p90_ms is not None:
             drawing.line(x(s.p90_ms), base - 10, x(s.p90_ms), base, "median")
-        right = x(s.p50_ms) < _WIDE / 2
+        right = x(s.typical_ms) < _WIDE / 2
         drawing.text(x.end if right else x.start, base - 14, row.name, "end" if right else "start", "name")
     return drawing.render()
 
@@ -180,7 +180,7 @@ def scaling(rows: Sequence[Row], colours: Mapping[str, int], shapes: Mapping[str
     """Median latency by number of threads."""
     width, height = _WIDE, 300
     counts = sorted({s.threads for row in rows for s in row.sweep})
-    values = [s.p50_ms for row in rows for s in row.sweep]
+    values = [s.typical_ms for row in rows for s in row.sweep]
     x = Scale(0, len(counts) - 1 or 1, _LEFT + 16, width - 112)
     y = Scale(min(values) * 0.85, max(values) * 1.1, height - _BOTTOM, _TOP, log=max(values) > 3 * min(values))
     drawing = Drawing(
@@ -193,10 +193,10 @@ def scaling(rows: Sequence[Row], colours: Mapping[str, int], shapes: Mapping[str
     drawing.text((_LEFT + width - 108) / 2, height - 11, "threads", "middle")
     ends = []
     for row in rows:
-        points = [(x(counts.index(s.threads)), y(s.p50_ms), s) for s in row.sweep]
+        points = [(x(counts.index(s.threads)), y(s.typical_ms), s) for s in row.sweep]
         drawing.path([(px, py) for px, py, _ in points], "curve", colours[row.name])
         for px, py, s in points:
-            tip = f"{row.name}: {milliseconds(s.p50_ms)} ms, {s.threads} threads"
+            tip = f"{row.name}: {milliseconds(s.typical_ms)} ms, {s.threads} threads"
             drawing.marker(px, py, shapes[row.name], colours[row.name], tip, 4)
         ends.append((points[-1][1], row.name, points[-1][0]))
     for py, name, px in _spread(ends, 13, height - _BOTTOM):

@@ -89,15 +89,20 @@ def _csv_record(found: Result, row: Row) -> dict[str, Any]:
         "init_ms": c.init_ms,
         "first_ms": c.first_ms,
         "bare_ratio": row.bare_ratio,
-        "heatmap_median": row.heatmap_median,
+        "escalated": c.escalated,
     }
-    for name in ("threads", "queries", "p50_ms", "p90_ms", "p99_ms", "low_ms", "high_ms"):
+    for name in ("threads", "queries", "typical_ms", "p50_ms", "p90_ms", "p99_ms", "low_ms", "high_ms"):
         record[name] = getattr(speed, name) if speed else None
     record["accuracy_kept"] = retention.accuracy_kept if retention else None
     record["flips"] = retention.flips.total if retention else None
     record["mcnemar_p"] = retention.flips.mcnemar_p if retention else None
     for share in SHARES:
         record[f"verdict_{share:g}"] = retention.verdicts[share_name(share)] if retention else None
+    e = row.explanation
+    kept = e.cosine if e else UNDEFINED
+    record |= {"heatmap_cosine": kept.value, "heatmap_cosine_low": kept.low, "heatmap_cosine_high": kept.high}
+    record |= {"heatmap_cosine_p5": e.low if e else None, "heatmap_lost": e.lost if e else None}
+    record |= {"explanation_bound": e.bound if e else None, "verdict_explanation": e.verdict if e else None}
     for name in METRICS:
         interval = row.scores.metrics[name] if row.scores else UNDEFINED
         record |= {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}

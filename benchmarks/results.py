@@ -6,22 +6,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
+from benchmarks.explanation_retention import Explained, explained
 from benchmarks.retention import SHARES, Scores, scores, share_name
 from benchmarks.runfile import Candidate, Run, Timing
+from benchmarks.turns import rounds_of, turns, typical_ms
 from benchmarks.wording import megabytes, milliseconds, percent
 from edge_runtime.latency import Latency, percentiles
-from train.intervals import Interval
+from train.intervals import Interval, clopper_pearson
 
 _OURS = {"full", "artifact"}
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Latency of a candidate; ``low_ms`` and ``high_ms`` are the lowest and highest median of a round (noise)."""
+    """Latency of a candidate.
+
+    ``typical_ms`` is what it is compared by: the median; of a cascade, which has no percentiles here, the average
+    over images. ``low_ms`` and ``high_ms`` are the lowest and highest of a round (noise).
+    """
 
     threads: int
     queries: int
-    p50_ms: float
+    typical_ms: float
+    p50_ms: float | None
     p90_ms: float | None
     p99_ms: float | None
     low_ms: float
@@ -29,12 +36,24 @@ class Speed:
 
 
 @dataclass(frozen=True)
+class CascadeCost:
+    """What a cascade saves: milliseconds where the cheap model decides, where both are asked, and on average.
+
+    ``escalated`` is the share of images for which both are asked, exact interval where images were scored.
+    """
+
+    escalated: Interval
+    sure_ms: float | None
+    worst_ms: float | None
+    average_ms: float | None
+
+
+@dataclass(frozen=True)
 class Row:
     """One candidate of one run.
 
-    ``bare_ratio`` is the artifact's p50 over that of the bare interpreter; ``heatmap_median`` and ``heatmap_low``
-    are the median and the 5th percentile of the correlation with the reference's heat maps. ``front``: no other
-    artifact is both faster and at least as accurate.
+    ``bare_ratio`` is the artifact's p50 over that of the bare interpreter. ``front``: no other artifact is both
+    faster and at least as accurate. ``cascade`` is null for everything else.
     """
 
     name: str
@@ -46,8 +65,8 @@ class Row:
     sweep: tuple[Speed, ...]
     bare_ratio: float | None
     scores: Scores | None
-    heatmap_median: float | None
-    heatmap_low: float | None
+    explanation: Explained | None
+    cascade: CascadeCost | None
     front: bool
     headline: str
 
@@ -64,26 +83,44 @@ class Result:
         return next(row for row in self.rows if row.name == name)
 
 
-def speed(timing: Timing | None) -> Speed | None:
-    """Percentiles of a timing; None where there is none."""
+def speed(timing: Timing | None, escalated: float | None = None) -> Speed | None:
+    """Percentiles of a timing; None where there is none. ``escalated``: of a cascade."""
     if timing is None:
         return None
+    if escalated is not None:
+        each = [turns([samples]).average_ms(escalated) for samples in rounds_of(timing)]
+        return Speed(
+            timing.threads, len(timing.samples_ms), round(typical_ms(timing, escalated), 3), None, None, None,
+            round(min(each), 3), round(max(each), 3),
+        )  # fmt: skip
     found: Latency = percentiles([ms / 1e3 for ms in timing.samples_ms])
-    medians, start = [], 0
-    for size in timing.round_sizes:
-        if size:
-            medians.append(median(timing.samples_ms[start : start + size]))
-        start += size
+    medians = [median(samples) for samples in rounds_of(timing)]
     low, high = round(min(medians), 3), round(max(medians), 3)
-    return Speed(timing.threads, found.runs, found.p50_ms, found.p90_ms, found.p99_ms, low, high)
+    return Speed(timing.threads, found.runs, found.p50_ms, found.p50_ms, found.p90_ms, found.p99_ms, low, high)
+
+
+def cascade_cost(run: Run, c: Candidate) -> CascadeCost | None:
+    """What a cascade saves; None for everything else."""
+    if c.escalated is None:
+        return None
+    share = Interval(c.escalated, 0.0, 1.0)
+    if run.data is not None and c.logits is not None:
+        count = len(run.data.images)
+        share = clopper_pearson(round(c.escalated * count), count)
+    if c.timing is None:
+        return CascadeCost(share, None, None, None)
+    found = turns(rounds_of(c.timing))
+    average = found.average_ms(c.escalated)
+    return CascadeCost(share, *(round(ms, 3) for ms in (found.sure_ms, found.both_ms, average)))
 
 
 def result(run: Run) -> Result:
     """All rows of a run."""
-    speeds = {c.name: speed(c.timing) for c in run.candidates}
+    speeds = {c.name: speed(c.timing, c.escalated) for c in run.candidates}
+    kept = {c.name: explained(run, c) for c in run.candidates}
     found = {c.name: scores(run, c) for c in run.candidates}
     front = pareto({
-        c.name: (s.p50_ms, f.metrics["accuracy"].value)
+        c.name: (s.typical_ms, f.metrics["accuracy"].value)
         for c in run.candidates
         if c.kind != "bare" and (s := speeds[c.name]) and (f := found[c.name])
     })  # fmt: skip
@@ -91,10 +128,8 @@ def result(run: Run) -> Result:
     for c in run.candidates:
         own = speeds[c.name]
         bare = next((speeds[b.name] for b in run.candidates if b.kind == "bare" and b.of == c.name), None)
-        heat = sorted(-1.0 if value is None else value for value in c.heatmap_agreement or ())
-        sweep = sorted(
-            [s for t in c.thread_sweep if (s := speed(t))] + ([own] if own else []), key=lambda s: s.threads
-        )
+        swept = [s for t in c.thread_sweep if (s := speed(t, c.escalated))]
+        sweep = sorted(swept + ([own] if own else []), key=lambda s: s.threads)
         rows.append(
             Row(
                 name=c.name,
@@ -104,12 +139,12 @@ def result(run: Run) -> Result:
                 peak_bytes=c.peak_bytes,
                 speed=own,
                 sweep=tuple(sweep) if len(sweep) > 1 else (),
-                bare_ratio=own.p50_ms / bare.p50_ms if own and bare else None,
+                bare_ratio=own.typical_ms / bare.typical_ms if own and bare else None,
                 scores=found[c.name],
-                heatmap_median=median(heat) if heat else None,
-                heatmap_low=heat[int(0.05 * len(heat))] if heat else None,
+                explanation=kept[c.name],
+                cascade=cascade_cost(run, c),
                 front=c.name in front,
-                headline=headline(run, c, found[c.name], own, speeds),
+                headline=headline(run, c, found[c.name], kept[c.name], own, speeds),
             )
         )
     return Result(run, tuple(rows))
@@ -128,7 +163,7 @@ def borrow_scores(found: Result, others: Sequence[Result]) -> tuple[tuple[Row, .
         known = {row.name: row.scores for row in donor.rows}
         rows = [replace(row, scores=known.get(row.name)) for row in found.rows if row.kind == "artifact"]
         points = {
-            r.name: (r.speed.p50_ms, r.scores.metrics["accuracy"].value) for r in rows if r.speed and r.scores
+            r.name: (r.speed.typical_ms, r.scores.metrics["accuracy"].value) for r in rows if r.speed and r.scores
         }
         front = pareto(points)
         return tuple(replace(row, front=row.name in front) for row in rows if row.name in points), donor
@@ -148,7 +183,12 @@ def pareto(points: dict[str, tuple[float, float]]) -> set[str]:
 
 
 def headline(
-    run: Run, candidate: Candidate, found: Scores | None, own: Speed | None, speeds: dict[str, Speed | None]
+    run: Run,
+    candidate: Candidate,
+    found: Scores | None,
+    kept_maps: Explained | None,
+    own: Speed | None,
+    speeds: dict[str, Speed | None],
 ) -> str:
     """One sentence: what it keeps, what it costs."""
     if candidate.error:
@@ -167,13 +207,25 @@ def headline(
                 f"keeps {percent(kept)} of the accuracy; {flips.total} of {count} decisions differ "
                 f"(at most {percent(flips.rate.high)} with 95 % confidence)"
             )
+    if kept_maps is not None:
+        parts.append(
+            f"its heat maps are like the reference's to a median cosine of {kept_maps.cosine.value:.3f} "
+            f"({kept_maps.verdict} at {kept_maps.bound:g})"
+        )
     baseline = run.candidate(run.reference) if run.reference else None
     if baseline and baseline is not candidate:
         parts.append(_smaller(baseline.size_bytes / candidate.size_bytes) if candidate.size_bytes else "")
     if own is not None:
         against = speeds.get(run.reference or "") if run.reference != candidate.name else None
-        ratio = f", {_faster(against.p50_ms / own.p50_ms)} than the reference" if against else ""
-        parts.append(f"answers in {own.p50_ms:.3g} ms (median, {own.threads} threads){ratio}")
+        ratio = f", {_faster(against.typical_ms / own.typical_ms)} than the reference" if against else ""
+        if (cost := cascade_cost(run, candidate)) is not None:
+            each = f"{milliseconds(cost.sure_ms)} or {milliseconds(cost.worst_ms)} ms each ({own.threads} threads)"
+            parts.append(
+                f"asks the full model too for {percent(cost.escalated.value)} of the images: "
+                f"{own.typical_ms:.3g} ms on average, {each}{ratio}"
+            )
+        else:
+            parts.append(f"answers in {own.typical_ms:.3g} ms (median, {own.threads} threads){ratio}")
     return "; ".join(part for part in parts if part) or "was not measured"
 
 
@@ -212,12 +264,13 @@ def pick(found: Result) -> str | None:
     share = share_name(SHARES[0])
     if not keeping:
         return f"On these images, no file keeps {share} of the accuracy and decisions of the {found.run.reference}."
-    row, own, kept = min(keeping, key=lambda item: item[1].p50_ms)
+    row, own, kept = min(keeping, key=lambda item: item[1].typical_ms)
     certain = kept.verdicts[share] == "PASS"
     return (
         f"The fastest file that keeps at least {share} of the accuracy and of the decisions here is {row.name}: "
-        f"{milliseconds(own.p50_ms)} ms, {megabytes(row.size_bytes)} MB, {kept.flips.total} decisions changed. "
+        f"{milliseconds(own.typical_ms)} ms, {megabytes(row.size_bytes)} MB, {kept.flips.total} decisions changed. "
         + ("The interval confirms it." if certain else "With so few images the interval cannot confirm it.")
+        + (f" Explanations kept: {row.explanation.verdict}." if row.explanation else "")
     )
 
 
