@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks import plots
 from benchmarks.html import Cell, beside, block, interval_cell, number_cell, table, text_cell
 from benchmarks.panels_common import Colours, name_cell
-from benchmarks.results import Result, Row, Speed
+from benchmarks.results import Result, Row, Speed, time_ratio
 from benchmarks.wording import megabytes, milliseconds, percent
 
 _STAGES = ("decode", "resize", "invoke", "head", "explain")
@@ -68,7 +68,8 @@ def latency(found: Result, rows: Sequence[Row], colours: Colours) -> str:
         "turns in "
         "processes of their own. A percentile is given where at least three queries lie beyond it (p90: 30 "
         "queries, p99: "
-        "300). ÷ bare: our median over that of the interpreter alone on the same backbone file. Long mark in the "
+        "300). ÷ bare: our median over that of the interpreter alone on the same backbone file, round by round; the "
+        "median of these ratios. Long mark in the "
         "plot: "
         "median, short mark: p90; what is slower than the 99th percentile is gathered at the edge.",
         content,
@@ -122,11 +123,11 @@ def peers(found: Result) -> str:
         if row.kind in {"full", "artifact"}:
             continue
         c, retention = found.run.candidate(row.name), row.scores.retention if row.scores else None
-        ours = found.row(c.of).speed if c.of else None
+        ours = found.run.candidate(c.of) if c.of else None
         lines.append([
             text_cell(row.name),
             number_cell(row.speed.typical_ms if row.speed else None, milliseconds),
-            number_cell(ours.typical_ms / row.speed.typical_ms if ours and row.speed else None, ".3f"),
+            number_cell(time_ratio(ours, c) if ours else None, ".3f"),
             number_cell(retention.accuracy_kept if retention else None, percent),
             number_cell(retention.flips.total if retention else None, "d"),
             number_cell(row.size_bytes or None, megabytes),
@@ -138,8 +139,7 @@ def peers(found: Result) -> str:
     return block(
         "What you would pick instead",
         "Measured in the same turns as our files. Ours ÷ theirs: our median (backbone and head) over theirs on "
-        "the same "
-        "backbone file.",
+        "the same backbone file, round by round; the median of these ratios.",
         table(heads, lines, "Peers"),
     )
 

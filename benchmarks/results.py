@@ -52,7 +52,7 @@ class CascadeCost:
 class Row:
     """One candidate of one run.
 
-    ``bare_ratio`` is the artifact's p50 over that of the bare interpreter. ``front``: no other artifact is both
+    ``bare_ratio`` is the artifact's time over that of the bare interpreter, see `time_ratio`. ``front``: no other artifact is both
     faster and at least as accurate. ``cascade`` is null for everything else.
     """
 
@@ -114,6 +114,19 @@ def cascade_cost(run: Run, c: Candidate) -> CascadeCost | None:
     return CascadeCost(share, *(round(ms, 3) for ms in (found.sure_ms, found.both_ms, average)))
 
 
+def time_ratio(ours: Candidate, theirs: Candidate) -> float | None:
+    """Our milliseconds over theirs: the median over rounds, which they shared, of the ratio of the medians.
+
+    A slow minute of the machine falls on both, and so on none of the ratios.
+    """
+    if ours.timing is None or theirs.timing is None or theirs.escalated is not None:
+        return None
+    pairs = list(zip(rounds_of(ours.timing), rounds_of(theirs.timing), strict=False))
+    escalated = ours.escalated
+    mine = [median(a) if escalated is None else turns([a]).average_ms(escalated) for a, _ in pairs]
+    return median(a / median(b) for a, (_, b) in zip(mine, pairs, strict=True))
+
+
 def result(run: Run) -> Result:
     """All rows of a run."""
     speeds = {c.name: speed(c.timing, c.escalated) for c in run.candidates}
@@ -127,7 +140,7 @@ def result(run: Run) -> Result:
     rows = []
     for c in run.candidates:
         own = speeds[c.name]
-        bare = next((speeds[b.name] for b in run.candidates if b.kind == "bare" and b.of == c.name), None)
+        bare = next((b for b in run.candidates if b.kind == "bare" and b.of == c.name), None)
         swept = [s for t in c.thread_sweep if (s := speed(t, c.escalated))]
         sweep = sorted(swept + ([own] if own else []), key=lambda s: s.threads)
         rows.append(
@@ -139,7 +152,7 @@ def result(run: Run) -> Result:
                 peak_bytes=c.peak_bytes,
                 speed=own,
                 sweep=tuple(sweep) if len(sweep) > 1 else (),
-                bare_ratio=own.typical_ms / bare.typical_ms if own and bare else None,
+                bare_ratio=time_ratio(c, bare) if bare else None,
                 scores=found[c.name],
                 explanation=kept[c.name],
                 cascade=cascade_cost(run, c),
