@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from benchmarks import panels, panels_accuracy, panels_cost
+from benchmarks import panels, panels_accuracy, panels_choice, panels_cost
+from benchmarks.choice import pools
 from benchmarks.html import document
 from benchmarks.regression import Comparison
 from benchmarks.results import Result, borrow_scores, pick
@@ -26,6 +27,9 @@ def page(results: Sequence[Result], comparison: Comparison | None) -> str:
         parts.append(
             f'<div class="banner">These runs are of {len(bundles)} different bundles: compare with care.</div>'
         )
+    if found_pools := pools(results):
+        navigation.append(("choice", "Choice"))
+        parts.append(f'<h2 id="choice">What to take</h2>{panels_choice.choice(found_pools)}')
     if len(results) > 1:
         navigation.append(("overview", "Overview"))
         parts.append(f'<h2 id="overview">Overview</h2>{panels.overview(results)}')

@@ -27,15 +27,22 @@ def pareto(found: Result, rows: Sequence[Row], colours: Colours, source: str = "
         for row in rows
         if row.scores and row.speed
     ]
+    points = [
+        plots.Point(
+            row.name, row.speed.typical_ms, row.speed.low_ms, row.speed.high_ms, row.scores.metrics["accuracy"],
+            row.front, colours[row.name], plots.shape_of(found, row.name),
+        )
+        for row in rows
+        if row.scores and row.speed
+    ]  # fmt: skip
     numbers = table(["model", "accuracy", "p50 ms", "round medians", "front"], lines, "Accuracy and latency")
     return block(
         "Accuracy against latency",
         "Left and up is better. Vertical bars: 95 % interval of the accuracy, wide because the images are few; "
         "the paired "
         "comparison below is sharper. Horizontal bars: lowest and highest median of a round. Dashed: the front, "
-        "where "
-        f"nothing else is both faster and at least as accurate. {source}",
-        beside(plots.pareto(found, rows, colours), numbers),
+        f"where nothing else is both faster and at least as accurate; grey: what something beats. {source}",
+        beside(plots.pareto(points), numbers),
     )
 
 
@@ -65,13 +72,10 @@ def latency(found: Result, rows: Sequence[Row], colours: Colours) -> str:
     return block(
         "Latency",
         "Single stream: one frame after another, backbone and head, after decoding and resizing; candidates take "
-        "turns in "
-        "processes of their own. A percentile is given where at least three queries lie beyond it (p90: 30 "
-        "queries, p99: "
-        "300). ÷ bare: our median over that of the interpreter alone on the same backbone file, round by round; the "
-        "median of these ratios. Long mark in the "
-        "plot: "
-        "median, short mark: p90; what is slower than the 99th percentile is gathered at the edge.",
+        "turns in processes of their own. A percentile is given where at least three queries lie beyond it (p90: "
+        "30 queries, p99: 300). ÷ bare: our median over that of the interpreter alone on the same backbone file, "
+        "round by round; the median of these ratios. Long mark in the plot: median, short mark: p90; what is "
+        "slower than the 99th percentile is gathered at the edge.",
         content,
     )
 

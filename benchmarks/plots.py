@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.results import Result, Row
@@ -20,48 +21,60 @@ def shape_of(result: Result, name: str) -> str:
     return SHAPES.get(result.run.candidate(name).runtime, "circle")
 
 
-def pareto(result: Result, rows: Sequence[Row], colours: Mapping[str, int]) -> str:
-    """Accuracy against median latency, both with intervals, and the front of those that nothing beats."""
-    points = [(row, row.speed, row.scores.metrics["accuracy"]) for row in rows if row.speed and row.scores]
+@dataclass(frozen=True)
+class Point:
+    """One candidate in the plane of latency and accuracy; ``front``: nothing beats it."""
+
+    name: str
+    typical_ms: float
+    low_ms: float
+    high_ms: float
+    accuracy: Interval
+    front: bool
+    colour: int
+    shape: str
+
+
+def pareto(points: Sequence[Point]) -> str:
+    """Accuracy against latency, both with intervals, and the front of what nothing beats; the rest is grey."""
     width, height = _WIDE, 360
+    # The front last, over the others.
+    ordered = sorted(points, key=lambda p: p.front)
     x, y = _axes(
-        [s.low_ms for _, s, _ in points] + [s.high_ms for _, s, _ in points],
-        [a.low for _, _, a in points] + [a.high for _, _, a in points],
+        [p.low_ms for p in points] + [p.high_ms for p in points],
+        [p.accuracy.low for p in points] + [p.accuracy.high for p in points],
         (_LEFT, width - _RIGHT), (height - _BOTTOM, _TOP),
     )  # fmt: skip
-    best = ", ".join(row.name for row, _, _ in points if row.front)
+    best = ", ".join(p.name for p in points if p.front)
     drawing = Drawing(
         width, height, "Accuracy against latency",
-        f"{len(points)} candidates; left and up is better. On the front: {best}.",
+        f"{len(points)} candidates; left and up is better. On the front: {best}. All others are grey.",
     )  # fmt: skip
-    drawing.x_axis(
-        x, height - _BOTTOM, "median latency of one frame, ms" + (" (logarithmic)" if x.log else ""), top=_TOP
-    )
+    drawing.x_axis(x, height - _BOTTOM, "latency of one frame, ms" + (" (logarithmic)" if x.log else ""), top=_TOP)
     drawing.y_axis(y, _LEFT, "accuracy", ".0%", right=width - _RIGHT)
-    for row, s, a in points:
-        drawing.line(x(s.typical_ms), y(a.low), x(s.typical_ms), y(a.high), "whisker", colours[row.name])
-        drawing.line(x(s.low_ms), y(a.value), x(s.high_ms), y(a.value), "whisker", colours[row.name])
-    front = sorted(((s.typical_ms, a.value) for row, s, a in points if row.front))
+    for p in ordered:
+        a, colour, style = p.accuracy, p.colour if p.front else None, "whisker" if p.front else "whisker dim"
+        drawing.line(x(p.typical_ms), y(a.low), x(p.typical_ms), y(a.high), style, colour)
+        drawing.line(x(p.low_ms), y(a.value), x(p.high_ms), y(a.value), style, colour)
     steps: list[tuple[float, float]] = []
-    for ms, value in front:
+    for ms, value in sorted((p.typical_ms, p.accuracy.value) for p in points if p.front):
         if steps:
             steps.append((x(ms), steps[-1][1]))
         steps.append((x(ms), y(value)))
     if len(steps) > 1:
         drawing.path(steps, "front")
-    spots = [(x(s.typical_ms), y(a.value)) for _, s, a in points]
-    names = [row.name for row, _, _ in points]
-    labels = place_labels(
-        spots, [6.3 * len(name) + 4 for name in names], (_LEFT + 4, _TOP, width - 2, height - _BOTTOM - 4)
-    )
-    for (row, s, a), (px, py), (lx, ly) in zip(points, spots, labels, strict=True):
-        near = (min(max(px, lx), lx + 6.3 * len(row.name)), min(max(py, ly - 9), ly + 1))
+    spots = [(x(p.typical_ms), y(p.accuracy.value)) for p in ordered]
+    widths = [6.3 * len(p.name) + 4 for p in ordered]
+    labels = place_labels(spots, widths, (_LEFT + 4, _TOP, width - 2, height - _BOTTOM - 4))
+    for p, (px, py), (lx, ly) in zip(ordered, spots, labels, strict=True):
+        near = (min(max(px, lx), lx + 6.3 * len(p.name)), min(max(py, ly - 9), ly + 1))
         if math.hypot(near[0] - px, near[1] - py) > 14:
             drawing.line(px, py, *near, "leader")
-        tip = f"{row.name}: {a.value:.1%} [{a.low:.1%}, {a.high:.1%}], {milliseconds(s.typical_ms)} ms"
-        drawing.marker(px, py, shape_of(result, row.name), colours[row.name], tip)
-    for (row, _, _), (lx, ly) in zip(points, labels, strict=True):
-        drawing.text(lx, ly, row.name, style="name front-name" if row.front else "name")
+        a = p.accuracy
+        tip = f"{p.name}: {a.value:.1%} [{a.low:.1%}, {a.high:.1%}], {milliseconds(p.typical_ms)} ms"
+        drawing.marker(px, py, p.shape, p.colour, tip, dim=not p.front)
+    for p, (lx, ly) in zip(ordered, labels, strict=True):
+        drawing.text(lx, ly, p.name, style="name front-name" if p.front else "name dim")
     return drawing.render()
 
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.choice import Pool, pools
 from benchmarks.records import json_schema, to_plain
 from benchmarks.regression import Comparison, Regression
 from benchmarks.results import Result, Row
@@ -25,7 +26,8 @@ from train.intervals import UNDEFINED
 class Report:
     """The object of ``report.json``: ``results[i]`` are the rows computed from ``runs[i]``.
 
-    ``regressions`` is null where there was no baseline.
+    ``pools`` put files of all bundles that were measured alike on one front, with a recommended file for each kind
+    of device. ``regressions`` is null where there was no baseline.
     """
 
     schema_version: int
@@ -33,6 +35,7 @@ class Report:
     intended_use: str
     runs: tuple[Run, ...]
     results: tuple[tuple[Row, ...], ...]
+    pools: tuple[Pool, ...]
     regressions: tuple[Regression, ...] | None
 
 
@@ -44,6 +47,7 @@ def body(results: Sequence[Result], comparison: Comparison | None) -> dict[str, 
         INTENDED_USE,
         tuple(found.run for found in results),
         tuple(found.rows for found in results),
+        pools(results),
         comparison.regressions if comparison else None,
     )
     plain: dict[str, Any] = to_plain(report)

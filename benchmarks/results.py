@@ -52,8 +52,8 @@ class CascadeCost:
 class Row:
     """One candidate of one run.
 
-    ``bare_ratio`` is the artifact's time over that of the bare interpreter, see `time_ratio`. ``front``: no other artifact is both
-    faster and at least as accurate. ``cascade`` is null for everything else.
+    ``bare_ratio`` is the artifact's time over that of the bare interpreter, see `time_ratio`. ``front``: no other
+    artifact is both faster and at least as accurate. ``cascade`` is null for everything else.
     """
 
     name: str

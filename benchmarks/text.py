@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from benchmarks.choice import pools, time_text
 from benchmarks.regression import Comparison
 from benchmarks.results import Result, Row, pick
 from benchmarks.runfile import Run
@@ -68,6 +69,7 @@ def table(results: Sequence[Result], comparison: Comparison | None) -> str:
         if run.invalid:
             lines.append(f"INVALID TIMINGS: {run.invalid}")
         lines.append("")
+    lines += _choices(results)
     lines += [f"regression: {regression}" for regression in (comparison.regressions if comparison else ())]
     if comparison and not comparison.regressions:
         lines.append(f"no regression in {comparison.compared} figures compared with the baseline")
@@ -83,6 +85,8 @@ def markdown(results: Sequence[Result], comparison: Comparison | None) -> str:
             f"No regression in {comparison.compared} figures."
         ]
         lines.append("")
+    if choices := _choices(results):
+        lines += ["## Which file for which device", "", *(f"- {line}" for line in choices), ""]
     for found in results:
         run = found.run
         title = f"{run.data.name} ({run.data.kind})" if run.data else run.machine.processor
@@ -123,6 +127,18 @@ def _verdicts(row: Row) -> tuple[str, str, str, str]:
     decisions = (str(retention.flips.total), next(iter(retention.verdicts.values()))) if retention else ("", "")
     maps = (f"{row.explanation.cosine.value:.4f}", row.explanation.verdict) if row.explanation else ("", "")
     return *decisions, *maps
+
+
+def _choices(results: Sequence[Result]) -> list[str]:
+    """A line for each kind of device of each pool."""
+    lines = []
+    for pool in pools(results):
+        for r in pool.recommendations:
+            time = "" if r.low_ms is None or r.high_ms is None else (
+                f", {time_text(r.low_ms, r.high_ms, measured=r.measured)}"
+            )  # fmt: skip
+            lines.append(f"for a {r.device}: {r.label or 'no file'}{time}. {r.reason}")
+    return lines
 
 
 def _cascades(found: Result) -> list[str]:

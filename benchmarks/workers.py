@@ -42,8 +42,8 @@ class Worker:
     """
 
     def __init__(self, spec: Spec) -> None:
-        # Its own process group: Ctrl-C is answered once, by the parent. Not a session of its own: Linux would give it
-        # a share of the processor of its own, and benchmark_app would be timed under other conditions. When the
+        # Its own process group: Ctrl-C is answered once, by the parent. Not a session of its own: Linux would share
+        # the processor between the two sessions, and benchmark_app would be timed under other conditions. When the
         # parent dies the pipe closes, and so does the worker.
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         self._process = subprocess.Popen(

@@ -39,6 +39,21 @@ class Cascade(PredictsFiles):
         self.artifact = self.full.artifact
         self._cut = cut_of(self.artifact.threshold)
 
+    @property
+    def gated(self) -> bool:
+        """Whether every answer comes with a gate's verdict.
+
+        Raises:
+            BundleError: only one of the two models has a gate; the other one's answers would go unguarded.
+        """
+        if self.full.gated != self.first.gated:
+            without = "the cheap model" if self.full.gated else "the full model"
+            raise BundleError(
+                f"In this cascade {without} has no gate against images unlike those of training: run sonoedge gate "
+                f"on its bundle before sonoedge cascade, or name one model: --artifact {self.artifact.name}."
+            )
+        return self.full.gated
+
     def decider(self, prediction: Prediction) -> Classifier:
         """The model that gave an answer."""
         return self.full if prediction.artifact == self.full.artifact.name else self.first

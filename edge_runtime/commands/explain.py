@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files or folders")
     parser.add_argument("--bundle", default="bundle", help="bundle folder (default: ./bundle)")
-    parser.add_argument("--artifact", help="artifact name (default: the first that can run here)")
+    parser.add_argument("--artifact", help="artifact name (default: the cascade, or the first that can run here)")
     parser.add_argument("--out", type=Path, default=Path("explained"), help="folder (default: ./explained)")
     parser.add_argument("--class", dest="label", default=PREDICTED, metavar="LABEL", help=(
         "class to explain: a label of the bundle, or predicted (default)"

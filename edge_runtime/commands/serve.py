@@ -18,7 +18,7 @@ VENDOR = Path(__file__).parents[1] / "serve" / "vendor"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("--bundle", type=Path, default=Path("bundle"), help="bundle folder (default: ./bundle)")
-    parser.add_argument("--artifact", help="artifact name (default: the first that can run here)")
+    parser.add_argument("--artifact", help="artifact name (default: the cascade, or the first that can run here)")
     parser.add_argument("--host", default="127.0.0.1", help="address (default: this machine only)")
     parser.add_argument("--port", type=int, default=8000, help="default: %(default)s; 0 picks a free one")
     parser.add_argument("--token", help=(
