@@ -58,6 +58,10 @@ class Planned:
             return BenchmarkApp(self.app_path, threads or 1)
         return Worker(replace(self.spec, threads=threads or self.spec.threads))
 
+    def threads_of(self, protocol: Protocol) -> int:
+        """The threads it is timed with: its own, or, of ``benchmark_app``, the protocol's."""
+        return self.spec.threads if self.spec else protocol.threads
+
     @property
     def expected_bytes(self) -> int:
         """Memory it may need, generously."""
@@ -215,7 +219,7 @@ def _time(
             workers: dict[str, Asked] = {}
             for p in bar(group, "opening"):
                 try:
-                    worker = p.open(protocol.threads)
+                    worker = p.open(p.threads_of(protocol))
                 except ModelError as error:
                     found[p.name]["error"] = str(error)
                     continue
@@ -237,7 +241,8 @@ def _time(
         result.error = found["error"]
         result.opened = found["opened"] or result.opened
         if found["error"] is None:
-            result.timing = _timing(protocol.threads, found["rounds"])
+            threads = next(p for p in group if p.name == candidate).threads_of(protocol)
+            result.timing = _timing(threads, found["rounds"])
 
 
 def _round(worker: Asked, protocol: Protocol, turn: int) -> list[float]:

@@ -18,6 +18,7 @@ from PIL import Image
 from edge_runtime.bundle import INTENDED_USE
 from edge_runtime.cascade import Cascade, open_classifier
 from edge_runtime.classifier import Classifier
+from edge_runtime.device_profile import add_profile, chosen
 from edge_runtime.dicom import read_dicom
 from edge_runtime.errors import DataError, MissingExtraError, UsageError
 from edge_runtime.files import write_bytes_atomic
@@ -36,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bundle", default="bundle", help="bundle folder (default: ./bundle)")
     parser.add_argument("--artifact", help="artifact name (default: the cascade, or the first that can run here)")
     parser.add_argument("--threads", type=int, help="interpreter threads (default: cores, at most 4)")
+    add_profile(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object a frame")
     parser.add_argument("--crop", default="none", metavar="none|auto|L,T,R,B", help=(
         "classify only this part; auto: the DICOM region or the detected scan (default: none)"
@@ -76,7 +78,8 @@ def run(args: argparse.Namespace) -> int:
     if args.realtime and not source.live:
         source = paced(source)
     _check_report(args, source)
-    classifier = open_classifier(args.bundle, args.artifact, threads=args.threads)
+    artifact, threads = chosen(args)
+    classifier = open_classifier(args.bundle, artifact, threads=threads)
     stream = FrameStream(classifier, source, crop=crop, smooth_seconds=args.smooth)
     if not args.json:
         print(INTENDED_USE, file=sys.stderr)
