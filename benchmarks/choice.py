@@ -64,7 +64,13 @@ class Recommendation:
     low_ms: float | None
     high_ms: float | None
     measured: bool
-    reason: str
+    reasons: tuple[str, ...]
+
+    @property
+    def reason(self) -> str:
+        """Why, as one sentence."""
+        text = "; ".join(self.reasons)
+        return f"{text[:1].upper()}{text[1:]}."
 
 
 @dataclass(frozen=True)
@@ -200,22 +206,22 @@ def _recommend(device: _Device, options: Sequence[Option], everything: Sequence[
     timed = [(o, *time) for o in options if (time := _time_on(device, o, everything)) is not None]
     if not timed:
         return Recommendation(
-            device.name, None, None, None, False, "Nothing here was measured or can be estimated."
+            device.name, None, None, None, False, ("nothing here was measured or can be estimated",)
         )
     good = [item for item in timed if keeps(item[0])]
     bar = f"{share_name(SHARES[0])} of the accuracy and all but {MAX_AUC_LOSS:g} of the AUC"
     if not good:
-        reason = f"None of {len(timed)} files keeps {bar} on these images."
-        return Recommendation(device.name, None, None, None, False, reason)
+        none = f"none of {len(timed)} files keeps {bar} on these images"
+        return Recommendation(device.name, None, None, None, False, (none,))
     option, low, high, basis, measured = min(good, key=lambda item: (item[2], item[0].size_bytes))
-    parts = [f"The fastest of {len(good)} files that keep {bar} (of {len(timed)} that can run there), {basis}"]
+    parts = [f"the fastest of {len(good)} files that keep {bar} (of {len(timed)} that can run there), {basis}"]
     if option.kept is not None:
         parts.append(_evidence(option.kept))
     parts.append(f"{megabytes(option.size_bytes)} MB")
     if option.explanation is not None:
         parts.append(f"explains like its full model: {option.explanation}")
     parts += _stricter(option, good)
-    return Recommendation(device.name, option.label, low, high, measured, "; ".join(parts) + ".")
+    return Recommendation(device.name, option.label, low, high, measured, tuple(parts))
 
 
 def _evidence(kept: Retention) -> str:
@@ -252,7 +258,7 @@ def _time_on(
         row = next((r for r in found.rows if r.name == option.name and r.speed), None)
         if row is not None and row.speed is not None:
             m = run.machine
-            basis = f"measured on {m.processor}, {m.cores} cores, {row.speed.threads} threads"
+            basis = f"measured on {m.processor}, {m.cores} cores, with {row.speed.threads} threads"
             return row.speed.low_ms, row.speed.high_ms, basis, True
     if device.board is None or option.runtime not in device.runtimes or option.macs is None:
         return None

@@ -22,12 +22,13 @@ def page(results: Sequence[Result], comparison: Comparison | None) -> str:
     navigation, parts = [], []
     if comparison is not None:
         parts.append(_baseline(comparison))
+    found_pools = pools(results)
     bundles = {found.run.bundle_digest for found in results}
-    if len(bundles) > 1:
+    if len(bundles) > 1 and not any(pool.bundles == len(bundles) for pool in found_pools):
         parts.append(
             f'<div class="banner">These runs are of {len(bundles)} different bundles: compare with care.</div>'
         )
-    if found_pools := pools(results):
+    if found_pools:
         navigation.append(("choice", "Choice"))
         parts.append(f'<h2 id="choice">What to take</h2>{panels_choice.choice(found_pools)}')
     if len(results) > 1:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from html import escape
 
 from benchmarks import plots
-from benchmarks.choice import Option, Pool, time_text
-from benchmarks.html import Cell, beside, block, interval_cell, number_cell, table, text_cell
+from benchmarks.choice import Option, Pool, Recommendation
+from benchmarks.html import Cell, block, interval_cell, number_cell, table, text_cell
 from benchmarks.panels_common import tag
 from benchmarks.svg import SHAPES, key
 from benchmarks.wording import megabytes, milliseconds, percent
@@ -26,27 +27,29 @@ def where(pool: Pool) -> str:
 
 
 def _recommended(pool: Pool) -> str:
-    lines = []
-    for r in pool.recommendations:
-        known = r.low_ms is not None and r.high_ms is not None
-        time = time_text(r.low_ms, r.high_ms, measured=r.measured) if known else "–"  # type: ignore[arg-type]
-        kind = Cell(tag("measured" if r.measured else "estimate", "PASS" if r.measured else "INCONCLUSIVE"))
-        file = text_cell(r.label or "none", words=True)
-        lines.append(
-            [
-                text_cell(r.device),
-                file,
-                text_cell(time),
-                kind if known else Cell("–"),
-                text_cell(r.reason, words=True),
-            ]
-        )
-    return block(
-        "Which file for which device",
-        f"By {where(pool)}; held against the {pool.reference}. A file is recommended by what these images show; "
-        "the verdict says whether the interval confirms it. An estimate counts multiply-adds and assumes that "
-        "kernels reach 25 to 60 % of the processor's peak: measure on the device before you rely on it.",
-        table(["device", "file", "one frame", "", "why"], lines, "Which file for which device"),
+    return (
+        "<h3>Which file for which device</h3>"
+        f'<p class="note">By {escape(where(pool))}; held against the {escape(pool.reference)}. A file is recommended '
+        "by what these images show; the verdict says whether the interval confirms it. An estimate counts "
+        "multiply-adds and assumes that kernels reach 25 to 60 % of the processor's peak: measure on the device "
+        f'before you rely on it.</p><div class="cards">{"".join(map(_card, pool.recommendations))}</div>'
+    )
+
+
+def _card(r: Recommendation) -> str:
+    figures = [(r.label or "no file", "file")]
+    kind = ""
+    if r.low_ms is not None and r.high_ms is not None:
+        kind = tag("measured", "PASS") if r.measured else tag("estimate", "INCONCLUSIVE")
+        how = "one frame, measured" if r.measured else "one frame, estimated"
+        figures.append((f"{milliseconds(r.low_ms)}–{milliseconds(r.high_ms)} ms", how))
+    big = "".join(f"<div><b>{escape(value)}</b><span>{what}</span></div>" for value, what in figures)
+    reasons = "".join(
+        f"<li>{escape(part[:1].upper() + part[1:])}</li>" for part in r.reason.rstrip(".").split("; ")
+    )
+    return (
+        f'<article class="card"><h3>{escape(r.device)} {kind}</h3><div class="big">{big}</div>'
+        f'<ul class="why">{reasons}</ul></article>'
     )
 
 
@@ -62,24 +65,24 @@ def _front(pool: Pool) -> str:
     lines = [
         [
             Cell(key(_shape(o), colours[o.label]) + text_cell(o.label).content, o.label),
+            number_cell(o.typical_ms, milliseconds),
+            number_cell(o.size_bytes, megabytes),
             interval_cell(o.accuracy),
             interval_cell(o.auc),
             number_cell(o.kept.accuracy_kept if o.kept else None, percent),
-            interval_cell(o.kept.auc_difference if o.kept else None, "+.4f") if o.kept else Cell("–"),
+            interval_cell(o.kept.auc_difference, "+.4f") if o.kept else Cell("–"),
             number_cell(o.kept.flips.total if o.kept else None, "d"),
-            number_cell(o.typical_ms, milliseconds),
-            number_cell(o.size_bytes, megabytes),
             Cell("yes" if o.front else "", int(o.front)),
         ]
         for o in sorted(pool.options, key=lambda o: o.typical_ms)
     ]
-    heads = ["file", "accuracy", "AUC", "accuracy kept", "AUC difference", "flips", "ms", "MB", "front"]
+    heads = ["file", "ms", "MB", "accuracy", "AUC", "accuracy kept", "AUC difference", "flips", "front"]
     return block(
         "All bundles on one front",
         f"{where(pool)}; differences and flips against the {pool.reference}, image by image. A colour is a bundle; "
         "grey: something else is at least as accurate and faster. The runs were made one after the other: a few "
         "per cent between bundles are the machine's.",
-        beside(plots.pareto(points), f'<div class="dense">{table(heads, lines, "All bundles")}</div>'),
+        f'<figure class="alone">{plots.pareto(points)}</figure>{table(heads, lines, "All bundles")}',
     )
 
 
