@@ -37,7 +37,7 @@ def page(results: Sequence[Result], comparison: Comparison | None) -> str:
     for number, found in enumerate(results, start=1):
         prefix = f"run{number}-"
         links, content = _run(found, prefix, colours, results)
-        title = _title(found)
+        title = _title(found) if len(bundles) == 1 else f"{found.run.bundle} on {_title(found)}"
         parts.append(f'<h2 id="{prefix}top">{escape(title)}</h2>{content}')
         navigation += links if len(results) == 1 else [(f"{prefix}top", title)]
     navigation.append(("limits", "Limits"))

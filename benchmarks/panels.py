@@ -49,10 +49,12 @@ def overview(results: Sequence[Result]) -> str:
     """All runs in one table: accuracy by data set, median latency by machine."""
     names = list(dict.fromkeys(row.name for found in results for row in found.rows if row.kind != "bare"))
     heads = ["model"]
+    many = len({found.run.bundle_digest for found in results}) > 1
     for number, found in enumerate(results, start=1):
         data, machine = found.run.data, found.run.machine.processor
-        heads += [f"run {number}: accuracy, {data.name} ({data.kind})"] if data else []
-        heads += [f"run {number}: p50 ms, {machine}"] if any(row.speed for row in found.rows) else []
+        run = f"run {number}, {found.run.bundle}" if many else f"run {number}"
+        heads += [f"{run}: accuracy, {data.name} ({data.kind})"] if data else []
+        heads += [f"{run}: p50 ms, {machine}"] if any(row.speed for row in found.rows) else []
     lines = []
     for name in names:
         line = [text_cell(name)]

@@ -29,10 +29,10 @@ def where(pool: Pool) -> str:
 def _recommended(pool: Pool) -> str:
     return (
         "<h3>Which file for which device</h3>"
-        f'<p class="note">By {escape(where(pool))}; held against the {escape(pool.reference)}. A file is recommended '
-        "by what these images show; the verdict says whether the interval confirms it. An estimate counts "
-        "multiply-adds and assumes that kernels reach 25 to 60 % of the processor's peak: measure on the device "
-        f'before you rely on it.</p><div class="cards">{"".join(map(_card, pool.recommendations))}</div>'
+        f'<p class="note">By {escape(where(pool))}; held against the {escape(pool.reference)}. A file is '
+        "recommended by what these images show; the verdict says whether the interval confirms it. An estimate "
+        "counts multiply-adds and assumes that kernels reach 25 to 60 % of the processor's peak: measure on the device "
+        f'before you rely on it.</p><div class="cards devices">{"".join(map(_card, pool.recommendations))}</div>'
     )
 
 
@@ -44,9 +44,7 @@ def _card(r: Recommendation) -> str:
         how = "one frame, measured" if r.measured else "one frame, estimated"
         figures.append((f"{milliseconds(r.low_ms)}–{milliseconds(r.high_ms)} ms", how))
     big = "".join(f"<div><b>{escape(value)}</b><span>{what}</span></div>" for value, what in figures)
-    reasons = "".join(
-        f"<li>{escape(part[:1].upper() + part[1:])}</li>" for part in r.reason.rstrip(".").split("; ")
-    )
+    reasons = "".join(f"<li>{escape(part[:1].upper() + part[1:])}</li>" for part in r.reasons)
     return (
         f'<article class="card"><h3>{escape(r.device)} {kind}</h3><div class="big">{big}</div>'
         f'<ul class="why">{reasons}</ul></article>'
