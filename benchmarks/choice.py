@@ -214,7 +214,7 @@ def _recommend(device: _Device, options: Sequence[Option], everything: Sequence[
         none = f"none of {len(timed)} files keeps {bar} on these images"
         return Recommendation(device.name, None, None, None, False, (none,))
     option, low, high, basis, measured = min(good, key=lambda item: (item[2], item[0].size_bytes))
-    parts = [f"the fastest of {len(good)} files that keep {bar} (of {len(timed)} that can run there), {basis}"]
+    parts = [f"{_of(len(good), bar)} (of {len(timed)} that can run there), {basis}"]
     if option.kept is not None:
         parts.append(_evidence(option.kept))
     parts.append(f"{megabytes(option.size_bytes)} MB")
@@ -222,6 +222,10 @@ def _recommend(device: _Device, options: Sequence[Option], everything: Sequence[
         parts.append(f"explains like its full model: {option.explanation}")
     parts += _stricter(option, good)
     return Recommendation(device.name, option.label, low, high, measured, tuple(parts))
+
+
+def _of(count: int, bar: str) -> str:
+    return f"the only file that keeps {bar}" if count == 1 else f"the fastest of {count} files that keep {bar}"
 
 
 def _evidence(kept: Retention) -> str:
