@@ -136,9 +136,10 @@ def choose(tried: Sequence[Tried], sizes: dict[str, int]) -> tuple[Tried, str]:
     threads = f"{winner.threads} thread{'s' if winner.threads > 1 else ''}"
     text = f"{winner.artifact} with {threads} takes {winner.typical_ms:.3g} ms a frame"
     if winner is not fastest:
+        gain = "takes fewer threads" if winner.threads < fastest.threads else "is the smaller file"
         text += (
             f", within the noise of the fastest ({fastest.artifact}, {fastest.threads} threads, "
-            f"{fastest.typical_ms:.3g} ms), with less of the device"
+            f"{fastest.typical_ms:.3g} ms), and {gain}"
         )
     others = [t for t in timed if t not in equal]
     if others:

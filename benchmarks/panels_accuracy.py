@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
@@ -11,7 +11,7 @@ from benchmarks.explanation_retention import FLOAT_BOUND, INTEGER_BOUND
 from benchmarks.html import Cell, beside, block, interval_cell, number_cell, table, text_cell
 from benchmarks.panels_common import Colours, name_cell, tag
 from benchmarks.results import Result, Row
-from benchmarks.retention import METRICS
+from benchmarks.retention import METRICS, Retention
 from benchmarks.runfile import Run
 from benchmarks.wording import NAMES, milliseconds, percent
 
@@ -30,30 +30,27 @@ def retention(found: Result, rows: Sequence[Row], colours: Colours) -> str:
         f = r.flips
         lines.append([
             name_cell(found, row, colours),
-            number_cell(r.accuracy_kept, percent),
-            interval_cell(r.accuracy_difference, "+.3f"),
-            interval_cell(r.auc_difference, "+.4f"),
+            _accuracy_cell(r),
+            _explanation_cell(row),
             Cell(f"{f.total}<small>at most {percent(f.rate.high)}</small>", f.total),
             _flips_cell(f.negative_to_positive, f.negative_to_negative),
             _flips_cell(f.positive_to_positive, f.positive_to_negative),
             Cell(f"{f.lost} / {f.gained}", f.lost - f.gained),
+            interval_cell(r.accuracy_difference, "+.3f"),
+            interval_cell(r.auc_difference, "+.4f"),
             number_cell(f.mcnemar_p, ".2g"),
-            _verdicts_cell(r.verdicts),
-            *_explanation_cells(row),
+            number_cell(row.explanation.low if row.explanation else None, ".3f"),
         ])  # fmt: skip
     if not lines:
         return ""
-    heads = ["model", "accuracy kept", "accuracy difference", "AUC difference", "flips", f"of {labels[0]}"]
-    heads += [f"of {labels[1]}", "lost / gained", "McNemar p", "accuracy kept?"]
-    heads += ["heat map cosine", "worst 5 %", "explanation kept?"]
+    heads = ["model", "accuracy kept", "heat map cosine", "flips", f"of {labels[0]}", f"of {labels[1]}"]
+    heads += ["lost / gained", "accuracy difference", "AUC difference", "McNemar p", "cosine of the worst 5 %"]
     return block(
         f"What is kept of the {found.run.reference}",
         "The same images, decision by decision. Flips ↑: now called positive, ↓: now negative. Lost: right "
-        "before, wrong "
-        "now. PASS: the whole 95 % interval of the difference keeps that share of the reference's accuracy; "
-        "FAIL: none of "
-        f"it does. Heat map: median cosine with {_truth(found)}, for the class that the reference decides, "
-        f"{_images_compared(rows)}; it keeps the explanation where the whole interval reaches the bound "
+        "before, wrong now. PASS: the whole 95 % interval of the difference keeps that share of the reference's "
+        f"accuracy; FAIL: none of it does. Heat map: median cosine with {_truth(found)}, for the class that the "
+        f"reference decides, {_images_compared(rows)}; it keeps the explanation where the whole interval reaches the bound "
         f"({FLOAT_BOUND:g} for fp32, {INTEGER_BOUND:g} for all others).",
         f'<div class="dense">{table(heads, lines, "Retention")}</div>',
     )
@@ -79,18 +76,19 @@ def _images_compared(rows: Sequence[Row]) -> str:
     )
 
 
-def _explanation_cells(row: Row) -> list[Cell]:
+def _accuracy_cell(kept: Retention) -> Cell:
+    """The share kept, and the verdict against each share asked for."""
+    tags = "<br>".join(tag(f"{share}: {text}", text) for share, text in kept.verdicts.items())
+    return Cell(f"{escape(percent(kept.accuracy_kept))}<br>{tags}", kept.accuracy_kept)
+
+
+def _explanation_cell(row: Row) -> Cell:
+    """The median cosine with its interval, and the verdict against its bound."""
     e = row.explanation
     if e is None:
-        return [Cell("–"), Cell("–"), Cell("–")]
-    order = ("FAIL", "INCONCLUSIVE", "PASS").index(e.verdict)
-    verdict = Cell(tag(e.verdict, e.verdict) + f"<small>bound {e.bound:g}</small>", order)
-    return [interval_cell(e.cosine, ".4f"), number_cell(e.low, ".3f"), verdict]
-
-
-def _verdicts_cell(verdicts: Mapping[str, str]) -> Cell:
-    tags = "<br>".join(tag(f"{share}: {text}", text) for share, text in verdicts.items())
-    return Cell(tags, sum(("FAIL", "INCONCLUSIVE", "PASS").index(text) for text in verdicts.values()))
+        return Cell("–")
+    mark = tag(f"{e.bound:g}: {e.verdict}", e.verdict)
+    return Cell(f"{interval_cell(e.cosine, '.4f').content}{mark}", e.cosine.value)
 
 
 def _flips_cell(up: int, down: int) -> Cell:

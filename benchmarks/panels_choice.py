@@ -27,12 +27,13 @@ def where(pool: Pool) -> str:
 
 
 def _recommended(pool: Pool) -> str:
+    cards = "".join(map(_card, pool.recommendations))
     return (
         "<h3>Which file for which device</h3>"
         f'<p class="note">By {escape(where(pool))}; held against the {escape(pool.reference)}. A file is '
         "recommended by what these images show; the verdict says whether the interval confirms it. An estimate "
         "counts multiply-adds and assumes that kernels reach 25 to 60 % of the processor's peak: measure on the "
-        f'device before you rely on it.</p><div class="cards devices">{"".join(map(_card, pool.recommendations))}</div>'
+        f'device before you rely on it.</p><div class="cards devices">{cards}</div>'
     )
 
 

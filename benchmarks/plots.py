@@ -13,6 +13,8 @@ from benchmarks.wording import megabytes, milliseconds
 from train.intervals import Interval
 
 _WIDE = 420
+_NAME = 62
+"""Characters of a name that fit across a drawing."""
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 12, 44
 
 
@@ -237,10 +239,11 @@ def ladder(rungs: Sequence[Mapping[str, Any]]) -> str:
     drawing.path([(x(limit), 6.0), (x(limit), height - _BOTTOM)], "front")
     for i, (rung, interval) in enumerate(found):
         y = 6 + i * step + 28
-        p50 = f", {milliseconds(rung['p50_ms'])} ms" if rung.get("p50_ms") else ""
-        drawing.text(10, y - 13, f"{rung['candidate']}{p50}: {rung['verdict']}", style="name")
+        # Verdict and time stand in the table; a name must not be cut off at the edge.
+        name = str(rung["candidate"])
+        drawing.text(10, y - 13, name if len(name) <= _NAME else f"{name[: _NAME - 1]}…", style="name")
         drawing.line(x(interval.low), y, x(interval.high), y, "whisker", 0)
-        drawing.marker(x(interval.value), y, "circle", 0, f"{rung['candidate']}: {interval.value:+.1%}", 5)
+        drawing.marker(x(interval.value), y, "circle", 0, f"{name}: {interval.value:+.1%}, {rung['verdict']}", 5)
     return drawing.render()
 
 
