@@ -110,6 +110,11 @@ class Classifier(PredictsFiles):
         self.input_size = (self.bundle.input.height, self.bundle.input.width)
         self._check_tensors()
 
+    @property
+    def models(self) -> dict[str, Classifier]:
+        """The models that can give an answer, as `Prediction.artifact` names them: this one."""
+        return {self.artifact.name: self}
+
     def decider(self, prediction: Prediction) -> Classifier:
         """The model that gave an answer: this one (see `edge_runtime.cascade`)."""
         return self
@@ -138,6 +143,21 @@ class Classifier(PredictsFiles):
         """A prediction, every output of the head (see `edge_runtime.explain`), and the maps as ``map_<branch>``."""
         start = perf_counter()
         model_input = to_input(image, self.input_size)
+        return self.explain_prepared(model_input, image, name=name, decode_ms=decode_ms, resize_ms=_since(start))
+
+    def explain_prepared(
+        self,
+        model_input: Float32Array,
+        image: UInt8Image,
+        *,
+        name: str = "",
+        decode_ms: float = 0.0,
+        resize_ms: float = 0.0,
+    ) -> tuple[Prediction, dict[str, Float32Array]]:
+        """`explain_raw` of a prepared input, float32 (1, height, width, 3), 0–255.
+
+        ``image``, which it was made from, is for a cascade, whose second model has a size of its own.
+        """
         resized = perf_counter()
         maps = self.backbone.run({"image": model_input})
         invoked = perf_counter()
@@ -145,7 +165,7 @@ class Classifier(PredictsFiles):
         done = perf_counter()
         latency_ms = {
             "decode": decode_ms,
-            "resize": 1e3 * (resized - start),
+            "resize": resize_ms,
             "invoke": 1e3 * (invoked - resized),
             "head": 1e3 * (done - invoked),
         }

@@ -20,6 +20,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 
 from edge_runtime.errors import ImageError, MissingExtraError, ModelError
+from edge_runtime.monitor import drift_samples
 from edge_runtime.serve.admission import Admission, Busy
 from edge_runtime.serve.guard import COOKIE, Guard
 from edge_runtime.serve.live import Live
@@ -142,7 +143,11 @@ class _Application:
 
     async def _metrics(self, _request: Request) -> Response:
         gauges = {"ready": float(self.ready.is_set()), "requests_present": float(self.admission.present)}
-        return PlainTextResponse(self.metrics.text(gauges), media_type="text/plain; version=0.0.4")
+        text = self.metrics.text(gauges)
+        if self.ready.is_set() and self.station.drifts:
+            found = {name: drift.to_json() for name, drift in self.station.drifts.items()}
+            text += "\n".join([*drift_samples(found), ""])
+        return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 
     async def _openapi(self, _request: Request) -> Response:
         return JSONResponse(description(token=self.settings.token is not None))

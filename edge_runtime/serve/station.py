@@ -19,10 +19,11 @@ from edge_runtime.bundle import INTENDED_USE, Bundle
 from edge_runtime.cascade import Cascade, open_classifier
 from edge_runtime.classifier import Classifier
 from edge_runtime.colormap import COLORMAP
+from edge_runtime.drift import Drift
 from edge_runtime.errors import DataError, ImageError, ModelError
 from edge_runtime.explain import explanation
 from edge_runtime.files import sha256_file
-from edge_runtime.image import UInt8Image, decode_image, is_dicom
+from edge_runtime.image import UInt8Image, decode_image, is_dicom, to_input
 from edge_runtime.quality import hints, measure
 from edge_runtime.region import Region, detect_region
 from edge_runtime.sums import SUMS
@@ -70,7 +71,8 @@ class Station:
     def __init__(self, path: Path, artifact: str | None, *, workers: int = 1, threads: int | None = None) -> None:
         self._path, self._artifact, self._threads = path, artifact, threads
         self.workers = workers
-        self.executor = ThreadPoolExecutor(workers, thread_name_prefix="station")
+        # One more than interpreters: it decodes the next frame while all of them are busy.
+        self.executor = ThreadPoolExecutor(workers + 1, thread_name_prefix="station")
         self._classifiers: SimpleQueue[Classifier | Cascade] = SimpleQueue()
 
     def open(self) -> None:
@@ -81,9 +83,10 @@ class Station:
             classifier = open_classifier(self.bundle, self._artifact, threads=self._threads)
             self._classifiers.put(classifier)
         self.artifact = classifier.artifact
+        self.input_size = classifier.input_size
+        self.device = classifier.models[self.artifact.name].backbone.device
         self.gated = classifier.gated
-        full = classifier.full if isinstance(classifier, Cascade) else classifier
-        self.device = full.backbone.device
+        self.drifts = {name: Drift(model.gate) for name, model in classifier.models.items() if model.gate}
 
     def close(self) -> None:
         """Finish the frames in hand and let the threads end."""
@@ -138,18 +141,23 @@ class Station:
             )
         region = _region(data, image) if wish.crop else None
         frame = region.crop(image) if region else image
+        found = hints(frame, measure(frame))
+        # Ready before an interpreter is free: live frames wait for nothing else.
+        start = perf_counter()
+        model_input = to_input(frame, self.input_size)
+        resize_ms = 1e3 * (perf_counter() - start)
         classifier = self._classifiers.get()
         try:
-            prediction, outputs = classifier.explain_raw(frame, name=UPLOAD_NAME, decode_ms=decode_ms)
+            prediction, outputs = classifier.explain_prepared(
+                model_input, frame, name=UPLOAD_NAME, decode_ms=decode_ms, resize_ms=resize_ms
+            )
             shifted = [classifier.predict(view).probability for view in shifted_views(frame, wish.views - 1)]
         finally:
             self._classifiers.put(classifier)
         if not np.isfinite([prediction.probability, prediction.logit]).all():
             raise ModelError("The model did not answer with a number.")
         band = band_of([prediction.probability, *shifted])
-        decider = classifier.decider(prediction)
-        domain = decider.domain(outputs)
-        found = hints(frame, measure(frame))
+        domain = self.drifts[prediction.artifact].add(outputs) if self.gated else None
         verdict = assess(self.bundle, prediction.probability, prediction.threshold, band, domain, found)
         body = {
             **prediction.to_json(),
@@ -162,7 +170,9 @@ class Station:
             "intended_use": INTENDED_USE,
         }
         if wish.explain:
-            body["explanation"] = _explanation(decider.bundle, outputs, frame, peak=wish.peak)
+            body["explanation"] = _explanation(
+                classifier.decider(prediction).bundle, outputs, frame, peak=wish.peak
+            )
         if wish.preview:
             body["preview"] = _preview(image)
         return body
