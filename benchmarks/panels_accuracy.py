@@ -50,8 +50,8 @@ def retention(found: Result, rows: Sequence[Row], colours: Colours) -> str:
         "The same images, decision by decision. Flips ↑: now called positive, ↓: now negative. Lost: right "
         "before, wrong now. PASS: the whole 95 % interval of the difference keeps that share of the reference's "
         f"accuracy; FAIL: none of it does. Heat map: median cosine with {_truth(found)}, for the class that the "
-        f"reference decides, {_images_compared(rows)}; it keeps the explanation where the whole interval reaches the bound "
-        f"({FLOAT_BOUND:g} for fp32, {INTEGER_BOUND:g} for all others).",
+        f"reference decides, {_images_compared(rows)}; it keeps the explanation where the whole interval reaches "
+        f"the bound ({FLOAT_BOUND:g} for fp32, {INTEGER_BOUND:g} for all others).",
         f'<div class="dense">{table(heads, lines, "Retention")}</div>',
     )
 

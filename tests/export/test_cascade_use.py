@@ -90,6 +90,20 @@ def test_a_device_takes_the_share_from_the_bundle(
     assert read_runs(tmp_path / "run.json")[0].candidate("cascade").escalated == 1.0  # nothing was written down
 
 
+def test_a_device_profile_can_choose_the_cascade(
+    bundle: Path, phantoms: Path, tmp_path: Path, sonoedge: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(measuring.MODES, "rapid", (5, 0.0))
+    out = tmp_path / "profile.json"
+    found = sonoedge(
+        "benchmark", "--autotune", "--bundle", bundle, "--artifacts", "cascade", "--out", out, "--quiet"
+    )
+    assert found.code == 0 and json.loads(out.read_text())["artifact"] == "cascade", found.err
+    arguments = ["--bundle", bundle, "--profile", out, "--json", *find_images(phantoms)[::4]]
+    answers = [json.loads(line) for line in sonoedge("predict", *arguments).out.splitlines()]
+    assert {answer["artifact"] for answer in answers} == {"first/tflite-int8", "tflite-fp32"}
+
+
 def test_no_cascade_to_measure(run_bundle: Path, phantoms: Path, tmp_path: Path, sonoedge: Command) -> None:
     arguments = ["--bundle", run_bundle, "--data", phantoms, "--artifacts", "cascade", "--out", tmp_path / "r"]
     found = sonoedge("benchmark", *arguments)
