@@ -11,7 +11,7 @@ Milliseconds of a device on which the same files were measured are those; else t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,7 +19,7 @@ import numpy as np
 from benchmarks.regression import machine_key
 from benchmarks.results import Result, Row, Speed, pareto
 from benchmarks.retention import SHARES, Retention, compare, share_name
-from benchmarks.runfile import Candidate
+from benchmarks.runfile import Candidate, Machine
 from benchmarks.wording import megabytes, milliseconds, percent
 from edge_runtime.estimate import BOARDS, PHONE, Board
 from train.intervals import Interval
@@ -93,18 +93,18 @@ class _Device:
     """A kind of device: how to recognise a run on it, what runs there, and how to estimate it."""
 
     name: str
-    processor: str
+    is_one: Callable[[Machine], bool]
     runtimes: tuple[str, ...]
     board: Board | None
 
 
+_EVERY_RUNTIME = ("tflite", "openvino", "onnx")
 _DEVICES = (
-    _Device("Pi 4", "Raspberry Pi 4", ("tflite",), BOARDS[0]),
-    _Device("Pi 5", "Raspberry Pi 5", ("tflite",), BOARDS[1]),
-    _Device("phone", "", ("tflite",), PHONE),
-    _Device("laptop", "", ("tflite", "openvino", "onnx"), None),
+    _Device("Pi 4", lambda machine: "Raspberry Pi 4" in machine.processor, ("tflite",), BOARDS[0]),
+    _Device("Pi 5", lambda machine: "Raspberry Pi 5" in machine.processor, ("tflite",), BOARDS[1]),
+    _Device("phone", lambda machine: machine.system.startswith("Android"), ("tflite",), PHONE),
+    _Device("laptop", lambda machine: machine.architecture in {"x86_64", "AMD64"}, _EVERY_RUNTIME, None),
 )
-_LAPTOP = {"x86_64", "AMD64"}
 
 
 def pools(results: Sequence[Result]) -> tuple[Pool, ...]:
@@ -254,10 +254,7 @@ def _time_on(
     """Lowest and highest milliseconds, where they come from, and whether they were measured; None: unknown."""
     for found in everything:
         run = found.run
-        here = device.processor in run.machine.processor if device.processor else (
-            device.board is None and run.machine.architecture in _LAPTOP
-        )  # fmt: skip
-        if not here or run.bundle_digest != option.bundle_digest or run.invalid:
+        if not device.is_one(run.machine) or run.bundle_digest != option.bundle_digest or run.invalid:
             continue
         row = next((r for r in found.rows if r.name == option.name and r.speed), None)
         if row is not None and row.speed is not None:

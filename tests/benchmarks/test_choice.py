@@ -93,6 +93,9 @@ def test_measured_beats_estimated() -> None:
     assert found["Pi 5"].measured and found["Pi 5"].low_ms == pytest.approx(300, rel=0.01)
     assert "measured on Raspberry Pi 5 Model B" in found["Pi 5"].reason
     assert not found["Pi 4"].measured
+    phone = replace(board, machine=replace(pi, processor="SoC", system="Android 14"))
+    (pool,) = pools([result(fused(machine=x86)), result(phone)])
+    assert [r.measured for r in pool.recommendations] == [False, False, True, True]
     assert (found["laptop"].label, found["laptop"].measured) == ("openvino-int8", True)
 
 
