@@ -14,10 +14,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
-from benchmarks.assembly import artifact_candidates, escalated_share, make_protocol, thread_counts
 from benchmarks.device import bundle_digest_text, fingerprint
 from benchmarks.environment import machine
 from benchmarks.measuring import Bar, Journal, Planned, measure_all
+from benchmarks.planning import artifact_candidates, escalated_share, make_protocol, thread_counts
 from benchmarks.runfile import Protocol, Timing
 from benchmarks.turns import rounds_of, turns, typical_ms
 from edge_runtime.bundle import Artifact, Bundle, load_bundle

@@ -17,9 +17,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from benchmarks.regression import machine_key
-from benchmarks.results import Result, Row, Speed, pareto
+from benchmarks.results import Result, Row, pareto
 from benchmarks.retention import SHARES, Retention, compare, share_name
 from benchmarks.runfile import Candidate, Machine
+from benchmarks.speeds import Speed
 from benchmarks.wording import megabytes, milliseconds, percent
 from edge_runtime.estimate import BOARDS, PHONE, Board
 from train.intervals import Interval

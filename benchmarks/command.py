@@ -118,9 +118,10 @@ def benchmark(
     Raises:
         BundleError, DataError, ModelError, UsageError: what cannot be read.
     """
-    from benchmarks.assembly import artifact_candidates, checked_threads, make_protocol, run_benchmark
+    from benchmarks.assembly import run_benchmark
     from benchmarks.device import bundle_digest_text, fingerprint
     from benchmarks.measuring import Journal
+    from benchmarks.planning import artifact_candidates, checked_threads, make_protocol
     from benchmarks.progress import bars
     from benchmarks.selection import load_selection
     from edge_runtime.bundle import load_bundle

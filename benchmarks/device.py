@@ -8,9 +8,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from benchmarks.assembly import artifact_candidates, checked_threads, make_protocol, run_benchmark
+from benchmarks.assembly import run_benchmark
 from benchmarks.environment import machine
 from benchmarks.measuring import Bar, Journal
+from benchmarks.planning import artifact_candidates, checked_threads, make_protocol
 from benchmarks.runfile import SCHEMA_VERSION, Run, write_run
 from edge_runtime.bundle import load_bundle
 from edge_runtime.errors import UsageError

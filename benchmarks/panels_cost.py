@@ -8,7 +8,8 @@ from typing import Any
 from benchmarks import plots
 from benchmarks.html import Cell, beside, block, interval_cell, number_cell, table, text_cell
 from benchmarks.panels_common import Colours, name_cell
-from benchmarks.results import Result, Row, Speed, time_ratio
+from benchmarks.results import Result, Row
+from benchmarks.speeds import Speed, time_ratio
 from benchmarks.wording import megabytes, milliseconds, percent
 
 _STAGES = ("decode", "resize", "invoke", "head", "explain")
