@@ -30,7 +30,7 @@ from edge_runtime.backends import Float32Array, open_model
 from edge_runtime.bundle import MANIFEST, Bundle, parse_manifest
 from edge_runtime.cascade import Cascade
 from edge_runtime.classifier import Classifier
-from edge_runtime.errors import SonoEdgeError, UsageError
+from edge_runtime.errors import ModelError, SonoEdgeError, UsageError
 from edge_runtime.explain import explanation, heat_map, overlay
 from edge_runtime.image import read_image, to_input
 from edge_runtime.latency import time_calls
@@ -180,7 +180,10 @@ def _bare(spec: Spec, bundle: Bundle, noise: Float32Array) -> Opened:
 
 
 def _full(spec: Spec, size: tuple[int, int], noise: Float32Array) -> Opened:
-    """The Keras model as trained; its explanation is Grad-CAM by GradientTape."""
+    """The Keras model as trained; its explanation is Grad-CAM by GradientTape.
+
+    A model without the layer at which runs are split (exported with another ``--split-layer``) is scored only.
+    """
     import keras
     import tensorflow as tf
 
@@ -190,10 +193,17 @@ def _full(spec: Spec, size: tuple[int, int], noise: Float32Array) -> Opened:
 
     tf.config.threading.set_intra_op_parallelism_threads(spec.threads)
     model = load_model(Path(spec.path))
-    parts = split_model(model)
+    scorer = keras.Model(model.inputs, model.get_layer("logit").output)
+    try:
+        parts = split_model(model)
+    except ModelError:
+        parts = None
 
     def score(path: str) -> dict[str, Any]:
-        found = grad_cam(parts, features(parts, to_input(read_image(path), size)))
+        model_input = to_input(read_image(path), size)
+        if parts is None:
+            return {"logit": float(scorer.predict_on_batch(model_input).item()), "stages_ms": {}}
+        found = grad_cam(parts, features(parts, model_input))
         return {"logit": found.logit, "stages_ms": {}, "cam": found.cam.astype(float).tolist()}
 
     executed = {"interpreter": f"keras {keras.__version__}, tensorflow {tf.__version__}", "threads": spec.threads}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,10 @@ from benchmarks.heatmaps import agreement
 from benchmarks.regression import Limits, compare_reports
 from benchmarks.results import result
 from benchmarks.runfile import Run
+from benchmarks.worker import Spec
+from benchmarks.workers import Worker
+from edge_runtime.classifier import preprocess_file
+from edge_runtime.image import find_images
 
 Y = [0, 1] * 20
 
@@ -94,3 +99,22 @@ def test_a_baseline_catches_lost_explanations() -> None:
     found = compare_reports([result(before)], [result(after)], Limits())
     assert [(r.artifact, r.what) for r in found.regressions] == [("small", "heat map cosine")]
     assert compare_reports([result(after)], [result(before)], Limits()).regressions == ()
+
+
+def test_a_model_that_is_split_elsewhere_is_scored_without_a_map(
+    float_bundle: Path, phantoms: Path, tmp_path: Path
+) -> None:
+    """Exported with another ``--split-layer``: no failure, and the float file stands in as reference for maps."""
+    import keras
+
+    image = keras.Input((48, 48, 3))
+    x = keras.layers.Conv2D(3, 3, strides=2, name="elsewhere")(image)
+    x = keras.layers.Dense(1, name="logit")(keras.layers.GlobalAveragePooling2D()(x))
+    model = keras.Model(image, keras.layers.Activation("sigmoid", name="probability")(x))
+    model.save(tmp_path / "other.keras")
+    path = find_images(phantoms)[0]
+    with Worker(Spec("full", str(tmp_path / "other.keras"), "", str(float_bundle), "keras", 1)) as worker:
+        answer = worker.ask(do="score", path=str(path))
+    wanted = 1 / (1 + np.exp(-answer["logit"]))
+    assert model.predict_on_batch(preprocess_file(path, (48, 48))).item() == pytest.approx(wanted, abs=1e-5)
+    assert "cam" not in answer
