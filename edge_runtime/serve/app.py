@@ -152,8 +152,9 @@ class _Application:
     async def _metrics(self, _request: Request) -> Response:
         gauges = {"ready": float(self.ready.is_set()), "requests_present": float(self.admission.present)}
         text = self.metrics.text(gauges)
-        if self.ready.is_set() and self.station.drift:
-            text += "\n".join([*drift_samples({self.station.artifact.name: self.station.drift.to_json()}), ""])
+        if self.ready.is_set() and self.station.drifts:
+            found = {name: drift.to_json() for name, drift in self.station.drifts.items()}
+            text += "\n".join([*drift_samples(found), ""])
         return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 
     async def _openapi(self, _request: Request) -> Response:
