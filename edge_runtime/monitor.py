@@ -22,7 +22,6 @@ import numpy as np
 
 from edge_runtime.backends import Float32Array
 from edge_runtime.classifier import Classifier, Prediction
-from edge_runtime.domain import load_gate
 from edge_runtime.drift import Drift
 
 PROBABILITY_BOUNDS = tuple(round(0.1 * i, 1) for i in range(1, 11))
@@ -77,8 +76,7 @@ class Monitor:
         """
         with self._lock:
             if artifact not in self._drift:
-                gate = load_gate(classifier.bundle, classifier.artifact.name)
-                self._drift[artifact] = Drift(gate) if gate else None
+                self._drift[artifact] = Drift(classifier.gate) if classifier.gate else None
             drift = self._drift[artifact]
         if drift is not None:
             drift.add(outputs)

@@ -13,6 +13,7 @@ from time import perf_counter
 from edge_runtime.bundle import INTENDED_USE
 from edge_runtime.cascade import open_classifier
 from edge_runtime.classifier import Prediction
+from edge_runtime.device_profile import add_profile, chosen
 from edge_runtime.errors import DataError, ImageError, UsageError
 from edge_runtime.explain import explanation
 from edge_runtime.explanation_files import write_explanation
@@ -27,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bundle", default="bundle", help="bundle folder (default: ./bundle)")
     parser.add_argument("--artifact", help="artifact name (default: the cascade, or the first that can run here)")
     parser.add_argument("--threads", type=int, help="interpreter threads (default: cores, at most 4)")
+    add_profile(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
     parser.add_argument("--explain", metavar="DIR", help="write overlay PNG, panel PNG, NPZ and JSON per image")
     parser.add_argument("--explain-class", metavar="LABEL", help="class to explain (default: the predicted one)")
@@ -41,7 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exit code 0, or 3 when an image could not be read; the others are answered all the same."""
-    classifier = open_classifier(args.bundle, args.artifact, threads=args.threads)
+    artifact, threads = chosen(args)
+    classifier = open_classifier(args.bundle, artifact, threads=threads)
     if args.explain_class and args.explain_class not in classifier.bundle.labels:
         raise UsageError(
             f"Unknown class {args.explain_class!r}. The bundle has: {', '.join(classifier.bundle.labels)}."
