@@ -39,7 +39,7 @@ def draw_panels(
     """
     columns = ["image and lesion", *maps]
     figure, axes = plt.subplots(
-        len(dataset), len(columns), figsize=(2.1 * len(columns), 2.25 * len(dataset) + 0.7), squeeze=False
+        len(dataset), len(columns), figsize=(2.1 * len(columns), 2.25 * len(dataset) + 0.5), squeeze=False
     )
     for i, sample in enumerate(dataset.samples):
         image = read_image(sample.path)
@@ -58,9 +58,10 @@ def draw_panels(
             if j > 0 and not list(maps.values())[j - 1][i].any():
                 axis.set_xlabel("zero map", fontsize=7)
         axes[i][0].set_ylabel(captions[i], fontsize=7)
-    figure.suptitle(f"{title}\n{INTENDED_USE}", fontsize=8, y=1 - 0.12 / figure.get_figheight(), va="top")
+    heading = figure.suptitle(f"{title}\n{INTENDED_USE}", fontsize=8, y=1 - 0.12 / figure.get_figheight(), va="top")
+    heading.set_in_layout(False)  # its room is kept below, by hand
     # Inches above the first row: the two lines of the heading; its columns' titles belong to the rows below.
-    figure.tight_layout(rect=(0, 0, 1, 1 - 0.7 / figure.get_figheight()))
+    figure.tight_layout(rect=(0, 0, 1, 1 - 0.5 / figure.get_figheight()))
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
