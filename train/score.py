@@ -157,6 +157,7 @@ def _logits(finished: Run, dataset: Dataset, cache: Path, progress: bool) -> np.
         input_size=(settings["input_size"],) * 2,
         head=HeadSpec(settings["pooling"], tuple(settings["units"]), settings["dropout"]),
         preprocessing=settings["preprocessing"],
+        maps=settings.get("maps", "last"),
     )
     model.full.set_weights(load_model(finished.path).get_weights())
     features = extract_features(model.branches, dataset.samples, cache=cache, progress=progress)

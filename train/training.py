@@ -26,6 +26,7 @@ from train.run_folder import CARD, MODEL, SPLIT, versions
 from train.split import SUBSETS, Split, Strategy, apply_split, leak_count, make_split, read_split, write_split
 from train.stages import TrainSettings, build, fit_subsets, head_features
 from train.sweep import Point, as_json, fresh_head, plot_sweep, read_sweep, sweep, table
+from train.waiting import Waiting
 
 __all__ = ["TrainSettings", "describe_split", "peak_memory_bytes", "train"]
 
@@ -102,6 +103,7 @@ def train(
             "history": result.history,
             "fine_tune_history": tuned,
             "seconds": {name: round(value, 2) for name, value in fitted.seconds.items()},
+            "pipeline": _pipeline(fitted.waiting),
             "peak_memory_bytes": peak_memory_bytes(),
             "backend": keras.config.backend(),
             "versions": versions("sonoedge", "keras", "tensorflow", "jax", "torch", "numpy", "scikit-learn"),
@@ -118,6 +120,16 @@ def train(
         write_text_atomic(folder / CARD, json.dumps(card, indent=2, allow_nan=False) + "\n")
     say(summary(card, out))
     return card
+
+
+def _pipeline(waiting: Waiting) -> dict[str, Any]:
+    """Images that were not in the cache, and the share of the time in which the backbones waited for one."""
+    share = waiting.share
+    return {
+        "images_computed": waiting.images,
+        "seconds": round(waiting.total_s, 2),
+        "waiting_share": None if share is None else round(share, 4),
+    }
 
 
 def peak_memory_bytes() -> int:
