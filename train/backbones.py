@@ -36,8 +36,8 @@ _DOWNLOAD_HOST = "https://storage.googleapis.com/"
 class Backbone:
     """One row: the Keras application, its file in Keras' cache, and the input its weights were trained on.
 
-    Keras has no EfficientNetLite0: it is built in `train.lite0`, and its weights come with a package. ``stages`` are
-    the layers that end the stages before the last, from 1/8 of the image's size on.
+    Keras has no EfficientNetLite0: it is built in `train.lite0`, and its weights come with a package. ``stages``
+    are the layers that end the stages before the last, from 1/8 of the image's size on.
     """
 
     application: str

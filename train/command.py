@@ -49,6 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     fit.add_argument("--fine-tune", metavar="REGEX", help="then train these layers too, e.g. 'vgg19/block5_.*'")
     fit.add_argument("--fine-tune-epochs", type=int, default=10, help="default: %(default)s")
     fit.add_argument("--fine-tune-rate", type=float, default=1e-5, metavar="RATE", help="default: %(default)s")
+    fit.add_argument("--workers", type=int, default=1, metavar="N", help=(
+        "processes that compute features; the result is the same (default: %(default)s)"
+    ))  # fmt: skip
     fit.add_argument("--mixed-precision", action="store_true", help="float16 computation on a GPU (Keras policy)")
     fit.add_argument("--data-parallel", action="store_true", help="all GPUs (Keras distribution; JAX backend)")
     out = parser.add_argument_group("output")
@@ -82,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
         ("--augment", args.augment, 0, 100),
         ("--fine-tune-epochs", args.fine_tune_epochs, 1, 10_000),
         ("--fine-tune-rate", args.fine_tune_rate, 1e-9, 1.0),
+        ("--workers", args.workers, 1, 256),
         ("--seed", args.seed, *SEED_RANGE),
     )
     # Keras takes seconds to import: only now, after the arguments are known to be good.
@@ -114,7 +118,9 @@ def run(args: argparse.Namespace) -> int:
         mixed_precision=args.mixed_precision,
         data_parallel=args.data_parallel,
     )
-    card = train(settings, out, cache=args.cache, progress=not args.quiet, verbose=not args.json)
+    card = train(
+        settings, out, cache=args.cache, workers=args.workers, progress=not args.quiet, verbose=not args.json
+    )
     if args.json:
         print(json.dumps(card))
     return 0

@@ -229,9 +229,7 @@ def _fit_head(
     )
 
 
-def _fit_logistic(
-    model: Head, train: FeatureSet, val: FeatureSet, settings: FitSettings, *, seed: int
-) -> History:
+def _fit_logistic(model: Head, train: FeatureSet, val: FeatureSet, settings: FitSettings, *, seed: int) -> History:
     """One point instead of a curve: there are no epochs."""
     # In the order in which the head sees them: channels joined, then positions flattened.
     x = np.concatenate(train.inputs(), axis=-1).reshape(len(train.y), -1)

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_runtime.errors import UsageError
 from edge_runtime.files import sha256_bytes
 from train.backbones import Maps, Preprocessing, parse_backbones
 from train.data import Dataset, Sample
@@ -79,6 +80,21 @@ def build(settings: TrainSettings) -> FusionModel:
         preprocessing=settings.preprocessing,
         maps=settings.maps,
     )
+
+
+def configure_keras(settings: TrainSettings) -> None:
+    """Precision and distribution, for all of this process.
+
+    Raises:
+        UsageError: the backend cannot distribute.
+    """
+    keras.config.set_dtype_policy("mixed_float16" if settings.mixed_precision else "float32")
+    if settings.data_parallel:
+        try:
+            keras.distribution.set_distribution(keras.distribution.DataParallel())
+        except (ValueError, RuntimeError, AttributeError) as error:
+            backend = keras.config.backend()
+            raise UsageError(f"--data-parallel does not work with the {backend} backend here: {error}") from error
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,9 @@ class Waiting:
         """0–1; None where nothing was computed."""
         return self.waited_s / self.total_s if self.total_s else None
 
+    def __add__(self, other: Waiting) -> Waiting:
+        return Waiting(self.total_s + other.total_s, self.waited_s + other.waited_s, self.images + other.images)
+
 
 def prefetched(
     prepare: Callable[[Item], Batch], items: Sequence[Item], waiting: Waiting

@@ -47,7 +47,7 @@ def test_hidden_units_are_directions_and_their_mirror_images() -> None:
 
 
 def test_a_hidden_layer_of_one_unit_is_refused() -> None:
-    with pytest.raises(UsageError, match="--units must be at least 2. Received: 1"):
+    with pytest.raises(UsageError, match=r"--units must be at least 2\. Received: 1"):
         write_linear(head_of((1,)).head, np.ones(6), 0.0, np.zeros((4, 6), np.float32), seed=0)
 
 
