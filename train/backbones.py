@@ -29,6 +29,7 @@ Maps = Literal["last", "stages"]
 CAFFE_MEAN_RGB = (123.68, 116.779, 103.939)
 _TORCH_MEAN_RGB = (0.485, 0.456, 0.406)
 _TORCH_STD_RGB = (0.229, 0.224, 0.225)
+_STAGES = "stages"
 _DOWNLOAD_HOST = "https://storage.googleapis.com/"
 
 
@@ -153,7 +154,14 @@ def _with_stages(model: keras.Model, stages: Sequence[str]) -> keras.Model:
         if factor != (1, 1):
             value = keras.layers.AveragePooling2D(factor, padding="same", name=f"{name}_pool")(value)
         parts.append(value)
-    return keras.Model(model.input, keras.layers.Concatenate(name="stages")(parts), name=model.name)
+    return keras.Model(model.input, keras.layers.Concatenate(name=_STAGES)(parts), name=model.name)
+
+
+def map_channels(backbone: keras.Model) -> tuple[int, ...]:
+    """Channels of each map that `build_branch` joined into the sub-model's output; the last map's come first."""
+    last = backbone.layers[-1]
+    joined = last.input if last.name == _STAGES else [backbone.output]
+    return tuple(int(value.shape[-1]) for value in joined)
 
 
 def weights_file(folder: str | Path, name: str) -> Path:

@@ -27,7 +27,7 @@ from train.model import FusionModel
 from train.split import Strategy
 from train.stages import TrainSettings, build, fit_subsets
 
-_VERSION = 2
+_VERSION = 3
 _INNER = 7  # one seventh of the training folds stops the fit
 _PLAIN = FitSettings(1e-3, 32, epochs=60, patience=10, weight_decay=1e-2)
 _STRONG = replace(_PLAIN, weight_decay=1.0)

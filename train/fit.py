@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import keras
@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 from tqdm import tqdm
 
 from train.features import Features
-from train.logistic import logistic_regression, write_linear
+from train.logistic import logistic_regression, map_variances, write_linear
 from train.metrics import sigmoid
 from train.model import Head
 
@@ -50,15 +50,27 @@ DEFAULT_GRID = (LOGISTIC,)
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """Features of one subset: per backbone float32 (N, …), labels int64 (N,), and how many rows one image has."""
+    """Features of one subset.
+
+    Attributes:
+        features: per backbone float32 (N, …, C).
+        y: labels int64 (N,).
+        rows_per_image: views of one image among the rows.
+        channels: per backbone, the channels of each of its maps, which add up to C; one map where it is not there.
+    """
 
     features: Mapping[str, Features]
     y: NDArray[np.int64]
     rows_per_image: int = 1
+    channels: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def inputs(self) -> list[Features]:
         """The arrays in the order of the head's inputs."""
         return list(self.features.values())
+
+    def maps(self) -> list[tuple[int, ...]]:
+        """Channels of the maps of each backbone."""
+        return [self.channels.get(name, (x.shape[-1],)) for name, x in self.features.items()]
 
     def targets(self) -> NDArray[np.float32]:
         """Labels as Keras wants them, float32 (N, 1)."""
@@ -233,8 +245,13 @@ def _fit_logistic(model: Head, train: FeatureSet, val: FeatureSet, settings: Fit
     """One point instead of a curve: there are no epochs."""
     # In the order in which the head sees them: channels joined, then positions flattened.
     x = np.concatenate(train.inputs(), axis=-1).reshape(len(train.y), -1)
+    counts = [count for maps in train.maps() for count in maps]
     weights, intercept = logistic_regression(
-        x, train.y, settings.logistic, balanced=settings.balanced, rows_per_image=train.rows_per_image
+        x,
+        train.y,
+        np.tile(map_variances(counts, settings.logistic), x.shape[1] // sum(counts)),
+        balanced=settings.balanced,
+        rows_per_image=train.rows_per_image,
     )
     write_linear(model.head, weights, intercept, x, seed=seed)
     history: History = {}
@@ -261,20 +278,23 @@ def _mixed(
 
 
 def _moments(data: FeatureSet) -> tuple[list[Features], list[Features]]:
-    """Mean and scale per feature; the scale is sqrt(variance + median deviation^2 of the branch).
+    """Mean and scale per feature; the scale is sqrt(variance + median deviation^2 of the map).
 
     Plain standardisation blows up channels that hardly ever respond: the head then leans on their noise, and an
     int8 backbone, whose rounding errors are as large there as anywhere, changes its decisions.
     """
     mean = [x.mean(axis=0) for x in data.inputs()]
-    deviations = [x.std(axis=0) for x in data.inputs()]
-    floors = [max(float(np.median(s)), 1e-6) for s in deviations]
-    return mean, [np.hypot(s, floor).astype(np.float32) for s, floor in zip(deviations, floors, strict=True)]
+    scale = []
+    for x, maps in zip(data.inputs(), data.maps(), strict=True):
+        deviations = np.split(x.std(axis=0), np.cumsum(maps)[:-1], axis=-1)
+        floors = [max(float(np.median(s)), 1e-6) for s in deviations]
+        scale.append(np.concatenate([np.hypot(s, f) for s, f in zip(deviations, floors, strict=True)], axis=-1))
+    return mean, [s.astype(np.float32) for s in scale]
 
 
 def _standardise(data: FeatureSet, mean: list[Features], scale: list[Features]) -> FeatureSet:
     arrays = {name: (x - m) / s for (name, x), m, s in zip(data.features.items(), mean, scale, strict=True)}
-    return FeatureSet(arrays, data.y, data.rows_per_image)
+    return replace(data, features=arrays)
 
 
 def _flatten(parts: list[Features]) -> NDArray[np.float64]:

@@ -1,14 +1,16 @@
 """The head by logistic regression: one optimum instead of a run of Adam that validation has to stop.
 
 On some hundred images a head of 460,000 weights is found best by a convex problem: logistic regression on the
-standardised features with a Gaussian prior on its weights. It needs no epochs, no seed and no early stopping. It is
-then written into the paper's layers as they are: each pair of hidden units is a direction and its mirror image, and
-relu(u) - relu(-u) = u, so that the dense layers compute the regression exactly. The directions are the principal
-components of the features and what is left of the regression's own direction: a student that is taught the hidden
-units (`train.teacher`) learns what varies most over the images, and the logit.
+standardised features with a Gaussian prior on its weights, the same for each map as a whole. It needs no epochs, no
+seed and no early stopping. It is then written into the paper's layers as they are: each pair of hidden units is a
+direction and its mirror image, and relu(u) - relu(-u) = u, so that the dense layers compute the regression exactly.
+The directions are the principal components of the features and what is left of the regression's own direction: a
+student that is taught the hidden units (`train.teacher`) learns what varies most over the images, and the logit.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -24,23 +26,35 @@ Float = NDArray[np.float64]
 _MAX_ITERATIONS = 1000
 
 
+def map_variances(channels: Sequence[int], variance: float) -> Float:
+    """Prior variances (C,) under which every map says as much beforehand, however many channels it has.
+
+    Args:
+        channels: of each map, which add up to C.
+        variance: their mean over all weights.
+    """
+    mean = sum(channels) / len(channels)
+    return np.concatenate([np.full(count, variance * mean / count) for count in channels])
+
+
 def logistic_regression(
-    x: Rows, y: NDArray[np.int64], variance: float, *, balanced: bool = False, rows_per_image: int = 1
+    x: Rows, y: NDArray[np.int64], variances: Float, *, balanced: bool = False, rows_per_image: int = 1
 ) -> tuple[Float, float]:
     """Weights (C,) and intercept of the most probable logistic regression on standardised rows.
 
     Args:
         x: standardised features (N, C).
         y: 0 or 1, (N,).
-        variance: of the Gaussian prior on every weight; smaller is smoother.
+        variances: of the Gaussian prior on each weight, (C,); smaller is smoother.
         balanced: both classes weigh the same.
         rows_per_image: rows that are views of one image count as one image together.
     """
+    scale = np.sqrt(variances)
     model = LogisticRegression(
-        C=variance / rows_per_image, class_weight="balanced" if balanced else None, max_iter=_MAX_ITERATIONS
+        C=1 / rows_per_image, class_weight="balanced" if balanced else None, max_iter=_MAX_ITERATIONS
     )
-    model.fit(x, y)
-    return model.coef_[0].astype(np.float64), float(model.intercept_[0])
+    model.fit(x * scale.astype(np.float32), y)
+    return model.coef_[0].astype(np.float64) * scale, float(model.intercept_[0])
 
 
 def write_linear(head: keras.Model, weights: Float, intercept: float, x: Rows, *, seed: int) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from edge_runtime.errors import UsageError
 from edge_runtime.files import sha256_bytes
-from train.backbones import Maps, Preprocessing, parse_backbones
+from train.backbones import Maps, Preprocessing, map_channels, parse_backbones
 from train.data import Dataset, Sample
 from train.features import Features, compute_features, extract_features
 from train.fine_tuning import fine_tune, fine_tune_tail
@@ -195,8 +195,9 @@ def head_features(
     samples = [sample for subset in SUBSETS for sample in subsets[subset].samples]
     features = extract_features(model.branches, samples, cache=cache, progress=progress, waiting=waiting)
     bounds = np.cumsum([0, *(len(subsets[subset]) for subset in SUBSETS)])
+    channels = {name: map_channels(backbone) for name, backbone in model.backbones.items()}
     result = {
-        subset: FeatureSet({name: x[low:high] for name, x in features.items()}, subsets[subset].y)
+        subset: FeatureSet({name: x[low:high] for name, x in features.items()}, subsets[subset].y, 1, channels)
         for subset, low, high in zip(SUBSETS, bounds[:-1], bounds[1:], strict=True)
     }
     if copies:
@@ -204,7 +205,7 @@ def head_features(
         augmented = extract_features(
             model.branches, train.samples, cache=cache, copies=copies, progress=progress, waiting=waiting
         )
-        result["train"] = FeatureSet(augmented, np.tile(train.y, copies + 1), copies + 1)
+        result["train"] = FeatureSet(augmented, np.tile(train.y, copies + 1), copies + 1, channels)
     return result
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from edge_runtime.errors import UsageError
 from train.fit import LOGISTIC, FeatureSet, fit_default, head_logits
-from train.logistic import logistic_regression, write_linear
+from train.logistic import logistic_regression, map_variances, write_linear
 from train.metrics import sigmoid
 from train.model import Head, HeadSpec, build_head
 
@@ -55,7 +55,7 @@ def test_the_fit_is_the_optimum_and_does_not_depend_on_the_seed() -> None:
     rng = np.random.default_rng(1)
     x = rng.normal(size=(300, 6)).astype(np.float32)
     y = (rng.random(300) < sigmoid(x @ np.array([2, -1, 0, 0, 0, 0.5]))).astype(np.int64)
-    weights, intercept = logistic_regression(x, y, 0.5)
+    weights, intercept = logistic_regression(x, y, np.full(6, 0.5))
     # At the optimum the slope of the log likelihood equals that of the prior.
     residual = y - sigmoid(x @ weights + intercept)
     np.testing.assert_allclose(x.T @ residual, weights / 0.5, atol=0.05)
@@ -74,8 +74,9 @@ def test_views_of_one_image_count_as_one_image() -> None:
     rng = np.random.default_rng(2)
     x = rng.normal(size=(60, 4)).astype(np.float32)
     y = (x[:, 0] + rng.normal(size=60) > 0).astype(np.int64)
-    once, _ = logistic_regression(x, y, LOGISTIC.logistic)
-    tiled, _ = logistic_regression(np.tile(x, (3, 1)), np.tile(y, 3), LOGISTIC.logistic, rows_per_image=3)
+    prior = np.full(4, LOGISTIC.logistic)
+    once, _ = logistic_regression(x, y, prior)
+    tiled, _ = logistic_regression(np.tile(x, (3, 1)), np.tile(y, 3), prior, rows_per_image=3)
     np.testing.assert_allclose(tiled, once, atol=1e-3)
 
 
@@ -83,7 +84,15 @@ def test_class_weights_move_the_intercept() -> None:
     rng = np.random.default_rng(3)
     x = rng.normal(size=(200, 4)).astype(np.float32)
     y = (np.arange(200) < 30).astype(np.int64)
-    _, plain = logistic_regression(x, y, 0.03)
-    _, balanced = logistic_regression(x, y, 0.03, balanced=True)
+    _, plain = logistic_regression(x, y, np.full(4, 0.03))
+    _, balanced = logistic_regression(x, y, np.full(4, 0.03), balanced=True)
     assert plain < -1
     assert abs(balanced) < 0.3
+
+
+def test_every_map_says_as_much_beforehand() -> None:
+    variances = map_variances((2, 8, 5), 0.03)
+    assert variances.shape == (15,)
+    totals = [variances[:2].sum(), variances[2:10].sum(), variances[10:].sum()]
+    np.testing.assert_allclose(totals, [0.15] * 3)
+    np.testing.assert_allclose(map_variances((7,), 0.03), np.full(7, 0.03))
