@@ -45,8 +45,7 @@ class Row:
 
 _STAGES: Mapping[str, Any] = {"fits": (LOGISTIC,), "maps": "stages"}
 _COPIES: Mapping[str, Any] = {**_STAGES, "augment": 2}
-# Without dropout: a logistic head is regularised by its prior, and its units come in pairs that belong together.
-_TUNED: Mapping[str, Any] = {**_STAGES, "fine_tune": _LAST_BLOCKS, "fine_tune_rate": 1e-4, "dropout": 0.0}
+_TUNED: Mapping[str, Any] = {**_STAGES, "fine_tune": _LAST_BLOCKS, "fine_tune_rate": 1e-4}
 
 ROWS = {
     row.name: row

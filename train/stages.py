@@ -139,6 +139,11 @@ def fit_subsets(
         result = fit_default(model, data["train"], data["val"], seed=seed, progress=progress, grid=grid)
     branches, tail, tuned = model.branches, None, None
     if settings.fine_tune:
+        if result.settings.logistic:
+            # Its units come in pairs that belong together, and its prior has done what dropout is for.
+            for layer in model.head.layers:
+                if isinstance(layer, keras.layers.Dropout):
+                    layer.rate = 0.0
         unfreeze(model, settings.fine_tune)
         tail = cut(model)
         if tail.row_bytes * len(subsets["train"]) * (settings.augment + 1) <= _TAIL_BYTES:
