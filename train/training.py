@@ -28,7 +28,7 @@ from train.stages import TrainSettings, build, configure_keras, fit_subsets, hea
 from train.subgroups import subgroups
 from train.sweep import Point, as_json, fresh_head, plot_sweep, read_sweep, sweep, table
 from train.waiting import Waiting
-from train.workers import compute_features_apart
+from train.workers import Task, compute_features_apart
 
 __all__ = ["TrainSettings", "describe_split", "peak_memory_bytes", "train"]
 
@@ -85,7 +85,7 @@ def train(
         waiting = Waiting()
         if workers > 1:
             everything = [sample for subset in SUBSETS for sample in subsets[subset].samples]
-            tasks = [(everything, 0)]
+            tasks: list[Task] = [(everything, 0)]
             if settings.augment:
                 tasks.append((subsets["train"].samples, settings.augment))
             waiting = compute_features_apart(settings, tasks, cache=cache, workers=workers, progress=progress)
