@@ -1,9 +1,9 @@
-"""From a bundle to candidates, and from measurements to a `Run`. edge_runtime and NumPy only."""
+"""From measurements to a `Run`. edge_runtime and NumPy only."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,88 +12,14 @@ import numpy as np
 
 from benchmarks.environment import machine, thermal, why_invalid
 from benchmarks.heatmaps import agreement, gallery, shown_maps
-from benchmarks.measuring import MODES, ROUNDS, Bar, Journal, Measured, Planned, fits_in_memory, measure_all
+from benchmarks.measuring import Bar, Journal, Measured, Planned, measure_all
+from benchmarks.planning import average_macs, escalated_share, thread_counts
 from benchmarks.records import read_record, to_plain
 from benchmarks.runfile import RUN_KIND, SCHEMA_VERSION, Candidate, Data, Picture, Protocol, Run, Thermal
-from benchmarks.worker import Spec
-from edge_runtime.backends import default_threads, is_available
-from edge_runtime.bundle import INTENDED_USE, Artifact, Bundle
-from edge_runtime.classifier import EXTRA_OF_RUNTIME
-from edge_runtime.errors import MissingExtraError, UsageError
+from edge_runtime.bundle import INTENDED_USE, Bundle
+from edge_runtime.cascade import CASCADE
 from edge_runtime.files import sha256_file
 from edge_runtime.sums import SUMS
-
-
-def artifact_candidates(bundle: Bundle, names: Sequence[str] | None, threads: int) -> list[Planned]:
-    """Each artifact, and the bare interpreter on the same file, next to each other.
-
-    Without ``names``, artifacts whose interpreter is not installed are left out with a note.
-
-    Raises:
-        UsageError: no such artifact.
-        MissingExtraError: a named artifact has no interpreter here, or none has.
-    """
-    planned: list[Planned] = []
-    for artifact in [bundle.artifact(name) for name in names] if names else bundle.artifacts:
-        if not is_available(artifact.runtime):
-            missing = MissingExtraError(
-                f"An interpreter for {artifact.runtime}", EXTRA_OF_RUNTIME[artifact.runtime]
-            )
-            if names:
-                raise missing
-            print(f"note: {artifact.name} left out: {missing}", file=sys.stderr)
-            continue
-        spec = Spec("artifact", "", artifact.name, str(bundle.path), artifact.runtime, threads)
-        planned.append(
-            Planned(
-                artifact.name, "artifact", artifact.runtime, artifact.precision, artifact.size_bytes,
-                artifact.threshold, spec, scores=True, swept=True,
-            )
-        )  # fmt: skip
-        planned.append(
-            Planned(
-                f"{artifact.name}, bare", "bare", artifact.runtime, artifact.precision,
-                backbone_bytes(bundle, artifact), artifact.threshold,
-                Spec("bare", "", artifact.name, str(bundle.path), artifact.runtime, threads), of=artifact.name,
-                note="the interpreter's own invoke on the same backbone file, without the head",
-            )
-        )  # fmt: skip
-    if not planned:
-        raise MissingExtraError("An interpreter for this bundle", EXTRA_OF_RUNTIME[bundle.artifacts[0].runtime])
-    return planned
-
-
-def backbone_bytes(bundle: Bundle, artifact: Artifact) -> int:
-    """Size of the backbone: for OpenVINO two files, the graph and its weights."""
-    path = bundle.path / artifact.backbone
-    return sum(file.stat().st_size for file in path.parent.glob(f"{path.stem}.*"))
-
-
-def make_protocol(mode: str, threads: int, planned: Sequence[Planned]) -> Protocol | None:
-    """The latency protocol of a mode; None for ``none``.
-
-    Raises:
-        UsageError: an unknown mode.
-    """
-    if mode == "none":
-        return None
-    if mode not in MODES:
-        raise UsageError(f"--mode must be one of {', '.join(MODES)}, none. Received: {mode}.")
-    queries, seconds = MODES[mode]
-    return Protocol(mode, queries, seconds, ROUNDS, threads, fits_in_memory(planned))
-
-
-def thread_counts(threads: int, cores: int) -> list[int]:
-    """The powers of two up to the cores, and the cores themselves, without the number that is measured anyway."""
-    counts = {cores, *(2**i for i in range(cores.bit_length()) if 2**i <= cores)}
-    return sorted(counts - {threads})
-
-
-def checked_threads(threads: int | None) -> int:
-    """The default where None; `UsageError` below one."""
-    if threads is not None and threads < 1:
-        raise UsageError(f"--threads must be at least 1. Received: {threads}.")
-    return threads or default_threads()
 
 
 def run_benchmark(
@@ -146,14 +72,36 @@ def run_benchmark(
         data=data,
         reference=reference,
         heatmap_reference=compared,
-        candidates=tuple(_candidate(p, results[p.name], data is not None, heat.get(p.name)) for p in planned),
+        candidates=_candidates(bundle, planned, results, heat, scored=data is not None),
         gallery=shown,
         ladders={a.name: a.metrics["ladder"] for a in bundle.artifacts if a.metrics.get("ladder")},
         provenance=dict(provenance),
     )
 
 
-def _candidate(p: Planned, found: Measured, scored: bool, heat: list[float | None] | None) -> Candidate:
+def _candidates(
+    bundle: Bundle,
+    planned: Sequence[Planned],
+    results: Mapping[str, Measured],
+    heat: Mapping[str, list[float | None]],
+    *,
+    scored: bool,
+) -> tuple[Candidate, ...]:
+    rows = []
+    for p in planned:
+        found, escalated = results[p.name], None
+        if p.name == CASCADE:
+            # Generated images say nothing about how often: without real ones, what the bundle says.
+            escalated = found.escalated if scored and found.escalated is not None else escalated_share(bundle)
+            macs, int8_macs = average_macs(bundle, escalated)
+            p = replace(p, macs=macs, int8_macs=int8_macs)
+        rows.append(_candidate(p, found, scored, heat.get(p.name), escalated))
+    return tuple(rows)
+
+
+def _candidate(
+    p: Planned, found: Measured, scored: bool, heat: list[float | None] | None, escalated: float | None
+) -> Candidate:
     opened = found.opened
     return Candidate(
         name=p.name,
@@ -174,7 +122,10 @@ def _candidate(p: Planned, found: Measured, scored: bool, heat: list[float | Non
         thread_sweep=tuple(found.sweep),
         stages_ms={name: round(value, 3) for name, value in found.stages_ms.items()},
         logits=tuple(found.logits) if scored and found.logits is not None else None,
-        heatmap_agreement=tuple(heat) if heat is not None else None,
+        heatmap_cosine=tuple(heat) if heat is not None else None,
+        macs=p.macs,
+        int8_macs=p.int8_macs,
+        escalated=escalated,
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge_runtime.bundle import INTENDED_USE
 from edge_runtime.errors import ModelError, UsageError
 from edge_runtime.files import check_replaceable
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from benchmarks.measuring import Bar, Planned
     from benchmarks.runfile import Run
     from edge_runtime.bundle import Bundle
+    from edge_runtime.device_profile import DeviceProfile
 
 FULL = "full Keras model"
 REPORT = "report.json"
@@ -25,13 +27,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bundle", type=Path, default=Path("bundle"), help="bundle folder (default: ./bundle)")
     parser.add_argument("--data", type=Path, metavar="DIR", help="the training data, or external images")
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="REPORT", help="report folder; run file of a device"
+        "--out", type=Path, required=True, metavar="REPORT", help="report folder; run file or profile of a device"
     )
     parser.add_argument("--model", type=Path, metavar="RUN", help="run folder: the full Keras model as reference")
     parser.add_argument(
         "--device-run", type=Path, metavar="BUNDLE",
         help="only time this bundle on this machine and write a run file; needs the device install",
     )  # fmt: skip
+    parser.add_argument("--autotune", action="store_true", help=(
+        "only find the fastest file and number of threads for this machine, and write a device profile for "
+        "--profile of predict, explain, stream and serve; needs the device install"
+    ))  # fmt: skip
     parser.add_argument("--artifacts", metavar="A,B", help="only these (default: all that can run here)")
     parser.add_argument("--classes", metavar="A,B", help="class folders, the positive one last")
     parser.add_argument("--threads", type=int, help="interpreter threads (default: cores, at most 4)")
@@ -53,13 +59,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "  sonoedge benchmark --bundle bundle --data BUSI --model runs/busi --out report\n"
         "  sonoedge benchmark --bundle bundle --data BUS-BRA --model runs/busi --out report-external\n"
         "  sonoedge benchmark --device-run bundle --out pi5.json        (on the Raspberry Pi)\n"
-        "  sonoedge report report/report.json pi5.json --out report-all"
+        "  sonoedge report report/report.json pi5.json --out report-all\n"
+        "  sonoedge benchmark --autotune --bundle bundle --out pi5-profile.json"
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure, print the table and write the report; exit code 6 when an artifact failed."""
     names = args.artifacts.split(",") if args.artifacts else None
+    if args.autotune:
+        return _autotune(args, names)
     if args.device_run is not None:
         return _device(args, names)
     if args.data is None:
@@ -109,9 +118,10 @@ def benchmark(
     Raises:
         BundleError, DataError, ModelError, UsageError: what cannot be read.
     """
-    from benchmarks.assembly import artifact_candidates, checked_threads, make_protocol, run_benchmark
+    from benchmarks.assembly import run_benchmark
     from benchmarks.device import bundle_digest_text, fingerprint
     from benchmarks.measuring import Journal
+    from benchmarks.planning import artifact_candidates, checked_threads, make_protocol
     from benchmarks.progress import bars
     from benchmarks.selection import load_selection
     from edge_runtime.bundle import load_bundle
@@ -171,7 +181,7 @@ def _full_and_peers(
     size = opened.model_path.stat().st_size
     spec = Spec("full", str(opened.path.resolve()), "", str(bundle.path), "keras", threads)
     full = Planned(FULL, "full", "keras", "fp32", size, opened.threshold, spec, scores=True)
-    names = [p.name for p in planned if p.kind == "artifact"]
+    names = [p.name for p in planned if p.spec is not None and p.spec.kind == "artifact"]
     return full, peers(opened, bundle, names, None, threads, bar) if with_peers else []
 
 
@@ -188,16 +198,38 @@ def _device(args: argparse.Namespace, names: list[str] | None) -> int:
     return ModelError.exit_code if failed else 0
 
 
+def _autotune(args: argparse.Namespace, names: list[str] | None) -> int:
+    from benchmarks.autotune import autotune
+    from benchmarks.progress import bars
+
+    given = {"--data": args.data, "--model": args.model, "--device-run": args.device_run, "--threads": args.threads}
+    if extra := [option for option, value in given.items() if value is not None]:
+        raise UsageError(f"--autotune chooses among the files of --bundle by their latency; leave {extra[0]} out.")
+    profile = autotune(args.bundle, args.out, artifacts=names, mode=args.mode, bar=bars(not args.quiet))
+    print(args.out.read_text(encoding="utf-8") if args.json else profile_table(profile, args.out))
+    return 0
+
+
+def profile_table(profile: DeviceProfile, out: Path) -> str:
+    """What was tried, what was chosen and why, in plain text."""
+    lines = [f"{'':<20}{'threads':>8}{'ms':>9}{'rounds':>18}"]
+    for t in sorted(profile.measured, key=lambda t: (t.typical_ms is None, t.typical_ms or 0.0)):
+        time = f"{t.typical_ms:9.1f}" if t.typical_ms is not None else " " * 9
+        rounds = f"{t.low_ms:.1f}–{t.high_ms:.1f}" if t.low_ms is not None else ""
+        lines.append(f"{t.artifact:<20}{t.threads or '':>8}{time}{rounds:>18}  {t.note}")
+    return "\n".join([*lines, "", f"{profile.reason}.", f"wrote {out}; use it with --profile {out}", INTENDED_USE])
+
+
 def device_table(measured: Run) -> str:
     """Latency and memory in plain text, without any package that a device lacks."""
-    from statistics import median
+    from benchmarks.turns import typical_ms
 
     lines = [f"{'':<32}{'init ms':>9}{'first ms':>10}{'p50 ms':>9}{'peak MB':>9}"]
     for c in measured.candidates:
         if c.error:
             lines.append(f"{c.name:<32}failed: {c.error}")
             continue
-        p50 = f"{median(c.timing.samples_ms):.1f}" if c.timing else ""
+        p50 = f"{typical_ms(c.timing, c.escalated):.1f}" if c.timing else ""
         memory = f"{c.peak_bytes / 1e6:.0f}" if c.peak_bytes else ""
         init, first = (f"{value:.1f}" if value is not None else "" for value in (c.init_ms, c.first_ms))
         lines.append(f"{c.name:<32}{init:>9}{first:>10}{p50:>9}{memory:>9}")

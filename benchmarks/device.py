@@ -8,10 +8,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from benchmarks.assembly import artifact_candidates, checked_threads, make_protocol, run_benchmark
+from benchmarks.assembly import run_benchmark
 from benchmarks.environment import machine
 from benchmarks.measuring import Bar, Journal
-from benchmarks.runfile import Run, write_run
+from benchmarks.planning import artifact_candidates, checked_threads, make_protocol
+from benchmarks.runfile import SCHEMA_VERSION, Run, write_run
 from edge_runtime.bundle import load_bundle
 from edge_runtime.errors import UsageError
 from edge_runtime.files import sha256_bytes
@@ -60,7 +61,7 @@ def device_run(
 
 def fingerprint(parts: Sequence[str]) -> str:
     """One digest of everything that a stored step depends on; installed versions are added."""
-    return sha256_bytes("\n".join([*parts, repr(machine().versions)]).encode())
+    return sha256_bytes("\n".join([*parts, str(SCHEMA_VERSION), repr(machine().versions)]).encode())
 
 
 def bundle_digest_text(path: Path) -> str:

@@ -18,11 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from benchmarks.explanation_metrics import (
-    cosine,
-    spearman,
-    top_region_iou,
-)
+from benchmarks.explanation_metrics import spearman, top_region_iou
+from benchmarks.explanation_retention import bound_of
+from benchmarks.heatmaps import cosine
 from edge_runtime.backends import Float32Array
 from edge_runtime.bundle import Bundle
 from edge_runtime.classifier import Classifier
@@ -33,8 +31,6 @@ from train.data import Dataset
 if TYPE_CHECKING:
     from export.splitting import SplitModel
 
-FLOAT_BOUND, INTEGER_BOUND = 0.9999, 0.98
-"""Smallest median cosine to GradientTape at which an artifact keeps the explanation: fp32, and everything else."""
 KERAS = "Keras GradientTape"
 
 
@@ -177,7 +173,7 @@ def fidelity(name: str, precision: str, subset: str, maps: Maps, truth: Maps) ->
         spearman=_spread([spearman(a, b) for a, b in zip(maps.cams, truth.cams, strict=True)]),
         top_iou=_spread([top_region_iou(a, b) for a, b in pairs]),
         share_error=maps.share_error,
-        bound=FLOAT_BOUND if precision == "fp32" else INTEGER_BOUND,
+        bound=bound_of(precision),
     )
 
 

@@ -26,13 +26,6 @@ HOT = 0.5
 _RESAMPLES = 2000
 
 
-def cosine(a: Float32Array, b: Float32Array) -> float:
-    """Cosine of two maps of one shape; NaN where one is zero."""
-    x, y = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()
-    norm = float(np.linalg.norm(x) * np.linalg.norm(y))
-    return float(x @ y) / norm if norm > 0 else float("nan")
-
-
 def spearman(a: Float32Array, b: Float32Array) -> float:
     """Rank correlation of two maps of one shape; NaN where one is constant."""
     x, y = rankdata(a.ravel()), rankdata(b.ravel())

@@ -25,7 +25,7 @@ class Gradients:
 
 def features(model: SplitModel, image: Float32Array) -> dict[str, Float32Array]:
     """Branch maps (1, h, w, C) of a model input (1, H, W, 3), by Keras."""
-    return {name: np.asarray(value) for name, value in model.backbone(image, training=False).items()}
+    return {name: np.asarray(value) for name, value in model.backbone.predict_on_batch(image).items()}
 
 
 def grad_cam(model: SplitModel, maps: Mapping[str, Float32Array]) -> Gradients:

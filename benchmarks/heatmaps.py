@@ -1,4 +1,4 @@
-"""How much of the full-precision heat map an artifact keeps, and a gallery of both."""
+"""How like the reference's heat maps an artifact's are, image by image, and a gallery of both."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.runfile import Picture
-from edge_runtime.explain import heat_map, overlay
+from edge_runtime.explain import heat_map, overlay, stretch
 from edge_runtime.image import read_image
 
 Maps = Sequence[NDArray[np.float32]]
@@ -29,14 +29,26 @@ def shown_maps(cams: Sequence[Any], positive: Sequence[bool]) -> list[NDArray[np
     ]
 
 
+def cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    """Cosine of two maps of one shape; NaN where one is zero."""
+    x, y = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()
+    norm = float(np.linalg.norm(x) * np.linalg.norm(y))
+    return float(x @ y) / norm if norm > 0 else float("nan")
+
+
 def agreement(reference: Maps, maps: Maps) -> list[float | None]:
-    """Pearson's correlation of each pair of maps; 1 where both are flat and equal, None where only one is flat."""
+    """Cosine of each pair of shown maps, on the finer of their grids; None where one of the two is zero.
+
+    Two zero maps agree: 1.
+    """
     result: list[float | None] = []
     for a, b in zip(reference, maps, strict=True):
-        if np.ptp(a) == 0 or np.ptp(b) == 0:
-            result.append(1.0 if np.array_equal(a, b) else None)
+        if a.any() and b.any():
+            size = (max(a.shape[0], b.shape[0]), max(a.shape[1], b.shape[1]))
+            first, second = (stretch(m[:, :, None], size)[:, :, 0] for m in (a, b))
+            result.append(round(cosine(first, second), 6))
         else:
-            result.append(round(float(np.corrcoef(a.ravel(), b.ravel())[0, 1]), 6))
+            result.append(None if a.any() or b.any() else 1.0)
     return result
 
 
@@ -71,7 +83,7 @@ def gallery(
         rank = "undefined" if ranks[i] is None else f"{ranks[i]:.3f}"
         pictures.append(
             Picture(
-                caption=f"truth: {labels[i]}; correlation {rank} ({place})",
+                caption=f"truth: {labels[i]}; cosine {rank} ({place})",
                 image=_data_uri(image),
                 overlays={n: _data_uri(overlay(image, heat_map(m[i], image.shape[:2]))) for n, m in maps.items()},
                 probabilities={name: round(float(values[i]), 4) for name, values in probabilities.items()},

@@ -48,6 +48,8 @@ class Planned:
     scores: bool = False
     swept: bool = False
     error: str | None = None
+    macs: int | None = None
+    int8_macs: int | None = None
 
     def open(self, threads: int | None = None) -> Asked:
         """Start it; `ModelError` where it cannot be opened."""
@@ -55,6 +57,10 @@ class Planned:
             assert self.app_path is not None
             return BenchmarkApp(self.app_path, threads or 1)
         return Worker(replace(self.spec, threads=threads or self.spec.threads))
+
+    def threads_of(self, protocol: Protocol) -> int:
+        """The threads it is timed with: its own, or, of ``benchmark_app``, the protocol's."""
+        return self.spec.threads if self.spec else protocol.threads
 
     @property
     def expected_bytes(self) -> int:
@@ -70,6 +76,7 @@ class Measured:
     opened: dict[str, Any] = field(default_factory=dict)
     logits: list[float] | None = None
     cams: list[Any] | None = None
+    escalated: float | None = None
     stages_ms: dict[str, float] = field(default_factory=dict)
     timing: Timing | None = None
     sweep: list[Timing] = field(default_factory=list)
@@ -160,11 +167,18 @@ def _score(p: Planned, images: Sequence[Path], result: Measured, journal: Journa
             worker.close()
         stages = {key: median(a["stages_ms"][key] for a in answers) for key in answers[0]["stages_ms"]}
         cams = [a["cam"] for a in answers] if "cam" in answers[0] else None
-        return {"opened": opened, "logits": [a["logit"] for a in answers], "stages_ms": stages, "cams": cams}
+        asked = [a["escalated"] for a in answers if "escalated" in a]
+        return {
+            "opened": opened,
+            "logits": [a["logit"] for a in answers],
+            "stages_ms": stages,
+            "cams": cams,
+            "escalated": sum(asked) / len(asked) if asked else None,
+        }
 
     found = journal.step(f"score {p.name}", work)
     result.opened, result.logits, result.cams = found["opened"], found["logits"], found["cams"]
-    result.stages_ms = found["stages_ms"]
+    result.stages_ms, result.escalated = found["stages_ms"], found["escalated"]
 
 
 def _groups(planned: Sequence[Planned], results: dict[str, Measured], *, interleaved: bool) -> list[list[Planned]]:
@@ -205,7 +219,7 @@ def _time(
             workers: dict[str, Asked] = {}
             for p in bar(group, "opening"):
                 try:
-                    worker = p.open(protocol.threads)
+                    worker = p.open(p.threads_of(protocol))
                 except ModelError as error:
                     found[p.name]["error"] = str(error)
                     continue
@@ -227,7 +241,8 @@ def _time(
         result.error = found["error"]
         result.opened = found["opened"] or result.opened
         if found["error"] is None:
-            result.timing = _timing(protocol.threads, found["rounds"])
+            threads = next(p for p in group if p.name == candidate).threads_of(protocol)
+            result.timing = _timing(threads, found["rounds"])
 
 
 def _round(worker: Asked, protocol: Protocol, turn: int) -> list[float]:

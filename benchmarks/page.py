@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from benchmarks import panels, panels_accuracy, panels_cost
+from benchmarks import panels, panels_accuracy, panels_choice, panels_cost
+from benchmarks.choice import pools
 from benchmarks.html import document
 from benchmarks.regression import Comparison
 from benchmarks.results import Result, borrow_scores, pick
@@ -21,18 +22,22 @@ def page(results: Sequence[Result], comparison: Comparison | None) -> str:
     navigation, parts = [], []
     if comparison is not None:
         parts.append(_baseline(comparison))
+    found_pools = pools(results)
     bundles = {found.run.bundle_digest for found in results}
-    if len(bundles) > 1:
+    if len(bundles) > 1 and not any(pool.bundles == len(bundles) for pool in found_pools):
         parts.append(
             f'<div class="banner">These runs are of {len(bundles)} different bundles: compare with care.</div>'
         )
+    if found_pools:
+        navigation.append(("choice", "Choice"))
+        parts.append(f'<h2 id="choice">What to take</h2>{panels_choice.choice(found_pools)}')
     if len(results) > 1:
         navigation.append(("overview", "Overview"))
         parts.append(f'<h2 id="overview">Overview</h2>{panels.overview(results)}')
     for number, found in enumerate(results, start=1):
         prefix = f"run{number}-"
         links, content = _run(found, prefix, colours, results)
-        title = _title(found)
+        title = _title(found) if len(bundles) == 1 else f"{found.run.bundle} on {_title(found)}"
         parts.append(f'<h2 id="{prefix}top">{escape(title)}</h2>{content}')
         navigation += links if len(results) == 1 else [(f"{prefix}top", title)]
     navigation.append(("limits", "Limits"))

@@ -27,7 +27,8 @@ def _card(found: Result, row: Row) -> str:
     elif row.scores is not None:
         figures.append((percent(row.scores.metrics["accuracy"].value), "accuracy"))
     if row.speed:
-        figures.append((f"{milliseconds(row.speed.p50_ms)} ms", "median latency"))
+        what = "average latency" if row.cascade else "median latency"
+        figures.append((f"{milliseconds(row.speed.typical_ms)} ms", what))
     figures.append((f"{megabytes(row.size_bytes)} MB", "on disk"))
     if row.peak_bytes:
         figures.append((f"{megabytes(row.peak_bytes)} MB", "peak memory"))
@@ -36,6 +37,8 @@ def _card(found: Result, row: Row) -> str:
     if row.front:
         tags.append(tag("on the front", ""))
     verdicts = [tag(f"{share}: {text}", text) for share, text in retention.verdicts.items()] if retention else []
+    if row.explanation is not None:
+        verdicts.append(tag(f"explanation: {row.explanation.verdict}", row.explanation.verdict))
     return (
         f'<article class="card"><h3>{escape(row.name)} {" ".join(tags)}</h3><div class="big">{big}</div>'
         f"<p>{' '.join(verdicts)}</p><p>It {escape(row.headline)}.</p></article>"
@@ -46,10 +49,12 @@ def overview(results: Sequence[Result]) -> str:
     """All runs in one table: accuracy by data set, median latency by machine."""
     names = list(dict.fromkeys(row.name for found in results for row in found.rows if row.kind != "bare"))
     heads = ["model"]
+    many = len({found.run.bundle_digest for found in results}) > 1
     for number, found in enumerate(results, start=1):
         data, machine = found.run.data, found.run.machine.processor
-        heads += [f"run {number}: accuracy, {data.name} ({data.kind})"] if data else []
-        heads += [f"run {number}: p50 ms, {machine}"] if any(row.speed for row in found.rows) else []
+        run = f"run {number}, {found.run.bundle}" if many else f"run {number}"
+        heads += [f"{run}: accuracy, {data.name} ({data.kind})"] if data else []
+        heads += [f"{run}: p50 ms, {machine}"] if any(row.speed for row in found.rows) else []
     lines = []
     for name in names:
         line = [text_cell(name)]
@@ -58,7 +63,7 @@ def overview(results: Sequence[Result]) -> str:
             if found.run.data:
                 line.append(interval_cell(row.scores.metrics["accuracy"] if row and row.scores else None))
             if any(r.speed for r in found.rows):
-                line.append(number_cell(row.speed.p50_ms if row and row.speed else None, milliseconds))
+                line.append(number_cell(row.speed.typical_ms if row and row.speed else None, milliseconds))
         lines.append(line)
     note = "A test set says how the files compare; only external images say how the model travels."
     return block("All runs", note, table(heads, lines, "All runs"))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
 from benchmarks import plots
+from benchmarks.explanation_retention import FLOAT_BOUND, INTEGER_BOUND
 from benchmarks.html import Cell, beside, block, interval_cell, number_cell, table, text_cell
 from benchmarks.panels_common import Colours, name_cell, tag
 from benchmarks.results import Result, Row
-from benchmarks.retention import METRICS
+from benchmarks.retention import METRICS, Retention
 from benchmarks.runfile import Run
 from benchmarks.wording import NAMES, milliseconds, percent
 
@@ -29,38 +30,65 @@ def retention(found: Result, rows: Sequence[Row], colours: Colours) -> str:
         f = r.flips
         lines.append([
             name_cell(found, row, colours),
-            number_cell(r.accuracy_kept, percent),
-            interval_cell(r.accuracy_difference, "+.3f"),
-            interval_cell(r.auc_difference, "+.4f"),
+            _accuracy_cell(r),
+            _explanation_cell(row),
             Cell(f"{f.total}<small>at most {percent(f.rate.high)}</small>", f.total),
             _flips_cell(f.negative_to_positive, f.negative_to_negative),
             _flips_cell(f.positive_to_positive, f.positive_to_negative),
             Cell(f"{f.lost} / {f.gained}", f.lost - f.gained),
+            interval_cell(r.accuracy_difference, "+.3f"),
+            interval_cell(r.auc_difference, "+.4f"),
             number_cell(f.mcnemar_p, ".2g"),
-            _verdicts_cell(r.verdicts),
-            Cell("–") if row.heatmap_median is None or row.heatmap_low is None
-            else Cell(f"{row.heatmap_median:.3f}<small>5 %: {row.heatmap_low:.3f}</small>", row.heatmap_median),
+            number_cell(row.explanation.low if row.explanation else None, ".3f"),
         ])  # fmt: skip
     if not lines:
         return ""
-    heads = ["model", "accuracy kept", "accuracy difference", "AUC difference", "flips", f"of {labels[0]}"]
-    heads += [f"of {labels[1]}", "lost / gained", "McNemar p", "share kept?", "heat map"]
+    heads = ["model", "accuracy kept", "heat map cosine", "flips", f"of {labels[0]}", f"of {labels[1]}"]
+    heads += ["lost / gained", "accuracy difference", "AUC difference", "McNemar p", "cosine of the worst 5 %"]
     return block(
         f"What is kept of the {found.run.reference}",
         "The same images, decision by decision. Flips ↑: now called positive, ↓: now negative. Lost: right "
-        "before, wrong "
-        "now. PASS: the whole 95 % interval of the difference keeps that share of the reference's accuracy; "
-        "FAIL: none of "
-        f"it does. Heat map: correlation with that of {found.run.heatmap_reference or 'the float file'}, median "
-        "and 5th "
-        "percentile over the images.",
+        "before, wrong now. PASS: the whole 95 % interval of the difference keeps that share of the reference's "
+        f"accuracy; FAIL: none of it does. Heat map: median cosine with {_truth(found)}, for the class that the "
+        f"reference decides, {_images_compared(rows)}; it keeps the explanation where the whole interval reaches "
+        f"the bound ({FLOAT_BOUND:g} for fp32, {INTEGER_BOUND:g} for all others).",
         f'<div class="dense">{table(heads, lines, "Retention")}</div>',
     )
 
 
-def _verdicts_cell(verdicts: Mapping[str, str]) -> Cell:
-    tags = "<br>".join(tag(f"{share}: {text}", text) for share, text in verdicts.items())
-    return Cell(tags, sum(("FAIL", "INCONCLUSIVE", "PASS").index(text) for text in verdicts.values()))
+def _truth(found: Result) -> str:
+    """Whose maps the others are compared with, in words."""
+    name = found.run.heatmap_reference
+    if name is None:
+        return "nothing (no float32 file was measured)"
+    kind = found.run.candidate(name).kind
+    return f"Grad-CAM by GradientTape on the {name}" if kind == "full" else f"that of {name}"
+
+
+def _images_compared(rows: Sequence[Row]) -> str:
+    """On how many images, and on how many of them a map was lost."""
+    compared = [row.explanation for row in rows if row.explanation]
+    if not compared:
+        return "not compared here"
+    lost = max(one.lost for one in compared)
+    return f"all {compared[0].images} images" + (
+        f", on up to {lost} of which only one map is empty" if lost else ""
+    )
+
+
+def _accuracy_cell(kept: Retention) -> Cell:
+    """The share kept, and the verdict against each share asked for."""
+    tags = "<br>".join(tag(f"{share}: {text}", text) for share, text in kept.verdicts.items())
+    return Cell(f"{escape(percent(kept.accuracy_kept))}<br>{tags}", kept.accuracy_kept)
+
+
+def _explanation_cell(row: Row) -> Cell:
+    """The median cosine with its interval, and the verdict against its bound."""
+    e = row.explanation
+    if e is None:
+        return Cell("–")
+    mark = tag(f"{e.bound:g}: {e.verdict}", e.verdict)
+    return Cell(f"{interval_cell(e.cosine, '.4f').content}{mark}", e.cosine.value)
 
 
 def _flips_cell(up: int, down: int) -> Cell:

@@ -8,7 +8,8 @@ from typing import Any
 from benchmarks import plots
 from benchmarks.html import Cell, beside, block, interval_cell, number_cell, table, text_cell
 from benchmarks.panels_common import Colours, name_cell
-from benchmarks.results import Result, Row, Speed
+from benchmarks.results import Result, Row
+from benchmarks.speeds import Speed, time_ratio
 from benchmarks.wording import megabytes, milliseconds, percent
 
 _STAGES = ("decode", "resize", "invoke", "head", "explain")
@@ -20,22 +21,29 @@ def pareto(found: Result, rows: Sequence[Row], colours: Colours, source: str = "
         [
             name_cell(found, row, colours),
             interval_cell(row.scores.metrics["accuracy"]),
-            number_cell(row.speed.p50_ms, milliseconds),
+            number_cell(row.speed.typical_ms, milliseconds),
             _noise(row.speed),
             Cell("yes" if row.front else "", int(row.front)),
         ]
         for row in rows
         if row.scores and row.speed
     ]
+    points = [
+        plots.Point(
+            row.name, row.speed.typical_ms, row.speed.low_ms, row.speed.high_ms, row.scores.metrics["accuracy"],
+            row.front, colours[row.name], plots.shape_of(found, row.name),
+        )
+        for row in rows
+        if row.scores and row.speed
+    ]  # fmt: skip
     numbers = table(["model", "accuracy", "p50 ms", "round medians", "front"], lines, "Accuracy and latency")
     return block(
         "Accuracy against latency",
         "Left and up is better. Vertical bars: 95 % interval of the accuracy, wide because the images are few; "
         "the paired "
         "comparison below is sharper. Horizontal bars: lowest and highest median of a round. Dashed: the front, "
-        "where "
-        f"nothing else is both faster and at least as accurate. {source}",
-        beside(plots.pareto(found, rows, colours), numbers),
+        f"where nothing else is both faster and at least as accurate; grey: what something beats. {source}",
+        beside(plots.pareto(points), numbers),
     )
 
 
@@ -56,6 +64,7 @@ def latency(found: Result, rows: Sequence[Row], colours: Colours) -> str:
             stages.append([name, *[number_cell(c.stages_ms.get(stage), ".2f") for stage in _STAGES]])
     heads = ["model", "p50 ms", "p90 ms", "p99 ms", "round medians", "queries", "÷ bare"]
     content = beside(plots.distribution(found, rows, colours), table(heads, lines, "Latency"))
+    content += _cascades(found, rows, colours)
     content += '<h3 class="second">Start-up, and what was executed</h3>'
     content += table(["model", "open ms", "first frame ms", "executed"], details, "Start-up")
     if stages:
@@ -64,13 +73,32 @@ def latency(found: Result, rows: Sequence[Row], colours: Colours) -> str:
     return block(
         "Latency",
         "Single stream: one frame after another, backbone and head, after decoding and resizing; candidates take "
-        "turns in "
-        "processes of their own. A percentile is given where at least three queries lie beyond it (p90: 30 "
-        "queries, p99: "
-        "300). ÷ bare: our median over that of the interpreter alone on the same backbone file. Long mark in the "
-        "plot: "
-        "median, short mark: p90; what is slower than the 99th percentile is gathered at the edge.",
+        "turns in processes of their own. A percentile is given where at least three queries lie beyond it (p90: "
+        "30 queries, p99: 300). ÷ bare: our median over that of the interpreter alone on the same backbone file, "
+        "round by round; the median of these ratios. Long mark in the plot: median, short mark: p90; what is "
+        "slower than the 99th percentile is gathered at the edge.",
         content,
+    )
+
+
+def _cascades(found: Result, rows: Sequence[Row], colours: Colours) -> str:
+    """What a cascade costs on average and at worst."""
+    lines = []
+    for row in rows:
+        if (c := row.cascade) is None:
+            continue
+        share = interval_cell(c.escalated) if found.run.data else number_cell(c.escalated.value, ".3f")
+        times = [number_cell(value, milliseconds) for value in (c.average_ms, c.sure_ms, c.worst_ms)]
+        note = text_cell(found.run.candidate(row.name).note, words=True)
+        lines.append([name_cell(found, row, colours), share, *times, note])
+    if not lines:
+        return ""
+    heads = ["model", "share asked of both", "average ms", "sure ms", "worst ms", "which models"]
+    source = "these images" if found.run.data else "the images it was fitted and tested on"
+    return (
+        '<h3 class="second">The cascade</h3><p class="note">Medians of a frame that the cheap model decides and of '
+        f"one for which both are asked, timed in turns; their average over {source}.</p>"
+        + table(heads, lines, "Cascade")
     )
 
 
@@ -80,7 +108,7 @@ def threads(found: Result, rows: Sequence[Row], colours: Colours) -> str:
     counts = sorted({s.threads for row in swept for s in row.sweep})
     lines = []
     for row in swept:
-        by_count = {s.threads: s.p50_ms for s in row.sweep}
+        by_count = {s.threads: s.typical_ms for s in row.sweep}
         gain = by_count[min(by_count)] / by_count[max(by_count)]
         figures = [number_cell(by_count.get(count), milliseconds) for count in counts]
         lines.append([name_cell(found, row, colours), *figures, number_cell(gain, ".2f")])
@@ -100,11 +128,11 @@ def peers(found: Result) -> str:
         if row.kind in {"full", "artifact"}:
             continue
         c, retention = found.run.candidate(row.name), row.scores.retention if row.scores else None
-        ours = found.row(c.of).speed if c.of else None
+        ours = found.run.candidate(c.of) if c.of else None
         lines.append([
             text_cell(row.name),
-            number_cell(row.speed.p50_ms if row.speed else None, milliseconds),
-            number_cell(ours.p50_ms / row.speed.p50_ms if ours and row.speed else None, ".3f"),
+            number_cell(row.speed.typical_ms if row.speed else None, milliseconds),
+            number_cell(time_ratio(ours, c) if ours else None, ".3f"),
             number_cell(retention.accuracy_kept if retention else None, percent),
             number_cell(retention.flips.total if retention else None, "d"),
             number_cell(row.size_bytes or None, megabytes),
@@ -116,8 +144,7 @@ def peers(found: Result) -> str:
     return block(
         "What you would pick instead",
         "Measured in the same turns as our files. Ours ÷ theirs: our median (backbone and head) over theirs on "
-        "the same "
-        "backbone file.",
+        "the same backbone file, round by round; the median of these ratios.",
         table(heads, lines, "Peers"),
     )
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.assembly import backbone_bytes
 from benchmarks.measuring import Bar, Planned
+from benchmarks.planning import backbone_bytes
 from benchmarks.worker import Spec
 from edge_runtime.bundle import Artifact, Bundle
 from edge_runtime.classifier import preprocess_file

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.results import Result, Row
@@ -12,6 +13,8 @@ from benchmarks.wording import megabytes, milliseconds
 from train.intervals import Interval
 
 _WIDE = 420
+_NAME = 62
+"""Characters of a name that fit across a drawing."""
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 12, 44
 
 
@@ -20,48 +23,60 @@ def shape_of(result: Result, name: str) -> str:
     return SHAPES.get(result.run.candidate(name).runtime, "circle")
 
 
-def pareto(result: Result, rows: Sequence[Row], colours: Mapping[str, int]) -> str:
-    """Accuracy against median latency, both with intervals, and the front of those that nothing beats."""
-    points = [(row, row.speed, row.scores.metrics["accuracy"]) for row in rows if row.speed and row.scores]
+@dataclass(frozen=True)
+class Point:
+    """One candidate in the plane of latency and accuracy; ``front``: nothing beats it."""
+
+    name: str
+    typical_ms: float
+    low_ms: float
+    high_ms: float
+    accuracy: Interval
+    front: bool
+    colour: int
+    shape: str
+
+
+def pareto(points: Sequence[Point]) -> str:
+    """Accuracy against latency, both with intervals, and the front of what nothing beats; the rest is grey."""
     width, height = _WIDE, 360
+    # The front last, over the others.
+    ordered = sorted(points, key=lambda p: p.front)
     x, y = _axes(
-        [s.low_ms for _, s, _ in points] + [s.high_ms for _, s, _ in points],
-        [a.low for _, _, a in points] + [a.high for _, _, a in points],
+        [p.low_ms for p in points] + [p.high_ms for p in points],
+        [p.accuracy.low for p in points] + [p.accuracy.high for p in points],
         (_LEFT, width - _RIGHT), (height - _BOTTOM, _TOP),
     )  # fmt: skip
-    best = ", ".join(row.name for row, _, _ in points if row.front)
+    best = ", ".join(p.name for p in points if p.front)
     drawing = Drawing(
         width, height, "Accuracy against latency",
-        f"{len(points)} candidates; left and up is better. On the front: {best}.",
+        f"{len(points)} candidates; left and up is better. On the front: {best}. All others are grey.",
     )  # fmt: skip
-    drawing.x_axis(
-        x, height - _BOTTOM, "median latency of one frame, ms" + (" (logarithmic)" if x.log else ""), top=_TOP
-    )
+    drawing.x_axis(x, height - _BOTTOM, "latency of one frame, ms" + (" (logarithmic)" if x.log else ""), top=_TOP)
     drawing.y_axis(y, _LEFT, "accuracy", ".0%", right=width - _RIGHT)
-    for row, s, a in points:
-        drawing.line(x(s.p50_ms), y(a.low), x(s.p50_ms), y(a.high), "whisker", colours[row.name])
-        drawing.line(x(s.low_ms), y(a.value), x(s.high_ms), y(a.value), "whisker", colours[row.name])
-    front = sorted(((s.p50_ms, a.value) for row, s, a in points if row.front))
+    for p in ordered:
+        a, colour, style = p.accuracy, p.colour if p.front else None, "whisker" if p.front else "whisker dim"
+        drawing.line(x(p.typical_ms), y(a.low), x(p.typical_ms), y(a.high), style, colour)
+        drawing.line(x(p.low_ms), y(a.value), x(p.high_ms), y(a.value), style, colour)
     steps: list[tuple[float, float]] = []
-    for ms, value in front:
+    for ms, value in sorted((p.typical_ms, p.accuracy.value) for p in points if p.front):
         if steps:
             steps.append((x(ms), steps[-1][1]))
         steps.append((x(ms), y(value)))
     if len(steps) > 1:
         drawing.path(steps, "front")
-    spots = [(x(s.p50_ms), y(a.value)) for _, s, a in points]
-    names = [row.name for row, _, _ in points]
-    labels = place_labels(
-        spots, [6.3 * len(name) + 4 for name in names], (_LEFT + 4, _TOP, width - 2, height - _BOTTOM - 4)
-    )
-    for (row, s, a), (px, py), (lx, ly) in zip(points, spots, labels, strict=True):
-        near = (min(max(px, lx), lx + 6.3 * len(row.name)), min(max(py, ly - 9), ly + 1))
+    spots = [(x(p.typical_ms), y(p.accuracy.value)) for p in ordered]
+    widths = [6.3 * len(p.name) + 4 for p in ordered]
+    labels = place_labels(spots, widths, (_LEFT + 4, _TOP, width - 2, height - _BOTTOM - 4))
+    for p, (px, py), (lx, ly) in zip(ordered, spots, labels, strict=True):
+        near = (min(max(px, lx), lx + 6.3 * len(p.name)), min(max(py, ly - 9), ly + 1))
         if math.hypot(near[0] - px, near[1] - py) > 14:
             drawing.line(px, py, *near, "leader")
-        tip = f"{row.name}: {a.value:.1%} [{a.low:.1%}, {a.high:.1%}], {milliseconds(s.p50_ms)} ms"
-        drawing.marker(px, py, shape_of(result, row.name), colours[row.name], tip)
-    for (row, _, _), (lx, ly) in zip(points, labels, strict=True):
-        drawing.text(lx, ly, row.name, style="name front-name" if row.front else "name")
+        a = p.accuracy
+        tip = f"{p.name}: {a.value:.1%} [{a.low:.1%}, {a.high:.1%}], {milliseconds(p.typical_ms)} ms"
+        drawing.marker(px, py, p.shape, p.colour, tip, dim=not p.front)
+    for p, (lx, ly) in zip(ordered, labels, strict=True):
+        drawing.text(lx, ly, p.name, style="name front-name" if p.front else "name dim")
     return drawing.render()
 
 
@@ -168,10 +183,10 @@ def distribution(result: Result, rows: Sequence[Row], colours: Mapping[str, int]
             points += [(round(edges[k], 1), y), (round(edges[k + 1], 1), y)]
         drawing.path([*points, (edges[-1], float(base))], "area", colours[row.name], closed=True)
         drawing.line(x.start, base, x.end, base)
-        drawing.line(x(s.p50_ms), base - 24, x(s.p50_ms), base, "median")
+        drawing.line(x(s.typical_ms), base - 24, x(s.typical_ms), base, "median")
         if s.p90_ms is not None:
             drawing.line(x(s.p90_ms), base - 10, x(s.p90_ms), base, "median")
-        right = x(s.p50_ms) < _WIDE / 2
+        right = x(s.typical_ms) < _WIDE / 2
         drawing.text(x.end if right else x.start, base - 14, row.name, "end" if right else "start", "name")
     return drawing.render()
 
@@ -180,7 +195,7 @@ def scaling(rows: Sequence[Row], colours: Mapping[str, int], shapes: Mapping[str
     """Median latency by number of threads."""
     width, height = _WIDE, 300
     counts = sorted({s.threads for row in rows for s in row.sweep})
-    values = [s.p50_ms for row in rows for s in row.sweep]
+    values = [s.typical_ms for row in rows for s in row.sweep]
     x = Scale(0, len(counts) - 1 or 1, _LEFT + 16, width - 112)
     y = Scale(min(values) * 0.85, max(values) * 1.1, height - _BOTTOM, _TOP, log=max(values) > 3 * min(values))
     drawing = Drawing(
@@ -193,10 +208,10 @@ def scaling(rows: Sequence[Row], colours: Mapping[str, int], shapes: Mapping[str
     drawing.text((_LEFT + width - 108) / 2, height - 11, "threads", "middle")
     ends = []
     for row in rows:
-        points = [(x(counts.index(s.threads)), y(s.p50_ms), s) for s in row.sweep]
+        points = [(x(counts.index(s.threads)), y(s.typical_ms), s) for s in row.sweep]
         drawing.path([(px, py) for px, py, _ in points], "curve", colours[row.name])
         for px, py, s in points:
-            tip = f"{row.name}: {milliseconds(s.p50_ms)} ms, {s.threads} threads"
+            tip = f"{row.name}: {milliseconds(s.typical_ms)} ms, {s.threads} threads"
             drawing.marker(px, py, shapes[row.name], colours[row.name], tip, 4)
         ends.append((points[-1][1], row.name, points[-1][0]))
     for py, name, px in _spread(ends, 13, height - _BOTTOM):
@@ -224,10 +239,11 @@ def ladder(rungs: Sequence[Mapping[str, Any]]) -> str:
     drawing.path([(x(limit), 6.0), (x(limit), height - _BOTTOM)], "front")
     for i, (rung, interval) in enumerate(found):
         y = 6 + i * step + 28
-        p50 = f", {milliseconds(rung['p50_ms'])} ms" if rung.get("p50_ms") else ""
-        drawing.text(10, y - 13, f"{rung['candidate']}{p50}: {rung['verdict']}", style="name")
+        # Verdict and time stand in the table; a name must not be cut off at the edge.
+        name = str(rung["candidate"])
+        drawing.text(10, y - 13, name if len(name) <= _NAME else f"{name[: _NAME - 1]}…", style="name")
         drawing.line(x(interval.low), y, x(interval.high), y, "whisker", 0)
-        drawing.marker(x(interval.value), y, "circle", 0, f"{rung['candidate']}: {interval.value:+.1%}", 5)
+        drawing.marker(x(interval.value), y, "circle", 0, f"{name}: {interval.value:+.1%}, {rung['verdict']}", 5)
     return drawing.render()
 
 

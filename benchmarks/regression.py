@@ -78,10 +78,20 @@ def _compare(old: Run, before: Row, new: Run, after: Row, limits: Limits) -> Ite
     yield _grown(after.name, "bytes on disk", place, before.size_bytes, after.size_bytes, limits.growth)
     if same_machine and before.speed and after.speed and before.speed.threads == after.speed.threads:
         if not old.invalid and not new.invalid:
-            slower = _grown(after.name, "p50 ms", place, before.speed.p50_ms, after.speed.p50_ms, limits.slowdown)
+            what = "average ms" if after.cascade else "p50 ms"
+            was, now = before.speed.typical_ms, after.speed.typical_ms
+            slower = _grown(after.name, what, place, was, now, limits.slowdown)
             yield slower if after.speed.low_ms > before.speed.high_ms else None
         if before.peak_bytes and after.peak_bytes:
             yield _grown(after.name, "peak memory bytes", place, before.peak_bytes, after.peak_bytes, limits.memory)
+    if same_data and before.explanation and after.explanation and new.data is not None:
+        was, now = before.explanation.cosine.value, after.explanation.cosine.value
+        lost = Regression(after.name, "heat map cosine", new.data.name, was, now, was - limits.loss)
+        yield (
+            lost
+            if now < was - limits.loss and before.explanation.reference == after.explanation.reference
+            else None
+        )
     if same_data and before.scores and after.scores and new.data is not None:
         for metric in ("accuracy", "auc"):
             was, now = before.scores.metrics[metric].value, after.scores.metrics[metric].value

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.choice import Pool, pools
 from benchmarks.records import json_schema, to_plain
 from benchmarks.regression import Comparison, Regression
 from benchmarks.results import Result, Row
@@ -25,7 +26,8 @@ from train.intervals import UNDEFINED
 class Report:
     """The object of ``report.json``: ``results[i]`` are the rows computed from ``runs[i]``.
 
-    ``regressions`` is null where there was no baseline.
+    ``pools`` put files of all bundles that were measured alike on one front, with a recommended file for each kind
+    of device. ``regressions`` is null where there was no baseline.
     """
 
     schema_version: int
@@ -33,6 +35,7 @@ class Report:
     intended_use: str
     runs: tuple[Run, ...]
     results: tuple[tuple[Row, ...], ...]
+    pools: tuple[Pool, ...]
     regressions: tuple[Regression, ...] | None
 
 
@@ -44,6 +47,7 @@ def body(results: Sequence[Result], comparison: Comparison | None) -> dict[str, 
         INTENDED_USE,
         tuple(found.run for found in results),
         tuple(found.rows for found in results),
+        pools(results),
         comparison.regressions if comparison else None,
     )
     plain: dict[str, Any] = to_plain(report)
@@ -89,15 +93,20 @@ def _csv_record(found: Result, row: Row) -> dict[str, Any]:
         "init_ms": c.init_ms,
         "first_ms": c.first_ms,
         "bare_ratio": row.bare_ratio,
-        "heatmap_median": row.heatmap_median,
+        "escalated": c.escalated,
     }
-    for name in ("threads", "queries", "p50_ms", "p90_ms", "p99_ms", "low_ms", "high_ms"):
+    for name in ("threads", "queries", "typical_ms", "p50_ms", "p90_ms", "p99_ms", "low_ms", "high_ms"):
         record[name] = getattr(speed, name) if speed else None
     record["accuracy_kept"] = retention.accuracy_kept if retention else None
     record["flips"] = retention.flips.total if retention else None
     record["mcnemar_p"] = retention.flips.mcnemar_p if retention else None
     for share in SHARES:
         record[f"verdict_{share:g}"] = retention.verdicts[share_name(share)] if retention else None
+    e = row.explanation
+    kept = e.cosine if e else UNDEFINED
+    record |= {"heatmap_cosine": kept.value, "heatmap_cosine_low": kept.low, "heatmap_cosine_high": kept.high}
+    record |= {"heatmap_cosine_p5": e.low if e else None, "heatmap_lost": e.lost if e else None}
+    record |= {"explanation_bound": e.bound if e else None, "verdict_explanation": e.verdict if e else None}
     for name in METRICS:
         interval = row.scores.metrics[name] if row.scores else UNDEFINED
         record |= {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}

@@ -4,37 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from statistics import median
 
+from benchmarks.explanation_retention import Explained, explained
 from benchmarks.retention import SHARES, Scores, scores, share_name
-from benchmarks.runfile import Candidate, Run, Timing
+from benchmarks.runfile import Candidate, Run
+from benchmarks.speeds import CascadeCost, Speed, cascade_cost, speed, time_ratio
 from benchmarks.wording import megabytes, milliseconds, percent
-from edge_runtime.latency import Latency, percentiles
 from train.intervals import Interval
 
 _OURS = {"full", "artifact"}
 
 
 @dataclass(frozen=True)
-class Speed:
-    """Latency of a candidate; ``low_ms`` and ``high_ms`` are the lowest and highest median of a round (noise)."""
-
-    threads: int
-    queries: int
-    p50_ms: float
-    p90_ms: float | None
-    p99_ms: float | None
-    low_ms: float
-    high_ms: float
-
-
-@dataclass(frozen=True)
 class Row:
     """One candidate of one run.
 
-    ``bare_ratio`` is the artifact's p50 over that of the bare interpreter; ``heatmap_median`` and ``heatmap_low``
-    are the median and the 5th percentile of the correlation with the reference's heat maps. ``front``: no other
-    artifact is both faster and at least as accurate.
+    ``bare_ratio`` is the artifact's time over that of the bare interpreter, see `time_ratio`. ``front``: no other
+    artifact is both faster and at least as accurate. ``cascade`` is null for everything else.
     """
 
     name: str
@@ -46,8 +32,8 @@ class Row:
     sweep: tuple[Speed, ...]
     bare_ratio: float | None
     scores: Scores | None
-    heatmap_median: float | None
-    heatmap_low: float | None
+    explanation: Explained | None
+    cascade: CascadeCost | None
     front: bool
     headline: str
 
@@ -64,37 +50,22 @@ class Result:
         return next(row for row in self.rows if row.name == name)
 
 
-def speed(timing: Timing | None) -> Speed | None:
-    """Percentiles of a timing; None where there is none."""
-    if timing is None:
-        return None
-    found: Latency = percentiles([ms / 1e3 for ms in timing.samples_ms])
-    medians, start = [], 0
-    for size in timing.round_sizes:
-        if size:
-            medians.append(median(timing.samples_ms[start : start + size]))
-        start += size
-    low, high = round(min(medians), 3), round(max(medians), 3)
-    return Speed(timing.threads, found.runs, found.p50_ms, found.p90_ms, found.p99_ms, low, high)
-
-
 def result(run: Run) -> Result:
     """All rows of a run."""
-    speeds = {c.name: speed(c.timing) for c in run.candidates}
+    speeds = {c.name: speed(c.timing, c.escalated) for c in run.candidates}
+    kept = {c.name: explained(run, c) for c in run.candidates}
     found = {c.name: scores(run, c) for c in run.candidates}
     front = pareto({
-        c.name: (s.p50_ms, f.metrics["accuracy"].value)
+        c.name: (s.typical_ms, f.metrics["accuracy"].value)
         for c in run.candidates
         if c.kind != "bare" and (s := speeds[c.name]) and (f := found[c.name])
     })  # fmt: skip
     rows = []
     for c in run.candidates:
         own = speeds[c.name]
-        bare = next((speeds[b.name] for b in run.candidates if b.kind == "bare" and b.of == c.name), None)
-        heat = sorted(-1.0 if value is None else value for value in c.heatmap_agreement or ())
-        sweep = sorted(
-            [s for t in c.thread_sweep if (s := speed(t))] + ([own] if own else []), key=lambda s: s.threads
-        )
+        bare = next((b for b in run.candidates if b.kind == "bare" and b.of == c.name), None)
+        swept = [s for t in c.thread_sweep if (s := speed(t, c.escalated))]
+        sweep = sorted(swept + ([own] if own else []), key=lambda s: s.threads)
         rows.append(
             Row(
                 name=c.name,
@@ -104,12 +75,12 @@ def result(run: Run) -> Result:
                 peak_bytes=c.peak_bytes,
                 speed=own,
                 sweep=tuple(sweep) if len(sweep) > 1 else (),
-                bare_ratio=own.p50_ms / bare.p50_ms if own and bare else None,
+                bare_ratio=time_ratio(c, bare) if bare else None,
                 scores=found[c.name],
-                heatmap_median=median(heat) if heat else None,
-                heatmap_low=heat[int(0.05 * len(heat))] if heat else None,
+                explanation=kept[c.name],
+                cascade=cascade_cost(run, c),
                 front=c.name in front,
-                headline=headline(run, c, found[c.name], own, speeds),
+                headline=headline(run, c, found[c.name], kept[c.name], own, speeds),
             )
         )
     return Result(run, tuple(rows))
@@ -128,7 +99,7 @@ def borrow_scores(found: Result, others: Sequence[Result]) -> tuple[tuple[Row, .
         known = {row.name: row.scores for row in donor.rows}
         rows = [replace(row, scores=known.get(row.name)) for row in found.rows if row.kind == "artifact"]
         points = {
-            r.name: (r.speed.p50_ms, r.scores.metrics["accuracy"].value) for r in rows if r.speed and r.scores
+            r.name: (r.speed.typical_ms, r.scores.metrics["accuracy"].value) for r in rows if r.speed and r.scores
         }
         front = pareto(points)
         return tuple(replace(row, front=row.name in front) for row in rows if row.name in points), donor
@@ -148,7 +119,12 @@ def pareto(points: dict[str, tuple[float, float]]) -> set[str]:
 
 
 def headline(
-    run: Run, candidate: Candidate, found: Scores | None, own: Speed | None, speeds: dict[str, Speed | None]
+    run: Run,
+    candidate: Candidate,
+    found: Scores | None,
+    kept_maps: Explained | None,
+    own: Speed | None,
+    speeds: dict[str, Speed | None],
 ) -> str:
     """One sentence: what it keeps, what it costs."""
     if candidate.error:
@@ -167,13 +143,25 @@ def headline(
                 f"keeps {percent(kept)} of the accuracy; {flips.total} of {count} decisions differ "
                 f"(at most {percent(flips.rate.high)} with 95 % confidence)"
             )
+    if kept_maps is not None:
+        parts.append(
+            f"its heat maps are like the reference's to a median cosine of {kept_maps.cosine.value:.3f} "
+            f"({kept_maps.verdict} at {kept_maps.bound:g})"
+        )
     baseline = run.candidate(run.reference) if run.reference else None
     if baseline and baseline is not candidate:
         parts.append(_smaller(baseline.size_bytes / candidate.size_bytes) if candidate.size_bytes else "")
     if own is not None:
         against = speeds.get(run.reference or "") if run.reference != candidate.name else None
-        ratio = f", {_faster(against.p50_ms / own.p50_ms)} than the reference" if against else ""
-        parts.append(f"answers in {own.p50_ms:.3g} ms (median, {own.threads} threads){ratio}")
+        ratio = f", {_faster(against.typical_ms / own.typical_ms)} than the reference" if against else ""
+        if (cost := cascade_cost(run, candidate)) is not None:
+            each = f"{milliseconds(cost.sure_ms)} or {milliseconds(cost.worst_ms)} ms each ({own.threads} threads)"
+            parts.append(
+                f"asks the full model too for {percent(cost.escalated.value)} of the images: "
+                f"{own.typical_ms:.3g} ms on average, {each}{ratio}"
+            )
+        else:
+            parts.append(f"answers in {own.typical_ms:.3g} ms (median, {own.threads} threads){ratio}")
     return "; ".join(part for part in parts if part) or "was not measured"
 
 
@@ -212,12 +200,13 @@ def pick(found: Result) -> str | None:
     share = share_name(SHARES[0])
     if not keeping:
         return f"On these images, no file keeps {share} of the accuracy and decisions of the {found.run.reference}."
-    row, own, kept = min(keeping, key=lambda item: item[1].p50_ms)
+    row, own, kept = min(keeping, key=lambda item: item[1].typical_ms)
     certain = kept.verdicts[share] == "PASS"
     return (
         f"The fastest file that keeps at least {share} of the accuracy and of the decisions here is {row.name}: "
-        f"{milliseconds(own.p50_ms)} ms, {megabytes(row.size_bytes)} MB, {kept.flips.total} decisions changed. "
+        f"{milliseconds(own.typical_ms)} ms, {megabytes(row.size_bytes)} MB, {kept.flips.total} decisions changed. "
         + ("The interval confirms it." if certain else "With so few images the interval cannot confirm it.")
+        + (f" Explanations kept: {row.explanation.verdict}." if row.explanation else "")
     )
 
 

@@ -15,7 +15,7 @@ from benchmarks.records import read_record, to_plain
 from edge_runtime.errors import DataError
 from edge_runtime.files import write_text_atomic
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 RUN_KIND = "sonoedge-benchmark-run"
 REPORT_KIND = "sonoedge-benchmark-report"
 
@@ -102,8 +102,11 @@ class Candidate:
 
     ``error`` says why it could not be measured; everything that was not measured is null or empty. ``executed`` is
     what the interpreter said it ran. ``base_bytes`` is the memory of the process before the model was opened.
-    ``logits`` and ``heatmap_agreement`` are in the order of the images; agreement is Pearson's correlation with the
-    heat map of the reference artifact, null where a map is flat.
+    ``logits`` and ``heatmap_cosine`` are in the order of the images: the cosine with the heat map of
+    `Run.heatmap_reference`, both as shown for the class that the reference decides, null where only one is zero.
+    ``macs`` are the multiply-adds of one inference, ``int8_macs`` those of them with integer inputs; null where the
+    format does not tell. ``escalated`` is the share of images for which a cascade asks its full model too; null for
+    everything else. A cascade's timings take turns: a frame of which the cheap model is sure, one for both.
     """
 
     name: str
@@ -124,7 +127,10 @@ class Candidate:
     thread_sweep: tuple[Timing, ...]
     stages_ms: dict[str, float]
     logits: tuple[float, ...] | None
-    heatmap_agreement: tuple[float | None, ...] | None
+    heatmap_cosine: tuple[float | None, ...] | None
+    macs: int | None
+    int8_macs: int | None
+    escalated: float | None
 
 
 @dataclass(frozen=True)
@@ -213,12 +219,16 @@ def parse_run(body: Any, where: str) -> Run:
     if run.data is not None and (count == 0 or any(not 0 <= image.label <= 1 for image in run.data.images)):
         raise DataError(f"{where} needs images with labels 0 and 1.")
     for candidate in run.candidates:
-        for series in (candidate.logits, candidate.heatmap_agreement):
+        for series in (candidate.logits, candidate.heatmap_cosine):
             if series is not None and len(series) != count:
                 raise DataError(f"{where}: {candidate.name} has {len(series)} results for {count} images.")
         if not 0 <= candidate.threshold <= 1:
             raise DataError(f"{where}: the threshold of {candidate.name} is no probability.")
-        sizes = (candidate.size_bytes, candidate.base_bytes, candidate.peak_bytes)
+        if candidate.escalated is not None and not 0 <= candidate.escalated <= 1:
+            raise DataError(f"{where}: the escalated share of {candidate.name} is no share.")
+        sizes = (
+            candidate.size_bytes, candidate.base_bytes, candidate.peak_bytes, candidate.macs, candidate.int8_macs
+        )  # fmt: skip
         if any(size is not None and size < 0 for size in sizes):
             raise DataError(f"{where}: {candidate.name} has a negative size.")
         for timing in (candidate.timing, *candidate.thread_sweep):

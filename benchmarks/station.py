@@ -26,6 +26,8 @@ from edge_runtime.image import find_images
 MAX_SECONDS = 3600
 MEMORY_SECONDS = 1.0
 MAX_GROWTH = 0.02
+_UNDER_WAY = 3
+"""Frames sent and not yet answered: one in the interpreter, one being decoded, one waiting."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -34,6 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--images", type=Path, required=True, help="folder of PNG or JPEG")
     parser.add_argument("--artifact")
+    parser.add_argument("--threads", type=int, help="of the interpreter (default: cores, at most 4)")
     parser.add_argument("--uploads", type=int, default=200, help="requests at once (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=60.0, help="of live stream (default: %(default)s)")
     args = parser.parse_args(argv)
@@ -43,6 +46,7 @@ def main(argv: list[str] | None = None) -> int:
     images = [path.read_bytes() for path in paths]
     command = [sys.executable, "-m", "edge_runtime", "serve", "--bundle", str(args.bundle), "--port", "0"]
     command += ["--artifact", args.artifact] if args.artifact else []
+    command += ["--threads", str(args.threads)] if args.threads else []
     began = time.perf_counter()
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
@@ -107,35 +111,45 @@ def _uploads(url: str, images: list[bytes], count: int) -> dict[str, Any]:
 
 
 def _live(url: str, images: list[bytes], seconds: float, pid: int) -> dict[str, Any]:
-    """As many frames as the station takes, two under way at a time; every one is answered or counted as dropped."""
+    """As many frames as the station takes, three under way at a time; every one is answered or counted as dropped.
+
+    The overhead of the pipeline is what lies between two answers beyond what the interpreter took for the second.
+    """
     from websockets.sync.client import connect
 
-    totals, bare, memory = [], [], []
+    totals, bare, between, memory = [], [], [], []
     sent = answered = dropped = 0
-    start = sampled = time.perf_counter()
+    start = sampled = last = time.perf_counter()
     with connect(url.replace("http", "ws") + "v1/live", max_size=None) as stream:
         while (now := time.perf_counter()) < start + seconds or answered < sent:
-            while sent - answered < 2 and now < start + seconds:
+            while sent - answered < _UNDER_WAY and now < start + seconds:
                 stream.send(images[sent % len(images)])
                 sent += 1
             answer = json.loads(stream.recv(timeout=120))
             answered, dropped = answer["frame"], answer["dropped"]
+            received = time.perf_counter()
+            between.append(1e3 * (received - last))
+            last = received
             totals.append(answer["total_ms"])
             bare.append(answer["latency_ms"]["invoke"] + answer["latency_ms"]["head"])
             if now - sampled >= MEMORY_SECONDS:
                 sampled = now
                 memory.append(_resident_mb(pid))
         elapsed = time.perf_counter() - start
-    total_p90, bare_p90 = float(np.percentile(totals, 90)), float(np.percentile(bare, 90))
+    total, inference, interval = (
+        dict(zip(("p50_ms", "p90_ms"), np.percentile(values, (50, 90)).round(2).tolist(), strict=True))
+        for values in (totals, bare, between)
+    )
     return {
         "seconds": round(elapsed, 1),
         "frames": len(totals),
         "per_second": round(len(totals) / elapsed, 2),
         "dropped": dropped,
         "lost": sent - len(totals) - dropped,
-        "total_p90_ms": round(total_p90, 2),
-        "inference_p90_ms": round(bare_p90, 2),
-        "overhead_p90": round(total_p90 / bare_p90 - 1, 4),
+        "in_the_station": total,
+        "inference": inference,
+        "between_answers": interval,
+        "overhead": {key[:3]: round(interval[key] / inference[key] - 1, 4) for key in interval},
         **growth([*memory, _resident_mb(pid)]),
     }
 

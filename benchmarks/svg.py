@@ -95,9 +95,12 @@ class Drawing:
             f'height="{height:g}" rx="2"/>'
         )
 
-    def marker(self, x: float, y: float, shape: str, colour: int, tip: str, radius: float = 6) -> None:
-        """A point with a tool tip."""
-        self._parts.append(_marker(x, y, shape, colour, radius, f"<title>{escape(tip)}</title>"))
+    def marker(
+        self, x: float, y: float, shape: str, colour: int, tip: str, radius: float = 6, *, dim: bool = False
+    ) -> None:
+        """A point with a tool tip; ``dim``: grey."""
+        drawn = _marker(x, y, shape, colour, radius, f"<title>{escape(tip)}</title>")
+        self._parts.append(f'<g class="dim">{drawn}</g>' if dim else drawn)
 
     def text(
         self, x: float, y: float, text: str, anchor: str = "start", style: str = "label", turn: int = 0

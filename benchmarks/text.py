@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from benchmarks.choice import pools, time_text
 from benchmarks.regression import Comparison
 from benchmarks.results import Result, Row, pick
 from benchmarks.runfile import Run
@@ -47,24 +48,28 @@ def table(results: Sequence[Result], comparison: Comparison | None) -> str:
         run = found.run
         lines += [data_line(run), machine_line(run), f"reference: {run.reference or 'none'}", ""]
         header = f"{'':<29}{'MB':>7}" + "".join(f"{NAMES[name]:>22}" for name in SHOWN)
-        lines.append(f"{header}{'flips':>7}{'99 %':>14}{'p50 ms':>9}{'p90 ms':>9}{'peak MB':>9}")
+        lines.append(
+            f"{header}{'flips':>7}{'99 %':>14}{'heat map':>9}{'kept':>14}{'p50 ms':>9}{'p90 ms':>9}{'peak MB':>9}"
+        )
         for row in found.rows:
             if row.error:
                 lines.append(f"{row.name:<29} failed: {row.error}")
                 continue
             cells = "".join(f"{shown(row.scores.metrics[name]) if row.scores else '':>22}" for name in SHOWN)
-            flips, verdict = _verdict(row)
+            flips, verdict, cosine, kept = _verdicts(row)
             s = row.speed
             lines.append(
-                f"{row.name:<29}{megabytes(row.size_bytes):>7}{cells}{flips:>7}{verdict:>14}"
-                f"{milliseconds(s.p50_ms) if s else '':>9}{milliseconds(s.p90_ms) if s else '':>9}"
+                f"{row.name:<29}{megabytes(row.size_bytes):>7}{cells}{flips:>7}{verdict:>14}{cosine:>9}{kept:>14}"
+                f"{milliseconds(s.typical_ms) if s else '':>9}{milliseconds(s.p90_ms) if s else '':>9}"
                 f"{megabytes(row.peak_bytes):>9}"
             )
+        lines += _cascades(found)
         if sentence := pick(found):
             lines += ["", sentence]
         if run.invalid:
             lines.append(f"INVALID TIMINGS: {run.invalid}")
         lines.append("")
+    lines += _choices(results)
     lines += [f"regression: {regression}" for regression in (comparison.regressions if comparison else ())]
     if comparison and not comparison.regressions:
         lines.append(f"no regression in {comparison.compared} figures compared with the baseline")
@@ -80,6 +85,8 @@ def markdown(results: Sequence[Result], comparison: Comparison | None) -> str:
             f"No regression in {comparison.compared} figures."
         ]
         lines.append("")
+    if choices := _choices(results):
+        lines += ["## Which file for which device", "", *(f"- {line}" for line in choices), ""]
     for found in results:
         run = found.run
         title = f"{run.data.name} ({run.data.kind})" if run.data else run.machine.processor
@@ -89,13 +96,24 @@ def markdown(results: Sequence[Result], comparison: Comparison | None) -> str:
         if sentence := pick(found):
             lines += [sentence, ""]
         lines += [f"- **{row.name}** {row.headline}." for row in found.rows if row.kind != "bare"]
-        header = ["", "MB", *(NAMES[name] for name in SHOWN), "flips", "99 %", "p50 ms", "p90 ms", "peak MB"]
+        header = [
+            "",
+            "MB",
+            *(NAMES[name] for name in SHOWN),
+            "flips",
+            "99 %",
+            "heat map",
+            "kept",
+            "p50 ms",
+            "p90 ms",
+            "peak MB",
+        ]
         lines += ["", _line(header), _line(["---"] * len(header))]
         for row in found.rows:
             metrics = [shown(row.scores.metrics[name]) if row.scores else "" for name in SHOWN]
             s = row.speed
-            speeds = [milliseconds(s.p50_ms), milliseconds(s.p90_ms)] if s else ["", ""]
-            figures = [megabytes(row.size_bytes), *metrics, *_verdict(row), *speeds, megabytes(row.peak_bytes)]
+            speeds = [milliseconds(s.typical_ms), milliseconds(s.p90_ms)] if s else ["", ""]
+            figures = [megabytes(row.size_bytes), *metrics, *_verdicts(row), *speeds, megabytes(row.peak_bytes)]
             lines.append(_line([row.name, *(figures if not row.error else [f"failed: {row.error}"])]))
         lines.append("")
     return "\n".join(
@@ -103,9 +121,33 @@ def markdown(results: Sequence[Result], comparison: Comparison | None) -> str:
     )
 
 
-def _verdict(row: Row) -> tuple[str, str]:
+def _verdicts(row: Row) -> tuple[str, str, str, str]:
+    """Flips, whether 99 % of the accuracy are kept, median cosine of the heat maps, whether they are kept."""
     retention = row.scores.retention if row.scores else None
-    return (str(retention.flips.total), next(iter(retention.verdicts.values()))) if retention else ("", "")
+    decisions = (str(retention.flips.total), next(iter(retention.verdicts.values()))) if retention else ("", "")
+    maps = (f"{row.explanation.cosine.value:.4f}", row.explanation.verdict) if row.explanation else ("", "")
+    return *decisions, *maps
+
+
+def _choices(results: Sequence[Result]) -> list[str]:
+    """A line for each kind of device of each pool."""
+    lines = []
+    for pool in pools(results):
+        for r in pool.recommendations:
+            time = "" if r.low_ms is None or r.high_ms is None else (
+                f", {time_text(r.low_ms, r.high_ms, measured=r.measured)}"
+            )  # fmt: skip
+            lines.append(f"for a {r.device}: {r.label or 'no file'}{time}. {r.reason}")
+    return lines
+
+
+def _cascades(found: Result) -> list[str]:
+    """One sentence for a cascade, whose latency is an average."""
+    return [
+        f"The latency of {row.name} is an average: {row.headline}."
+        for row in found.rows
+        if row.cascade and row.speed
+    ]
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -4,8 +4,8 @@ A process each, because memory is only then that of one model, thread pools of d
 and a crash is one candidate's. The parent (`benchmarks.measuring`) lets one worker run at a time, in turns.
 
     {"do": "open", "spec": …}            -> init_ms, first_ms, base_bytes, peak_bytes, executed
-    {"do": "time", "queries": n, "seconds": s}   -> samples_ms
-    {"do": "score", "path": …}           -> logit, stages_ms, cam (H, W) before the ReLU
+    {"do": "time", "queries": n, "seconds": s}   -> samples_ms; of a cascade in turns (`benchmarks.turns`)
+    {"do": "score", "path": …}           -> logit, stages_ms, cam (H, W) before the ReLU, escalated (a cascade)
 
 An answer ``{"error": …}`` is an expected failure; a closed pipe is a crash. Imports edge_runtime and NumPy; Keras
 only for the full model.
@@ -25,10 +25,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peak import peak_bytes
+from benchmarks.turns import in_turns
 from edge_runtime.backends import Float32Array, open_model
 from edge_runtime.bundle import MANIFEST, Bundle, parse_manifest
+from edge_runtime.cascade import Cascade
 from edge_runtime.classifier import Classifier
-from edge_runtime.errors import SonoEdgeError, UsageError
+from edge_runtime.errors import ModelError, SonoEdgeError, UsageError
 from edge_runtime.explain import explanation, heat_map, overlay
 from edge_runtime.image import read_image, to_input
 from edge_runtime.latency import time_calls
@@ -41,8 +43,8 @@ class Spec:
     """What to open.
 
     Attributes:
-        kind: ``artifact``, ``bare``, ``full`` (Keras), ``file`` (a whole model in one TensorFlow Lite file with a
-            probability output) or ``backbone`` (another backbone with the artifact's head).
+        kind: ``artifact``, ``cascade``, ``bare``, ``full`` (Keras), ``file`` (a whole model in one TensorFlow Lite
+            file with a probability output) or ``backbone`` (another backbone with the artifact's head).
         path: the bundle, the Keras model, or the file.
         artifact: name in the bundle (``artifact``, ``bare``), else empty.
         bundle: the bundle folder whose input size and labels hold.
@@ -60,24 +62,30 @@ class Spec:
 
 @dataclass
 class Opened:
-    """An open candidate: one frame after the resize, and the answer for an image file where it has one."""
+    """An open candidate: one frame after the resize, and the answer for an image file where it has one.
+
+    ``both`` is the frame for which a cascade asks its full model too.
+    """
 
     frame: Callable[[], Any]
     score: Callable[[str], dict[str, Any]] | None
     executed: dict[str, Any]
+    both: Callable[[], Any] | None = None
 
 
 def open_candidate(spec: Spec) -> Opened:
     """Open what ``spec`` says."""
     bundle = _bundle(spec)
     size = (bundle.input.height, bundle.input.width)
-    noise = np.random.default_rng(0).integers(0, 256, (1, *size, 3)).astype(np.float32)
+    noise = _noise(size)
     if spec.kind == "bare":
         return _bare(spec, bundle, noise)
     if spec.kind == "full":
         return _full(spec, size, noise)
     if spec.kind == "file":
         return _file(spec, size, noise)
+    if spec.kind == "cascade":
+        return _cascade(Cascade(bundle, threads=spec.threads))
     if spec.kind == "artifact":
         return _classifier(Classifier(bundle, spec.artifact, threads=spec.threads), noise)
     if spec.kind == "backbone":
@@ -93,26 +101,50 @@ def _bundle(spec: Spec) -> Bundle:
     return parse_manifest(json.loads((folder / MANIFEST).read_text(encoding="utf-8")), folder)
 
 
+def _noise(size: tuple[int, int]) -> Float32Array:
+    return np.random.default_rng(0).integers(0, 256, (1, *size, 3)).astype(np.float32)
+
+
 def _classifier(classifier: Classifier, noise: Float32Array) -> Opened:
+    return Opened(_frame(classifier, noise), _scorer(classifier), _executed(classifier))
+
+
+def _cascade(cascade: Cascade) -> Opened:
+    sure, asked = (_frame(one, _noise(one.input_size)) for one in (cascade.first, cascade.full))
+    executed = {
+        "interpreter": cascade.full.backbone.device["interpreter"],
+        "threads": cascade.full.backbone.device["threads"],
+    }
+    return Opened(sure, _scorer(cascade), executed, both=lambda: (sure(), asked()))
+
+
+def _frame(classifier: Classifier, model_input: Float32Array) -> Callable[[], Any]:
+    return lambda: classifier.head.run(classifier.backbone.run({"image": model_input}))
+
+
+def _executed(classifier: Classifier) -> dict[str, Any]:
+    return {**classifier.backbone.device, **_delegation(classifier.backbone)}
+
+
+def _scorer(classifier: Classifier | Cascade) -> Callable[[str], dict[str, Any]]:
     def score(path: str) -> dict[str, Any]:
         start = perf_counter()
         image = read_image(path)
         decode_ms = 1e3 * (perf_counter() - start)
         prediction, outputs = classifier.explain_raw(image, decode_ms=decode_ms)
         answer: dict[str, Any] = {"logit": prediction.logit, "stages_ms": dict(prediction.latency_ms)}
+        decider = classifier.decider(prediction)
+        if isinstance(classifier, Cascade):
+            answer["escalated"] = decider is classifier.full
         if "cam" in outputs:
             start = perf_counter()
-            result = explanation(classifier.bundle, outputs, prediction.label)
+            result = explanation(decider.bundle, outputs, prediction.label)
             overlay(image, heat_map(result.cam, image.shape[:2]))
             answer["stages_ms"]["explain"] = 1e3 * (perf_counter() - start)
             answer["cam"] = outputs["cam"][0].astype(float).tolist()
         return answer
 
-    return Opened(
-        lambda: classifier.head.run(classifier.backbone.run({"image": noise})),
-        score,
-        {**classifier.backbone.device, **_delegation(classifier.backbone)},
-    )
+    return score
 
 
 def _bare(spec: Spec, bundle: Bundle, noise: Float32Array) -> Opened:
@@ -148,18 +180,31 @@ def _bare(spec: Spec, bundle: Bundle, noise: Float32Array) -> Opened:
 
 
 def _full(spec: Spec, size: tuple[int, int], noise: Float32Array) -> Opened:
-    """The Keras model as trained; its logit comes from the layer of that name."""
+    """The Keras model as trained; its explanation is Grad-CAM by GradientTape.
+
+    A model without the layer at which runs are split (exported with another ``--split-layer``) is scored only.
+    """
     import keras
     import tensorflow as tf
 
+    from benchmarks.explanation_truth import features, grad_cam
+    from export.splitting import split_model
     from train.model import load_model
 
     tf.config.threading.set_intra_op_parallelism_threads(spec.threads)
     model = load_model(Path(spec.path))
     scorer = keras.Model(model.inputs, model.get_layer("logit").output)
+    try:
+        parts = split_model(model)
+    except ModelError:
+        parts = None
 
     def score(path: str) -> dict[str, Any]:
-        return {"logit": float(scorer.predict_on_batch(to_input(read_image(path), size)).item()), "stages_ms": {}}
+        model_input = to_input(read_image(path), size)
+        if parts is None:
+            return {"logit": float(scorer.predict_on_batch(model_input).item()), "stages_ms": {}}
+        found = grad_cam(parts, features(parts, model_input))
+        return {"logit": found.logit, "stages_ms": {}, "cam": found.cam.astype(float).tolist()}
 
     executed = {"interpreter": f"keras {keras.__version__}, tensorflow {tf.__version__}", "threads": spec.threads}
     return Opened(lambda: model.predict_on_batch(noise), score, executed)
@@ -226,10 +271,11 @@ def _open(spec: Spec) -> tuple[Opened, dict[str, Any]]:
     start = perf_counter()
     opened = open_candidate(spec)
     init = perf_counter()
-    opened.frame()
+    frame = opened.both or opened.frame
+    frame()
     first = perf_counter()
     for _ in range(WARM_UP):
-        opened.frame()
+        frame()
     timing = {"init_ms": 1e3 * (init - start), "first_ms": 1e3 * (first - init), "base_bytes": base}
     # Read now: scoring decodes images of any size, which is not the model's memory.
     return opened, {**timing, "peak_bytes": peak_bytes(), "executed": opened.executed}
@@ -238,7 +284,11 @@ def _open(spec: Spec) -> tuple[Opened, dict[str, Any]]:
 def _answer(opened: Opened, command: dict[str, Any]) -> dict[str, Any]:
     if command["do"] == "time":
         opened.frame()  # brings code and weights back into the caches
-        seconds = time_calls(opened.frame, min_calls=command["queries"], min_seconds=command["seconds"])
+        frame, queries = opened.frame, command["queries"]
+        if opened.both is not None:
+            opened.both()
+            frame, queries = in_turns(opened.frame, opened.both), max(2, queries)
+        seconds = time_calls(frame, min_calls=queries, min_seconds=command["seconds"])
         return {"samples_ms": [round(1e3 * value, 4) for value in seconds]}
     if command["do"] == "score":
         if opened.score is None:

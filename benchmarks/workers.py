@@ -42,8 +42,9 @@ class Worker:
     """
 
     def __init__(self, spec: Spec) -> None:
-        # Its own session: Ctrl-C is answered once, by the parent. When the parent dies the pipe closes, and so
-        # does the worker.
+        # Its own process group: Ctrl-C is answered once, by the parent. Not a session of its own: Linux would share
+        # the processor between the two sessions, and benchmark_app would be timed under other conditions. When the
+        # parent dies the pipe closes, and so does the worker.
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.worker"],
@@ -52,7 +53,7 @@ class Worker:
             stderr=self._log,
             text=True,
             env=_environment(),
-            start_new_session=True,
+            process_group=0 if os.name == "posix" else None,
         )
         try:
             self.opened: dict[str, Any] = self.ask(do="open", spec=asdict(spec))

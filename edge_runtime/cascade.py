@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from edge_runtime.backends import Float32Array
 from edge_runtime.bundle import MANIFEST, Bundle, CascadeSpec, load_bundle
 from edge_runtime.classifier import Classifier, Prediction, PredictsFiles
 from edge_runtime.errors import BundleError
-from edge_runtime.image import UInt8Image
+from edge_runtime.image import UInt8Image, to_input
 from edge_runtime.trust import load_trusted
 
 CASCADE = "cascade"
@@ -37,17 +38,56 @@ class Cascade(PredictsFiles):
         self.full = Classifier(bundle, self.spec.full_artifact, threads=threads)
         self.first = Classifier(first_bundle(bundle), self.spec.first_artifact, threads=threads)
         self.artifact = self.full.artifact
+        self.input_size = self.first.input_size
+        self._first_name = f"{self.spec.first}/{self.first.artifact.name}"
         self._cut = cut_of(self.artifact.threshold)
+
+    @property
+    def models(self) -> dict[str, Classifier]:
+        """Both models, as `Prediction.artifact` names them."""
+        return {self._first_name: self.first, self.full.artifact.name: self.full}
+
+    @property
+    def gated(self) -> bool:
+        """Whether every answer comes with a gate's verdict.
+
+        Raises:
+            BundleError: only one of the two models has a gate; the other one's answers would go unguarded.
+        """
+        if self.full.gated != self.first.gated:
+            without = "the cheap model" if self.full.gated else "the full model"
+            raise BundleError(
+                f"In this cascade {without} has no gate against images unlike those of training: run sonoedge gate "
+                f"on its bundle before sonoedge cascade, or name one model: --artifact {self.artifact.name}."
+            )
+        return self.full.gated
 
     def decider(self, prediction: Prediction) -> Classifier:
         """The model that gave an answer."""
-        return self.full if prediction.artifact == self.full.artifact.name else self.first
+        return self.models[prediction.artifact]
 
     def explain_raw(
         self, image: UInt8Image, *, name: str = "", decode_ms: float = 0.0
     ) -> tuple[Prediction, dict[str, Float32Array]]:
         """See `Classifier.explain_raw`; the outputs are those of the model that decided."""
-        first, outputs = self.first.explain_raw(image, name=name, decode_ms=decode_ms)
+        start = perf_counter()
+        model_input = to_input(image, self.input_size)
+        resize_ms = 1e3 * (perf_counter() - start)
+        return self.explain_prepared(model_input, image, name=name, decode_ms=decode_ms, resize_ms=resize_ms)
+
+    def explain_prepared(
+        self,
+        model_input: Float32Array,
+        image: UInt8Image,
+        *,
+        name: str = "",
+        decode_ms: float = 0.0,
+        resize_ms: float = 0.0,
+    ) -> tuple[Prediction, dict[str, Float32Array]]:
+        """`explain_raw` where the input of the cheap model is prepared already."""
+        first, outputs = self.first.explain_prepared(
+            model_input, image, name=name, decode_ms=decode_ms, resize_ms=resize_ms
+        )
         logit = estimate(self.spec, first.logit)
         if abs(logit - self._cut) >= self.spec.margin:
             return self._answer_of_first(first, logit, outputs)
@@ -66,7 +106,7 @@ class Cascade(PredictsFiles):
             probability=probability,
             logit=logit,
             threshold=self.artifact.threshold,
-            artifact=f"{self.spec.first}/{first.artifact}",
+            artifact=self._first_name,
             latency_ms=first.latency_ms,
         )
         scaled = {

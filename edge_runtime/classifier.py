@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from edge_runtime.backends import Float32Array, is_available, open_model
 from edge_runtime.bundle import Artifact, Bundle
+from edge_runtime.domain import Domain, DomainGate, load_gate
 from edge_runtime.errors import BundleError, ImageError, MissingExtraError
 from edge_runtime.image import UInt8Image, read_image, to_input
 from edge_runtime.trust import load_trusted
@@ -108,9 +110,32 @@ class Classifier(PredictsFiles):
         self.input_size = (self.bundle.input.height, self.bundle.input.width)
         self._check_tensors()
 
+    @property
+    def models(self) -> dict[str, Classifier]:
+        """The models that can give an answer, as `Prediction.artifact` names them: this one."""
+        return {self.artifact.name: self}
+
     def decider(self, prediction: Prediction) -> Classifier:
         """The model that gave an answer: this one (see `edge_runtime.cascade`)."""
         return self
+
+    @cached_property
+    def gate(self) -> DomainGate | None:
+        """What tells images unlike those of training; None where the bundle has none for this artifact.
+
+        Raises:
+            BundleError: domain.npz does not fit the bundle.
+        """
+        return load_gate(self.bundle, self.artifact.name)
+
+    @property
+    def gated(self) -> bool:
+        """Whether every answer comes with a gate's verdict."""
+        return self.gate is not None
+
+    def domain(self, outputs: Mapping[str, Float32Array]) -> Domain | None:
+        """The gate's verdict on one image, from what `explain_raw` returned for it; None without a gate."""
+        return self.gate.check(outputs) if self.gate else None
 
     def explain_raw(
         self, image: UInt8Image, *, name: str = "", decode_ms: float = 0.0
@@ -118,6 +143,21 @@ class Classifier(PredictsFiles):
         """A prediction, every output of the head (see `edge_runtime.explain`), and the maps as ``map_<branch>``."""
         start = perf_counter()
         model_input = to_input(image, self.input_size)
+        return self.explain_prepared(model_input, image, name=name, decode_ms=decode_ms, resize_ms=_since(start))
+
+    def explain_prepared(
+        self,
+        model_input: Float32Array,
+        image: UInt8Image,
+        *,
+        name: str = "",
+        decode_ms: float = 0.0,
+        resize_ms: float = 0.0,
+    ) -> tuple[Prediction, dict[str, Float32Array]]:
+        """`explain_raw` of a prepared input, float32 (1, height, width, 3), 0–255.
+
+        ``image``, which it was made from, is for a cascade, whose second model has a size of its own.
+        """
         resized = perf_counter()
         maps = self.backbone.run({"image": model_input})
         invoked = perf_counter()
@@ -125,7 +165,7 @@ class Classifier(PredictsFiles):
         done = perf_counter()
         latency_ms = {
             "decode": decode_ms,
-            "resize": 1e3 * (resized - start),
+            "resize": resize_ms,
             "invoke": 1e3 * (invoked - resized),
             "head": 1e3 * (done - invoked),
         }

@@ -79,9 +79,13 @@ class Domain:
 
 @dataclass(frozen=True)
 class DomainGate:
-    """The statistics of domain.npz for one artifact; shapes as in the module's table."""
+    """The statistics of domain.npz for one artifact; shapes as in the module's table.
+
+    ``widths``: channels of each branch.
+    """
 
     branches: tuple[str, ...]
+    widths: tuple[int, ...]
     mean: Float32Array
     inverse_std: Float32Array
     components: Float32Array
@@ -92,7 +96,11 @@ class DomainGate:
 
     def check(self, outputs: Mapping[str, Float32Array]) -> Domain:
         """The verdict on one image from its feature maps, ``map_<branch>`` float32 (1, h, w, c)."""
-        return Domain(self.distance(features_of(outputs, self.branches)), self.threshold, self.warning)
+        return self.judge(features_of(outputs, self.branches))
+
+    def judge(self, features: Float32Array) -> Domain:
+        """The verdict on one image from its features (C,), see `features_of`."""
+        return Domain(self.distance(features), self.threshold, self.warning)
 
     def distance(self, features: Float32Array) -> float:
         """Squared Mahalanobis distance over the number of channels, of features (C,), see `features_of`."""
@@ -151,6 +159,7 @@ def load_gate(bundle: Bundle, artifact: str) -> DomainGate | None:
         raise BundleError(f"{DOMAIN}: variances must be positive.")
     return DomainGate(
         branches=tuple(names),
+        widths=tuple(branch.channels for branch in bundle.branches),
         mean=numbers["mean"],
         inverse_std=numbers["inverse_std"],
         components=numbers["components"],

@@ -1,4 +1,4 @@
-"""Estimated latency on Raspberry Pi boards, from multiply-adds. An estimate: only a board measures.
+"""Estimated latency on boards and phones, from multiply-adds. An estimate: only the device itself measures.
 
 Roofline of arithmetic: peak = cores x clock x multiply-adds per cycle, of which convolution kernels reach a quarter
 to a little more than a half. One published point lies inside: MobileNet v1 (0.569 GMAC, float32) takes 75 ms on a
@@ -24,11 +24,16 @@ class Board:
     float_macs: float
     int8_macs: float
 
-    def latency_ms(self, macs: int, precision: str) -> tuple[float, float]:
-        """(optimistic, pessimistic) milliseconds of one inference on all cores."""
-        per_cycle = self.int8_macs if precision.startswith("w8a8") else self.float_macs
-        peak = self.cores * self.clock_hz * per_cycle
-        return 1e3 * macs / (peak * REACHED[1]), 1e3 * macs / (peak * REACHED[0])
+    def latency_ms(self, macs: float, int8_macs: float) -> tuple[float, float]:
+        """(optimistic, pessimistic) milliseconds of one inference on all cores.
+
+        Args:
+            macs: multiply-adds.
+            int8_macs: those of them that are of integers (see `edge_runtime.flatbuffer.Summary`).
+        """
+        cycles = (macs - int8_macs) / self.float_macs + int8_macs / self.int8_macs
+        peak_ms = 1e3 * cycles / (self.cores * self.clock_hz)
+        return peak_ms / REACHED[1], peak_ms / REACHED[0]
 
 
 BOARDS = (
@@ -37,3 +42,5 @@ BOARDS = (
     # Cortex-A76: two 4-wide FMAs, or two SDOT of 16, a cycle.
     Board("Raspberry Pi 5", cores=4, clock_hz=2.4e9, float_macs=8, int8_macs=32),
 )
+PHONE = Board("phone with two Cortex-A78", cores=2, clock_hz=2.2e9, float_macs=8, int8_macs=32)
+"""A phone of the middle class: its two large cores work, with the pipes of a Cortex-A76."""

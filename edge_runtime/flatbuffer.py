@@ -42,6 +42,7 @@ _REFUSED = {
 _FIRST_STABLEHLO = 162
 _DEPTHWISE = 4
 _WEIGHTED = {3, _DEPTHWISE, 9}  # CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED
+_INTEGERS = {3, 7, 9}  # UINT8, INT16, INT8
 _FIRST_TYPE_OF_OPTIONS_TABLE = 1
 
 
@@ -49,13 +50,15 @@ _FIRST_TYPE_OF_OPTIONS_TABLE = 1
 class Summary:
     """What a checked file holds: ``inputs`` and ``outputs`` are the names of its only signature.
 
-    ``macs`` counts the multiply-adds of convolutions and dense layers in one inference.
+    ``macs`` counts the multiply-adds of convolutions and dense layers in one inference, ``int8_macs`` those of them
+    whose input is of integers.
     """
 
     subgraphs: int
     tensors: int
     operators: int
     macs: int
+    int8_macs: int
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
 
@@ -194,20 +197,26 @@ def _model(file: _File) -> Summary:
     for metadata in model.tables(6):
         metadata.text(0)
         _below(metadata.scalar(1, "I"), len(buffers), "metadata names buffer")
-    tensors, operators, macs = [], 0, 0
+    tensors, operators, macs, int8_macs = [], 0, 0, 0
     for graph in model.tables(2):
-        shapes = [_tensor(tensor, buffers) for tensor in graph.tables(0)]
+        shapes, kinds = [], []
+        for tensor in graph.tables(0):
+            shapes.append(_tensor(tensor, buffers))
+            kinds.append(tensor.scalar(1, "b"))
         for field, what in ((1, "an input of the graph"), (2, "an output of the graph")):
             _indices(graph.numbers(field, "<i4"), len(shapes), what, optional=False)
         graph.text(4)
         for operator in graph.tables(3):
-            macs += _operator(operator, codes, shapes)
+            own = _operator(operator, codes, shapes)
+            macs += own
+            if own and kinds[operator.numbers(1, "<i4")[0]] in _INTEGERS:
+                int8_macs += own
             operators += 1
         tensors.append(len(shapes))
     if not tensors:
         raise _Malformed("it holds no graph")
     inputs, outputs = _signature(model, tensors)
-    return Summary(len(tensors), sum(tensors), operators, macs, inputs, outputs)
+    return Summary(len(tensors), sum(tensors), operators, macs, int8_macs, inputs, outputs)
 
 
 def _operator_code(code: _Table) -> int:

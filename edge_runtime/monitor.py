@@ -2,11 +2,13 @@
 
     monitor = Monitor()
     monitor.answered(prediction)
+    monitor.watch(prediction.artifact, classifier, outputs)
     monitor.refused("ImageError")
     print(monitor.prometheus())
 
-Counts, a histogram of probabilities and one of latency, per artifact (``sonoedge predict --counters FILE``; the
-server has its own, `edge_runtime.serve.metrics`). Nothing is sent anywhere; a restart starts from zero.
+Counts, a histogram of probabilities and one of latency, per artifact, and, where the bundle has an out-of-domain
+gate, the drift of the features (``sonoedge predict --counters FILE``; the server has its own counters,
+`edge_runtime.serve.metrics`). Nothing is sent anywhere; a restart starts from zero.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from edge_runtime.classifier import Prediction
+from edge_runtime.backends import Float32Array
+from edge_runtime.classifier import Classifier, Prediction
+from edge_runtime.drift import Drift
 
 PROBABILITY_BOUNDS = tuple(round(0.1 * i, 1) for i in range(1, 11))
 LATENCY_BOUNDS_MS = (5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10_000.0)
@@ -51,6 +55,7 @@ class Monitor:
         self._refusals: Counter[str] = Counter()
         self._probability: dict[str, Histogram] = {}
         self._latency: dict[str, Histogram] = {}
+        self._drift: dict[str, Drift | None] = {}
 
     def answered(self, prediction: Prediction) -> None:
         """Count one answer."""
@@ -60,6 +65,21 @@ class Monitor:
             self._probability.setdefault(name, Histogram(PROBABILITY_BOUNDS)).add(prediction.probability)
             total = sum(prediction.latency_ms.values())
             self._latency.setdefault(name, Histogram(LATENCY_BOUNDS_MS)).add(total)
+
+    def watch(self, artifact: str, classifier: Classifier, outputs: Mapping[str, Float32Array]) -> None:
+        """Count one image's features towards the drift, where the bundle has a gate.
+
+        Args:
+            artifact: as in the prediction.
+            classifier: the model that decided.
+            outputs: its feature maps, see `Classifier.explain_raw`.
+        """
+        with self._lock:
+            if artifact not in self._drift:
+                self._drift[artifact] = Drift(classifier.gate) if classifier.gate else None
+            drift = self._drift[artifact]
+        if drift is not None:
+            drift.add(outputs)
 
     def refused(self, reason: str) -> None:
         """Count an input without an answer, by a short reason such as the name of the error."""
@@ -74,6 +94,7 @@ class Monitor:
                 "refusals": dict(sorted(self._refusals.items())),
                 "probability": {name: h.to_json() for name, h in sorted(self._probability.items())},
                 "latency_ms": {name: h.to_json() for name, h in sorted(self._latency.items())},
+                "drift": {name: drift.to_json() for name, drift in sorted(self._drift.items()) if drift},
             }
 
     def prometheus(self) -> str:
@@ -90,7 +111,23 @@ class Monitor:
             lines.append(f"# TYPE {name} histogram")
             for artifact, histogram in body[key].items():
                 lines += _buckets(name, artifact, histogram)
-        return "\n".join(lines) + "\n"
+        return "\n".join(lines + drift_samples(body["drift"])) + "\n"
+
+
+def drift_samples(drifts: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Lines of the Prometheus text format, from `Drift.to_json` by artifact."""
+    lines = []
+    for key in ("images", "flagged", "refused", "shift", "by_chance", "distance"):
+        if known := {name: body[key] for name, body in drifts.items() if body[key] is not None}:
+            lines.append(f"# TYPE sonoedge_drift_{key} gauge")
+            lines += [_sample(f"sonoedge_drift_{key}", {"artifact": name}, value) for name, value in known.items()]
+    shifts = [
+        _sample("sonoedge_drift_branch_shift", {"artifact": name, "branch": branch}, value)
+        for name, body in drifts.items()
+        for branch, value in body["by_branch"].items()
+        if value is not None
+    ]
+    return lines + (["# TYPE sonoedge_drift_branch_shift gauge", *shifts] if shifts else [])
 
 
 def _buckets(name: str, artifact: str, histogram: Mapping[str, Any]) -> list[str]:

@@ -11,8 +11,9 @@ import numpy as np
 
 from edge_runtime.assess import Assessment, Band, assess
 from edge_runtime.backends import Float32Array
+from edge_runtime.cascade import Cascade
 from edge_runtime.classifier import Classifier, Prediction
-from edge_runtime.domain import Domain, load_gate
+from edge_runtime.domain import Domain
 from edge_runtime.explain import explanation, heat_map, overlay
 from edge_runtime.frames import Frame, Source, newest
 from edge_runtime.image import UInt8Image
@@ -68,19 +69,20 @@ class FrameStream:
     """Runs a source through a classifier.
 
     Args:
-        classifier: open.
+        classifier: open; a cascade with a gate for both of its models, or for none (else `BundleError`).
         source: see `edge_runtime.frames`; of a live one only the newest frame is taken.
         crop: ``none``, ``auto`` (the source's own region, else detected on the first frame and then kept, so
             that the picture does not jitter), or a rectangle.
         smooth_seconds: time constant of the filter; 0 switches it off.
 
     Attributes:
-        dropped: live frames overtaken; unreadable: frames that could not be decoded; region: the crop in use.
+        dropped: live frames overtaken; unreadable: frames that could not be decoded; region: the crop in use;
+            gated: whether a gate judges every frame.
     """
 
     def __init__(
         self,
-        classifier: Classifier,
+        classifier: Classifier | Cascade,
         source: Source,
         *,
         crop: str | Region = "none",
@@ -88,7 +90,7 @@ class FrameStream:
     ) -> None:
         self._classifier, self._source, self._crop = classifier, source, crop
         self._smoother = Smoother(smooth_seconds)
-        self._gate = load_gate(classifier.bundle, classifier.artifact.name)
+        self.gated = classifier.gated
         self.dropped = self.unreadable = 0
         self.region: Region | None = None
         self.first: UInt8Image | None = None
@@ -114,7 +116,7 @@ class FrameStream:
             part = image
         prediction, outputs = self._classifier.explain_raw(part, name=f"frame {frame.number}")
         smoothed, band = self._smoother.add(prediction.logit, frame.seconds)
-        domain = self._gate.check(outputs) if self._gate else None
+        domain = self._classifier.decider(prediction).domain(outputs)
         verdict = assess(self._classifier.bundle, smoothed, prediction.threshold, band, domain)
         return FrameResult(
             frame=frame.number,
@@ -139,12 +141,13 @@ class FrameStream:
         return None
 
 
-def annotate(classifier: Classifier, result: FrameResult) -> UInt8Image:
+def annotate(classifier: Classifier | Cascade, result: FrameResult) -> UInt8Image:
     """The frame, its heat map for the positive class, two lines of text below: uint8 (height + 36, width, 3)."""
     from PIL import Image, ImageDraw
 
     label = classifier.bundle.positive_label
-    heat = heat_map(explanation(classifier.bundle, result.outputs, label).cam, result.image.shape[:2])
+    bundle = classifier.decider(result.prediction).bundle
+    heat = heat_map(explanation(bundle, result.outputs, label).cam, result.image.shape[:2])
     picture = overlay(result.image, heat)
     height, width = picture.shape[:2]
     canvas = Image.new("RGB", (width, height + 36))

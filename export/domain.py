@@ -194,6 +194,7 @@ def fit_gate(features: Features, bundle: Bundle, *, directions: int = DIRECTIONS
     noise = max(float(eigenvalues[directions:].sum()) / (channels - directions), 1e-3)
     return DomainGate(
         branches=tuple(branch.name for branch in bundle.branches),
+        widths=tuple(branch.channels for branch in bundle.branches),
         mean=mean.astype(np.float32),
         inverse_std=(1.0 / std).astype(np.float32),
         components=components[:directions].astype(np.float16).astype(np.float32),

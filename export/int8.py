@@ -106,6 +106,7 @@ def write_int8(
             shutil.copyfile(file, path.with_name(file.name))
         assert chosen.comparison is not None
         recipe, own = chosen.recipe, chosen.comparison.threshold
+        del judge  # with its open float32 backbone: the layer report opens two of its own
     activations = quantizer.audit(recipe)
     for warning in activations["warnings"] if activations else ():
         say(f"  warning: {warning}")

@@ -70,12 +70,15 @@ def layer_errors(
     """
     names = [operator.name for operator in operators]
     exact, rough = (open_tensors(path, runtime, names) for path in (float_path, quantized_path))
+    shared = [name for name in exact.names if name in rough.names]
     sums: dict[str, NDArray[np.float64]] = {}
     for model_input in inputs:
-        wanted, found = exact.run(model_input), rough.run(model_input)
-        for name, value in wanted.items():
-            if name in found and found[name].shape == value.shape:
-                sums[name] = sums.get(name, np.zeros(6)) + _sums(value, found[name], rough.limits.get(name))
+        exact.run(model_input)
+        rough.run(model_input)
+        for name in shared:
+            wanted, found = exact.value(name), rough.value(name)
+            if found.shape == wanted.shape:
+                sums[name] = sums.get(name, np.zeros(6)) + _sums(wanted, found, rough.limits.get(name))
     if not sums:
         raise ModelError("The two backbones have no tensor in common: the layer report needs the same operators.")
     return tuple(

@@ -21,13 +21,19 @@ class Tensors(Protocol):
     """An open backbone that tells everything.
 
     Attributes:
+        names: of the operators whose results it has.
         limits: smallest and largest value that a quantized tensor can hold, by operator name.
     """
 
+    names: tuple[str, ...]
     limits: dict[str, tuple[float, float]]
 
-    def run(self, model_input: Float) -> dict[str, Float]:
-        """Results by operator name, in real units."""
+    def run(self, model_input: Float) -> None:
+        """One inference, whose results `value` then gives."""
+        ...
+
+    def value(self, name: str) -> Float:
+        """An operator's result in real units, until the next `run`. One at a time: all together are 160 MB."""
         ...
 
 
@@ -65,15 +71,16 @@ class _TFLiteTensors:
                 ends = np.iinfo(details[number]["dtype"])
                 # Half a step more: what rounds to the last value is not clipped.
                 self.limits[name] = (scale * (ends.min - zero - 0.5), scale * (ends.max - zero + 0.5))
+        self.names = tuple(self._tensors)
 
-    def run(self, model_input: Float) -> dict[str, Float]:
+    def run(self, model_input: Float) -> None:
         self._interpreter.set_tensor(self._input, model_input)
         self._interpreter.invoke()
-        values: dict[str, Float] = {}
-        for name, (number, scale, zero) in self._tensors.items():
-            stored = np.asarray(self._interpreter.get_tensor(number))
-            values[name] = (stored.astype(np.float32) - zero) * np.float32(scale) if scale else stored
-        return values
+
+    def value(self, name: str) -> Float:
+        number, scale, zero = self._tensors[name]
+        stored = np.asarray(self._interpreter.get_tensor(number))
+        return (stored.astype(np.float32) - zero) * np.float32(scale) if scale else stored
 
 
 class _OpenVINOTensors:
@@ -88,11 +95,15 @@ class _OpenVINOTensors:
         results = [node.output(0) for node in nodes]
         extended = openvino.Model(results, model.get_parameters(), "all results")
         self._model = core.compile_model(extended, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-        self._names = [node.get_friendly_name() for node in nodes]
+        self.names = tuple(node.get_friendly_name() for node in nodes)
+        self._results: dict[str, Any] = {}
 
-    def run(self, model_input: Float) -> dict[str, Float]:
-        results = self._model([model_input])
-        return {name: np.array(results[i], np.float32) for i, name in enumerate(self._names)}
+    def run(self, model_input: Float) -> None:
+        results = self._model([model_input], share_outputs=True)
+        self._results = {name: results[i] for i, name in enumerate(self.names)}
+
+    def value(self, name: str) -> Float:
+        return np.asarray(self._results[name], np.float32)
 
 
 def _fake_quantize_limits(nodes: Sequence[Any]) -> dict[str, tuple[float, float]]:

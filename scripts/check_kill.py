@@ -1,4 +1,4 @@
-"""Kill -9 train, export and benchmark at random points; nothing may be lost or half-written.
+"""Kill -9 train, export (float and int8) and benchmark at random points; nothing may be lost or half-written.
 
     python scripts/check_kill.py [--kills 200] [--seed 1] [--json]
 
@@ -133,7 +133,8 @@ def prepare() -> None:
     """
     import keras
 
-    for module in ("benchmarks.command", "export.command", "export.pipeline", "train.command", "train.training"):
+    modules = ("benchmarks.command", "export.command", "export.int8", "export.pipeline", "train.command")
+    for module in (*modules, "train.training", "litert_quantizer.quantizer"):
         import_module(module)
     from train import fit
     from train.backbones import BACKBONES, Backbone
@@ -160,9 +161,12 @@ def arguments(folder: Path, data: Path) -> dict[str, list[str]]:
     train = ["train", "--data", data, "--out", run, "--overwrite", "--backbones", "tiny_a,tiny_b", "--quiet"]
     train += ["--weights", "none", "--input-size", 32, "--units", 8, "--protocol", "paper"]
     export = ["export", "--model", run, "--out", bundle, "--format", "tflite-fp32,openvino-fp32", "--quiet"]
+    # Without the search, whose choice may depend on latency.
+    int8 = ["export", "--model", run, "--out", folder / "int8", "--format", "tflite-int8", "--precision", "w8a8"]
+    int8 += ["--num-calibration-samples", 10, "--quiet"]
     benchmark = ["benchmark", "--bundle", bundle, "--data", data, "--out", folder / "report", "--quiet"]
     benchmark += ["--mode", "none", "--no-peers", "--no-gallery", "--max-images", 12]
-    commands = {"train": train, "export": export, "benchmark": benchmark}
+    commands = {"train": train, "export": export, "export int8": int8, "benchmark": benchmark}
     return {name: [str(word) for word in command] for name, command in commands.items()}
 
 
@@ -268,13 +272,15 @@ def content(name: str, folder: Path) -> Any:
         run = open_run(folder / "run")
         weights = load_model(folder / "run").get_weights()
         return run.split.labels, run.threshold, [float(np.abs(w).sum()) for w in weights]
-    if name == "export":
+    if name.startswith("export"):
         from edge_runtime.bundle import load_bundle
+        from edge_runtime.files import sha256_file
         from edge_runtime.verify import load_golden
 
-        bundle = load_bundle(folder / "bundle")
+        bundle = load_bundle(folder / ("int8" if name.endswith("int8") else "bundle"))
         golden = load_golden(bundle)
-        return [a.name for a in bundle.artifacts], golden["reference_logit"].tolist()
+        files = [sha256_file(bundle.path / a.backbone) for a in bundle.artifacts if a.precision != "fp32"]
+        return [a.name for a in bundle.artifacts], golden["reference_logit"].tolist(), files
     report = json.loads((folder / "report/report.json").read_text())
     pages = [(folder / "report" / page).read_text() for page in ("report.html", "report.md")]
     assert "</html>" in pages[0] and pages[1].strip()

@@ -206,6 +206,27 @@ def float_bundle(tmp_path_factory: pytest.TempPathFactory, small_keras: Path) ->
 
 
 @pytest.fixture
+def gated(tmp_path: Path, float_bundle: Path, phantoms: Path) -> Any:
+    """A copy of the tiny float bundle with a gate fitted to phantoms: an `edge_runtime.bundle.Bundle`."""
+    import shutil
+
+    from edge_runtime.bundle import load_bundle
+    from edge_runtime.classifier import Classifier
+    from edge_runtime.image import find_images
+    from export.domain import add_gate, fit_gate, limits_of, pooled_features
+
+    folder = tmp_path / "bundle"
+    shutil.copytree(float_bundle, folder)
+    bundle = load_bundle(folder)
+    classifier = Classifier(bundle, "tflite-fp32")
+    paths = find_images(phantoms)
+    train = [pooled_features(classifier, paths[::2], view=view) for view in (None, 0)]
+    gate = fit_gate(np.concatenate(train), bundle)
+    plain, views = (pooled_features(classifier, paths[1::2], view=view) for view in (None, 0))
+    return add_gate(bundle, gate, {"tflite-fp32": limits_of(gate, plain, views)})
+
+
+@pytest.fixture
 def tiny_backbones(monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
     """Two backbones of a few hundred weights beside the real ones: ``tiny_a`` and ``tiny_b``, of one grid."""
     import keras

@@ -72,19 +72,19 @@ def _line(check: Check) -> str:
 
 
 def _estimates(bundle: Bundle) -> list[dict[str, Any]]:
-    """For TFLite artifacts, whose files name every shape; mixed ones count as float32 (pessimistic)."""
+    """For TFLite artifacts, whose files name every shape and type."""
     rows = []
     for artifact in bundle.artifacts:
         if artifact.runtime != "tflite":
             continue
-        macs = check_tflite((bundle.path / artifact.backbone).read_bytes(), artifact.backbone).macs
+        found = check_tflite((bundle.path / artifact.backbone).read_bytes(), artifact.backbone)
         for board in BOARDS:
-            low, high = board.latency_ms(macs, artifact.precision)
+            low, high = board.latency_ms(found.macs, found.int8_macs)
             rows.append(
                 {
                     "artifact": artifact.name,
                     "board": board.name,
-                    "gmac": round(macs / 1e9, 3),
+                    "gmac": round(found.macs / 1e9, 3),
                     "optimistic_ms": round(low, 1),
                     "pessimistic_ms": round(high, 1),
                 }

@@ -16,6 +16,7 @@ from edge_runtime.bundle import INTENDED_USE
 from edge_runtime.cascade import Cascade, open_classifier
 from edge_runtime.classifier import Classifier, Prediction
 from edge_runtime.commands.predict import image_paths, line, output_stems
+from edge_runtime.device_profile import add_profile, chosen
 from edge_runtime.eigencam import eigen_cam
 from edge_runtime.errors import DataError, UsageError
 from edge_runtime.explain import FUSED, Explanation, explanation
@@ -30,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files or folders")
     parser.add_argument("--bundle", default="bundle", help="bundle folder (default: ./bundle)")
-    parser.add_argument("--artifact", help="artifact name (default: the first that can run here)")
+    parser.add_argument("--artifact", help="artifact name (default: the cascade, or the first that can run here)")
     parser.add_argument("--out", type=Path, default=Path("explained"), help="folder (default: ./explained)")
     parser.add_argument("--class", dest="label", default=PREDICTED, metavar="LABEL", help=(
         "class to explain: a label of the bundle, or predicted (default)"
@@ -46,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ))  # fmt: skip
     parser.add_argument("--opacity", type=float, default=0.5, metavar="X", help="of the hottest spot, 0 to 1")
     parser.add_argument("--threads", type=int, help="interpreter threads (default: cores, at most 4)")
+    add_profile(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
     parser.epilog = (
         "Writes <stem>.overlay.png, .panel.png, .npz and .json per image.\n\n"
@@ -63,7 +65,8 @@ def run(args: argparse.Namespace) -> int:
     paths = image_paths(args.images)
     if args.mask is not None:
         _check_masks(args.mask, paths)
-    classifier = open_classifier(args.bundle, args.artifact, threads=args.threads)
+    artifact, threads = chosen(args)
+    classifier = open_classifier(args.bundle, artifact, threads=threads)
     _check_names(classifier, args)
     if not args.json:
         print(INTENDED_USE, file=sys.stderr)

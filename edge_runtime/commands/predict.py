@@ -11,13 +11,14 @@ from pathlib import Path
 from time import perf_counter
 
 from edge_runtime.bundle import INTENDED_USE
-from edge_runtime.cascade import Cascade, open_classifier
-from edge_runtime.classifier import Classifier, Prediction
+from edge_runtime.cascade import open_classifier
+from edge_runtime.classifier import Prediction
+from edge_runtime.device_profile import add_profile, chosen
 from edge_runtime.errors import DataError, ImageError, UsageError
 from edge_runtime.explain import explanation
 from edge_runtime.explanation_files import write_explanation
 from edge_runtime.files import write_text_atomic
-from edge_runtime.image import find_images, read_image
+from edge_runtime.image import UInt8Image, find_images, read_image
 from edge_runtime.monitor import Monitor
 
 
@@ -27,10 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bundle", default="bundle", help="bundle folder (default: ./bundle)")
     parser.add_argument("--artifact", help="artifact name (default: the cascade, or the first that can run here)")
     parser.add_argument("--threads", type=int, help="interpreter threads (default: cores, at most 4)")
+    add_profile(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
     parser.add_argument("--explain", metavar="DIR", help="write overlay PNG, panel PNG, NPZ and JSON per image")
     parser.add_argument("--explain-class", metavar="LABEL", help="class to explain (default: the predicted one)")
-    parser.add_argument("--counters", type=Path, metavar="FILE", help="write counts, no images (.prom or JSON)")
+    parser.add_argument("--counters", type=Path, metavar="FILE", help="write counts and drift (.prom or JSON)")
     parser.epilog = (
         "examples:\n"
         "  sonoedge predict --bundle bundle frame.png\n"
@@ -41,7 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exit code 0, or 3 when an image could not be read; the others are answered all the same."""
-    classifier = open_classifier(args.bundle, args.artifact, threads=args.threads)
+    artifact, threads = chosen(args)
+    classifier = open_classifier(args.bundle, artifact, threads=threads)
     if args.explain_class and args.explain_class not in classifier.bundle.labels:
         raise UsageError(
             f"Unknown class {args.explain_class!r}. The bundle has: {', '.join(classifier.bundle.labels)}."
@@ -53,16 +56,20 @@ def run(args: argparse.Namespace) -> int:
     failed, monitor = 0, Monitor()
     for path, stem in zip(paths, stems, strict=True):
         try:
-            if args.explain:
-                prediction = _explain(classifier, path, Path(args.explain) / stem, args.explain_class)
-            else:
-                prediction = classifier.predict_file(path)
+            image, decode_ms = _decoded(path)
+            prediction, outputs = classifier.explain_raw(image, name=str(path), decode_ms=decode_ms)
         except ImageError as error:
             print(f"error: {error}", file=sys.stderr)
             failed += 1
             monitor.refused(type(error).__name__)
             continue
+        decider = classifier.decider(prediction)
+        if args.explain:
+            result = explanation(decider.bundle, outputs, args.explain_class or prediction.label)
+            write_explanation(Path(args.explain) / stem, image, result, prediction.to_json())
         monitor.answered(prediction)
+        if args.counters:
+            monitor.watch(prediction.artifact, decider, outputs)
         print(json.dumps(prediction.to_json(), ensure_ascii=False) if args.json else line(prediction), flush=True)
     if args.counters:
         json_text = json.dumps(monitor.to_json(), ensure_ascii=False) + "\n"
@@ -114,14 +121,11 @@ def image_paths(arguments: Sequence[str]) -> list[Path]:
     return list(dict.fromkeys(paths))
 
 
-def _explain(classifier: Classifier | Cascade, path: Path, stem: Path, label: str | None) -> Prediction:
+def _decoded(path: Path) -> tuple[UInt8Image, float]:
+    """The image, and the milliseconds that it took."""
     start = perf_counter()
     image = read_image(path)
-    decode_ms = 1e3 * (perf_counter() - start)
-    prediction, outputs = classifier.explain_raw(image, name=str(path), decode_ms=decode_ms)
-    result = explanation(classifier.decider(prediction).bundle, outputs, label or prediction.label)
-    write_explanation(stem, image, result, prediction.to_json())
-    return prediction
+    return image, 1e3 * (perf_counter() - start)
 
 
 def line(prediction: Prediction) -> str:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from edge_runtime.bundle import INTENDED_USE, MANIFEST
+from edge_runtime.device_profile import add_profile, chosen
 from edge_runtime.errors import BundleError, UsageError
 
 VENDOR = Path(__file__).parents[1] / "serve" / "vendor"
@@ -18,7 +19,7 @@ VENDOR = Path(__file__).parents[1] / "serve" / "vendor"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("--bundle", type=Path, default=Path("bundle"), help="bundle folder (default: ./bundle)")
-    parser.add_argument("--artifact", help="artifact name (default: the first that can run here)")
+    parser.add_argument("--artifact", help="artifact name (default: the cascade, or the first that can run here)")
     parser.add_argument("--host", default="127.0.0.1", help="address (default: this machine only)")
     parser.add_argument("--port", type=int, default=8000, help="default: %(default)s; 0 picks a free one")
     parser.add_argument("--token", help=(
@@ -27,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ))  # fmt: skip
     parser.add_argument("--workers", type=int, default=1, help="frames computed at once (default: %(default)s)")
     parser.add_argument("--threads", type=int, help="threads per interpreter (default: cores, at most 4)")
+    add_profile(parser)
     parser.add_argument("--max-upload-mib", type=int, default=32, help="default: %(default)s")
     parser.add_argument("--certificate", type=Path, metavar="PEM", help=(
         "serve HTTPS: browsers give a page from another machine no camera without it"
@@ -47,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--certificate and --key belong together.")
     if not (args.bundle / MANIFEST).is_file():
         raise BundleError(f"{args.bundle} is not a bundle: it holds no {MANIFEST}.")
+    artifact, threads = chosen(args)
     import uvicorn
 
     from edge_runtime.serve.app import Settings, create_app
@@ -70,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
         max_upload=args.max_upload_mib * 2**20,
         litert_js=VENDOR if (VENDOR / "index.js").is_file() else None,
     )
-    station = Station(args.bundle, args.artifact, workers=args.workers, threads=args.threads)
+    station = Station(args.bundle, artifact, workers=args.workers, threads=threads)
     server = uvicorn.Server(
         uvicorn.Config(
             create_app(station, settings, failed=failed),

@@ -16,7 +16,9 @@ import numpy as np
 from PIL import Image
 
 from edge_runtime.bundle import INTENDED_USE
+from edge_runtime.cascade import Cascade, open_classifier
 from edge_runtime.classifier import Classifier
+from edge_runtime.device_profile import add_profile, chosen
 from edge_runtime.dicom import read_dicom
 from edge_runtime.errors import DataError, MissingExtraError, UsageError
 from edge_runtime.files import write_bytes_atomic
@@ -33,8 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "camera, camera:DEVICE, a video, GIF or TIFF clip, a DICOM file, or a folder of frames"
     ))  # fmt: skip
     parser.add_argument("--bundle", default="bundle", help="bundle folder (default: ./bundle)")
-    parser.add_argument("--artifact", help="artifact name (default: the first that can run here)")
+    parser.add_argument("--artifact", help="artifact name (default: the cascade, or the first that can run here)")
     parser.add_argument("--threads", type=int, help="interpreter threads (default: cores, at most 4)")
+    add_profile(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object a frame")
     parser.add_argument("--crop", default="none", metavar="none|auto|L,T,R,B", help=(
         "classify only this part; auto: the DICOM region or the detected scan (default: none)"
@@ -75,7 +78,8 @@ def run(args: argparse.Namespace) -> int:
     if args.realtime and not source.live:
         source = paced(source)
     _check_report(args, source)
-    classifier = Classifier(args.bundle, args.artifact, threads=args.threads)
+    artifact, threads = chosen(args)
+    classifier = open_classifier(args.bundle, artifact, threads=threads)
     stream = FrameStream(classifier, source, crop=crop, smooth_seconds=args.smooth)
     if not args.json:
         print(INTENDED_USE, file=sys.stderr)
@@ -106,7 +110,7 @@ def _run(
     args: argparse.Namespace,
     stream: FrameStream,
     recorder: Recorder | None,
-    classifier: Classifier,
+    classifier: Classifier | Cascade,
     count: int | None,
 ) -> list[_Line]:
     """Answer all frames; Ctrl-C ends a stream, it does not spoil it."""
@@ -130,12 +134,12 @@ def _run(
 class _Line:
     """What the summary needs of a frame; pictures and maps are let go, so that a day's stream fits in memory."""
 
-    __slots__ = ("bare_ms", "code", "frame", "smoothed", "total_ms")
+    __slots__ = ("artifact", "bare_ms", "code", "frame", "smoothed", "total_ms")
 
     def __init__(self, result: FrameResult) -> None:
         latency = result.prediction.latency_ms
         self.code, self.smoothed, self.total_ms = result.assessment.code, result.smoothed, result.total_ms
-        self.frame = result.frame
+        self.frame, self.artifact = result.frame, result.prediction.artifact
         self.bare_ms = latency["invoke"] + latency["head"]
 
 
@@ -151,7 +155,9 @@ def _check_report(args: argparse.Namespace, source: Source) -> None:
         raise MissingExtraError("highdicom", "sr")
 
 
-def _write_report(args: argparse.Namespace, source: Source, classifier: Classifier, lines: list[_Line]) -> None:
+def _write_report(
+    args: argparse.Namespace, source: Source, classifier: Classifier | Cascade, lines: list[_Line]
+) -> None:
     """The frame with the highest smoothed probability, in the source or in the deidentified capture of it."""
     from edge_runtime.dicom_report import Finding, structured_report
 
@@ -161,7 +167,7 @@ def _write_report(args: argparse.Namespace, source: Source, classifier: Classifi
     if args.deidentify:
         evidence, frame = read_dicom(args.annotated.read_bytes()).dataset, number + 1
     finding = Finding(
-        artifact=classifier.artifact.name,
+        artifact=highest.artifact,
         probability=highest.smoothed,
         threshold=classifier.artifact.threshold,
         assessment=highest.code,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import hashlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -20,6 +21,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 
 from edge_runtime.errors import ImageError, MissingExtraError, ModelError
+from edge_runtime.monitor import drift_samples
 from edge_runtime.serve.admission import Admission, Busy
 from edge_runtime.serve.guard import COOKIE, Guard
 from edge_runtime.serve.live import Live
@@ -129,12 +131,19 @@ class _Application:
             self.ready.set()
 
     async def _page(self, request: Request) -> Response:
-        body, kind, tag = self.files[request.url.path.lstrip("/")]
+        file = self.files[request.url.path.lstrip("/")]
         # Always ask again: a station that was updated must not run half of the old page.
-        headers = {"etag": tag, "cache-control": "no-cache"}
-        if request.headers.get("if-none-match") == tag:
+        headers = {"etag": file.tag, "cache-control": "no-cache"}
+        if request.headers.get("if-none-match") == file.tag:
             return Response(status_code=304, headers=headers)
-        return Response(body, media_type=kind, headers=headers)
+        body = file.body
+        if file.gzipped:
+            headers["vary"] = "accept-encoding"
+            if "gzip" in request.headers.get("accept-encoding", ""):
+                headers["content-encoding"] = "gzip"
+            else:
+                body = await asyncio.to_thread(gzip.decompress, body)
+        return Response(body, media_type=file.kind, headers=headers)
 
     async def _health(self, _request: Request) -> Response:
         ready = self.ready.is_set()
@@ -142,7 +151,11 @@ class _Application:
 
     async def _metrics(self, _request: Request) -> Response:
         gauges = {"ready": float(self.ready.is_set()), "requests_present": float(self.admission.present)}
-        return PlainTextResponse(self.metrics.text(gauges), media_type="text/plain; version=0.0.4")
+        text = self.metrics.text(gauges)
+        if self.ready.is_set() and self.station.drifts:
+            found = {name: drift.to_json() for name, drift in self.station.drifts.items()}
+            text += "\n".join([*drift_samples(found), ""])
+        return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 
     async def _openapi(self, _request: Request) -> Response:
         return JSONResponse(description(token=self.settings.token is not None))
@@ -226,16 +239,30 @@ def _wish(request: Request, *, explain: bool) -> Wish:
     )
 
 
-def _page_files(litert_js: Path | None) -> dict[str, tuple[bytes, str, str]]:
-    """Everything that the page consists of, read once: path -> (body, content type, entity tag)."""
-    files: dict[str, tuple[bytes, str, str]] = {}
+@dataclass(frozen=True)
+class _PageFile:
+    """``kind`` is the content type, ``tag`` the entity tag; ``gzipped`` says how the body is kept."""
+
+    body: bytes
+    kind: str
+    tag: str
+    gzipped: bool
+
+
+def _page_files(litert_js: Path | None) -> dict[str, _PageFile]:
+    """Everything that the page consists of, read once, by path; ``x.wasm.gz`` is served as ``x.wasm``."""
+    files: dict[str, _PageFile] = {}
     roots = [(ASSETS, "")] + ([(litert_js, "litert/")] if litert_js else [])
     for root, prefix in roots:
         for path in sorted(root.rglob("*")):
-            if path.is_file() and path.suffix in _TYPES:
+            gzipped = path.suffix == ".gz"
+            name = path.with_suffix("") if gzipped else path
+            if path.is_file() and name.suffix in _TYPES:
                 body = path.read_bytes()
                 tag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
-                files[prefix + path.relative_to(root).as_posix()] = (body, _TYPES[path.suffix], tag)
+                files[prefix + name.relative_to(root).as_posix()] = _PageFile(
+                    body, _TYPES[name.suffix], tag, gzipped
+                )
     files[""] = files["index.html"]
     return files
 

@@ -4,6 +4,7 @@ The client sends binary messages, each an image file of at most `MAX_FRAME` byte
 numbered from 1 in the order of arrival. For every frame that was computed the server sends one JSON object: the
 fields of /v1/explain and ``frame``, ``dropped`` (since the start), ``smoothed`` (see `edge_runtime.smoothing`),
 ``total_ms`` (from taking the frame to the answer).
+While an interpreter works on one frame the next is taken and decoded: frames come as fast as the model computes.
 An undecodable frame is answered ``{"frame", "error"}`` and the stream goes on.
 """
 
@@ -26,11 +27,13 @@ from edge_runtime.smoothing import Smoother
 
 MAX_FRAME = 8 * 1024 * 1024
 MAX_STREAMS = 8
+_IN_HAND = 2
+"""Frames of one client that are worked on at a time: one in an interpreter, one being decoded."""
 _IDLE_SECONDS = 60.0
 
 
 class Live:
-    """The endpoint; one task receives, one computes, and a single slot lies between them."""
+    """The endpoint; one task receives, one takes frames, one answers, and a single slot lies behind the first."""
 
     def __init__(self, station: Station, metrics: Metrics, ready: asyncio.Event) -> None:
         self._station, self._metrics, self._ready = station, metrics, ready
@@ -57,12 +60,13 @@ class _Stream:
         self._smoother = Smoother()
         self._newest: tuple[int, bytes] | None = None
         self._arrived = asyncio.Event()
+        self._free = asyncio.Semaphore(_IN_HAND)
+        self._in_hand: asyncio.Queue[tuple[int, float, asyncio.Future[dict[str, Any]]]] = asyncio.Queue()
         self._dropped = 0
 
     async def run(self) -> None:
-        worker = asyncio.create_task(self._compute())
-        receiver = asyncio.create_task(self._receive())
-        done, pending = await asyncio.wait({worker, receiver}, return_when=asyncio.FIRST_COMPLETED)
+        tasks = {asyncio.create_task(work()) for work in (self._receive, self._take, self._send)}
+        done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in pending:
             task.cancel()
         # A frame that an interpreter is busy with finishes there; only its answer is dropped.
@@ -91,20 +95,30 @@ class _Stream:
             self._newest = (number, data)
             self._arrived.set()
 
-    async def _compute(self) -> None:
+    async def _take(self) -> None:
+        """Hand the newest frame to the station whenever fewer than `_IN_HAND` are there."""
         loop = asyncio.get_running_loop()
         while True:
             await self._arrived.wait()
+            await self._free.acquire()
             self._arrived.clear()
             assert self._newest is not None
             (number, data), self._newest = self._newest, None
-            start = perf_counter()
+            work = loop.run_in_executor(self._station.executor, self._station.answer, data, self._wish)
+            self._in_hand.put_nowait((number, perf_counter(), work))
+
+    async def _send(self) -> None:
+        """Answer in the order of arrival."""
+        while True:
+            number, start, work = await self._in_hand.get()
             try:
-                body = await loop.run_in_executor(self._station.executor, self._station.answer, data, self._wish)
+                body = await work
             except SonoEdgeError as error:
                 self._metrics.add("images_refused_total")
                 await self._socket.send_json({"frame": number, "error": str(error).partition(": ")[0]})
                 continue
+            finally:
+                self._free.release()
             seconds = perf_counter() - start
             self._metrics.observe(seconds)
             await self._socket.send_json(

@@ -16,13 +16,14 @@ from PIL import Image
 
 from edge_runtime.assess import assess, band_of, shifted_views
 from edge_runtime.bundle import INTENDED_USE, Bundle
+from edge_runtime.cascade import Cascade, open_classifier
 from edge_runtime.classifier import Classifier
 from edge_runtime.colormap import COLORMAP
-from edge_runtime.domain import load_gate
+from edge_runtime.drift import Drift
 from edge_runtime.errors import DataError, ImageError, ModelError
 from edge_runtime.explain import explanation
 from edge_runtime.files import sha256_file
-from edge_runtime.image import UInt8Image, decode_image, is_dicom
+from edge_runtime.image import UInt8Image, decode_image, is_dicom, to_input
 from edge_runtime.quality import hints, measure
 from edge_runtime.region import Region, detect_region
 from edge_runtime.sums import SUMS
@@ -70,19 +71,22 @@ class Station:
     def __init__(self, path: Path, artifact: str | None, *, workers: int = 1, threads: int | None = None) -> None:
         self._path, self._artifact, self._threads = path, artifact, threads
         self.workers = workers
-        self.executor = ThreadPoolExecutor(workers, thread_name_prefix="station")
-        self._classifiers: SimpleQueue[Classifier] = SimpleQueue()
+        # One more than interpreters: it decodes the next frame while all of them are busy.
+        self.executor = ThreadPoolExecutor(workers + 1, thread_name_prefix="station")
+        self._classifiers: SimpleQueue[Classifier | Cascade] = SimpleQueue()
 
     def open(self) -> None:
-        """Check the bundle and open the interpreters; raises what `Classifier` raises."""
+        """Check the bundle and open the interpreters; raises what `open_classifier` raises."""
         self.bundle = load_trusted(self._path)
         self.digest = sha256_file(self.bundle.path / SUMS)
         for _ in range(self.workers):
-            classifier = Classifier(self.bundle, self._artifact, threads=self._threads)
+            classifier = open_classifier(self.bundle, self._artifact, threads=self._threads)
             self._classifiers.put(classifier)
         self.artifact = classifier.artifact
-        self.device = classifier.backbone.device
-        self.gate = load_gate(self.bundle, self.artifact.name)
+        self.input_size = classifier.input_size
+        self.device = classifier.models[self.artifact.name].backbone.device
+        self.gated = classifier.gated
+        self.drifts = {name: Drift(model.gate) for name, model in classifier.models.items() if model.gate}
 
     def close(self) -> None:
         """Finish the frames in hand and let the threads end."""
@@ -104,7 +108,7 @@ class Station:
             "runtime": self.artifact.runtime,
             "device": self.device,
             "threshold": self.artifact.threshold,
-            "domain_gate": self.gate is not None,
+            "domain_gate": self.gated,
             "browser_artifacts": [
                 {
                     "name": a.name,
@@ -137,17 +141,23 @@ class Station:
             )
         region = _region(data, image) if wish.crop else None
         frame = region.crop(image) if region else image
+        found = hints(frame, measure(frame))
+        # Ready before an interpreter is free: live frames wait for nothing else.
+        start = perf_counter()
+        model_input = to_input(frame, self.input_size)
+        resize_ms = 1e3 * (perf_counter() - start)
         classifier = self._classifiers.get()
         try:
-            prediction, outputs = classifier.explain_raw(frame, name=UPLOAD_NAME, decode_ms=decode_ms)
+            prediction, outputs = classifier.explain_prepared(
+                model_input, frame, name=UPLOAD_NAME, decode_ms=decode_ms, resize_ms=resize_ms
+            )
             shifted = [classifier.predict(view).probability for view in shifted_views(frame, wish.views - 1)]
         finally:
             self._classifiers.put(classifier)
         if not np.isfinite([prediction.probability, prediction.logit]).all():
             raise ModelError("The model did not answer with a number.")
         band = band_of([prediction.probability, *shifted])
-        domain = self.gate.check(outputs) if self.gate else None
-        found = hints(frame, measure(frame))
+        domain = self.drifts[prediction.artifact].add(outputs) if self.gated else None
         verdict = assess(self.bundle, prediction.probability, prediction.threshold, band, domain, found)
         body = {
             **prediction.to_json(),
@@ -160,20 +170,22 @@ class Station:
             "intended_use": INTENDED_USE,
         }
         if wish.explain:
-            body["explanation"] = self._explanation(outputs, frame, peak=wish.peak)
+            body["explanation"] = _explanation(
+                classifier.decider(prediction).bundle, outputs, frame, peak=wish.peak
+            )
         if wish.preview:
             body["preview"] = _preview(image)
         return body
 
-    def _explanation(self, outputs: dict[str, Any], frame: UInt8Image, *, peak: bool) -> dict[str, Any]:
-        """Signed maps (above zero speaks for the positive label) on their own grids, and the shares."""
-        result = explanation(self.bundle, outputs, self.bundle.positive_label)
-        names = [branch.name for branch in self.bundle.branches]
-        maps = {"fused": outputs["cam"], **{name: outputs[f"cam_{name}"] for name in names}}
-        return {
-            **(result.to_json(frame.shape[:2]) if peak else {"logit_shares": dict(result.shares)}),
-            "maps": {name: [[float(f"{v:.6g}") for v in row] for row in grid[0]] for name, grid in maps.items()},
-        }
+
+def _explanation(bundle: Bundle, outputs: dict[str, Any], frame: UInt8Image, *, peak: bool) -> dict[str, Any]:
+    """Signed maps (above zero speaks for the positive label) on their own grids, and the shares."""
+    result = explanation(bundle, outputs, bundle.positive_label)
+    maps = {"fused": outputs["cam"], **{branch.name: outputs[f"cam_{branch.name}"] for branch in bundle.branches}}
+    return {
+        **(result.to_json(frame.shape[:2]) if peak else {"logit_shares": dict(result.shares)}),
+        "maps": {name: [[float(f"{v:.6g}") for v in row] for row in grid[0]] for name, grid in maps.items()},
+    }
 
 
 def _region(data: bytes, image: UInt8Image) -> Region | None:

@@ -50,7 +50,10 @@ def candidate(
         thread_sweep=(),
         stages_ms={"decode": 1.0, "resize": 1.0, "invoke": 9.0},
         logits=None if logits is None else tuple(float(v) for v in logits),
-        heatmap_agreement=None,
+        heatmap_cosine=None,
+        macs=None,
+        int8_macs=None,
+        escalated=None,
     )
     return replace(base, **changes)
 

@@ -62,9 +62,33 @@ def test_what_is_written(report: Path) -> None:
     fp32 = run.candidate("tflite-fp32")
     assert set(fp32.stages_ms) == {"decode", "resize", "invoke", "head", "explain"}
     assert fp32.executed["xnnpack_partitions"] >= 1
-    assert fp32.heatmap_agreement == (1.0,) * len(run.data.images)
-    assert run.candidate("tflite-int8").heatmap_agreement != fp32.heatmap_agreement
-    assert run.gallery and set(run.gallery[0].overlays) == {"tflite-fp32", "tflite-int8"}
+    assert run.heatmap_reference == "full Keras model"
+    assert run.gallery and set(run.gallery[0].overlays) == {"full Keras model", "tflite-int8"}
+
+
+def test_the_explanation_is_judged_beside_the_accuracy(report: Path) -> None:
+    """Against GradientTape on the Keras model: float32 maps are its maps, w8a8 ones are measurably not."""
+    body = json.loads((report / "report.json").read_text())
+    rows = {row["name"]: row["explanation"] for row in body["results"][0]}
+    assert rows["full Keras model"] is None and rows["tflite-fp32, bare"] is None
+    kept, small = rows["tflite-fp32"], rows["tflite-int8"]
+    assert kept["cosine"]["low"] > 0.9999 and kept["verdict"] == "PASS" and kept["bound"] == 0.9999
+    assert small["cosine"]["value"] < kept["cosine"]["value"] and small["bound"] == 0.98
+    assert small["cosine"]["low"] <= small["cosine"]["value"] <= small["cosine"]["high"]
+    (line,) = (
+        x for x in csv.DictReader((report / "report.csv").read_text().splitlines()) if x["name"] == "tflite-int8"
+    )
+    assert (float(line["heatmap_cosine"]), line["verdict_explanation"]) == (
+        small["cosine"]["value"],
+        small["verdict"],
+    )
+    page, text = (report / "report.html").read_text(), (report / "report.md").read_text()
+    assert "GradientTape on the full Keras model" in page and f"explanation: {small['verdict']}" in page
+    assert f"{small['cosine']['value']:.4f} | {small['verdict']}" in text
+    (run,) = read_runs(report / "report.json")
+    own = run.candidate("tflite-int8")
+    assert own.macs and own.int8_macs and 0 < own.int8_macs <= own.macs and own.escalated is None
+    assert run.candidate("tflite-fp32").int8_macs == 0
 
 
 def test_scores_are_those_of_predict(report: Path, run_bundle: Path, phantoms: Path) -> None:
@@ -269,10 +293,10 @@ def test_report_refuses(report: Path, tmp_path: Path, sonoedge: Sono) -> None:
         "report", report / "report.json", "--baseline", tmp_path / "other.json", "--out", tmp_path / "r"
     )
     assert found.code == 3 and "Nothing in" in found.err
-    other["schema_version"] = 2
+    other["schema_version"] = 1
     (tmp_path / "new.json").write_text(json.dumps(other))
     found = sonoedge("report", tmp_path / "new.json", "--out", tmp_path / "r")
-    assert found.code == 3 and "schema_version 2; this version reads 1" in found.err
+    assert found.code == 3 and "schema_version 1; this version reads 2" in found.err
     found = sonoedge("report", report / "report.json", "--out", tmp_path / "r", "--max-slowdown", -1)
     assert found.code == 2
 

@@ -19,13 +19,13 @@ from benchmarks.explanation_metrics import (
     area_under,
     best_threshold,
     centre_prior,
-    cosine,
     mean_interval,
     perturbation_curves,
     place,
     spearman,
     top_region_iou,
 )
+from benchmarks.heatmaps import cosine
 from edge_runtime.bundle import INTENDED_USE
 from train.phantoms import generate_phantoms
 

@@ -10,10 +10,11 @@ from typing import Any, ClassVar
 import pytest
 
 from benchmarks import measuring
-from benchmarks.assembly import thread_counts
 from benchmarks.measuring import Journal, Planned, measure_all
-from benchmarks.results import pareto, speed
+from benchmarks.planning import thread_counts
+from benchmarks.results import pareto
 from benchmarks.runfile import Protocol, Timing
+from benchmarks.speeds import speed
 from benchmarks.worker import Spec
 from benchmarks.workers import Worker
 from edge_runtime.errors import ModelError

@@ -63,7 +63,7 @@ def full_run() -> Run:
     return replace(
         run,
         candidates=(
-            *[replace(c, thread_sweep=sweep, heatmap_agreement=agreement) for c in run.candidates[:3]],
+            *[replace(c, thread_sweep=sweep, heatmap_cosine=agreement) for c in run.candidates[:3]],
             run.candidates[3], bare, peer,
         ),
         gallery=(Picture("truth: benign", pixel, {"same": pixel}, {"same": 0.2}),),

@@ -46,9 +46,9 @@ def test_published_schema_is_the_code() -> None:
         ("", "is not a benchmark file"),
         ("[1, 2]", "is not a benchmark file"),
         ('{"kind": "something"}', "is not a benchmark file"),
-        ('{"kind": "sonoedge-benchmark-run", "schema_version": 99}', "schema_version 99; this version reads 1"),
-        ('{"kind": "sonoedge-benchmark-run", "schema_version": 1}', "lacks: bundle, "),
-        ('{"kind": "sonoedge-benchmark-report", "schema_version": 1, "runs": []}', "holds no runs"),
+        ('{"kind": "sonoedge-benchmark-run", "schema_version": 99}', "schema_version 99; this version reads 2"),
+        ('{"kind": "sonoedge-benchmark-run", "schema_version": 2}', "lacks: bundle, "),
+        ('{"kind": "sonoedge-benchmark-report", "schema_version": 2, "runs": []}', "holds no runs"),
         ("[" * 100_000, "is not a benchmark file"),
     ],
 )

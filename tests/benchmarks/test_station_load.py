@@ -36,5 +36,7 @@ def test_every_frame_is_answered_or_counted(
     assert body["uploads"]["answered"] == 5
     assert body["live"]["lost"] == 0
     assert body["live"]["frames"] >= 2
+    assert body["live"]["between_answers"]["p50_ms"] > 0
+    assert set(body["live"]["overhead"]) == {"p50", "p90"}
     assert body["live"]["resident_mb"][0] > 10
     assert code == int(body["live"]["growth"] >= 0.02)

@@ -20,7 +20,7 @@ from edge_runtime.classifier import Classifier
 from edge_runtime.domain import DOMAIN, Domain, load_gate
 from edge_runtime.errors import BundleError, DataError
 from edge_runtime.image import find_images
-from export.domain import Limits, add_gate, distances, fit_gate, limits_of, pack, pooled_features
+from export.domain import Limits, distances, fit_gate, limits_of, pack
 from export.views import another_view
 
 
@@ -99,20 +99,6 @@ def test_two_levels_and_the_picture_itself(distance: float, hints: tuple[str, ..
     """Unlike the training images is flagged; with a second sign, or far out, it is refused."""
     found = [{"code": name, "text": ""} for name in hints]
     assert assess(plain_bundle(), 0.9, 0.5, None, Domain(distance, 2.0, 1.0), found).code == code
-
-
-@pytest.fixture
-def gated(tmp_path: Path, float_bundle: Path, phantoms: Path) -> Bundle:
-    """A copy of the tiny bundle with a gate from phantoms."""
-    folder = tmp_path / "bundle"
-    shutil.copytree(float_bundle, folder)
-    bundle = load_bundle(folder)
-    classifier = Classifier(bundle, "tflite-fp32")
-    paths = find_images(phantoms)
-    train = [pooled_features(classifier, paths[::2], view=view) for view in (None, 0)]
-    gate = fit_gate(np.concatenate(train), bundle)
-    plain, views = (pooled_features(classifier, paths[1::2], view=view) for view in (None, 0))
-    return add_gate(bundle, gate, {"tflite-fp32": limits_of(gate, plain, views)})
 
 
 def test_the_gate_travels_in_the_bundle(gated: Bundle, phantoms: Path) -> None:

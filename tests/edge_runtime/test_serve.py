@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import io
 import json
 import logging
@@ -202,6 +203,19 @@ def test_the_page_names_no_other_host() -> None:
     for path in ASSETS.iterdir():
         hosts = set(re.findall(r"https?://([^/\"' ]+)", path.read_text()))
         assert hosts <= {"www.w3.org"}, path.name
+
+
+def test_files_kept_compressed_reach_every_client_whole(float_bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "wasm").mkdir()
+    content = bytes(range(256)) * 40
+    (tmp_path / "wasm/x.wasm.gz").write_bytes(gzip.compress(content))
+    for running in run_server(float_bundle, Settings(litert_js=tmp_path)):
+        for accepted, encoding in (("gzip, deflate", "gzip"), ("identity", None)):
+            answer = httpx.get(f"{running.url}/litert/wasm/x.wasm", headers={"accept-encoding": accepted})
+            assert answer.content == content
+            assert answer.headers.get("content-encoding") == encoding
+            assert answer.headers["content-type"] == "application/wasm"
+            assert answer.headers["vary"] == "accept-encoding"
 
 
 def test_metrics(client: httpx.Client) -> None:

@@ -159,7 +159,9 @@ function drawHeat() {
   const x = canvas.width / width, y = canvas.height / height;
   const toWidth = Math.max(1, Math.round((right - left) * x)), toHeight = Math.max(1, Math.round((bottom - top) * y));
   const sign = heatClass === info.positive_label ? 1 : -1;
-  const heat = heatMap(answer.explanation.maps[heatBranch], sign, toWidth, toHeight);
+  const { maps } = answer.explanation;
+  const lacking = !(heatBranch in maps);  // a cascade's first model has branches of its own
+  const heat = heatMap(lacking ? maps.fused : maps[heatBranch], sign, toWidth, toHeight);
   paintHeat(canvas, heat, toWidth, toHeight, info.colormap, [Math.round(left * x), Math.round(top * y)]);
   if (answer.crop) {
     const context = canvas.getContext("2d");
@@ -168,8 +170,9 @@ function drawHeat() {
     context.strokeRect(left * x, top * y, toWidth, toHeight);
   }
   const empty = !heat.some((value) => value > 0);
-  $("stage-note").hidden = !empty;
-  $("stage-note").textContent = `Nothing in this branch speaks for ${heatClass}.`;
+  $("stage-note").hidden = !empty && !lacking;
+  $("stage-note").textContent = empty ? `Nothing in this branch speaks for ${heatClass}.`
+    : `${answer.artifact} answered, which has no such branch: all of its map is shown.`;
 }
 
 const place = (share) => `${100 * share}%`;

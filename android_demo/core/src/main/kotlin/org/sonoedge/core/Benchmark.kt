@@ -54,14 +54,14 @@ data class Device(
 )
 
 /**
- * A run file as `sonoedge benchmark --device-run` writes it, for `sonoedge report` to merge (schema version 1 of
+ * A run file as `sonoedge benchmark --device-run` writes it, for `sonoedge report` to merge (schema version 2 of
  * `benchmarks.runfile`); the self-test is kept in its provenance.
  */
 fun runJson(bundle: Bundle, artifact: Artifact, device: Device, result: Benchmark, selfTest: SelfTest?): String {
     val thermal = linkedMapOf("temperature_c" to device.temperatureC, "clock_mhz" to null, "throttled" to null)
     return writeJson(
         linkedMapOf(
-            "schema_version" to 1,
+            "schema_version" to 2,
             "kind" to "sonoedge-benchmark-run",
             "intended_use" to bundle.intendedUse,
             "created" to device.created,
@@ -126,7 +126,10 @@ private fun candidate(artifact: Artifact, device: Device, result: Benchmark): Ma
         "head" to result.head.p50,
     ),
     "logits" to null,
-    "heatmap_agreement" to null,
+    "heatmap_cosine" to null,
+    "macs" to null,
+    "int8_macs" to null,
+    "escalated" to null,
 )
 
 private fun SelfTest.toJson(): Map<String, Any?> = linkedMapOf(
