@@ -22,11 +22,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Line:
-    """One row under one split: figures on all images, each tested once; intervals by group."""
+    """One row under one split: figures on all images, each tested once; intervals by group.
+
+    ``mean_auc`` compares within folds, ``auc`` over all images after each fold's temperature.
+    """
 
     row: str
     title: str
     split: str
+    mean_auc: Interval
     auc: Interval
     fold_aucs: tuple[float, ...]
     stress_auc: Interval | None
@@ -39,7 +43,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Pair:
-    """AUC (or, for a leak, also accuracy) of the second minus that of the first, on the same images."""
+    """Mean AUC of the folds (for a leak, also accuracy) of the second minus the first's, on the same images."""
 
     first: str
     second: str

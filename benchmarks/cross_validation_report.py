@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-import numpy as np
-
 from benchmarks.cross_validation_command import Line, Pair
 from benchmarks.html import beside, block, document, interval_cell, number_cell, table, text_cell
 from benchmarks.svg import Drawing, Scale
@@ -14,16 +12,17 @@ from benchmarks.wording import shown
 from edge_runtime.bundle import INTENDED_USE
 from train.cross_validation import ROWS, OutOfFold
 from train.data import Dataset
+from train.fold_auc import mean_fold_auc, paired_fold_auc_difference
 from train.metrics import (
     classification_metrics,
     expected_calibration_error,
-    paired_auc_difference,
     paired_mean_difference,
     sigmoid,
 )
 
 _NOTE = (
-    "Every image is tested once, by a model trained on other folds. AUC: all folds pooled after the temperature. "
+    "Every image is tested once, by a model trained on other folds. AUC: mean of the folds; pooled AUC: all images "
+    "together, after each fold's temperature. "
     "Stress: one augmented copy of each test image, as from another scanner. Intervals: 95 %, by group."
 )
 
@@ -41,9 +40,10 @@ def lines_of(dataset: Dataset, found: Sequence[OutOfFold]) -> list[Line]:
         for number in range(int(part.fold.max()) + 1):
             mine = part.fold == number
             folds.append(classification_metrics(dataset.y[mine], part.logits[mine], num_bootstrap=1)["auc"].value)
+        mean = mean_fold_auc(dataset.y, part.logits, part.fold, dataset.groups)
         result.append(
             Line(
-                part.row, ROWS[part.row].title, part.split, whole["auc"], tuple(folds), stress,
+                part.row, ROWS[part.row].title, part.split, mean, whole["auc"], tuple(folds), stress,
                 cut["accuracy"], cut["sensitivity"], cut["specificity"], whole["brier"],
                 expected_calibration_error(dataset.y, sigmoid(part.logits)),
             )
@@ -67,15 +67,18 @@ def pairs_of(dataset: Dataset, found: Sequence[OutOfFold]) -> list[Pair]:
     pairs = []
     for a, b in wanted:
         if (a, "grouped") in at and (b, "grouped") in at:
-            difference = paired_auc_difference(
-                dataset.y, at[a, "grouped"].logits, at[b, "grouped"].logits, dataset.groups
+            one, two = at[a, "grouped"], at[b, "grouped"]
+            difference = paired_fold_auc_difference(
+                dataset.y, (one.logits, one.fold), (two.logits, two.fold), dataset.groups
             )
             pairs.append(Pair(a, b, "AUC", difference))
     for row in dict.fromkeys(part.row for part in found):
         if (row, "grouped") in at and (row, "paper") in at:
             honest, leaky = at[row, "grouped"], at[row, "paper"]
             names = (f"{row}, grouped split", f"{row}, random split")
-            difference = paired_auc_difference(dataset.y, honest.logits, leaky.logits, dataset.groups)
+            difference = paired_fold_auc_difference(
+                dataset.y, (honest.logits, honest.fold), (leaky.logits, leaky.fold), dataset.groups
+            )
             pairs.append(Pair(*names, "AUC", difference))
             before, after = ((part.margins >= 0) == (dataset.y == 1) for part in (honest, leaky))
             difference = paired_mean_difference(before, after, dataset.y, dataset.groups)
@@ -85,13 +88,25 @@ def pairs_of(dataset: Dataset, found: Sequence[OutOfFold]) -> list[Pair]:
 
 def markdown(lines: Sequence[Line], pairs: Sequence[Pair], facts: str) -> str:
     """Both tables."""
-    head = ["row", "what", "split", "AUC", "AUC by fold", "stress AUC", "accuracy", "sensitivity", "specificity"]
+    head = [
+        "row",
+        "what",
+        "split",
+        "AUC",
+        "by fold",
+        "pooled AUC",
+        "stress AUC",
+        "accuracy",
+        "sensitivity",
+        "specificity",
+    ]
     text = ["# Ablation", "", f"{facts}.", "", _NOTE, "", _row([*head, "Brier"]), _row(["---"] * (len(head) + 1))]
     for line in lines:
         figures = [
-            shown(x) for x in (line.stress_auc, line.accuracy, line.sensitivity, line.specificity, line.brier)
+            shown(x)
+            for x in (line.auc, line.stress_auc, line.accuracy, line.sensitivity, line.specificity, line.brier)
         ]
-        text.append(_row([line.row, line.title, line.split, shown(line.auc), _folds(line), *figures]))
+        text.append(_row([line.row, line.title, line.split, shown(line.mean_auc), _folds(line), *figures]))
     if pairs:
         text += ["", "| second | minus first | metric | difference | second is |", "|---|---|---|---|---|"]
         text += [_row([p.second, p.first, p.metric, shown(p.difference), p.verdict]) for p in pairs]
@@ -102,14 +117,25 @@ def page(lines: Sequence[Line], pairs: Sequence[Pair], facts: str) -> str:
     """``ablation.html``."""
     rows = [
         [
-            text_cell(line.row), text_cell(line.title, words=True), text_cell(line.split), interval_cell(line.auc),
-            text_cell(_folds(line), words=True), interval_cell(line.stress_auc), interval_cell(line.accuracy),
-            interval_cell(line.sensitivity), interval_cell(line.specificity), interval_cell(line.brier),
-            number_cell(line.calibration_error, ".3f"),
+            text_cell(line.row), text_cell(line.title, words=True), text_cell(line.split),
+            interval_cell(line.mean_auc), text_cell(_folds(line), words=True), interval_cell(line.auc),
+            interval_cell(line.stress_auc), interval_cell(line.accuracy), interval_cell(line.sensitivity),
+            interval_cell(line.specificity), interval_cell(line.brier), number_cell(line.calibration_error, ".3f"),
         ]
         for line in lines
     ]  # fmt: skip
-    head = ["row", "what", "split", "AUC", "by fold", "stress AUC", "accuracy", "sensitivity", "specificity"]
+    head = [
+        "row",
+        "what",
+        "split",
+        "AUC",
+        "by fold",
+        "pooled AUC",
+        "stress AUC",
+        "accuracy",
+        "sensitivity",
+        "specificity",
+    ]
     head += ["Brier", "calibration error"]
     ablation = block("Ablation", _NOTE, _forest(lines) + table(head, rows, "Ablation"))
     comparisons = ""
@@ -135,25 +161,28 @@ def _forest(lines: Sequence[Line]) -> str:
     values = [
         x
         for line in lines
-        for interval in (line.auc, line.stress_auc or line.auc)
+        for interval in (line.mean_auc, line.stress_auc or line.mean_auc)
         for x in (interval.low, interval.high)
     ]
     x = Scale(max(0.0, min(values) - 0.02), min(1.0, max(values) + 0.02), 200, width - 14)
     drawing = Drawing(
         width, height, "AUC by row",
         "Filled dots: test images; squares: stressed copies; lines: 95 % intervals. "
-        + ", ".join(f"{line.row} ({line.split}) {line.auc.value:.3f}" for line in lines),
+        + ", ".join(f"{line.row} ({line.split}) {line.mean_auc.value:.3f}" for line in lines),
     )  # fmt: skip
     drawing.x_axis(x, height - 44, "AUC (dot: test images, square: stressed copies)", ".2f", top=4)
     for i, line in enumerate(lines):
         y = 4 + step * i + step / 2
         drawing.text(4, y + 4, f"{line.row}, {line.split}", style="name")
-        for offset, interval, shape, colour in ((-5, line.auc, "circle", 0), (7, line.stress_auc, "square", 1)):
+        for offset, interval, shape, colour in (
+            (-5, line.mean_auc, "circle", 0),
+            (7, line.stress_auc, "square", 1),
+        ):
             if interval is None:
                 continue
             drawing.line(x(interval.low), y + offset, x(interval.high), y + offset, "whisker", colour)
             drawing.marker(x(interval.value), y + offset, shape, colour, f"{line.row}: {shown(interval)}", 4)
-    numbers = [[text_cell(line.row), number_cell(float(np.mean(line.fold_aucs)), ".3f")] for line in lines]
+    numbers = [[text_cell(line.row), number_cell(line.mean_auc.value, ".3f")] for line in lines]
     return beside(drawing.render(), table(["row", "mean AUC of the folds"], numbers, "Mean of folds"))
 
 

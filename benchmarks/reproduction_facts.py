@@ -15,7 +15,7 @@ METRICS = ("accuracy", "precision", "sensitivity", "f1", "auc")
 """The columns of the paper's Tables III and V; it calls sensitivity recall."""
 
 SOURCE_WORDS = {"imagenet": "ImageNet", "file": "file", "none": "untrained"}
-SPLIT_WORDS = {"paper": "random split, Table II", "honest": "grouped split, chosen on validation"}
+SPLIT_WORDS = {"paper": "random split, Table II", "honest": "grouped split, logistic regression"}
 
 PAPER_DIFFERENCES = (
     "The paper's 9,016 files are about 496 source images with turned and sharpened copies. Its random "

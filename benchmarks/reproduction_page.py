@@ -122,7 +122,7 @@ def _figures(units: Sequence[Unit], protocol: str, colours: Mapping[str, int]) -
     note = (
         "As the paper did it: single images at random, Adam 1e-5, batch 16, 24 epochs, threshold 0.5."
         if protocol == "paper"
-        else "Source images and patients stay on one side; rate, decay, class weights, threshold from validation."
+        else "Source images and patients stay on one side; head by logistic regression, threshold from validation."
     )
     title = f"{words[0].upper()}{words[1:]}"
     return block(title, note, table([*head, *(NAMES[name] for name in METRICS)], rows, title))
@@ -190,10 +190,12 @@ def _confusions(dataset: Dataset, units: Sequence[Unit]) -> str:
 
 
 def _curves(units: Sequence[Unit]) -> str:
-    """Learning curves of the paper's system, or of the first one where it did not run."""
+    """Learning curves of the paper's system, or of the first one where it did not run; one point is no curve."""
     system = PROPOSED if any(unit.system == PROPOSED for unit in units) else units[0].system
     parts = []
-    for unit in (unit for unit in units if unit.system == system):
+    for unit in units:
+        if unit.system != system or len(unit.histories[0]["loss"]) < 2:
+            continue
         drawings = "".join(f"<figure>{plots.curves(unit, 0, m)}</figure>" for m in ("accuracy", "loss"))
         title = f"{SYSTEMS[system].title}, {SPLIT_WORDS[unit.protocol]}"
         parts.append(block(title, "As Figs. 4 and 5.", f'<div class="pair">{drawings}</div>'))

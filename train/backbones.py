@@ -8,6 +8,7 @@ the weights are loaded, which is the same function without a channel-shuffling o
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import urllib.request
 import warnings
@@ -23,10 +24,12 @@ from edge_runtime.errors import ModelError, UsageError
 from train import lite0
 
 Preprocessing = Literal["native", "unit"]
+Maps = Literal["last", "stages"]
 
 CAFFE_MEAN_RGB = (123.68, 116.779, 103.939)
 _TORCH_MEAN_RGB = (0.485, 0.456, 0.406)
 _TORCH_STD_RGB = (0.229, 0.224, 0.225)
+_STAGES = "stages"
 _DOWNLOAD_HOST = "https://storage.googleapis.com/"
 
 
@@ -34,7 +37,8 @@ _DOWNLOAD_HOST = "https://storage.googleapis.com/"
 class Backbone:
     """One row: the Keras application, its file in Keras' cache, and the input its weights were trained on.
 
-    Keras has no EfficientNetLite0: it is built in `train.lite0`, and its weights come with a package.
+    Keras has no EfficientNetLite0: it is built in `train.lite0`, and its weights come with a package. ``stages``
+    are the layers that end the stages before the last, from 1/8 of the image's size on.
     """
 
     application: str
@@ -42,6 +46,7 @@ class Backbone:
     scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
     offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
     bgr: bool = False
+    stages: tuple[str, ...] = ()
 
 
 def _caffe(application: str, cache_file: str) -> Backbone:
@@ -69,7 +74,11 @@ _TF_NOTOP = "_weights_tf_dim_ordering_tf_kernels_notop.h5"
 BACKBONES: dict[str, Backbone] = {
     "vgg16": _caffe("VGG16", f"vgg16{_TF_NOTOP}"),
     "vgg19": _caffe("VGG19", f"vgg19{_TF_NOTOP}"),
-    "efficientnetb0": Backbone("EfficientNetB0", "efficientnetb0_notop.h5"),
+    "efficientnetb0": Backbone(
+        "EfficientNetB0",
+        "efficientnetb0_notop.h5",
+        stages=("block3b_add", "block4c_add", "block5c_add", "block6d_add"),
+    ),
     "mobilenetv2": _symmetric("MobileNetV2", "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"),
     "resnet50v2": _symmetric("ResNet50V2", f"resnet50v2{_TF_NOTOP}"),
     "resnet50": _caffe("ResNet50", f"resnet50{_TF_NOTOP}"),
@@ -91,7 +100,7 @@ def parse_backbones(text: str) -> tuple[str, ...]:
 
 
 def build_branch(
-    name: str, image: Any, *, weights: str, preprocessing: Preprocessing = "native"
+    name: str, image: Any, *, weights: str, preprocessing: Preprocessing = "native", maps: Maps = "last"
 ) -> tuple[keras.Model, Any]:
     """Attach a frozen backbone to the input.
 
@@ -101,6 +110,8 @@ def build_branch(
         weights: ``imagenet``, ``none``, or a folder with ``<name>_notop.weights.h5``.
         preprocessing: ``native`` gives each backbone the input it was trained on; ``unit`` divides by 255 for
             all, as the paper's text says.
+        maps: ``last`` gives the last map, as in the paper; ``stages`` adds those of earlier stages, averaged down
+            to its grid, where the row names them. They cost nothing: the backbone computes them anyway.
 
     Returns:
         The sub-model and its symbolic feature map.
@@ -118,6 +129,8 @@ def build_branch(
     )
     if weights not in {"imagenet", "none"}:
         _load_weights(model, weights_file(weights, name))
+    if maps == "stages" and row.stages:
+        model = _with_stages(model, row.stages)
     if preprocessing == "unit":
         scaled = keras.layers.Rescaling(1 / 255.0, name=f"{name}_input")(image)
     else:
@@ -129,6 +142,26 @@ def build_branch(
             scaled = layer(image)
     model.trainable = False
     return model, model(scaled)
+
+
+def _with_stages(model: keras.Model, stages: Sequence[str]) -> keras.Model:
+    """The last map and those of earlier stages on one grid: pooling them later is pooling each on its own grid."""
+    last = model.output
+    parts = [last]
+    for name in stages:
+        value = model.get_layer(name).output
+        factor = tuple(math.ceil(have / want) for have, want in zip(value.shape[1:3], last.shape[1:3], strict=True))
+        if factor != (1, 1):
+            value = keras.layers.AveragePooling2D(factor, padding="same", name=f"{name}_pool")(value)
+        parts.append(value)
+    return keras.Model(model.input, keras.layers.Concatenate(name=_STAGES)(parts), name=model.name)
+
+
+def map_channels(backbone: keras.Model) -> tuple[int, ...]:
+    """Channels of each map that `build_branch` joined into the sub-model's output; the last map's come first."""
+    last = backbone.layers[-1]
+    joined = last.input if last.name == _STAGES else [backbone.output]
+    return tuple(int(value.shape[-1]) for value in joined)
 
 
 def weights_file(folder: str | Path, name: str) -> Path:

@@ -21,13 +21,13 @@ from edge_runtime.errors import DataError, UsageError
 from edge_runtime.files import sha256_bytes, sha256_file, write_text_atomic
 from train.backbones import parse_backbones, weights_file
 from train.data import Dataset
-from train.fit import FitSettings
+from train.fit import LOGISTIC, FitSettings
 from train.metrics import youden_threshold
 from train.model import FusionModel
 from train.split import Strategy
 from train.stages import TrainSettings, build, fit_subsets
 
-_VERSION = 1
+_VERSION = 3
 _INNER = 7  # one seventh of the training folds stops the fit
 _PLAIN = FitSettings(1e-3, 32, epochs=60, patience=10, weight_decay=1e-2)
 _STRONG = replace(_PLAIN, weight_decay=1.0)
@@ -43,27 +43,26 @@ class Row:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-def _tuned(epochs: int, **more: Any) -> dict[str, Any]:
-    return {
-        "fits": (_STRONG,), "fine_tune": _LAST_BLOCKS, "fine_tune_epochs": epochs, "fine_tune_rate": 1e-4, **more
-    }  # fmt: skip
-
+_STAGES: Mapping[str, Any] = {"fits": (LOGISTIC,), "maps": "stages"}
+_COPIES: Mapping[str, Any] = {**_STAGES, "augment": 2}
+_TUNED: Mapping[str, Any] = {**_STAGES, "fine_tune": _LAST_BLOCKS, "fine_tune_rate": 1e-4}
 
 ROWS = {
     row.name: row
     for row in (
-        Row("plain", "frozen, rate 1e-3, decay 0.01", {"fits": (_PLAIN,)}),
-        Row("decay", "frozen, rate 1e-3, decay 1", {"fits": (_STRONG,)}),
-        Row("balanced", "… and class weights", {"fits": (replace(_STRONG, balanced=True),)}),
-        Row("mixup", "… and mixed features", {"fits": (replace(_STRONG, mixup=True),)}),
-        Row("copies", "… and 2 augmented copies an image", {"fits": (_STRONG,), "augment": 2}),
-        Row("tuned", "B0's last two blocks tuned, no copies", _tuned(8)),
-        Row("tuned-copies", "B0's last two blocks tuned, 2 copies", _tuned(4, augment=2)),
-        Row("vgg19", "VGG19 alone, 2 copies", {"backbones": "vgg19", "fits": (_STRONG,), "augment": 2}),
-        Row("b0", "EfficientNetB0 alone, 2 copies",
-            {"backbones": "efficientnetb0", "fits": (_STRONG,), "augment": 2}),
+        Row("plain", "the last maps, Adam at 1e-3, decay 0.01", {"fits": (_PLAIN,)}),
+        Row("decay", "… decay 1", {"fits": (_STRONG,)}),
+        Row("balanced", "… decay 1, class weights", {"fits": (replace(_STRONG, balanced=True),)}),
+        Row("mixup", "… decay 1, mixed features", {"fits": (replace(_STRONG, mixup=True),)}),
+        Row("logistic", "the last maps, logistic regression", {"fits": (LOGISTIC,)}),
+        Row("stages", "B0's earlier stages too, logistic regression (the default)", _STAGES),
+        Row("copies", "… and 2 augmented copies an image", _COPIES),
+        Row("vgg19", "VGG19 alone, 2 copies", {**_COPIES, "backbones": "vgg19"}),
+        Row("b0", "EfficientNetB0 alone, 2 copies", {**_COPIES, "backbones": "efficientnetb0"}),
+        Row("tuned", "stages, then B0's last two blocks tuned", {**_TUNED, "fine_tune_epochs": 8}),
+        Row("tuned-copies", "… with 2 copies", {**_TUNED, "fine_tune_epochs": 4, "augment": 2}),
         Row("b0-tuned", "EfficientNetB0 alone, tuned, 2 copies",
-            _tuned(4, augment=2, backbones="efficientnetb0")),
+            {**_TUNED, "fine_tune_epochs": 4, "augment": 2, "backbones": "efficientnetb0"}),
     )
 }  # fmt: skip
 

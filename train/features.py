@@ -28,6 +28,7 @@ from train.augment import VERSION as AUGMENT_VERSION
 from train.augment import augmented_copy
 from train.backbones import weights_digest
 from train.data import Sample
+from train.waiting import Waiting, prefetched
 
 SHARD_IMAGES = 64
 _BATCH = 16
@@ -47,6 +48,7 @@ def extract_features(
     cache: Path,
     copies: int = 0,
     progress: bool = False,
+    waiting: Waiting | None = None,
 ) -> dict[str, Features]:
     """Features of images, and of their augmented copies, from cached shards where there are any.
 
@@ -55,6 +57,7 @@ def extract_features(
         samples: N images.
         cache: folder of the cache.
         copies: augmented copies per image, appended copy by copy.
+        waiting: adds up how long the backbones waited for images, where some are computed.
 
     Returns:
         Per backbone float32 (N * (1 + copies), …): first all images in order, then all first copies, ….
@@ -70,11 +73,12 @@ def extract_features(
     missing = [i for i, row in enumerate(names) if any(row not in known[name] for name in branches)]
     unique = list({names[i]: i for i in missing}.values())
     size = next(iter(branches.values())).input_shape[1:3]
+    waiting = waiting or Waiting()
     with tqdm(total=len(unique), desc="features", unit="img", disable=not progress or not unique) as bar:
         for start in range(0, len(unique), SHARD_IMAGES):
             shard = [rows[i] for i in unique[start : start + SHARD_IMAGES]]
             shard_names = [_row_name(sample, copy) for sample, copy in shard]
-            computed = _run(branches, shard, size, bar)
+            computed = _run(branches, shard, size, bar, waiting)
             for name, features in computed.items():
                 _write_shard(folders[name], shard_names, features)
                 known[name].update(zip(shard_names, features, strict=True))
@@ -84,21 +88,28 @@ def extract_features(
 def compute_features(branches: dict[str, keras.Model], samples: Sequence[Sample]) -> dict[str, Features]:
     """The same features without the cache: per backbone float32 (N, …)."""
     size = next(iter(branches.values())).input_shape[1:3]
-    return _run(branches, [(sample, 0) for sample in samples], size, None)
+    return _run(branches, [(sample, 0) for sample in samples], size, None, Waiting())
 
 
 def _run(
-    branches: dict[str, keras.Model], rows: Sequence[tuple[Sample, int]], size: tuple[int, int], bar: tqdm | None
+    branches: dict[str, keras.Model],
+    rows: Sequence[tuple[Sample, int]],
+    size: tuple[int, int],
+    bar: tqdm | None,
+    waiting: Waiting,
 ) -> dict[str, Features]:
+    def load(start: int) -> NDArray[np.float32]:
+        return np.stack([load_input(sample, copy, size) for sample, copy in rows[start : start + _BATCH]])
+
     parts: dict[str, list[Features]] = {name: [] for name in branches}
-    for start in range(0, len(rows), _BATCH):
-        batch = np.stack([load_input(sample, copy, size) for sample, copy in rows[start : start + _BATCH]])
+    for _, batch in prefetched(load, range(0, len(rows), _BATCH), waiting):
         filled = len(batch)
         if filled < _BATCH:
             # One batch shape only: a second would be compiled anew.
             batch = np.concatenate([batch, np.zeros((_BATCH - filled, *batch.shape[1:]), batch.dtype)])
         for name, branch in branches.items():
             parts[name].append(np.asarray(branch.predict_on_batch(batch), np.float32)[:filled])
+        waiting.images += filled
         if bar is not None:
             bar.update(filled)
     return {name: np.concatenate(chunks) for name, chunks in parts.items()}

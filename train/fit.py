@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import keras
@@ -15,6 +14,7 @@ from sklearn.metrics import roc_auc_score
 from tqdm import tqdm
 
 from train.features import Features
+from train.logistic import logistic_regression, map_variances, write_linear
 from train.metrics import sigmoid
 from train.model import Head
 
@@ -24,7 +24,8 @@ History = dict[str, list[float]]
 @dataclass(frozen=True)
 class FitSettings:
     """One fit. ``weight_decay`` is decoupled (AdamW; 0 is plain Adam); ``balanced`` weighs classes inversely;
-    ``mixup`` adds as many mixtures of two training rows, labels mixed alike, as there are rows."""
+    ``mixup`` adds as many mixtures of two training rows, labels mixed alike, as there are rows (Adam only).
+    ``logistic`` above 0 is the variance of the prior of `train.logistic`, which takes the place of Adam."""
 
     learning_rate: float
     batch_size: int
@@ -33,6 +34,7 @@ class FitSettings:
     weight_decay: float = 0.0
     balanced: bool = False
     mixup: bool = False
+    logistic: float = 0.0
 
 
 PAPER = FitSettings(learning_rate=1e-5, batch_size=16, epochs=24, patience=10)
@@ -40,23 +42,35 @@ PAPER = FitSettings(learning_rate=1e-5, batch_size=16, epochs=24, patience=10)
 
 _ROWS = 1024
 
-DEFAULT_GRID = tuple(
-    FitSettings(rate, 32, epochs=60, patience=10, weight_decay=decay, balanced=balanced)
-    for rate, decay, balanced in itertools.product((1e-3, 1e-4), (1e-2, 1.0), (False, True))
-)
-"""What the default protocol tries; validation decides."""
+LOGISTIC = FitSettings(learning_rate=0.0, batch_size=0, epochs=0, patience=0, logistic=0.03)
+
+DEFAULT_GRID = (LOGISTIC,)
+"""What the default protocol tries; validation decides where there is more than one (``--sweep``)."""
 
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """Features of one subset: per backbone float32 (N, …), and labels int64 (N,)."""
+    """Features of one subset.
+
+    Attributes:
+        features: per backbone float32 (N, …, C).
+        y: labels int64 (N,).
+        rows_per_image: views of one image among the rows.
+        channels: per backbone, the channels of each of its maps, which add up to C; one map where it is not there.
+    """
 
     features: Mapping[str, Features]
     y: NDArray[np.int64]
+    rows_per_image: int = 1
+    channels: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def inputs(self) -> list[Features]:
         """The arrays in the order of the head's inputs."""
         return list(self.features.values())
+
+    def maps(self) -> list[tuple[int, ...]]:
+        """Channels of the maps of each backbone."""
+        return [self.channels.get(name, (x.shape[-1],)) for name, x in self.features.items()]
 
     def targets(self) -> NDArray[np.float32]:
         """Labels as Keras wants them, float32 (N, 1)."""
@@ -109,12 +123,15 @@ def fit_default(
     best: tuple[tuple[float, float], FitSettings, History, list[NDArray[np.float32]]] | None = None
     candidates = []
     hidden = not progress or len(grid) == 1
-    for settings in tqdm(grid, desc="choosing rate, decay, class weights", disable=hidden):
+    for settings in tqdm(grid, desc="choosing the fit", disable=hidden):
         model.head.set_weights(start)
-        history = _fit_head(model.head, train, val, settings, seed=seed, progress=False)
+        if settings.logistic:
+            history = _fit_logistic(model, train, val, settings, seed=seed)
+        else:
+            history = _fit_head(model.head, train, val, settings, seed=seed, progress=False)
         logits = head_logits(model, val)
         auc, loss = float(roc_auc_score(val.y, logits)), log_loss(val.y, logits)
-        epochs_run = len(history["loss"])
+        epochs_run = 0 if settings.logistic else len(history["loss"])
         candidates.append({**asdict(settings), "val_auc": auc, "val_loss": loss, "epochs_run": epochs_run})
         rank = (auc, -loss)
         if best is None or rank > best[0]:
@@ -224,6 +241,27 @@ def _fit_head(
     )
 
 
+def _fit_logistic(model: Head, train: FeatureSet, val: FeatureSet, settings: FitSettings, *, seed: int) -> History:
+    """One point instead of a curve: there are no epochs."""
+    # In the order in which the head sees them: channels joined, then positions flattened.
+    x = np.concatenate(train.inputs(), axis=-1).reshape(len(train.y), -1)
+    counts = [count for maps in train.maps() for count in maps]
+    weights, intercept = logistic_regression(
+        x,
+        train.y,
+        np.tile(map_variances(counts, settings.logistic), x.shape[1] // sum(counts)),
+        balanced=settings.balanced,
+        rows_per_image=train.rows_per_image,
+    )
+    write_linear(model.head, weights, intercept, x, seed=seed)
+    history: History = {}
+    for prefix, data in (("", train), ("val_", val)):
+        logits = head_logits(model, data)
+        history[f"{prefix}loss"] = [log_loss(data.y, logits)]
+        history[f"{prefix}accuracy"] = [float(np.mean((logits > 0) == (data.y == 1)))]
+    return history
+
+
 def _mixed(
     rows: tuple[list[Features], NDArray[np.float32]], seed: int
 ) -> tuple[list[Features], NDArray[np.float32]]:
@@ -240,20 +278,23 @@ def _mixed(
 
 
 def _moments(data: FeatureSet) -> tuple[list[Features], list[Features]]:
-    """Mean and scale per feature; the scale is sqrt(variance + median deviation^2 of the branch).
+    """Mean and scale per feature; the scale is sqrt(variance + median deviation^2 of the map).
 
     Plain standardisation blows up channels that hardly ever respond: the head then leans on their noise, and an
     int8 backbone, whose rounding errors are as large there as anywhere, changes its decisions.
     """
     mean = [x.mean(axis=0) for x in data.inputs()]
-    deviations = [x.std(axis=0) for x in data.inputs()]
-    floors = [max(float(np.median(s)), 1e-6) for s in deviations]
-    return mean, [np.hypot(s, floor).astype(np.float32) for s, floor in zip(deviations, floors, strict=True)]
+    scale = []
+    for x, maps in zip(data.inputs(), data.maps(), strict=True):
+        deviations = np.split(x.std(axis=0), np.cumsum(maps)[:-1], axis=-1)
+        floors = [max(float(np.median(s)), 1e-6) for s in deviations]
+        scale.append(np.concatenate([np.hypot(s, f) for s, f in zip(deviations, floors, strict=True)], axis=-1))
+    return mean, [s.astype(np.float32) for s in scale]
 
 
 def _standardise(data: FeatureSet, mean: list[Features], scale: list[Features]) -> FeatureSet:
     arrays = {name: (x - m) / s for (name, x), m, s in zip(data.features.items(), mean, scale, strict=True)}
-    return FeatureSet(arrays, data.y)
+    return replace(data, features=arrays)
 
 
 def _flatten(parts: list[Features]) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import keras
 
 from edge_runtime.errors import ModelError, UsageError
-from train.backbones import Preprocessing, build_branch
+from train.backbones import Maps, Preprocessing, build_branch
 
 Pooling = Literal["gap", "flatten"]
 
@@ -64,8 +64,9 @@ def build_model(
     input_size: tuple[int, int] = (224, 224),
     head: HeadSpec | None = None,
     preprocessing: Preprocessing = "native",
+    maps: Maps = "last",
 ) -> FusionModel:
-    """Build the fused classifier.
+    """Build the fused classifier; `train.backbones.build_branch` says what ``weights`` to ``maps`` mean.
 
     Raises:
         ModelError: weights that cannot be had; see `train.backbones.build_branch`.
@@ -73,18 +74,21 @@ def build_model(
     """
     spec = head or HeadSpec()
     image = keras.Input((*input_size, 3), name="image")
-    parts = {name: build_branch(name, image, weights=weights, preprocessing=preprocessing) for name in backbones}
-    maps = {name: feature_map for name, (_, feature_map) in parts.items()}
-    grids = {tuple(feature_map.shape[1:3]) for feature_map in maps.values()}
+    parts = {
+        name: build_branch(name, image, weights=weights, preprocessing=preprocessing, maps=maps)
+        for name in backbones
+    }
+    features = {name: feature_map for name, (_, feature_map) in parts.items()}
+    grids = {tuple(feature_map.shape[1:3]) for feature_map in features.values()}
     if spec.pooling == "flatten" and len(grids) > 1:
         raise UsageError(f"A flatten head needs one grid for all backbones. Received: {sorted(grids)}.")
     layers = _head_layers(spec)
-    joined = _join(list(maps.values()), spec, one_grid=len(grids) == 1)
+    joined = _join(list(features.values()), spec, one_grid=len(grids) == 1)
     full = keras.Model(image, _apply(layers, joined)[-1], name="sonoedge")
 
     pool = keras.layers.GlobalAveragePooling2D() if spec.pooling == "gap" else keras.layers.Identity()
     branches = {
-        name: keras.Model(image, pool(feature_map), name=f"{name}_branch") for name, feature_map in maps.items()
+        name: keras.Model(image, pool(feature_map), name=f"{name}_branch") for name, feature_map in features.items()
     }
     shapes = {name: tuple(branch.output.shape[1:]) for name, branch in branches.items()}
     alone = _head_alone(shapes, layers, spec)

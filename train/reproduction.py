@@ -34,7 +34,7 @@ from train.systems import SYSTEMS
 Protocol = Literal["paper", "honest"]
 STRATEGIES: dict[Protocol, Strategy] = {"paper": "paper", "honest": "grouped"}
 """``paper``: single images split at random, Table II, threshold 0.5. ``honest``: split by source image or patient,
-rate, decay and class weights chosen on validation, threshold from validation."""
+head by logistic regression, threshold from validation."""
 _VERSION = 1
 _UNITS = "units"
 

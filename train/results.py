@@ -72,6 +72,12 @@ def summary(card: dict[str, Any], out: Path) -> str:
         f"threshold {card['threshold']:.3f} ({card['threshold_rule']}); weights: {card['settings']['weights']}; "
         f"features {seconds['features']:.0f} s, fit {seconds['fit']:.0f} s"
     )
+    pipeline = card.get("pipeline", {})
+    if pipeline.get("waiting_share") is not None:
+        lines.append(
+            f"{pipeline['images_computed']} images computed in {pipeline['seconds']:.0f} s; waiting for images: "
+            f"{pipeline['waiting_share']:.1%} of it"
+        )
     lines += [f"wrote {out}", INTENDED_USE]
     return "\n".join(lines)
 

@@ -6,7 +6,6 @@ An external set is for measuring, not for choosing: the log in the run folder te
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -24,20 +23,15 @@ if TYPE_CHECKING:
     from train.run_folder import Run
 
 LOG = "scorings.jsonl"
-_SHOWN = ("accuracy", "auc", "sensitivity", "specificity", "brier")
-_SIZES = (
-    (0.0, 0.05, "lesion below 5 % of the image"),
-    (0.05, 0.15, "lesion 5–15 %"),
-    (0.15, 1.01, "lesion above 15 %"),
-)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("--model", type=Path, required=True, metavar="RUN", help="run folder")
     parser.add_argument("--data", required=True, metavar="DIR", help="labelled images of the same classes")
-    parser.add_argument("--by", default="", metavar="A,B", help=(
-        "columns of the folder's CSV to report by, such as device,birads; lesion size comes from masks"
+    parser.add_argument("--by", metavar="A,B", help=(
+        "columns of the folder's CSV to report by (default: device, scanner, birads where it has them); "
+        "lesion size comes from masks"
     ))  # fmt: skip
     parser.add_argument("--skip-unreadable", action="store_true", help="leave damaged images out")
     parser.add_argument("--cache", type=Path, metavar="DIR", help="feature cache, as for train")
@@ -63,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     dataset = load_dataset(
         args.data, classes=finished.split.labels, skip_unreadable=args.skip_unreadable, progress=not args.quiet
     )
-    columns = [name.strip() for name in args.by.split(",") if name.strip()]
+    columns = None if args.by is None else [name.strip() for name in args.by.split(",") if name.strip()]
     result = score(finished, dataset, columns, cache=args.cache or default_cache(), progress=not args.quiet)
     result["time"] = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     log = finished.path / LOG
@@ -75,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def score(
-    finished: Run, dataset: Dataset, columns: Sequence[str], *, cache: Path, progress: bool
+    finished: Run, dataset: Dataset, columns: Sequence[str] | None, *, cache: Path, progress: bool
 ) -> dict[str, Any]:
     """Metrics with intervals, overall and by subgroup, on images outside the run's training and validation.
 
@@ -83,9 +77,8 @@ def score(
         UsageError: a column that the folder's CSV lacks, or no image is left.
     """
     from train.intervals import without_nan
-    from train.metrics import classification_metrics
-    from train.results import interval_list
     from train.split import subset_of
+    from train.subgroups import by_column, shown_metrics, subgroups
 
     seen = {digest for digest, subset in subset_of(finished.split).items() if subset != "test"}
     kept = [i for i, sample in enumerate(dataset.samples) if sample.sha256 not in seen]
@@ -93,29 +86,17 @@ def score(
         raise UsageError("The run has seen all these images in training or validation.")
     left_out = len(dataset) - len(kept)
     dataset = dataset.select(kept)
-    members = {**_by_column(dataset, columns), **_by_size(dataset)}
+    by_column(dataset, columns)  # a wrong column fails before the backbones run
     logits = _logits(finished, dataset, cache, progress)
-    y, groups = dataset.y, dataset.groups
-
-    def metrics(rows: Sequence[int]) -> dict[str, list[float]]:
-        index = np.array(rows)
-        found = classification_metrics(
-            y[index], logits[index], threshold=finished.threshold, groups=[groups[i] for i in rows]
-        )
-        return {name: interval_list(found[name]) for name in _SHOWN}
-
     result: dict[str, Any] = {
         "run": finished.path.name,
         "data": dataset.root.name,
         "digest": dataset.digest,
         "images": len(dataset),
-        "groups": len(set(groups)),
+        "groups": len(set(dataset.groups)),
         "left_out_as_seen": left_out,
-        "metrics": metrics(range(len(dataset))),
-        "subgroups": {
-            name: {"images": len(rows), "malignant": int(y[rows].sum()), "metrics": metrics(rows)}
-            for name, rows in members.items()
-        },
+        "metrics": shown_metrics(dataset, logits, finished.threshold, range(len(dataset))),
+        "subgroups": subgroups(dataset, logits, finished.threshold, columns),
         "intended_use": INTENDED_USE,
     }
     return dict(without_nan(result))
@@ -123,9 +104,11 @@ def score(
 
 def render(result: Mapping[str, Any]) -> str:
     """A text table."""
+    from train.subgroups import SHOWN
+
     lines = [
         f"{result['run']} on {result['data']}: {result['images']} images in {result['groups']} groups",
-        f"{'':<42}{'images':>7}" + "".join(f"{name:>22}" for name in _SHOWN),
+        f"{'':<42}{'images':>7}" + "".join(f"{name:>22}" for name in SHOWN),
         f"{'all':<42}{result['images']:>7}{_cells(result['metrics'])}",
     ]
     for name, part in result["subgroups"].items():
@@ -136,11 +119,9 @@ def render(result: Mapping[str, Any]) -> str:
 
 
 def _cells(metrics: Mapping[str, Sequence[float | None]]) -> str:
-    cells = []
-    for name in _SHOWN:
-        value, low, high = metrics[name]
-        cells.append("n/a" if value is None else f"{value:.3f} [{low:.3f}, {high:.3f}]")
-    return "".join(f"{cell:>22}" for cell in cells)
+    from train.subgroups import SHOWN, cell
+
+    return "".join(f"{cell(metrics[name]):>22}" for name in SHOWN)
 
 
 def _logits(finished: Run, dataset: Dataset, cache: Path, progress: bool) -> np.ndarray:
@@ -157,43 +138,8 @@ def _logits(finished: Run, dataset: Dataset, cache: Path, progress: bool) -> np.
         input_size=(settings["input_size"],) * 2,
         head=HeadSpec(settings["pooling"], tuple(settings["units"]), settings["dropout"]),
         preprocessing=settings["preprocessing"],
+        maps=settings.get("maps", "last"),
     )
     model.full.set_weights(load_model(finished.path).get_weights())
     features = extract_features(model.branches, dataset.samples, cache=cache, progress=progress)
     return head_logits(model, FeatureSet(features, dataset.y))
-
-
-def _by_column(dataset: Dataset, columns: Sequence[str]) -> dict[str, list[int]]:
-    if not columns:
-        return {}
-    path = next((p for p in (dataset.root / "images.csv", dataset.root / "bus_data.csv") if p.is_file()), None)
-    if path is None:
-        raise UsageError(f"--by needs an images.csv. Received: {dataset.root}")
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        if missing := [name for name in columns if name not in (reader.fieldnames or [])]:
-            raise UsageError(
-                f"{path} has no column {', '.join(missing)}. It has: {', '.join(reader.fieldnames or [])}"
-            )
-        rows = list(reader)
-    key = "image" if "image" in rows[0] else "ID"
-    by_image = {Path(row[key]).stem: row for row in rows}
-    members: dict[str, list[int]] = {}
-    for name in columns:
-        for i, sample in enumerate(dataset.samples):
-            members.setdefault(f"{name} {by_image[Path(sample.relative_path).stem][name].strip()}", []).append(i)
-    return dict(sorted(members.items()))
-
-
-def _by_size(dataset: Dataset) -> dict[str, list[int]]:
-    """By the mask's share of the image, where every image has a mask that is not empty."""
-    from PIL import Image
-
-    shares = []
-    for sample in dataset.samples:
-        if sample.mask_path is None:
-            return {}
-        with Image.open(sample.mask_path) as picture:
-            shares.append(float((np.asarray(picture.convert("L")) > 127).mean()))
-    named = {name: [i for i, s in enumerate(shares) if low < s <= high] for low, high, name in _SIZES}
-    return {name: rows for name, rows in named.items() if rows}

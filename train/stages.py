@@ -13,10 +13,11 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_runtime.errors import UsageError
 from edge_runtime.files import sha256_bytes
-from train.backbones import Preprocessing, parse_backbones
+from train.backbones import Maps, Preprocessing, map_channels, parse_backbones
 from train.data import Dataset, Sample
-from train.features import compute_features, extract_features
+from train.features import Features, compute_features, extract_features
 from train.fine_tuning import fine_tune, fine_tune_tail
 from train.fit import (
     DEFAULT_GRID,
@@ -32,6 +33,7 @@ from train.fit import (
 from train.model import FusionModel, HeadSpec, Pooling, build_model
 from train.split import SUBSETS
 from train.tail import Tail, cut, unfreeze
+from train.waiting import Waiting
 
 Logits = NDArray[np.float64]
 _TAIL_BYTES = 3 << 30
@@ -50,6 +52,7 @@ class TrainSettings:
     groups: str | None = None
     skip_unreadable: bool = False
     preprocessing: Preprocessing = "native"
+    maps: Maps = "last"
     pooling: Pooling = "gap"
     units: tuple[int, ...] = (256,)
     dropout: float = 0.5
@@ -75,14 +78,31 @@ def build(settings: TrainSettings) -> FusionModel:
         input_size=(settings.input_size, settings.input_size),
         head=HeadSpec(settings.pooling, settings.units, settings.dropout),
         preprocessing=settings.preprocessing,
+        maps=settings.maps,
     )
+
+
+def configure_keras(settings: TrainSettings) -> None:
+    """Precision and distribution, for all of this process.
+
+    Raises:
+        UsageError: the backend cannot distribute.
+    """
+    keras.config.set_dtype_policy("mixed_float16" if settings.mixed_precision else "float32")
+    if settings.data_parallel:
+        try:
+            keras.distribution.set_distribution(keras.distribution.DataParallel())
+        except (ValueError, RuntimeError, AttributeError) as error:
+            backend = keras.config.backend()
+            raise UsageError(f"--data-parallel does not work with the {backend} backend here: {error}") from error
 
 
 @dataclass(frozen=True)
 class Fitted:
     """What fitting gave; the model itself holds the weights.
 
-    ``logits`` by subset, and ``stress`` where asked for; ``temperature`` has been folded into the last layer.
+    ``logits`` by subset, and ``stress`` where asked for; ``temperature`` has been folded into the last layer;
+    ``waiting`` of the backbones for images, over what was not in the cache.
     """
 
     result: FitResult
@@ -90,6 +110,7 @@ class Fitted:
     temperature: float
     logits: dict[str, Logits]
     seconds: dict[str, float]
+    waiting: Waiting
 
 
 def fit_subsets(
@@ -107,7 +128,8 @@ def fit_subsets(
         stress: also give the logits of one augmented copy of every test image, as from another scanner.
     """
     started = perf_counter()
-    data = head_features(model, subsets, settings.augment, cache, progress)
+    waiting = Waiting()
+    data = head_features(model, subsets, settings.augment, cache, progress, waiting)
     features_s = perf_counter() - started
     seed = settings.seed
     if settings.protocol == "paper":
@@ -117,11 +139,16 @@ def fit_subsets(
         result = fit_default(model, data["train"], data["val"], seed=seed, progress=progress, grid=grid)
     branches, tail, tuned = model.branches, None, None
     if settings.fine_tune:
+        if result.settings.logistic:
+            # Its units come in pairs that belong together, and its prior has done what dropout is for.
+            for layer in model.head.layers:
+                if isinstance(layer, keras.layers.Dropout):
+                    layer.rate = 0.0
         unfreeze(model, settings.fine_tune)
         tail = cut(model)
         if tail.row_bytes * len(subsets["train"]) * (settings.augment + 1) <= _TAIL_BYTES:
             branches = tail.trunks
-            parts = _trunk_features(tail, subsets, settings.augment, cache, progress)
+            parts = _trunk_features(tail, subsets, settings.augment, cache, progress, waiting)
             tuned = fine_tune_tail(
                 tail, parts["train"], parts["val"], _fine_tune_fit(settings), seed=seed, progress=progress,
                 backup=_backup(subsets, settings, cache),
@@ -135,7 +162,9 @@ def fit_subsets(
             # Features of tuned backbones are of this run only: computed without the cache.
             found = compute_features(branches, samples)
         else:
-            found = extract_features(branches, samples, cache=cache, copies=copies, progress=progress)
+            found = extract_features(
+                branches, samples, cache=cache, copies=copies, progress=progress, waiting=waiting
+            )
         rows = {name: x[-len(samples) :] for name, x in found.items()}
         if tail is None:
             return head_logits(model, FeatureSet(rows, np.zeros(len(samples), np.int64)))
@@ -156,37 +185,47 @@ def fit_subsets(
         layer.set_weights([weight / divisor for weight in layer.get_weights()])
         logits = {subset: values / divisor for subset, values in logits.items()}
     fit_s = perf_counter() - started - features_s
-    return Fitted(result, tuned, divisor, logits, {"features": features_s, "fit": fit_s})
+    return Fitted(result, tuned, divisor, logits, {"features": features_s, "fit": fit_s}, waiting)
 
 
 def head_features(
-    model: FusionModel, subsets: dict[str, Dataset], copies: int, cache: Path, progress: bool
+    model: FusionModel,
+    subsets: dict[str, Dataset],
+    copies: int,
+    cache: Path,
+    progress: bool,
+    waiting: Waiting | None = None,
 ) -> dict[str, FeatureSet]:
     """Features by subset, training images with ``copies`` augmented ones; one pass, so one progress bar."""
     samples = [sample for subset in SUBSETS for sample in subsets[subset].samples]
-    features = extract_features(model.branches, samples, cache=cache, progress=progress)
+    features = extract_features(model.branches, samples, cache=cache, progress=progress, waiting=waiting)
     bounds = np.cumsum([0, *(len(subsets[subset]) for subset in SUBSETS)])
+    channels = {name: map_channels(backbone) for name, backbone in model.backbones.items()}
     result = {
-        subset: FeatureSet({name: x[low:high] for name, x in features.items()}, subsets[subset].y)
+        subset: FeatureSet({name: x[low:high] for name, x in features.items()}, subsets[subset].y, 1, channels)
         for subset, low, high in zip(SUBSETS, bounds[:-1], bounds[1:], strict=True)
     }
     if copies:
         train = subsets["train"]
-        augmented = extract_features(model.branches, train.samples, cache=cache, copies=copies, progress=progress)
-        result["train"] = FeatureSet(augmented, np.tile(train.y, copies + 1))
+        augmented = extract_features(
+            model.branches, train.samples, cache=cache, copies=copies, progress=progress, waiting=waiting
+        )
+        result["train"] = FeatureSet(augmented, np.tile(train.y, copies + 1), copies + 1, channels)
     return result
 
 
 def _trunk_features(
-    tail: Tail, subsets: dict[str, Dataset], copies: int, cache: Path, progress: bool
+    tail: Tail, subsets: dict[str, Dataset], copies: int, cache: Path, progress: bool, waiting: Waiting
 ) -> dict[str, FeatureSet]:
+    def of(samples: Sequence[Sample], copies: int) -> dict[str, Features]:
+        return extract_features(
+            tail.trunks, samples, cache=cache, copies=copies, progress=progress, waiting=waiting
+        )
+
     train, val = subsets["train"], subsets["val"]
     return {
-        "train": FeatureSet(
-            extract_features(tail.trunks, train.samples, cache=cache, copies=copies, progress=progress),
-            np.tile(train.y, copies + 1),
-        ),
-        "val": FeatureSet(extract_features(tail.trunks, val.samples, cache=cache, progress=progress), val.y),
+        "train": FeatureSet(of(train.samples, copies), np.tile(train.y, copies + 1), copies + 1),
+        "val": FeatureSet(of(val.samples, 0), val.y),
     }
 
 

@@ -24,16 +24,33 @@ from train.quiet import silent
 from train.results import draw_figures, predictions_csv, subset_metrics, summary
 from train.run_folder import CARD, MODEL, SPLIT, versions
 from train.split import SUBSETS, Split, Strategy, apply_split, leak_count, make_split, read_split, write_split
-from train.stages import TrainSettings, build, fit_subsets, head_features
+from train.stages import TrainSettings, build, configure_keras, fit_subsets, head_features
+from train.subgroups import subgroups
 from train.sweep import Point, as_json, fresh_head, plot_sweep, read_sweep, sweep, table
+from train.waiting import Waiting
+from train.workers import Task, compute_features_apart
 
 __all__ = ["TrainSettings", "describe_split", "peak_memory_bytes", "train"]
 
 
 def train(
-    settings: TrainSettings, out: Path, *, cache: Path | None = None, progress: bool = True, verbose: bool = True
+    settings: TrainSettings,
+    out: Path,
+    *,
+    cache: Path | None = None,
+    workers: int = 1,
+    progress: bool = True,
+    verbose: bool = True,
 ) -> dict[str, Any]:
     """Train and write the run folder (see `train.run_folder`); returns the run card.
+
+    Args:
+        settings: what decides the run.
+        out: the run folder.
+        cache: of features.
+        workers: processes that compute features; the result is the same.
+        progress: show bars.
+        verbose: print what is done.
 
     Raises:
         DataError: the data cannot be used.
@@ -43,7 +60,7 @@ def train(
     parse_backbones(settings.backbones)  # a wrong name fails before the images are read
     if settings.sweep:
         read_sweep(Path(settings.sweep))
-    _configure_keras(settings)
+    configure_keras(settings)
     with atomic_directory(out, marker=CARD) as folder:
         dataset = load_dataset(
             settings.data,
@@ -65,6 +82,13 @@ def train(
         if settings.weights == "none":
             say("note: untrained backbones (--weights none): good for trying the pipeline, not for accuracy.")
         cache = cache or default_cache()
+        waiting = Waiting()
+        if workers > 1:
+            everything = [sample for subset in SUBSETS for sample in subsets[subset].samples]
+            tasks: list[Task] = [(everything, 0)]
+            if settings.augment:
+                tasks.append((subsets["train"].samples, settings.augment))
+            waiting = compute_features_apart(settings, tasks, cache=cache, workers=workers, progress=progress)
         points: list[Point] = []
         if settings.sweep:
             data = head_features(model, subsets, settings.augment, cache, progress)
@@ -99,9 +123,11 @@ def train(
             },
             "weights": {name: weights_digest(backbone) for name, backbone in model.backbones.items()},
             "metrics": metrics,
+            "subgroups": subgroups(subsets["test"], logits["test"], threshold),
             "history": result.history,
             "fine_tune_history": tuned,
             "seconds": {name: round(value, 2) for name, value in fitted.seconds.items()},
+            "pipeline": _pipeline(waiting + fitted.waiting, workers),
             "peak_memory_bytes": peak_memory_bytes(),
             "backend": keras.config.backend(),
             "versions": versions("sonoedge", "keras", "tensorflow", "jax", "torch", "numpy", "scikit-learn"),
@@ -118,6 +144,17 @@ def train(
         write_text_atomic(folder / CARD, json.dumps(card, indent=2, allow_nan=False) + "\n")
     say(summary(card, out))
     return card
+
+
+def _pipeline(waiting: Waiting, workers: int) -> dict[str, Any]:
+    """Images that were not in the cache, and the share of the time in which the backbones waited for one."""
+    share = waiting.share
+    return {
+        "workers": workers,
+        "images_computed": waiting.images,
+        "seconds": round(waiting.total_s, 2),
+        "waiting_share": None if share is None else round(share, 4),
+    }
 
 
 def peak_memory_bytes() -> int:
@@ -144,13 +181,3 @@ def describe_split(subsets: dict[str, Dataset], split: Split) -> list[str]:
     if leaks := leak_count(split):
         lines.append(f"warning: {leaks} validation and test images have a copy or the same patient in training.")
     return lines
-
-
-def _configure_keras(settings: TrainSettings) -> None:
-    keras.config.set_dtype_policy("mixed_float16" if settings.mixed_precision else "float32")
-    if settings.data_parallel:
-        try:
-            keras.distribution.set_distribution(keras.distribution.DataParallel())
-        except (ValueError, RuntimeError, AttributeError) as error:
-            backend = keras.config.backend()
-            raise UsageError(f"--data-parallel does not work with the {backend} backend here: {error}") from error

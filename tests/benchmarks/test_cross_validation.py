@@ -14,6 +14,7 @@ from train import cross_validation
 from train.cross_validation import ROWS, Row, make_folds, parse_rows
 from train.data import load_dataset
 from train.fit import FitSettings
+from train.fold_auc import mean_fold_auc, paired_fold_auc_difference
 from train.metrics import classification_metrics, paired_mean_difference
 from train.paper_like import write_paper_like
 
@@ -83,7 +84,8 @@ def test_table_of_rows_and_leak_goes_on_after_the_last_fold(
         auc = classification_metrics(dataset.y, part["logits"])["auc"].value
         assert row["auc"]["value"] == pytest.approx(auc)
         assert len(row["fold_aucs"]) == 2
-    aucs = [row["auc"]["value"] for row in result["rows"]]
+        assert row["mean_auc"]["value"] == pytest.approx(np.mean(row["fold_aucs"]))
+    aucs = [row["mean_auc"]["value"] for row in result["rows"]]
     leak = {pair["metric"]: pair["difference"]["value"] for pair in result["pairs"]}
     assert leak["AUC"] == pytest.approx(aucs[1] - aucs[0])
     accuracies = [row["accuracy"]["value"] for row in result["rows"]]
@@ -128,3 +130,22 @@ def test_paired_means_by_group() -> None:
     assert grouped.high - grouped.low > 1.6 * (alone.high - alone.low)
     same = paired_mean_difference(first, first, y, groups)
     assert same.low < 0 == same.value < same.high
+
+
+def test_the_mean_of_folds_does_not_depend_on_their_scales() -> None:
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 200)
+    fold = np.arange(200) % 5
+    logits = y + rng.normal(size=200)
+    groups = [str(i // 2) for i in range(200)]
+    mean = mean_fold_auc(y, logits, fold, groups)
+    expected = [classification_metrics(y[fold == k], logits[fold == k])["auc"].value for k in range(5)]
+    assert mean.value == pytest.approx(np.mean(expected))
+    assert mean.low < mean.value < mean.high
+    scaled = logits * (1 + fold) - 3 * fold
+    assert mean_fold_auc(y, scaled, fold, groups) == mean
+    assert paired_fold_auc_difference(y, (logits, fold), (scaled, fold), groups).value == pytest.approx(0)
+    worse = paired_fold_auc_difference(y, (logits, fold), (rng.normal(size=200), fold), groups)
+    assert worse.high < 0
+    alone = classification_metrics(y, scaled)["auc"].value
+    assert alone < mean.value  # pooled, the scales of the folds get in the way

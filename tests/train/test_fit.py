@@ -49,10 +49,19 @@ def test_paper_fit_trains_the_full_model(model: FusionModel) -> None:
     assert not np.array_equal(model.full.get_layer("fc1").get_weights()[0], before)
 
 
-def test_default_fit_learns_and_folds_the_standardisation(model: FusionModel) -> None:
+ADAM_GRID = tuple(
+    FitSettings(1e-3, 32, epochs=60, patience=10, weight_decay=decay, balanced=balanced)
+    for decay, balanced in ((1e-2, False), (1.0, True))
+)
+
+
+@pytest.mark.parametrize("grid", [fit.DEFAULT_GRID, ADAM_GRID])
+def test_default_fit_learns_and_folds_the_standardisation(
+    model: FusionModel, grid: tuple[FitSettings, ...]
+) -> None:
     train, val = separable(160), separable(80, 1)
-    result = fit_default(model, train, val, seed=0, progress=False)
-    assert len(result.candidates) == len(fit.DEFAULT_GRID)
+    result = fit_default(model, train, val, seed=0, progress=False, grid=grid)
+    assert len(result.candidates) == len(grid)
     best = max(result.candidates, key=lambda c: (c["val_auc"], -c["val_loss"]))
     assert best["val_auc"] > 0.95
     assert {name: best[name] for name in ("learning_rate", "weight_decay", "balanced")} == {

@@ -207,3 +207,30 @@ def test_load_model_refuses(tiny_backbones: tuple[str, str], tmp_path: Path) -> 
     path.write_bytes(path.read_bytes()[:-2000])
     with pytest.raises(ModelError, match="cannot be read as a Keras model"):
         load_model(path)
+
+
+@pytest.mark.parametrize(("size", "grid"), [(64, 2), (80, 3)])
+def test_earlier_stages_are_pooled_on_the_last_maps_grid(size: int, grid: int) -> None:
+    keras.utils.set_random_seed(0)
+    model = build_model(("efficientnetb0",), weights="none", input_size=(size, size), maps="stages")
+    assert model.full.get_layer("features").output.shape[1:] == (grid, grid, 1280 + 40 + 80 + 112 + 192)
+    backbone = model.backbones["efficientnetb0"]
+    names = ("top_activation", "block3b_add", "block4c_add", "block5c_add", "block6d_add")
+    own = keras.Model(backbone.input, [backbone.get_layer(name).output for name in names])
+    image = np.random.default_rng(0).uniform(0, 255, (2, size, size, 3)).astype(np.float32)
+    pooled = [np.asarray(x).mean(axis=(1, 2)) for x in own.predict_on_batch(image)]
+    found = np.asarray(model.branches["efficientnetb0"].predict_on_batch(image))
+    if size == 64:  # grids that divide: pooling twice is pooling once
+        np.testing.assert_allclose(found, np.concatenate(pooled, axis=1), rtol=1e-3, atol=1e-5)
+    else:
+        np.testing.assert_allclose(found[:, :1280], pooled[0], rtol=1e-3, atol=1e-5)
+
+
+def test_a_backbone_without_named_stages_stays_as_it_is() -> None:
+    shapes = {
+        maps: build_model(("mobilenetv2",), weights="none", input_size=(64, 64), maps=maps)
+        .full.get_layer("features")
+        .output.shape
+        for maps in ("last", "stages")
+    }
+    assert shapes["last"] == shapes["stages"]

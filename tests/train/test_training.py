@@ -109,6 +109,22 @@ def test_fine_tuning_flatten_and_copies(
     assert load_model(out).get_layer("flatten") is not None
 
 
+def test_fine_tuning_goes_on_from_the_logistic_head_without_dropout(
+    sonoedge: Run, tiny_backbones: tuple[str, str], phantoms: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    command = ["train", "--data", phantoms, "--weights", "none", "--backbones", "tiny_a,tiny_b", "--input-size", 32]
+    more = ["--units", 8, "--fine-tune", "tiny_b/last", "--fine-tune-epochs", 1, "--fine-tune-rate", 1e-6]
+    assert sonoedge(*command, *more, "--quiet", "--out", out).code == 0
+    card = json.loads((out / "run.json").read_text())
+    # A first epoch with dropout between paired units would start far above the regression's own loss.
+    assert card["fine_tune_history"]["loss"][0] == pytest.approx(card["history"]["loss"][0], rel=0.02)
+    assert load_model(out).get_layer("dropout1").rate == 0
+    assert card["settings"]["maps"] == "stages"
+    assert card["pipeline"]["images_computed"] > 0
+    assert sum(part["images"] for part in card["subgroups"].values()) == card["dataset"]["images"]["test"]
+
+
 @pytest.fixture
 def damaged(phantoms: Path, tmp_path: Path) -> Path:
     """The phantoms with one truncated image."""
