@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edge_runtime.bundle import Bundle
+from train.subgroups import subgroup_table
 
 
 def model_card(bundle: Bundle, card: Mapping[str, Any] | None) -> str:
@@ -78,6 +79,8 @@ def _training(card: Mapping[str, Any]) -> list[str]:
             for name in ("accuracy", "auc", "sensitivity", "specificity")
         )
         lines.append(f"- Full model, {subset}: {figures} (95 % intervals).")
+    if table := subgroup_table(card.get("subgroups", {})):
+        lines += ["", "Subgroups of the test images, 95 % intervals by group:", "", *table]
     return lines
 
 

@@ -39,7 +39,7 @@ class SlimSettings:
 
     teacher: str
     data: str
-    divisor: float = 6.0
+    divisor: float = 8.0
     images: int = 64
     seed: int = 0
     fit: DistillFit = field(default_factory=lambda: DistillFit(learning_rate=1e-3))

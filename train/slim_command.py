@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("--teacher", required=True, type=Path, metavar="RUN", help="finished run with a VGG")
     parser.add_argument("--data", required=True, metavar="DIR", help="the images that it was trained on")
-    parser.add_argument("--divisor", type=float, default=6.0, metavar="X", help=(
+    parser.add_argument("--divisor", type=float, default=8.0, metavar="X", help=(
         "multiply-adds of the VGG's 3 x 3 layers are divided by this (default: %(default)s)"
     ))  # fmt: skip
     parser.add_argument("--images", type=int, default=64, metavar="N", help=(
@@ -27,7 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     parser.add_argument("--json", action="store_true", help="print the run card as one JSON object")
     parser.epilog = (
-        "Nothing is trained: layers are factored and the head is refitted in closed form, on training images.\n\n"
+        "No layer of a backbone is trained: the VGG's are factored in closed form; then the head is taught, on training\n"
+        "images.\n\n"
         "example:\n"
         "  sonoedge slim --teacher runs/busi --data BUSI --out runs/slim\n"
         "  sonoedge export --model runs/slim --format tflite-int8,tflite-fp32 --out bundle-slim"

@@ -64,6 +64,8 @@ def test_the_bundle_says_where_it_comes_from(run_bundle: Path, tiny_run: Path) -
     manifest = (run_bundle / "bundle.json").read_text() + (run_bundle / "MODEL_CARD.md").read_text()
     assert str(tiny_run.parent) not in manifest
     assert "Research use only" in manifest
+    assert card["subgroups"]
+    assert all(f"| {name} | {part['images']} (" in manifest for name, part in card["subgroups"].items())
 
 
 def test_golden_vectors_are_generated_images_of_several_sizes(full_bundle: Path) -> None:
