@@ -27,8 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     parser.add_argument("--json", action="store_true", help="print the run card as one JSON object")
     parser.epilog = (
-        "No layer of a backbone is trained: the VGG's are factored in closed form; then the head is taught, on training\n"
-        "images.\n\n"
+        "No layer of a backbone is trained: the VGG's are factored in closed form; then the head is taught, on\n"
+        "training images.\n\n"
         "example:\n"
         "  sonoedge slim --teacher runs/busi --data BUSI --out runs/slim\n"
         "  sonoedge export --model runs/slim --format tflite-int8,tflite-fp32 --out bundle-slim"
