@@ -30,6 +30,8 @@ from train.backbones import weights_digest
 from train.data import Sample
 from train.waiting import Waiting, prefetched
 
+_KEY_VERSION = 2
+"""Raise it when cached features may be wrong: `score` once ran EfficientNetB0 with another normalization."""
 SHARD_IMAGES = 64
 _BATCH = 16
 
@@ -132,7 +134,7 @@ def _cache_key(branch: keras.Model) -> str:
     graph = [(type(layer).__name__, {**layer.get_config(), "name": None}) for layer in plain]
     nested = [layer.name for layer in branch.layers if isinstance(layer, keras.Model)]
     shapes = [str(branch.input_shape), str(branch.output_shape)]
-    described = json.dumps([graph, nested, shapes], sort_keys=True, default=str)
+    described = json.dumps([_KEY_VERSION, graph, nested, shapes], sort_keys=True, default=str)
     policy = keras.config.dtype_policy().name
     return hashlib.sha256("\n".join([described, weights_digest(branch), policy]).encode()).hexdigest()[:32]
 

@@ -129,7 +129,7 @@ def _logits(finished: Run, dataset: Dataset, cache: Path, progress: bool) -> np.
     from train.backbones import parse_backbones
     from train.features import extract_features
     from train.fit import FeatureSet, head_logits
-    from train.model import HeadSpec, build_model, load_model
+    from train.model import HeadSpec, build_model
 
     settings = finished.card["settings"]
     model = build_model(
@@ -140,6 +140,7 @@ def _logits(finished: Run, dataset: Dataset, cache: Path, progress: bool) -> np.
         preprocessing=settings["preprocessing"],
         maps=settings.get("maps", "last"),
     )
-    model.full.set_weights(load_model(finished.path).get_weights())
+    # From the file: `set_weights` would leave a Normalization layer with the statistics that it was built with.
+    model.full.load_weights(finished.model_path)
     features = extract_features(model.branches, dataset.samples, cache=cache, progress=progress)
     return head_logits(model, FeatureSet(features, dataset.y))

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from conftest import SIZE, Result, model_inputs
@@ -80,3 +81,31 @@ def test_bad_columns(sonoedge: Run, tiny_run: Path, other: Path) -> None:
     found = sonoedge("score", "--model", tiny_run, "--data", other, "--by", "birads", "--quiet")
     assert found.code == 2
     assert "has no column birads" in found.err
+
+
+def test_statistics_of_a_normalization_are_those_of_the_file(
+    sonoedge: Run, tiny_run: Path, other: Path, tmp_path: Path
+) -> None:
+    """Regression: the backbones were built anew, and a Normalization kept the statistics it was built with."""
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run, run)
+    model = load_model(run)
+    changed = 0
+    for backbone in model.layers:
+        for layer in getattr(backbone, "layers", []):
+            if isinstance(layer, keras.layers.Normalization):
+                layer.adapt_mean.assign(layer.adapt_mean + 0.4)
+                layer.adapt_variance.assign(layer.adapt_variance * 0.3)
+                layer.finalize_state()
+                changed += 1
+    assert changed
+    model.save(run / "model.keras")
+    dataset = load_dataset(other)
+    inputs = model_inputs([sample.path for sample in dataset.samples], SIZE)
+    new, old = (load_model(folder).predict(inputs, verbose=0)[:, 0] for folder in (run, tiny_run))
+    found = sonoedge("score", "--model", run, "--data", other, "--quiet", "--json")
+    assert found.code == 0, found.err
+    brier = json.loads(found.out)["metrics"]["brier"][0]
+    expected, before = (float(np.mean((p - dataset.y) ** 2)) for p in (new, old))
+    assert abs(expected - before) > 1e-4
+    assert brier == pytest.approx(expected, abs=1e-5)
