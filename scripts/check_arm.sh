@@ -29,7 +29,8 @@ arm64_tags=()
 for tag in manylinux_2_{36,35,34,31,28,27,17}_aarch64 manylinux2014_aarch64; do arm64_tags+=(--platform "$tag"); done
 
 say "wheel"
-rm -rf "$work/wheel" && pip wheel --quiet --no-deps --wheel-dir "$work/wheel" .
+# Without what earlier builds left: setuptools would pack it again.
+rm -rf "$work/wheel" build && pip wheel --quiet --no-deps --wheel-dir "$work/wheel" .
 wheel="$(ls "$work"/wheel/*.whl)"
 
 if [ ! -x "$work/arm64/usr/bin/python3.11" ]; then
