@@ -18,8 +18,7 @@ from benchmarks.records import read_record, to_plain
 from benchmarks.runfile import RUN_KIND, SCHEMA_VERSION, Candidate, Data, Picture, Protocol, Run, Thermal
 from edge_runtime.bundle import INTENDED_USE, Bundle
 from edge_runtime.cascade import CASCADE
-from edge_runtime.files import sha256_file
-from edge_runtime.sums import SUMS
+from edge_runtime.sums import bundle_digest
 
 
 def run_benchmark(
@@ -63,7 +62,7 @@ def run_benchmark(
         intended_use=INTENDED_USE,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         bundle=bundle.name,
-        bundle_digest=sha256_file(bundle.path / SUMS)[:16],
+        bundle_digest=bundle_digest(bundle.path)[:16],
         machine=here,
         protocol=protocol,
         thermal_before=before,

@@ -14,16 +14,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
-from benchmarks.device import bundle_digest_text, fingerprint
+from benchmarks.device import fingerprint
 from benchmarks.environment import machine
 from benchmarks.measuring import Bar, Journal, Planned, measure_all
 from benchmarks.planning import artifact_candidates, escalated_share, make_protocol, thread_counts
 from benchmarks.runfile import Protocol, Timing
-from benchmarks.turns import rounds_of, turns, typical_ms
+from benchmarks.turns import round_ms, turns, typical_ms
 from edge_runtime.bundle import Artifact, Bundle, load_bundle
 from edge_runtime.cascade import CASCADE
-from edge_runtime.device_profile import DeviceProfile, Tried, bundle_digest, write_profile
+from edge_runtime.device_profile import DeviceProfile, Tried, write_profile
 from edge_runtime.errors import ModelError, UsageError
+from edge_runtime.sums import bundle_digest
 
 SCREENING_FRAMES = 5
 SCREENING_FACTOR = 1.5
@@ -66,7 +67,7 @@ def autotune(
         raise UsageError(f"No file of {bundle_path} has an accuracy that was accepted at export. {reasons}.")
     counts = thread_counts(0, here.cores)
     make_protocol(mode, max(counts), [])
-    parts = [str(bundle.path), bundle_digest_text(bundle.path), mode, "autotune", *[p.name for p in accepted]]
+    parts = [str(bundle.path), bundle_digest(bundle.path), mode, "autotune", *[p.name for p in accepted]]
     journal = Journal(out.with_name(f".{out.name}.partial"), fingerprint(parts))
     pairs = [_screen(p, n, share, journal) for p, n in bar([(p, n) for p in accepted for n in counts], "trying")]
     works = [pair for pair in pairs if pair.screened_ms is not None]
@@ -189,9 +190,6 @@ def _tried(pair: _Pair, timing: Timing | str | None, share: float | None) -> Tri
     if isinstance(timing, str):
         return Tried(pair.artifact, pair.threads, None, None, None, f"failed: {timing}")
     escalated = share if pair.artifact == CASCADE else None
-    each = [
-        median(samples) if escalated is None else turns([samples]).average_ms(escalated)
-        for samples in rounds_of(timing)
-    ]
+    each = round_ms(timing, escalated)
     typical = round(typical_ms(timing, escalated), 3)
     return Tried(pair.artifact, pair.threads, typical, round(min(each), 3), round(max(each), 3), "")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from edge_runtime.bundle import INTENDED_USE
 from edge_runtime.errors import ModelError, UsageError
 from edge_runtime.files import check_replaceable
+from edge_runtime.sums import bundle_digest
 
 if TYPE_CHECKING:
     from benchmarks.measuring import Bar, Planned
@@ -119,7 +120,7 @@ def benchmark(
         BundleError, DataError, ModelError, UsageError: what cannot be read.
     """
     from benchmarks.assembly import run_benchmark
-    from benchmarks.device import bundle_digest_text, fingerprint
+    from benchmarks.device import fingerprint
     from benchmarks.measuring import Journal
     from benchmarks.planning import artifact_candidates, checked_threads, make_protocol
     from benchmarks.progress import bars
@@ -145,7 +146,7 @@ def benchmark(
     journal = Journal(
         out.with_name(f".{out.name}.partial"),
         fingerprint([
-            str(bundle.path), bundle_digest_text(bundle.path), data.digest, mode, str(count), str(len(images)),
+            str(bundle.path), bundle_digest(bundle.path), data.digest, mode, str(count), str(len(images)),
             *[f"{p.name} {p.size_bytes}" for p in planned],
         ]),
     )  # fmt: skip

@@ -20,6 +20,10 @@ from train.metrics import (
     sigmoid,
 )
 
+_HEAD = (
+    "row", "what", "split", "AUC", "by fold", "pooled AUC", "stress AUC", "accuracy", "sensitivity", "specificity",
+    "Brier",
+)  # fmt: skip
 _NOTE = (
     "Every image is tested once, by a model trained on other folds. AUC: mean of the folds; pooled AUC: all images "
     "together, after each fold's temperature. "
@@ -88,19 +92,7 @@ def pairs_of(dataset: Dataset, found: Sequence[OutOfFold]) -> list[Pair]:
 
 def markdown(lines: Sequence[Line], pairs: Sequence[Pair], facts: str) -> str:
     """Both tables."""
-    head = [
-        "row",
-        "what",
-        "split",
-        "AUC",
-        "by fold",
-        "pooled AUC",
-        "stress AUC",
-        "accuracy",
-        "sensitivity",
-        "specificity",
-    ]
-    text = ["# Ablation", "", f"{facts}.", "", _NOTE, "", _row([*head, "Brier"]), _row(["---"] * (len(head) + 1))]
+    text = ["# Ablation", "", f"{facts}.", "", _NOTE, "", _row(_HEAD), _row(["---"] * len(_HEAD))]
     for line in lines:
         figures = [
             shown(x)
@@ -124,20 +116,7 @@ def page(lines: Sequence[Line], pairs: Sequence[Pair], facts: str) -> str:
         ]
         for line in lines
     ]  # fmt: skip
-    head = [
-        "row",
-        "what",
-        "split",
-        "AUC",
-        "by fold",
-        "pooled AUC",
-        "stress AUC",
-        "accuracy",
-        "sensitivity",
-        "specificity",
-    ]
-    head += ["Brier", "calibration error"]
-    ablation = block("Ablation", _NOTE, _forest(lines) + table(head, rows, "Ablation"))
+    ablation = block("Ablation", _NOTE, _forest(lines) + table([*_HEAD, "calibration error"], rows, "Ablation"))
     comparisons = ""
     if pairs:
         cells = [

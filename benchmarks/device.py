@@ -16,6 +16,7 @@ from benchmarks.runfile import SCHEMA_VERSION, Run, write_run
 from edge_runtime.bundle import load_bundle
 from edge_runtime.errors import UsageError
 from edge_runtime.files import sha256_bytes
+from edge_runtime.sums import bundle_digest
 from edge_runtime.verify import load_golden
 
 
@@ -40,7 +41,7 @@ def device_run(
         fingerprint(
             [
                 str(bundle.path.resolve()),
-                bundle_digest_text(bundle.path),
+                bundle_digest(bundle.path),
                 mode,
                 str(count),
                 *[p.name for p in planned],
@@ -62,8 +63,3 @@ def device_run(
 def fingerprint(parts: Sequence[str]) -> str:
     """One digest of everything that a stored step depends on; installed versions are added."""
     return sha256_bytes("\n".join([*parts, str(SCHEMA_VERSION), repr(machine().versions)]).encode())
-
-
-def bundle_digest_text(path: Path) -> str:
-    """SHA256SUMS, which changes with every file of the bundle."""
-    return (path / "SHA256SUMS").read_text(encoding="utf-8")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.records import read_record, to_plain
+from edge_runtime.documents import read_document
 from edge_runtime.errors import DataError
 from edge_runtime.files import write_text_atomic
 
@@ -186,19 +187,8 @@ def read_runs(path: Path) -> tuple[Run, ...]:
     Raises:
         DataError: not such a file, another schema version, or figures that contradict each other.
     """
-    try:
-        body = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"No such benchmark file: {path}") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} is not a benchmark file: {error}") from error
-    if not isinstance(body, dict) or body.get("kind") not in {RUN_KIND, REPORT_KIND}:
-        raise DataError(f"{path} is not a benchmark file: its kind is neither {RUN_KIND} nor {REPORT_KIND}.")
-    if body.get("schema_version") != SCHEMA_VERSION:
-        raise DataError(
-            f"{path} has schema_version {body.get('schema_version')!r}; this version reads {SCHEMA_VERSION}. "
-            "Update sonoedge, or measure again."
-        )
+    kinds = (RUN_KIND, REPORT_KIND)
+    body = read_document(path, "benchmark file", kinds, SCHEMA_VERSION, "Update sonoedge, or measure again.")
     bodies = [body] if body["kind"] == RUN_KIND else body.get("runs")
     if not isinstance(bodies, list) or not bodies:
         raise DataError(f"{path} holds no runs.")

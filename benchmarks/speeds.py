@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from benchmarks.runfile import Candidate, Run, Timing
-from benchmarks.turns import rounds_of, turns, typical_ms
+from benchmarks.turns import round_ms, rounds_of, turns, typical_ms
 from edge_runtime.latency import Latency, percentiles
 from train.intervals import Interval, clopper_pearson
 
@@ -46,15 +46,12 @@ def speed(timing: Timing | None, escalated: float | None = None) -> Speed | None
     """Percentiles of a timing; None where there is none. ``escalated``: of a cascade."""
     if timing is None:
         return None
+    each = round_ms(timing, escalated)
+    low, high = round(min(each), 3), round(max(each), 3)
     if escalated is not None:
-        each = [turns([samples]).average_ms(escalated) for samples in rounds_of(timing)]
-        return Speed(
-            timing.threads, len(timing.samples_ms), round(typical_ms(timing, escalated), 3), None, None, None,
-            round(min(each), 3), round(max(each), 3),
-        )  # fmt: skip
+        typical = round(typical_ms(timing, escalated), 3)
+        return Speed(timing.threads, len(timing.samples_ms), typical, None, None, None, low, high)
     found: Latency = percentiles([ms / 1e3 for ms in timing.samples_ms])
-    medians = [median(samples) for samples in rounds_of(timing)]
-    low, high = round(min(medians), 3), round(max(medians), 3)
     return Speed(timing.threads, found.runs, found.p50_ms, found.p50_ms, found.p90_ms, found.p99_ms, low, high)
 
 
@@ -80,7 +77,5 @@ def time_ratio(ours: Candidate, theirs: Candidate) -> float | None:
     """
     if ours.timing is None or theirs.timing is None or theirs.escalated is not None:
         return None
-    pairs = list(zip(rounds_of(ours.timing), rounds_of(theirs.timing), strict=False))
-    escalated = ours.escalated
-    mine = [median(a) if escalated is None else turns([a]).average_ms(escalated) for a, _ in pairs]
-    return median(a / median(b) for a, (_, b) in zip(mine, pairs, strict=True))
+    pairs = zip(round_ms(ours.timing, ours.escalated), round_ms(theirs.timing, None), strict=False)
+    return median(mine / other for mine, other in pairs)

@@ -51,6 +51,13 @@ def rounds_of(timing: Timing) -> list[tuple[float, ...]]:
     return found
 
 
+def round_ms(timing: Timing, escalated: float | None) -> list[float]:
+    """`typical_ms` of each round by itself: their spread is the noise."""
+    if escalated is None:
+        return [median(samples) for samples in rounds_of(timing)]
+    return [turns([samples]).average_ms(escalated) for samples in rounds_of(timing)]
+
+
 def typical_ms(timing: Timing, escalated: float | None) -> float:
     """What one frame takes: the median; of a cascade the average over its images."""
     if escalated is None:

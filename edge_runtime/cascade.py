@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from time import perf_counter
 
 import numpy as np
 
@@ -11,7 +10,7 @@ from edge_runtime.backends import Float32Array
 from edge_runtime.bundle import MANIFEST, Bundle, CascadeSpec, load_bundle
 from edge_runtime.classifier import Classifier, Prediction, PredictsFiles
 from edge_runtime.errors import BundleError
-from edge_runtime.image import UInt8Image, to_input
+from edge_runtime.image import UInt8Image
 from edge_runtime.trust import load_trusted
 
 CASCADE = "cascade"
@@ -66,15 +65,6 @@ class Cascade(PredictsFiles):
         """The model that gave an answer."""
         return self.models[prediction.artifact]
 
-    def explain_raw(
-        self, image: UInt8Image, *, name: str = "", decode_ms: float = 0.0
-    ) -> tuple[Prediction, dict[str, Float32Array]]:
-        """See `Classifier.explain_raw`; the outputs are those of the model that decided."""
-        start = perf_counter()
-        model_input = to_input(image, self.input_size)
-        resize_ms = 1e3 * (perf_counter() - start)
-        return self.explain_prepared(model_input, image, name=name, decode_ms=decode_ms, resize_ms=resize_ms)
-
     def explain_prepared(
         self,
         model_input: Float32Array,
@@ -84,7 +74,7 @@ class Cascade(PredictsFiles):
         decode_ms: float = 0.0,
         resize_ms: float = 0.0,
     ) -> tuple[Prediction, dict[str, Float32Array]]:
-        """`explain_raw` where the input of the cheap model is prepared already."""
+        """See `PredictsFiles.explain_prepared`; the prepared input is the cheap model's."""
         first, outputs = self.first.explain_prepared(
             model_input, image, name=name, decode_ms=decode_ms, resize_ms=resize_ms
         )

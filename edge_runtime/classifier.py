@@ -50,13 +50,35 @@ class Prediction:
 
 
 class PredictsFiles(ABC):
-    """What follows from `explain_raw`."""
+    """What follows from `explain_prepared`; ``input_size`` is (height, width) of what that takes."""
+
+    input_size: tuple[int, int]
 
     @abstractmethod
+    def explain_prepared(
+        self,
+        model_input: Float32Array,
+        image: UInt8Image,
+        *,
+        name: str = "",
+        decode_ms: float = 0.0,
+        resize_ms: float = 0.0,
+    ) -> tuple[Prediction, dict[str, Float32Array]]:
+        """`explain_raw` of a prepared input, float32 (1, height, width, 3), 0–255.
+
+        ``image``, which it was made from, is for a cascade, whose second model has a size of its own.
+        """
+
     def explain_raw(
         self, image: UInt8Image, *, name: str = "", decode_ms: float = 0.0
     ) -> tuple[Prediction, dict[str, Float32Array]]:
-        """A prediction with every output of the head, and the maps as ``map_<branch>``."""
+        """A prediction, every output of the head (see `edge_runtime.explain`), and the maps as ``map_<branch>``.
+
+        A cascade's are those of the model that decided.
+        """
+        start = perf_counter()
+        model_input = to_input(image, self.input_size)
+        return self.explain_prepared(model_input, image, name=name, decode_ms=decode_ms, resize_ms=_since(start))
 
     def predict(self, image: UInt8Image, *, name: str = "", decode_ms: float = 0.0) -> Prediction:
         """Classify one RGB image, uint8 (height, width, 3) of any size."""
@@ -68,9 +90,8 @@ class PredictsFiles(ABC):
         Raises:
             ImageError: the file cannot be decoded.
         """
-        start = perf_counter()
-        image = read_image(path)
-        return self.predict(image, name=str(path), decode_ms=_since(start))
+        image, decode_ms = timed_image(path)
+        return self.predict(image, name=str(path), decode_ms=decode_ms)
 
     def predict_files(self, paths: Iterable[str | Path]) -> Iterator[Prediction | ImageError]:
         """Classify files one after the other; a file that cannot be decoded yields its error, not an end."""
@@ -137,14 +158,6 @@ class Classifier(PredictsFiles):
         """The gate's verdict on one image, from what `explain_raw` returned for it; None without a gate."""
         return self.gate.check(outputs) if self.gate else None
 
-    def explain_raw(
-        self, image: UInt8Image, *, name: str = "", decode_ms: float = 0.0
-    ) -> tuple[Prediction, dict[str, Float32Array]]:
-        """A prediction, every output of the head (see `edge_runtime.explain`), and the maps as ``map_<branch>``."""
-        start = perf_counter()
-        model_input = to_input(image, self.input_size)
-        return self.explain_prepared(model_input, image, name=name, decode_ms=decode_ms, resize_ms=_since(start))
-
     def explain_prepared(
         self,
         model_input: Float32Array,
@@ -154,10 +167,7 @@ class Classifier(PredictsFiles):
         decode_ms: float = 0.0,
         resize_ms: float = 0.0,
     ) -> tuple[Prediction, dict[str, Float32Array]]:
-        """`explain_raw` of a prepared input, float32 (1, height, width, 3), 0–255.
-
-        ``image``, which it was made from, is for a cascade, whose second model has a size of its own.
-        """
+        """See `PredictsFiles.explain_prepared`; ``image`` is not looked at."""
         resized = perf_counter()
         maps = self.backbone.run({"image": model_input})
         invoked = perf_counter()
@@ -212,6 +222,13 @@ def first_runnable(bundle: Bundle) -> Artifact:
     raise MissingExtraError(
         f"An interpreter for any artifact of this bundle, {names},", EXTRA_OF_RUNTIME[bundle.artifacts[0].runtime]
     )
+
+
+def timed_image(path: str | Path) -> tuple[UInt8Image, float]:
+    """A decoded image file, and the milliseconds that it took; raises what `read_image` raises."""
+    start = perf_counter()
+    image = read_image(path)
+    return image, _since(start)
 
 
 def preprocess_file(path: str | Path, size: tuple[int, int]) -> Float32Array:

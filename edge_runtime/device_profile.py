@@ -25,9 +25,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from edge_runtime.documents import read_document
 from edge_runtime.errors import DataError, UsageError
-from edge_runtime.files import sha256_file, write_text_atomic
-from edge_runtime.sums import SUMS
+from edge_runtime.files import write_text_atomic
+from edge_runtime.sums import SUMS, bundle_digest
 
 KIND = "sonoedge-device-profile"
 SCHEMA_VERSION = 1
@@ -75,19 +76,8 @@ def read_profile(path: Path) -> DeviceProfile:
     Raises:
         DataError: not a profile, or one of another schema version.
     """
-    try:
-        body = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"No such device profile: {path}") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} is not a device profile: {error}") from error
-    if not isinstance(body, dict) or body.get("kind") != KIND:
-        raise DataError(f"{path} is not a device profile: its kind is not {KIND}.")
-    if body.get("schema_version") != SCHEMA_VERSION:
-        raise DataError(
-            f"{path} has schema_version {body.get('schema_version')!r}; this version reads {SCHEMA_VERSION}. "
-            "Make it again with: sonoedge benchmark --autotune"
-        )
+    remedy = "Make it again with: sonoedge benchmark --autotune"
+    body = read_document(path, "device profile", (KIND,), SCHEMA_VERSION, remedy)
     fields = {key: value for key, value in body.items() if key not in {"kind", "schema_version"}}
     try:
         measured = tuple(Tried(**item) for item in fields.pop("measured"))
@@ -102,11 +92,6 @@ def read_profile(path: Path) -> DeviceProfile:
         if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_THREADS:
             raise DataError(f"{path}: {name} must be 1 to {MAX_THREADS}. Received: {value!r}.")
     return profile
-
-
-def bundle_digest(bundle: Path) -> str:
-    """What identifies a bundle to the byte: SHA-256 of its list of digests."""
-    return sha256_file(bundle / SUMS)
 
 
 def add_profile(parser: argparse.ArgumentParser) -> None:

@@ -15,8 +15,7 @@ from typing import Any
 
 from edge_runtime.bundle import INTENDED_USE, Bundle
 from edge_runtime.errors import ImageError, MissingExtraError
-from edge_runtime.files import sha256_file
-from edge_runtime.sums import SUMS
+from edge_runtime.sums import bundle_digest
 
 SCHEME = "99SONOEDGE"
 _TEXT_LENGTH = 64  # of a code's meaning and of a description (VR LO)
@@ -68,7 +67,7 @@ def structured_report(evidence: Any, bundle: Bundle, finding: Finding) -> bytes:
     except ImportError as error:
         raise MissingExtraError("highdicom", "sr") from error
     source = _source(evidence)
-    digest = sha256_file(bundle.path / SUMS)
+    digest = bundle_digest(bundle.path)
     label = bundle.positive_label if finding.probability >= finding.threshold else bundle.negative_label
     model = sr.AlgorithmIdentification(
         name=f"SonoEdge {bundle.name}"[:_TEXT_LENGTH],

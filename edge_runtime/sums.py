@@ -13,6 +13,11 @@ SIGNATURE = "SHA256SUMS.sig"
 """Signs SHA256SUMS, and so cannot be listed in it."""
 
 
+def bundle_digest(folder: Path) -> str:
+    """What identifies a bundle to the byte: SHA-256 of its SHA256SUMS, 64 hexadecimal digits."""
+    return sha256_file(folder / SUMS)
+
+
 def sums_text(folder: Path) -> str:
     """The content of SHA256SUMS for a folder: ``<digest>  <path>`` lines, sorted by path."""
     names = sorted(_files_in(folder) - {SUMS, SIGNATURE})

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from edge_runtime.errors import UsageError
-from train.options import PIXEL_RANGE, SEED_RANGE, check_ranges
+from train.options import PIXEL_RANGE, SEED_RANGE, check_new_run, check_ranges
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,8 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train and write the run folder."""
     out = args.out or Path("runs") / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    if (out / "run.json").exists() and not args.overwrite:
-        raise UsageError(f"{out} holds a finished run. Choose another --out, or --overwrite.")
+    check_new_run(out, overwrite=args.overwrite)
     if args.sweep and args.protocol == "paper":
         raise UsageError("--sweep chooses what --protocol paper fixes: use one of them.")
     units = _integers(args.units, "--units")

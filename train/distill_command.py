@@ -6,8 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from edge_runtime.errors import UsageError
-from train.options import PIXEL_RANGE, SEED_RANGE, check_ranges
+from train.options import PIXEL_RANGE, SEED_RANGE, check_new_run, check_ranges
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,8 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Teach and write the run folder."""
-    if (args.out / "run.json").exists() and not args.overwrite:
-        raise UsageError(f"{args.out} holds a finished run. Choose another --out, or --overwrite.")
+    check_new_run(args.out, overwrite=args.overwrite)
     check_ranges(
         ("--input-size", args.input_size or 32, *PIXEL_RANGE),
         ("--augment", args.augment, 0, 100),

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from edge_runtime.errors import UsageError
 
 SEED_RANGE = (0, 2**31 - 1)
 PIXEL_RANGE = (32, 4096)
+
+
+def check_new_run(out: Path, *, overwrite: bool) -> None:
+    """Whether a run folder may be written there.
+
+    Raises:
+        UsageError: it holds a finished run, which is not to be replaced.
+    """
+    if (out / "run.json").exists() and not overwrite:
+        raise UsageError(f"{out} holds a finished run. Choose another --out, or --overwrite.")
 
 
 def check_ranges(*options: tuple[str, float, float, float]) -> None:

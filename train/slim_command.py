@@ -6,8 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from edge_runtime.errors import UsageError
-from train.options import SEED_RANGE, check_ranges
+from train.options import SEED_RANGE, check_new_run, check_ranges
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,8 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Make and write the run folder."""
-    if (args.out / "run.json").exists() and not args.overwrite:
-        raise UsageError(f"{args.out} holds a finished run. Choose another --out, or --overwrite.")
+    check_new_run(args.out, overwrite=args.overwrite)
     check_ranges(
         ("--divisor", args.divisor, 1.0, 64.0),
         ("--images", args.images, 1, 10_000),

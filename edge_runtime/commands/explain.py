@@ -6,7 +6,6 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -14,14 +13,14 @@ from numpy.typing import NDArray
 
 from edge_runtime.bundle import INTENDED_USE
 from edge_runtime.cascade import Cascade, open_classifier
-from edge_runtime.classifier import Classifier, Prediction
+from edge_runtime.classifier import Classifier, Prediction, timed_image
 from edge_runtime.commands.predict import image_paths, line, output_stems
 from edge_runtime.device_profile import add_profile, chosen
 from edge_runtime.eigencam import eigen_cam
 from edge_runtime.errors import DataError, UsageError
 from edge_runtime.explain import FUSED, Explanation, explanation
 from edge_runtime.explanation_files import write_explanation
-from edge_runtime.image import UInt8Image, read_image, to_input
+from edge_runtime.image import UInt8Image
 from edge_runtime.masks import find_mask, read_mask
 
 PREDICTED = "predicted"
@@ -73,9 +72,7 @@ def run(args: argparse.Namespace) -> int:
     failed = unmasked = 0
     for path, stem in zip(paths, output_stems(paths), strict=True):
         try:
-            start = perf_counter()
-            image = read_image(path)
-            decode_ms = 1e3 * (perf_counter() - start)
+            image, decode_ms = timed_image(path)
             mask = _mask(args.mask, path, image)
             prediction, result = _explain(classifier, image, str(path), decode_ms, args)
         except DataError as error:
@@ -100,10 +97,9 @@ def _explain(
 ) -> tuple[Prediction, Explanation]:
     prediction, outputs = classifier.explain_raw(image, name=name, decode_ms=decode_ms)
     label = prediction.label if args.label == PREDICTED else args.label
-    decider = classifier.decider(prediction)
-    result = explanation(decider.bundle, outputs, label)
+    result = explanation(classifier.decider(prediction).bundle, outputs, label)
     if args.method == "eigencam":
-        maps = decider.backbone.run({"image": to_input(image, decider.input_size)})
+        maps = {name.removeprefix("map_"): array for name, array in outputs.items() if name.startswith("map_")}
         single = {branch: eigen_cam({branch: array}) for branch, array in maps.items()}
         result = Explanation(label, eigen_cam(maps), single, result.shares)
     return prediction, result

@@ -8,17 +8,16 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from time import perf_counter
 
 from edge_runtime.bundle import INTENDED_USE
 from edge_runtime.cascade import open_classifier
-from edge_runtime.classifier import Prediction
+from edge_runtime.classifier import Prediction, timed_image
 from edge_runtime.device_profile import add_profile, chosen
 from edge_runtime.errors import DataError, ImageError, UsageError
 from edge_runtime.explain import explanation
 from edge_runtime.explanation_files import write_explanation
 from edge_runtime.files import write_text_atomic
-from edge_runtime.image import UInt8Image, find_images, read_image
+from edge_runtime.image import find_images
 from edge_runtime.monitor import Monitor
 
 
@@ -56,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     failed, monitor = 0, Monitor()
     for path, stem in zip(paths, stems, strict=True):
         try:
-            image, decode_ms = _decoded(path)
+            image, decode_ms = timed_image(path)
             prediction, outputs = classifier.explain_raw(image, name=str(path), decode_ms=decode_ms)
         except ImageError as error:
             print(f"error: {error}", file=sys.stderr)
@@ -119,13 +118,6 @@ def image_paths(arguments: Sequence[str]) -> list[Path]:
             raise DataError(f"No images in {argument}.")
         paths += found
     return list(dict.fromkeys(paths))
-
-
-def _decoded(path: Path) -> tuple[UInt8Image, float]:
-    """The image, and the milliseconds that it took."""
-    start = perf_counter()
-    image = read_image(path)
-    return image, 1e3 * (perf_counter() - start)
 
 
 def line(prediction: Prediction) -> str:

@@ -22,11 +22,10 @@ from edge_runtime.colormap import COLORMAP
 from edge_runtime.drift import Drift
 from edge_runtime.errors import DataError, ImageError, ModelError
 from edge_runtime.explain import explanation
-from edge_runtime.files import sha256_file
 from edge_runtime.image import UInt8Image, decode_image, is_dicom, to_input
 from edge_runtime.quality import hints, measure
 from edge_runtime.region import Region, detect_region
-from edge_runtime.sums import SUMS
+from edge_runtime.sums import SUMS, bundle_digest
 from edge_runtime.trust import load_trusted
 
 MAX_PIXELS = 25_000_000
@@ -78,7 +77,7 @@ class Station:
     def open(self) -> None:
         """Check the bundle and open the interpreters; raises what `open_classifier` raises."""
         self.bundle = load_trusted(self._path)
-        self.digest = sha256_file(self.bundle.path / SUMS)
+        self.digest = bundle_digest(self.bundle.path)
         for _ in range(self.workers):
             classifier = open_classifier(self.bundle, self._artifact, threads=self._threads)
             self._classifiers.put(classifier)

@@ -19,9 +19,10 @@ import benchmarks
 from benchmarks import measuring
 from benchmarks.autotune import choose, why_refused
 from edge_runtime.bundle import Bundle, load_bundle, write_manifest
-from edge_runtime.device_profile import Tried, bundle_digest, read_profile, write_profile
+from edge_runtime.device_profile import Tried, read_profile, write_profile
 from edge_runtime.errors import ModelError
 from edge_runtime.image import find_images
+from edge_runtime.sums import bundle_digest
 
 Sono = Callable[..., Result]
 
