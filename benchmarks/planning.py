@@ -141,6 +141,7 @@ def checked_threads(threads: int | None) -> int:
 
 
 def average_macs(bundle: Bundle, escalated: float) -> tuple[int | None, int | None]:
+    """`multiply_adds` of a cascade's average image, when that share of them (0–1) asks both models."""
     assert bundle.cascade is not None
     first = first_bundle(bundle)
     cheap = multiply_adds(first, first.artifact(bundle.cascade.first_artifact))

@@ -29,7 +29,7 @@ from benchmarks.turns import in_turns
 from edge_runtime.backends import Float32Array, open_model
 from edge_runtime.bundle import MANIFEST, Bundle, parse_manifest
 from edge_runtime.cascade import Cascade
-from edge_runtime.classifier import Classifier
+from edge_runtime.classifier import Classifier, timed_image
 from edge_runtime.errors import ModelError, SonoEdgeError, UsageError
 from edge_runtime.explain import explanation, heat_map, overlay
 from edge_runtime.image import read_image, to_input
@@ -128,9 +128,7 @@ def _executed(classifier: Classifier) -> dict[str, Any]:
 
 def _scorer(classifier: Classifier | Cascade) -> Callable[[str], dict[str, Any]]:
     def score(path: str) -> dict[str, Any]:
-        start = perf_counter()
-        image = read_image(path)
-        decode_ms = 1e3 * (perf_counter() - start)
+        image, decode_ms = timed_image(path)
         prediction, outputs = classifier.explain_raw(image, decode_ms=decode_ms)
         answer: dict[str, Any] = {"logit": prediction.logit, "stages_ms": dict(prediction.latency_ms)}
         decider = classifier.decider(prediction)
