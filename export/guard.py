@@ -1,9 +1,10 @@
 """The accuracy guard: build a ladder of quantized candidates, measure each, take the fastest that decides the same.
 
-Rungs: everything quantized; whole branches back in float, worst first; the most harmful stretches of operators back
-in float, until the budget holds. Harm is measured on the logit, never guessed from a layer's name. The search looks
-at one branch at a time, on files that hold nothing else; every candidate on the ladder is then built whole and runs
-in the real interpreter over all validation images, against the float32 file of the same runtime.
+Rungs: everything quantized; whole branches spared, worst first, in float or with their convolutions on int8
+weights, of which the most harmful go back into float; the most harmful stretches of operators in float, until the
+budget holds. Harm is measured on the logit, never guessed from a layer's name. The search looks at one branch at a
+time, on files that hold nothing else; every candidate on the ladder is then built whole and runs in the real
+interpreter over all validation images, against the float32 file of the same runtime.
 
 The guard *chooses* by point estimates and *says* PASS, FAIL or INCONCLUSIVE from 95 % intervals: few images decide
 little (see `export.candidates`).
@@ -27,7 +28,7 @@ from export.candidates import Budget, Candidate, Comparison, Ladder
 from export.judge import SCREENED_IMAGES, SEARCH_IMAGES, Judge
 from export.memory import released
 from export.quantizers import Quantizer
-from export.recipes import Recipe, recipe_for
+from export.recipes import DYNAMIC, FLOAT, Recipe, Rule, recipe_for, rule_on
 
 LATENCY_RUNS = 25
 CLOSE_HARM = 2.0
@@ -35,6 +36,7 @@ CLOSE_HARM = 2.0
 Ranges = Mapping[str, str]
 _STEPS = (1, 2, 3, 4, 6, 8, 12, 16, 20)
 _WANTED_MIXES = 2
+_ERROR_LEFT = (1 / 2, 1 / 4)
 
 
 @released()
@@ -66,7 +68,12 @@ def climb(
             for precision, own in product(quantizer.unharmed, choices):
                 recipe = recipe_for(names, quantizer.operators, ranges=own, kept=precision)
                 named = f", {recipe.ranges} ranges" if len(choices) > 1 else ""
-                rungs.add(f"mixed by branch, {' + '.join(ranked[:count])} {precision}{named}", recipe)
+                name = f"mixed by branch, {' + '.join(ranked[:count])} {precision}{named}"
+                rungs.add(name, recipe)
+                for restored in search.restored(names) if precision == DYNAMIC else ():
+                    mended = replace(recipe, rules=(*recipe.rules, rule_on(restored, quantizer.operators)))
+                    words = f"{len(restored)} operator{'s' if len(restored) > 1 else ''} float"
+                    rungs.add(f"{name}, {words}", mended)
         passed = 0
         for names, precision in search.operator_mixes(ranked, ranges, budget):
             recipe = recipe_for(names, quantizer.operators, ranges=ranges, kept=precision)
@@ -206,6 +213,30 @@ class _Search:
                     break
         if not held and best is not None:
             yield best[1:]
+
+    def restored(self, names: frozenset[str]) -> Iterator[frozenset[str]]:
+        """Of dynamic operators, the most harmful: in float, they leave half and a quarter of the logit error.
+
+        Few operators do most of the harm: a range for a whole map is too coarse for one with outlying channels.
+        """
+        asked = [
+            operator
+            for operator in self._quantizer.operators
+            if operator.name in names and operator.operation in self._quantizer.dynamic_operations
+        ]
+        harm = np.zeros(len(asked))
+        bar = tqdm(asked, desc="dynamic operators", disable=not self._progress, leave=False)
+        for number, operator in enumerate(bar):
+            own = replace(rule_on(frozenset([operator.name]), self._quantizer.operators), precision=DYNAMIC)
+            alone = Recipe(rules=(Rule("", precision=FLOAT), own))
+            found = self._screen({sorted(operator.branches)[0]: alone}, SEARCH_IMAGES)
+            harm[number] = 0.0 if found is None else found.logit_error**2
+        order = np.argsort(harm)[::-1]
+        left = harm.sum() - np.cumsum(harm[order])
+        for share in _ERROR_LEFT:
+            count = int(np.argmax(left <= share**2 * harm.sum())) + 1
+            if count < len(asked):
+                yield frozenset(asked[i].name for i in order[:count])
 
     def _stretches(self, branches: Sequence[str]) -> list[tuple[str, frozenset[str]]]:
         """Runs of consecutive operators of the branches; what two of them share counts with the first."""

@@ -18,6 +18,8 @@ from train.quiet import quiet
 
 QUANTIZATION_VERSION = "2"
 """Raise it when a recipe would give other files: cached ones are then not used."""
+DYNAMIC_OPERATIONS = ("CONV_2D",)
+"""What ``dynamic`` changes: XNNPACK has fast kernels of that kind for these, not for depthwise convolutions."""
 _NAMES_PER_EXPRESSION = 40
 
 
@@ -113,9 +115,9 @@ def _litert_rules(precisions: Mapping[str, str], base: str) -> list[dict[str, An
         rule = unquantized if precision in {FLOAT, DYNAMIC} else dict(static[precision]()[0])
         rules += [{**rule, "regex": regex} for regex in _alternations(sorted(names))]
         if precision == DYNAMIC:
-            # XNNPACK has fast kernels of that kind for convolutions only, not for depthwise ones.
-            rule = {**recipe.dynamic_wi8_afp32()[0], "operation": recipe.TFLOperationName.CONV_2D}
-            rules += [{**rule, "regex": regex} for regex in _alternations(sorted(names))]
+            for operation in DYNAMIC_OPERATIONS:
+                rule = {**recipe.dynamic_wi8_afp32()[0], "operation": recipe.TFLOperationName(operation)}
+                rules += [{**rule, "regex": regex} for regex in _alternations(sorted(names))]
     return rules
 
 

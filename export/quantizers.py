@@ -21,7 +21,7 @@ from export.cache import read_arrays, write_arrays
 from export.calibration import CalibrationSet
 from export.calibration_audit import audit_activations
 from export.graphs import openvino_branch, openvino_operators, tflite_branch, tflite_operators
-from export.quantization import QUANTIZATION_VERSION, quantize_openvino, quantize_tflite
+from export.quantization import DYNAMIC_OPERATIONS, QUANTIZATION_VERSION, quantize_openvino, quantize_tflite
 from export.ranges import ActivationStatistics, collect_statistics, quantizer_ranges
 from export.recipes import DYNAMIC, FLOAT, Operator, Recipe, assignments, range_rules
 
@@ -38,6 +38,7 @@ class Quantizer(Protocol):
         ranges_by_operator: whether a recipe's rules may have ranges of their own.
         stretches: into how many parts a search over operators divides a branch: fewer where a build takes longer.
         unharmed: precisions for operators that static quantization harms, the fastest first.
+        dynamic_operations: types of operators that ``dynamic`` changes at all; the others stay in float.
     """
 
     runtime: str
@@ -47,6 +48,7 @@ class Quantizer(Protocol):
     ranges_by_operator: bool
     stretches: int
     unharmed: tuple[str, ...]
+    dynamic_operations: tuple[str, ...]
 
     def build(self, path: Path, recipe: Recipe, branch: str | None = None, *, draft: bool = False) -> None:
         """Write the backbone, or the part of it that one branch needs, as the recipe says.
@@ -72,6 +74,7 @@ class TFLiteQuantizer:
 
     runtime, suffix, stretches, ranges_by_operator = "tflite", ".tflite", 24, True
     unharmed: tuple[str, ...] = (DYNAMIC, FLOAT)
+    dynamic_operations: tuple[str, ...] = DYNAMIC_OPERATIONS
     range_rules: tuple[str, ...] = ("percentile", "mse", "average", "extremes")
 
     def __init__(
@@ -135,6 +138,7 @@ class OpenVINOQuantizer:
 
     runtime, suffix, stretches, ranges_by_operator = "openvino", ".xml", 8, False
     unharmed: tuple[str, ...] = (FLOAT,)
+    dynamic_operations: tuple[str, ...] = ()
     range_rules: tuple[str, ...] = ("symmetric", "asymmetric")
 
     def __init__(

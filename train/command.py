@@ -49,6 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     fit.add_argument("--fine-tune", metavar="REGEX", help="then train these layers too, e.g. 'vgg19/block5_.*'")
     fit.add_argument("--fine-tune-epochs", type=int, default=10, help="default: %(default)s")
     fit.add_argument("--fine-tune-rate", type=float, default=1e-5, metavar="RATE", help="default: %(default)s")
+    fit.add_argument("--average-weights", action="store_true", help=(
+        "fine-tuning keeps the running mean of the weights, not the last ones"
+    ))  # fmt: skip
     fit.add_argument("--workers", type=int, default=1, metavar="N", help=(
         "processes that compute features; the result is the same (default: %(default)s)"
     ))  # fmt: skip
@@ -114,6 +117,7 @@ def run(args: argparse.Namespace) -> int:
         fine_tune=args.fine_tune,
         fine_tune_epochs=args.fine_tune_epochs,
         fine_tune_rate=args.fine_tune_rate,
+        average_weights=args.average_weights,
         mixed_precision=args.mixed_precision,
         data_parallel=args.data_parallel,
     )

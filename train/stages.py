@@ -65,6 +65,7 @@ class TrainSettings:
     fine_tune: str | None = None
     fine_tune_epochs: int = 10
     fine_tune_rate: float = 1e-5
+    average_weights: bool = False
     mixed_precision: bool = False
     data_parallel: bool = False
 
@@ -230,7 +231,9 @@ def _trunk_features(
 
 
 def _fine_tune_fit(settings: TrainSettings) -> FitSettings:
-    return FitSettings(settings.fine_tune_rate, 16, settings.fine_tune_epochs, patience=10)
+    return FitSettings(
+        settings.fine_tune_rate, 16, settings.fine_tune_epochs, patience=10, averaged=settings.average_weights
+    )
 
 
 def _backup(subsets: dict[str, Dataset], settings: TrainSettings, cache: Path) -> Path:

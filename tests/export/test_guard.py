@@ -18,7 +18,7 @@ from export.graphs import pack_tflite, parse_tflite
 from export.guard import Rungs, climb
 from export.int8 import Int8Policy, write_int8
 from export.quantizers import TFLiteQuantizer
-from export.recipes import FLOAT, Recipe, assignments
+from export.recipes import DYNAMIC, FLOAT, Recipe, assignments
 from train.data import Dataset, Sample
 from train.intervals import Interval
 from train.metrics import sigmoid
@@ -133,6 +133,23 @@ def test_the_fragile_branch_is_found_whichever_it_is(fragile: int, tmp_path: Pat
     assert table.count("<- taken") == 1
     assert "60 validation images" in table
     assert all(np.isfinite(c.p50_ms) for c in ladder.candidates)
+
+
+def test_of_dynamic_operators_the_most_harmful_go_back_into_float(broken: Bench, tmp_path: Path) -> None:
+    """The one that reads the map with the huge channel, whose range is no use to the other channels."""
+    quantizer = broken.source.quantizer("tflite")
+    ladder = climb(quantizer, broken.judge, tmp_path / "ladder", LOOSE, progress=False)
+    rungs = {c.name: c for c in ladder.candidates}
+    dynamic = rungs["mixed by branch, right dynamic"]
+    mended = rungs["mixed by branch, right dynamic, 1 operator float"]
+    assert dynamic.comparison is not None
+    assert mended.comparison is not None
+    assert mended.comparison.logit_error <= dynamic.comparison.logit_error / 2
+    before, after = (assignments(c.recipe, quantizer.operators) for c in (dynamic, mended))
+    (changed,) = (name for name in before if before[name] != after[name])
+    assert (before[changed], after[changed]) == (DYNAMIC, FLOAT)
+    reads = next(op.inputs for op in quantizer.operators if op.name == changed)
+    assert any("hub" in name for name in reads)
 
 
 def test_a_sound_model_needs_no_search(tmp_path: Path) -> None:

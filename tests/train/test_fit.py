@@ -73,6 +73,29 @@ def test_default_fit_learns_and_folds_the_standardisation(
     assert log_loss(val.y, head_logits(model, val)) == pytest.approx(best["val_loss"], rel=1e-3)
 
 
+@pytest.mark.parametrize("averaged", [False, True])
+def test_the_weights_that_were_validated_are_kept(model: FusionModel, *, averaged: bool) -> None:
+    """With averages too: neither the last weights nor averages of another epoch."""
+    settings = FitSettings(3e-2, 32, epochs=12, patience=3, averaged=averaged)
+    train, val = separable(160), separable(80, 1)
+    result = fit_default(model, train, val, seed=0, progress=False, grid=(settings,))
+    assert log_loss(val.y, head_logits(model, val)) == pytest.approx(min(result.history["val_loss"]), rel=1e-3)
+
+
+def test_averaged_weights_are_others(model: FusionModel) -> None:
+    start = model.head.get_weights()
+    losses = []
+    for averaged in (False, True):
+        model.head.set_weights(start)
+        settings = FitSettings(3e-2, 32, epochs=4, patience=4, averaged=averaged)
+        history = fit_default(
+            model, separable(160), separable(80, 1), seed=0, progress=False, grid=(settings,)
+        ).history
+        losses.append(history)
+    assert losses[0]["loss"] == pytest.approx(losses[1]["loss"], rel=1e-5)
+    assert losses[0]["val_loss"] != pytest.approx(losses[1]["val_loss"], rel=1e-2)
+
+
 def test_the_same_seed_gives_the_same_head(model: FusionModel) -> None:
     start = model.head.get_weights()
     logits = []
