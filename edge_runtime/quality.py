@@ -44,9 +44,10 @@ def measure(image: UInt8Image) -> Quality:
     Levels come from a coarse grid of pixels, grain and edges from the middle of the frame at full resolution.
     """
     step = max(1, min(image.shape[:2]) // 96)
-    coarse = image[::step, ::step]
-    levels = coarse.mean(axis=2, dtype=np.float32)
-    spread = coarse.max(axis=2).astype(np.int16) - coarse.min(axis=2)
+    # Channel by channel: NumPy's reductions over a last axis of three are ten times slower.
+    red, green, blue = np.moveaxis(image[::step, ::step].astype(np.int16), 2, 0)
+    levels = (red + green + blue) / np.float32(3)
+    spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
     height, width = image.shape[:2]
     top, left = max(0, (height - _MIDDLE) // 2), max(0, (width - _MIDDLE) // 2)
     # Green alone: the three are equal in B-mode, and a mean over channels would cost more than all the rest.
@@ -55,8 +56,9 @@ def measure(image: UInt8Image) -> Quality:
     if min(grey.shape) >= 3:
         up, down, before, after = grey[:-2, 1:-1], grey[2:, 1:-1], grey[1:-1, :-2], grey[1:-1, 2:]
         inner, around = grey[1:-1, 1:-1], (up + down + before + after) / 4
-        echo = (around > 20) & (around < 235)
-        relative = (np.abs(inner - around)[echo] / around[echo])[::4]
+        echo = np.flatnonzero((around > 20) & (around < 235))[::4]
+        mean = around.ravel()[echo]
+        relative = np.abs(inner.ravel()[echo] - mean) / mean
         speckle = float(np.median(relative)) if relative.size else 0.0
         darkest = np.minimum(np.minimum(up, down), np.minimum(before, after))
         overlay = float(((inner > 240) & (darkest < inner - 90)).mean())

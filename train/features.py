@@ -80,7 +80,9 @@ def extract_features(
         for start in range(0, len(unique), SHARD_IMAGES):
             shard = [rows[i] for i in unique[start : start + SHARD_IMAGES]]
             shard_names = [_row_name(sample, copy) for sample, copy in shard]
-            computed = _run(branches, shard, size, bar, waiting)
+            # A backbone that knows these rows, perhaps from another model, does not see them again.
+            asked = {n: b for n, b in branches.items() if any(row not in known[n] for row in shard_names)}
+            computed = _run(asked, shard, size, bar, waiting)
             for name, features in computed.items():
                 _write_shard(folders[name], shard_names, features)
                 known[name].update(zip(shard_names, features, strict=True))

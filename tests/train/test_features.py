@@ -72,6 +72,16 @@ def test_another_order_and_repeated_images(
     same(again, {name: x[order] for name, x in first.items()})
 
 
+def test_a_backbone_does_not_see_an_image_again_for_the_sake_of_another(
+    model: FusionModel, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = extract_features({"tiny_a": model.branches["tiny_a"]}, dataset.samples, cache=tmp_path)
+    monkeypatch.setattr(model.branches["tiny_a"], "predict_on_batch", lambda _: pytest.fail("seen again"))
+    both = extract_features(model.branches, dataset.samples, cache=tmp_path)
+    np.testing.assert_array_equal(both["tiny_a"], alone["tiny_a"])
+    assert both["tiny_b"].shape == (20, 6)
+
+
 def test_features_equal_the_full_model(model: FusionModel, dataset: Dataset, tmp_path: Path) -> None:
     found = extract_features(model.branches, dataset.samples, cache=tmp_path)
     batch = np.stack([features.load_input(sample, 0, SIZE) for sample in dataset.samples])
