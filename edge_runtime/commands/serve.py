@@ -99,8 +99,8 @@ def run(args: argparse.Namespace) -> int:
     print(f"{INTENDED_USE}\nopen {scheme}://{_shown(args.host)}:{port}/", file=sys.stderr)
     if token is not None:
         print(f"token: {token}", file=sys.stderr)
-    # How long a thread with a frame to run may wait for one that writes an answer: by default 5 ms, which is as long
-    # as a small model takes.
+    # How long a thread with a frame to run may wait for one that writes an answer: by default 5 ms, which is as
+    # long as a small model takes.
     sys.setswitchinterval(0.0005)
     try:
         server.run(sockets=[socket] if socket else None)
