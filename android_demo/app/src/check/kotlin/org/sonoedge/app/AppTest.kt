@@ -189,7 +189,8 @@ class AppTest {
     fun `a cascade answers, says which model decided, and is tested and timed as two`() {
         installBundle(Vectors.cascade)
         RunningApp().use { app ->
-            assertTrue(app.words(R.id.identity)!!.contains("cascade (first/tflite-int8, where that is not sure tflite-fp32)"))
+            val both = "cascade (first/tflite-int8, where that is not sure tflite-fp32)"
+            assertTrue(app.words(R.id.identity)!!.contains(both))
             app.openPicture(png(mixed(64, 60, 4, 32)))
             assertEquals("tflite-fp32", app.state.prediction!!.artifact)
             assertTrue(app.words(R.id.decider)!!.contains("full model, tflite-fp32"))
@@ -238,7 +239,8 @@ class AppTest {
             app.activity.model.importBundle(offer("damaged", zipOfBundle(damaged)))
             app.settle()
             assertEquals(
-                "first/tflite-int8/head.tflite has changed since the bundle was written (SHA-256 differs).", app.words(R.id.error),
+                "first/tflite-int8/head.tflite has changed since the bundle was written (SHA-256 differs).",
+                app.words(R.id.error),
             )
             assertNull(BundleStore(RuntimeEnvironment.getApplication()).load()!!.cascade)
             app.activity.model.importBundle(offer("cascade", zipOfBundle(Vectors.cascade)))

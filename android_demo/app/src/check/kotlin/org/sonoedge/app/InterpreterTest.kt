@@ -36,7 +36,9 @@ class InterpreterTest {
         val worst = bundle.runnable.map { artifact ->
             openModel(bundle, settings(artifact.name)).use { open ->
                 val cases = Vectors.cases("answers").filter { it["artifact"] == artifact.name }
-                val off = differences(cases, open.model) { noise(it.ints("size")[0], it.ints("size")[1], it.int("seed")) }
+                val off = differences(cases, open.model) {
+                    noise(it.ints("size")[0], it.ints("size")[1], it.int("seed"))
+                }
                 Triple(artifact.name, artifact.precision != "fp32", off)
             }
         }
@@ -61,7 +63,9 @@ class InterpreterTest {
 
     @Test
     fun `the self-test passes with every file, on one thread and two`() {
-        for (bundle in listOf(bundle, loadBundle(Vectors.cascade))) for (artifact in bundle.choices) for (threads in 1..2) {
+        val bundles = listOf(bundle, loadBundle(Vectors.cascade))
+        val choices = bundles.flatMap { bundle -> bundle.choices.map { bundle to it } }
+        for ((bundle, artifact) in choices) for (threads in 1..2) {
             openModel(bundle, settings(artifact.name, threads = threads)).use { open ->
                 val results = selfTests(open.model)
                 assertEquals(open.model.classifiers.size, results.size)
@@ -130,7 +134,7 @@ class InterpreterTest {
         assertTrue(error.message, "--format tflite-int8" in error.message)
     }
 
-    /** How far probabilities, maps (of their peak) and shares (of the logit) are from Python's; decisions are the same. */
+    /** How far probabilities, maps (of their peak) and shares (of the logit) are from Python's; decisions are equal. */
     private fun differences(
         cases: List<Map<String, Any?>>, model: Model, picture: (Map<String, Any?>) -> RgbImage,
     ): Triple<Double, Double, Double> {

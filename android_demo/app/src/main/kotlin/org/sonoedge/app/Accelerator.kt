@@ -77,13 +77,15 @@ private fun open(
 ): Pair<Model, List<Delegate>> {
     val firstBundle = bundle.first
     if (chosen.name != CASCADE || firstBundle == null) {
-        return openFile(bundle, chosen, threads, accelerator).let { (model, delegate) -> model to listOfNotNull(delegate) }
+        val (model, delegate) = openFile(bundle, chosen, threads, accelerator)
+        return model to listOfNotNull(delegate)
     }
     val parts = bundle.cascadeArtifacts
     if (parts.any { it.runtime != "tflite" }) {
         throw ModelException(
-            "The cascade is of ${parts.joinToString(" and ") { "${it.name} (${it.runtime})" }}; a phone runs tflite. Make " +
-                "it of such files (sonoedge cascade --first-artifact, --full-artifact), or choose a file in the settings.",
+            "The cascade is of ${parts.joinToString(" and ") { "${it.name} (${it.runtime})" }}; a phone runs tflite. " +
+                "Make it of such files (sonoedge cascade --first-artifact, --full-artifact), or choose a file in the " +
+                "settings.",
         )
     }
     val (first, firstDelegate) = openFile(firstBundle, parts[0], threads, accelerator)

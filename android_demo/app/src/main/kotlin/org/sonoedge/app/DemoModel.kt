@@ -93,7 +93,8 @@ class DemoModel(context: Context) {
             val prediction = open.model.predict(picture.image)
             val tolerances = logitTolerances
             // The two models of a cascade have branches of their own.
-            val map = now.map.takeUnless { it is MapChoice.Branch && it.name !in prediction.branchCams } ?: MapChoice.Fused
+            val gone = now.map is MapChoice.Branch && now.map.name !in prediction.branchCams
+            val map = if (gone) MapChoice.Fused else now.map
             val shown = draw(now.copy(prediction = prediction, map = map))
             ({
                 copy(
@@ -122,7 +123,7 @@ class DemoModel(context: Context) {
             .putInt("threads", settings.threads)
             .putString("accelerator", settings.accelerator.name)
             .apply()
-        update { copy(settings = settings, prediction = null, selfTests = emptyList(), benchmark = null, executed = null) }
+        update { copy(settings = settings).withoutResults() }
         classify()
     }
 
@@ -201,7 +202,10 @@ class DemoModel(context: Context) {
     }
 
     private fun UiState.withBundle(bundle: Bundle): UiState =
-        copy(bundle = bundle, prediction = null, selfTests = emptyList(), benchmark = null, executed = null)
+        copy(bundle = bundle).withoutResults()
+
+    private fun UiState.withoutResults(): UiState =
+        copy(prediction = null, selfTests = emptyList(), benchmark = null, executed = null)
 
     private fun draw(now: UiState): RgbImage? {
         val image = now.picture?.image ?: return null

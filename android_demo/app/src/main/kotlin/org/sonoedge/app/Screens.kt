@@ -66,7 +66,8 @@ class Screens(private val activity: Activity, private val model: DemoModel) {
         view<Button>(R.id.run_self_test).isEnabled = state.bundle != null && state.busy == null
         val results = state.selfTests
         val passed = results.isNotEmpty() && results.all { it.passed }
-        text(R.id.self_test_verdict, if (results.isEmpty()) null else string(if (passed) R.string.pass else R.string.fail))
+        val verdict = string(if (passed) R.string.pass else R.string.fail)
+        text(R.id.self_test_verdict, verdict.takeIf { results.isNotEmpty() })
         view<TextView>(R.id.self_test_verdict).setTextColor(if (passed) GREEN else RED)
         text(R.id.self_test_details, results.joinToString("\n\n", transform = ::details))
     }
@@ -92,10 +93,11 @@ class Screens(private val activity: Activity, private val model: DemoModel) {
             result?.let {
                 val both = it.both
                 val kinds = if (both == null) rows(it.sure) else
-                    listOf(string(R.string.benchmark_sure)) + rows(it.sure) + string(R.string.benchmark_both) + rows(both) +
+                    listOf(string(R.string.benchmark_sure)) + rows(it.sure) +
+                        string(R.string.benchmark_both) + rows(both) +
                         string(R.string.benchmark_average, it.typicalMs(Stages::total), 100 * it.escalated!!)
-                (listOf(string(R.string.benchmark_head, it.samples.size)) + kinds + listOfNotNull(state.executed?.let(::executed), state.saved))
-                    .joinToString("\n")
+                val head = string(R.string.benchmark_head, it.samples.size)
+                (listOf(head) + kinds + listOfNotNull(state.executed?.let(::executed), state.saved)).joinToString("\n")
             },
         )
     }
@@ -139,7 +141,8 @@ class Screens(private val activity: Activity, private val model: DemoModel) {
     /** Which of a cascade's models decided. */
     private fun decider(state: UiState, answer: Prediction): String? {
         val spec = state.bundle?.cascade?.takeIf { chosen(state)?.name == CASCADE } ?: return null
-        return string(if (answer.artifact == spec.fullArtifact) R.string.decided_full else R.string.decided_first, answer.artifact)
+        val full = answer.artifact == spec.fullArtifact
+        return string(if (full) R.string.decided_full else R.string.decided_first, answer.artifact)
     }
 
     private fun band(answer: Prediction, state: UiState) = answer.band(state.logitTolerances[answer.artifact] ?: 0f)

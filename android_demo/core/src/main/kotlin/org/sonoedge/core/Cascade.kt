@@ -15,7 +15,7 @@ const val CASCADE = "cascade"
  * [margin] to the full model's threshold (in logits), the full model decides.
  *
  * @property first folder in the bundle that holds the cheap model's bundle.
- * @property escalated share of images (0–1) for which both were asked when this was fitted; 1 where nobody wrote it down.
+ * @property escalated share of images (0–1) for which both were asked when this was fitted; 1 where it was not noted.
  */
 data class CascadeSpec(
     val first: String,
@@ -119,7 +119,9 @@ internal fun parseCascade(body: Any?): CascadeSpec {
  */
 internal fun firstBundle(bundle: Bundle, spec: CascadeSpec): Bundle {
     val folder = File(bundle.folder, spec.first)
-    if (!File(folder, MANIFEST).isFile) throw BundleException("The cascade names ${spec.first}/, which holds no bundle.")
+    if (!File(folder, MANIFEST).isFile) {
+        throw BundleException("The cascade names ${spec.first}/, which holds no bundle.")
+    }
     val first = try {
         readBundle(folder)
     } catch (error: BundleException) {

@@ -178,7 +178,9 @@ private fun apply(folder: File, change: Map<*, *>) {
         }
         "replace" -> {
             val (old, new) = change.item<List<String>>("replace")
-            File(folder, MANIFEST).let { it.writeText(it.readText().also { text -> check(old in text) }.replace(old, new)) }
+            val text = File(folder, MANIFEST).readText()
+            check(old in text)
+            File(folder, MANIFEST).writeText(text.replace(old, new))
             renewSums(folder)
         }
         else -> {
@@ -202,5 +204,6 @@ private fun edited(body: Any?, path: List<Any>, change: Map<*, *>): Any? {
 
 private fun renewSums(folder: File) {
     val names = folder.walk().filter { it.isFile }.map { it.relativeTo(folder).invariantSeparatorsPath }
-    File(folder, SUMS).writeText(names.filter { it != SUMS }.sorted().joinToString("") { "${sha256(File(folder, it))}  $it\n" })
+    val listed = names.filter { it != SUMS }.sorted()
+    File(folder, SUMS).writeText(listed.joinToString("") { "${sha256(File(folder, it))}  $it\n" })
 }

@@ -24,14 +24,16 @@ class ClassifierTest {
         mapOf("logit" to listOf(1, 1), "probability" to listOf(1, 1), "cam" to listOf(1, 24, 24), "cam_branch_0" to listOf(1, 12, 12), "share_branch_0" to listOf(1, 1), "share_bias" to listOf(1, 1)),
         logits.indices.map { i ->
             mapOf(
-                "logit" to floatArrayOf(logits[i]), "probability" to floatArrayOf(sigmoid(logits[i].toDouble()).toFloat()), "cam" to cams[i],
+                "logit" to floatArrayOf(logits[i]), "cam" to cams[i],
+                "probability" to floatArrayOf(sigmoid(logits[i].toDouble()).toFloat()),
                 "cam_branch_0" to FloatArray(144), "share_branch_0" to floatArrayOf(0.75f), "share_bias" to floatArrayOf(-0.5f),
             )
         }.iterator(),
     )
 
     private fun replayed(shift: Float = 0f, cams: List<FloatArray> = golden.cams(artifact)): SelfTest =
-        Classifier(bundle, artifact, backbone(), head(golden.logits(artifact).map { it + shift }, cams)).use { selfTests(it).single() }
+        Classifier(bundle, artifact, backbone(), head(golden.logits(artifact).map { it + shift }, cams))
+            .use { selfTests(it).single() }
 
     @Test
     fun `an answer holds what the head gave`() {
@@ -98,7 +100,8 @@ class ClassifierTest {
         assertNull(benchmark(open(1), golden.images[0], 0.0, runs = 8, cancelled = { true }))
         assertThrows<IllegalArgumentException> { benchmark(open(1), golden.images[0], 0.0, runs = 0) }
         val device = Device("chip", "arm64-v8a", "Android 14", 8, null, null, 4, mapOf("interpreter" to "x 1"), "2026-01-01T00:00:00Z")
-        val json = JsonReader.read(runJson(bundle, artifact, device, result, listOf(replayed(shift = Float.NaN)))) as Map<*, *>
+        val failed = listOf(replayed(shift = Float.NaN))
+        val json = JsonReader.read(runJson(bundle, artifact, device, result, failed)) as Map<*, *>
         assertEquals(bundle.digest.take(16), json["bundle_digest"])
         val candidate = json.item<List<Map<*, *>>>("candidates").single()
         assertEquals(result.samples.map { it.totalMs }, candidate.map("timing")["samples_ms"])
