@@ -247,6 +247,10 @@ class AppTest {
             app.settle()
             assertNull(app.words(R.id.error))
             assertEquals("student", BundleStore(RuntimeEnvironment.getApplication()).load()!!.first!!.name)
+            // A folder pushed from a workstation counts before it.
+            val pushed = File(RuntimeEnvironment.getApplication().getExternalFilesDir(null), "bundle")
+            Vectors.cascade.copyRecursively(pushed)
+            assertEquals(pushed, BundleStore(RuntimeEnvironment.getApplication()).load()!!.first!!.folder.parentFile)
         }
     }
 

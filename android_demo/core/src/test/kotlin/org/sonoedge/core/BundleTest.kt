@@ -83,10 +83,12 @@ class BundleTest {
 
     @Test
     fun `a zip keeps the bundle inside a cascade's`() {
-        val target = File(temporary, "unpacked")
-        unpackBundle(zip("", Vectors.cascade).inputStream(), target)
-        assertEquals(loadBundle(Vectors.cascade).digest, loadBundle(target).digest)
-        assertEquals("student", loadBundle(target).first?.name)
+        for (prefix in listOf("", "my bundle/")) {
+            val target = File(temporary, "unpacked${prefix.length}")
+            unpackBundle(zip(prefix, Vectors.cascade).inputStream(), target)
+            assertEquals(loadBundle(Vectors.cascade).digest, loadBundle(target).digest)
+            assertEquals("student", loadBundle(target).first?.name)
+        }
     }
 
     @Test
