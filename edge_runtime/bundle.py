@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -299,6 +300,9 @@ def _parse_cascade(body: Any) -> CascadeSpec:
     )
     if any(_NAME.fullmatch(getattr(spec, key)) is None for key in texts):
         raise BundleError("cascade: names must be lower-case letters, digits, '.', '_', '-'.")
+    # JSON has no infinity, but 1e999 becomes one, and a whole number may be larger than any float.
+    if any(not abs(value) <= sys.float_info.max for value in (spec.scale, spec.offset, spec.margin)):
+        raise BundleError(f"cascade: scale, offset and margin must be finite. Received: {spec}.")
     if not spec.scale > 0 or not spec.margin >= 0:
         raise BundleError(f"cascade: scale must be positive, margin not negative. Received: {spec}.")
     return spec

@@ -1,7 +1,8 @@
 """Write tests/vectors: what edge_runtime computes, for the ports to Kotlin and JavaScript to be held against.
 
     python scripts/write_vectors.py             the JSON and picture files, from edge_runtime alone
-    python scripts/write_vectors.py --bundle    the small bundle first, through `sonoedge export` (needs TensorFlow)
+    python scripts/write_vectors.py --bundle    both bundles first, through `sonoedge export` (needs TensorFlow)
+    python scripts/write_vectors.py --cascade   the same, but the small bundle stays as it is
 
 Files (arrays are base64 of their C-order little-endian bytes, ``{"dtype", "shape", "data"}``):
 
@@ -13,6 +14,8 @@ Files (arrays are base64 of their C-order little-endian bytes, ``{"dtype", "shap
     orientation.json    EXIF orientations -> the upright picture
     bundle_errors.json  changes to the small bundle -> words that the error must hold
     bundle/             a real bundle of a few kilobytes
+    cascade_answers.json, cascade_decisions.json, cascade_errors.json, cascade/
+                        the same for a bundle with a cascade: a smaller model with its own size in front of that one
 
 Generated pictures need no file: see `noise`.
 """
@@ -25,6 +28,8 @@ import io
 import json
 import sys
 import tempfile
+from dataclasses import asdict, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +38,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from edge_runtime import Classifier, load_bundle
+from edge_runtime.bundle import CascadeSpec
+from edge_runtime.cascade import Cascade, cut_of, estimate, first_bundle
 from edge_runtime.colormap import COLORMAP
 from edge_runtime.errors import ImageError
 from edge_runtime.explain import explanation, heat_map, overlay
@@ -55,6 +62,7 @@ _RESIZES = [
     ((170, 44), (32, 32)),
 ]
 _ANSWERED = [(48, 48), (96, 131), (30, 41), (768, 1024)]
+_CASCADED = [((64, 60), seed, 8 * seed) for seed in range(9)] + [((768, 1024), 9, 300), ((31, 41), 10, 20)]
 
 
 def noise(height: int, width: int, seed: int = 1) -> NDArray[np.uint8]:
@@ -69,6 +77,11 @@ def noise(height: int, width: int, seed: int = 1) -> NDArray[np.uint8]:
     y = np.abs(np.arange(height) - height // 2) * 32 // height
     ramp = (3 if seed % 2 else 1) * (x[None, :] + y[:, None])
     return (grain.reshape(height, width, 3) + ramp[:, :, None].astype(np.uint64)).astype(np.uint8)
+
+
+def mixed(height: int, width: int, seed: int, rows: int) -> NDArray[np.uint8]:
+    """`noise` of which the first rows are of that seed, the others of the next: neither steep nor flat."""
+    return np.concatenate([noise(height, width, seed)[:rows], noise(height, width, seed + 1)[rows:]])
 
 
 def pack(array: NDArray[Any]) -> dict[str, Any]:
@@ -129,28 +142,99 @@ def decision_vectors() -> list[dict[str, Any]]:
 def answer_vectors() -> list[dict[str, Any]]:
     """What every artifact of the small bundle answers."""
     bundle = load_bundle(VECTORS / "bundle")
+    classifiers = [Classifier(bundle, artifact.name, threads=1) for artifact in bundle.artifacts]
+    return [
+        {**_answer(model, noise(*size, seed)), "size": list(size), "seed": seed}
+        for model in classifiers
+        for seed, size in enumerate(_ANSWERED, start=1)
+    ]
+
+
+def _answer(model: Classifier | Cascade, picture: NDArray[np.uint8]) -> dict[str, Any]:
+    prediction, outputs = model.explain_raw(picture)
+    bundle = model.decider(prediction).bundle
+    explained = explanation(bundle, outputs, bundle.positive_label)
+    return {
+        "artifact": prediction.artifact,
+        "label": prediction.label,
+        "probability": prediction.probability,
+        "logit": prediction.logit,
+        "shares": dict(explained.shares),
+        "cam": pack(outputs["cam"][0]),
+        "branch_cams": {branch.name: pack(outputs[f"cam_{branch.name}"][0]) for branch in bundle.branches},
+    }
+
+
+def cascade_answer_vectors() -> list[dict[str, Any]]:
+    """What the cascade answers to `mixed` pictures, of which both models decide some (`write_cascade_bundle`)."""
+    cascade = Cascade(load_bundle(VECTORS / "cascade"), threads=1)
+    return [
+        {**_answer(cascade, mixed(*size, seed, rows)), "size": list(size), "seed": seed, "rows": rows}
+        for size, seed, rows in _CASCADED
+    ]
+
+
+def cascade_decision_vectors() -> list[dict[str, Any]]:
+    """Which model decides, and how: the margin is inclusive, thresholds of 0 and 1 are never near, NaN is not sure.
+
+    The cheap model gives ``first_logit`` (null: NaN), the full one, where it is asked, 3.
+    """
+    bundle = load_bundle(VECTORS / "cascade")
+    spec, full = bundle.cascade, bundle.artifacts[0]
+    assert spec is not None
     cases = []
-    for artifact in bundle.artifacts:
-        classifier = Classifier(bundle, artifact.name, threads=1)
-        for seed, size in enumerate(_ANSWERED, start=1):
-            prediction, outputs = classifier.explain_raw(noise(*size, seed))
-            explained = explanation(bundle, outputs, bundle.positive_label)
-            cases.append(
-                {
-                    "artifact": artifact.name,
-                    "size": list(size),
-                    "seed": seed,
-                    "label": prediction.label,
-                    "probability": prediction.probability,
-                    "logit": prediction.logit,
-                    "shares": dict(explained.shares),
-                    "cam": pack(outputs["cam"][0]),
-                    "branch_cams": {
-                        branch.name: pack(outputs[f"cam_{branch.name}"][0]) for branch in bundle.branches
-                    },
-                }
-            )
+    for scale, offset, margin, threshold, first_logit in (
+        (2.0, 0.25, 1.25, 0.5, 0.5),
+        (2.0, 0.25, float(np.nextafter(1.25, 2.0)), 0.5, 0.5),
+        (2.0, 0.25, 0.75, 0.5, -0.5),
+        (2.0, 0.25, float(np.nextafter(0.75, 1.0)), 0.5, -0.5),
+        (2.0, 0.25, 0.0, 0.5, -0.125),
+        (0.5, -1.0, 0.3, 0.2, -0.75),
+        (0.5, -1.0, 0.3, 0.2, 0.25),
+        (0.5, -1.0, 0.3, 0.2, -2.0),
+        (1.0, 0.0, 1e9, 0.0, -50.0),
+        (1.0, 0.0, 1e9, 1.0, 50.0),
+        (1.0, 0.0, 1e9, 0.5, 50.0),
+        (1.0, 0.0, 2.0, 0.99, 3.0),
+        (1.0, 0.0, 1.0, 0.5, 1000.0),
+        (1.0, 0.0, 1.0, 0.5, -1000.0),
+        (1.0, 0.0, 1.0, 0.5, float("nan")),
+    ):
+        changed = replace(spec, scale=scale, offset=offset, margin=margin, full_artifact=full.name)
+        cascade = Cascade(
+            replace(bundle, cascade=changed, artifacts=(replace(full, threshold=threshold),)), threads=1
+        )
+        cascade.first.head, cascade.full.head = (
+            _Fixed(cascade.first.head, first_logit),
+            _Fixed(cascade.full.head, 3),
+        )
+        prediction = cascade.predict(noise(8, 8))
+        cases.append(
+            {
+                "scale": scale,
+                "offset": offset,
+                "margin": margin,
+                "threshold": threshold,
+                "first_logit": None if np.isnan(first_logit) else first_logit,
+                "artifact": prediction.artifact,
+                "label": prediction.label,
+                "logit": prediction.logit,
+                "probability": prediction.probability,
+            }
+        )
     return cases
+
+
+class _Fixed:
+    """A head that gives one logit, whatever it is shown."""
+
+    def __init__(self, head: Any, logit: float) -> None:
+        self._head, self._logit = head, logit
+
+    def run(self, maps: Any) -> Any:
+        probability = 1 / (1 + np.exp(-np.float64(np.clip(self._logit, -700, 700))))
+        fixed = {"logit": self._logit, "probability": probability}
+        return {**self._head.run(maps), **{key: np.full((1, 1), fixed[key], np.float32) for key in fixed}}
 
 
 def picture_files() -> dict[str, bytes]:
@@ -205,12 +289,11 @@ def bundle_error_vectors() -> list[dict[str, Any]]:
 
     A change is one of: ``delete`` a file, ``add`` an empty one, ``truncate`` it to half, ``flip`` its last bit,
     ``sums`` (replace text in SHA256SUMS), ``manifest`` (set the value at a path of keys, or with ``remove`` take it
-    away, and renew the sums), ``text`` (replace bundle.json and renew the sums).
+    away, and renew the sums), ``text`` (replace bundle.json and renew the sums), ``replace`` (replace text in
+    bundle.json and renew the sums). With ``folder``, the bundle in that folder is changed, then the outer sums are
+    renewed.
     """
-
-    def manifest(path: list[str | int], value: Any) -> dict[str, Any]:
-        return {"manifest": path, "value": value}
-
+    manifest = _manifest
     first = load_bundle(VECTORS / "bundle").artifacts[0]
     return [
         {"change": {"delete": "bundle.json"}, "words": ["is not a bundle", "bundle.json"]},
@@ -249,29 +332,136 @@ def bundle_error_vectors() -> list[dict[str, Any]]:
     ]
 
 
+def _manifest(path: list[str | int], value: Any) -> dict[str, Any]:
+    return {"manifest": path, "value": value}
+
+
+def cascade_error_vectors() -> list[dict[str, Any]]:
+    """Changes to the bundle with a cascade, as in `bundle_error_vectors`."""
+    bundle = load_bundle(VECTORS / "cascade")
+    spec = bundle.cascade
+    assert spec is not None
+    model = f"{spec.first}/{first_bundle(bundle).artifact(spec.first_artifact).backbone}"
+
+    def section(key: str, value: Any) -> dict[str, Any]:
+        return _manifest(["cascade", key], value)
+
+    def first(change: dict[str, Any]) -> dict[str, Any]:
+        return {**change, "folder": spec.first}
+
+    def number(key: str, written: str) -> dict[str, Any]:
+        return {"replace": [f'"{key}": {json.dumps(getattr(spec, key))}', f'"{key}": {written}']}
+
+    return [
+        {"change": {"flip": model}, "words": [model, "SHA-256 differs"]},
+        {"change": {"delete": model}, "words": ["incomplete", model]},
+        {"change": {"add": f"{spec.first}/notes.txt"}, "words": ["does not list", f"{spec.first}/notes.txt"]},
+        {"change": _manifest(["cascade"], None), "words": ["bundle.json has unknown keys", "cascade"]},
+        {"change": _manifest(["cascade"], []), "words": ["cascade must be a JSON object"]},
+        {"change": section("colour", "blue"), "words": ["cascade has unknown keys", "colour"]},
+        {"change": {"manifest": ["cascade", "margin"], "remove": True}, "words": ["cascade lacks", "margin"]},
+        {"change": section("scale", "2"), "words": ["cascade.scale has the wrong type"]},
+        {"change": section("offset", True), "words": ["cascade.offset has the wrong type"]},
+        {"change": section("metrics", []), "words": ["cascade.metrics has the wrong type"]},
+        {"change": section("scale", 0), "words": ["scale must be positive"]},
+        {"change": section("margin", -0.1), "words": ["margin not negative"]},
+        {"change": number("margin", "NaN"), "words": ["bundle.json is not valid JSON"]},
+        {"change": number("scale", "1e999"), "words": ["must be finite"]},
+        {"change": number("offset", "-1e999"), "words": ["must be finite"]},
+        {"change": number("margin", "1e999"), "words": ["must be finite"]},
+        {"change": section("first", "../first"), "words": ["cascade: names", "lower-case letters"]},
+        {"change": section("full_artifact", "tflite-fp16"), "words": ["full_artifact", "tflite-fp16", "none of"]},
+        {"change": section("first_artifact", "tflite-fp16"), "words": ["has no artifact", "tflite-fp16", "It has"]},
+        {"change": section("first", "tflite-int8"), "words": ["names tflite-int8/", "holds no bundle"]},
+        {"change": first({"delete": "bundle.json"}), "words": ["names first/", "holds no bundle"]},
+        {"change": first({"delete": "SHA256SUMS"}), "words": ["SHA256SUMS", "nothing in it can be trusted"]},
+        {"change": first({"flip": "golden.npz"}), "words": ["golden.npz", "SHA-256 differs"]},
+        {"change": first(_manifest(["colour"], "blue")), "words": ["unknown keys", "colour"]},
+        {
+            "change": first(_manifest(["labels"], ["malignant", "benign"])),
+            "words": ["the same labels", "malignant"],
+        },
+        {"change": first(_manifest(["positive_label"], "benign")), "words": ["the same labels"]},
+        {"change": first(_manifest(["input", "channels"], "BGR")), "words": ["only runs RGB", "BGR"]},
+        {
+            "change": first(_manifest(["cascade"], {**asdict(spec), "full_artifact": spec.first_artifact})),
+            "words": ["is a cascade itself", "plain bundle"],
+        },
+    ]
+
+
 def write_bundle(target: Path) -> None:
     """Two float and integer artifacts of a few thousand weights, and their golden vectors on small pictures."""
+    _export("small", _trained((2, 1), 48, epochs=40), "tflite-int8,tflite-fp32", target)
+
+
+def write_cascade_bundle(target: Path) -> None:
+    """A smaller model with a smaller input, int8, in front of the small bundle's float file.
+
+    The line is fitted on generated pictures; the margin lies between those of `_CASCADED`, in the widest gap that
+    leaves each model some of both labels, so that no interpreter's rounding moves a picture to the other side.
+    """
+    from export.cascade import write_cascade
+    from export.cascade_fit import fit_cascade
+
+    full = load_bundle(VECTORS / "bundle")
+    with tempfile.TemporaryDirectory() as folder:
+        _export("student", _trained((2,), 32, epochs=25), "tflite-int8", Path(folder) / "student")
+        first = load_bundle(Path(folder) / "student")
+        models = Classifier(first, "tflite-int8", threads=1), Classifier(full, "tflite-fp32", threads=1)
+        pictures = [mixed(40 + seed % 30, 60, seed, seed) for seed in range(60)]
+        logits = [np.array([model.predict(picture).logit for picture in pictures]) for model in models]
+        cut = cut_of(models[1].artifact.threshold)
+        fit = fit_cascade(*logits, cut)
+        spec = CascadeSpec("first", "tflite-int8", "tflite-fp32", fit.scale, fit.offset, 0.0, {})
+        estimates = [
+            estimate(spec, models[0].predict(mixed(*size, seed, rows)).logit) for size, seed, rows in _CASCADED
+        ]
+        spec = replace(spec, margin=_margin(np.array(estimates) - cut))
+        escalated = float(np.mean(np.abs(spec.scale * logits[0] + spec.offset - cut) < spec.margin))
+        metrics = {"validation": {"images": len(pictures), "escalated": escalated}}
+        write_cascade(first, full, replace(spec, metrics=metrics), target, threads=1)
+
+
+def _margin(distance: NDArray[np.float64]) -> float:
+    """The middle of the widest gap between distances from the cut that has both signs on both sides."""
+    order = np.sort(np.abs(distance))
+    gaps = [
+        (above - below, (above + below) / 2)
+        for below, above in pairwise(order)
+        if all(len(set(distance[side] > 0)) == 2 for side in (np.abs(distance) <= below, np.abs(distance) >= above))
+    ]
+    return float(max(gaps)[1])
+
+
+def _trained(grids: tuple[int, ...], size: int, *, epochs: int) -> Any:
     import keras
 
     sys.path.insert(0, str(VECTORS.parent))
-    from conftest import call, small_model
+    from conftest import small_model
+
+    keras.utils.set_random_seed(5)
+    model = small_model(grids=grids, size=size)
+    # Trained to tell steep cones from flat ones: untrained logits all but coincide, and rounding would decide.
+    seeds = range(200)
+    inputs = np.concatenate([to_input(noise(40 + seed % 30, 60, seed), (size, size)) for seed in seeds])
+    model.compile(keras.optimizers.Adam(3e-3), "binary_crossentropy")
+    model.fit(inputs, np.array([seed % 2 for seed in seeds], np.float32), epochs=epochs, batch_size=20, verbose=0)
+    return model
+
+
+def _export(name: str, model: Any, formats: str, target: Path) -> None:
+    from conftest import call
 
     from export import golden
     from train.phantoms import generate_phantoms
 
     golden._SIZES = ((48, 48), (60, 81), (31, 40), (64, 50))
-    keras.utils.set_random_seed(5)
-    model = small_model(grids=(2, 1), size=48)
-    # Trained to tell steep cones from flat ones: untrained logits all but coincide, and rounding would decide.
-    seeds = range(200)
-    inputs = np.concatenate([to_input(noise(40 + seed % 30, 60, seed), (48, 48)) for seed in seeds])
-    model.compile(keras.optimizers.Adam(3e-3), "binary_crossentropy")
-    model.fit(inputs, np.array([seed % 2 for seed in seeds], np.float32), epochs=40, batch_size=20, verbose=0)
     with tempfile.TemporaryDirectory() as folder:
-        model.save(f"{folder}/small.keras")
+        model.save(f"{folder}/{name}.keras")
         data = generate_phantoms(Path(folder) / "phantoms", cases_per_class=6)
-        arguments = ["--model", f"{folder}/small.keras", "--labels", "benign,malignant", "--precision", "w8a8"]
-        arguments += ["--format", "tflite-int8,tflite-fp32", "--num-calibration-samples", "8", "--quiet"]
+        arguments = ["--model", f"{folder}/{name}.keras", "--labels", "benign,malignant", "--precision", "w8a8"]
+        arguments += ["--format", formats, "--num-calibration-samples", "8", "--quiet"]
         if code := call("export", *arguments, "--calibration-data", data / "benign", "--out", target):
             raise SystemExit(code)
 
@@ -289,6 +479,9 @@ def write(folder: Path) -> None:
         ("pictures", picture_vectors(files)),
         ("orientation", orientation_vectors()),
         ("bundle_errors", bundle_error_vectors()),
+        ("cascade_answers", cascade_answer_vectors()),
+        ("cascade_decisions", cascade_decision_vectors()),
+        ("cascade_errors", cascade_error_vectors()),
     ):
         write_text_atomic(folder / f"{name}.json", json.dumps(body, indent=1, allow_nan=False) + "\n")
 
@@ -309,9 +502,13 @@ def _checksum(png: bytes) -> bytes:
 def main(argv: list[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description="Write tests/vectors from edge_runtime.")
-    parser.add_argument("--bundle", action="store_true", help="export the small bundle anew, too")
-    if parser.parse_args(argv).bundle:
+    parser.add_argument("--bundle", action="store_true", help="export the small bundle and the cascade anew, too")
+    parser.add_argument("--cascade", action="store_true", help="export the cascade anew, too")
+    args = parser.parse_args(argv)
+    if args.bundle:
         write_bundle(VECTORS / "bundle")
+    if args.bundle or args.cascade:
+        write_cascade_bundle(VECTORS / "cascade")
     write(VECTORS)
     return 0
 

@@ -12,14 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_runtime import BundleError, Classifier, load_bundle
+from edge_runtime import BundleError, Classifier, SonoEdgeError, load_bundle
 from edge_runtime.bundle import MANIFEST
+from edge_runtime.cascade import Cascade
 from edge_runtime.sums import SUMS, sums_text
 from edge_runtime.verify import load_golden, replay
 
 ROOT = Path(__file__).resolve().parents[2]
 VECTORS = ROOT / "tests" / "vectors"
 ERRORS = json.loads((VECTORS / "bundle_errors.json").read_text())
+CASCADE_ERRORS = json.loads((VECTORS / "cascade_errors.json").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -66,12 +68,25 @@ def test_the_files_are_current(writer: Any, tmp_path: Path) -> None:
         else:
             assert kept.exists(), path.name
     names = {p.name for p in tmp_path.iterdir()}
-    assert {p.name for p in VECTORS.iterdir()} == names | {"bundle"}
+    assert {p.name for p in VECTORS.iterdir()} == names | {"bundle", "cascade"}
 
 
 def test_the_answers_decide_both_ways() -> None:
     answers = json.loads((VECTORS / "answers.json").read_text())
     assert {case["label"] for case in answers} == {"benign", "malignant"}
+
+
+def test_both_models_of_the_cascade_decide_both_ways() -> None:
+    for name in ("cascade_answers", "cascade_decisions"):
+        cases = json.loads((VECTORS / f"{name}.json").read_text())
+        assert {case["artifact"].rpartition("/")[0] for case in cases} == {"", "first"}
+        assert len({(case["artifact"], case["label"]) for case in cases}) == 4
+
+
+@pytest.mark.parametrize("artifact", ["first/tflite-int8", "tflite-fp32"])
+def test_the_cascade_replays(artifact: str) -> None:
+    model = Cascade(load_bundle(VECTORS / "cascade"), threads=1).models[artifact]
+    assert replay(model.bundle, model.artifact.name, load_golden(model.bundle), threads=1).passed
 
 
 @pytest.mark.parametrize("artifact", ["tflite-int8", "tflite-fp32"])
@@ -93,10 +108,24 @@ def test_a_changed_bundle_is_refused_in_these_words(case: dict[str, Any], tmp_pa
         assert word in str(caught.value)
 
 
+@pytest.mark.parametrize("case", CASCADE_ERRORS, ids=lambda case: json.dumps(case["change"])[:60])
+def test_a_changed_cascade_is_refused_in_these_words(case: dict[str, Any], tmp_path: Path) -> None:
+    folder = tmp_path / "cascade"
+    shutil.copytree(VECTORS / "cascade", folder)
+    apply_change(folder, case["change"])
+    with pytest.raises(SonoEdgeError) as caught:
+        Cascade(load_bundle(folder), threads=1)
+    for word in case["words"]:
+        assert word in str(caught.value)
+
+
 def apply_change(folder: Path, change: dict[str, Any]) -> None:
     """See `bundle_error_vectors` in scripts/write_vectors.py."""
     kind = next(iter(change))
-    if kind == "delete":
+    if inner := change.get("folder"):
+        apply_change(folder / inner, {key: value for key, value in change.items() if key != "folder"})
+        (folder / SUMS).write_text(sums_text(folder))
+    elif kind == "delete":
         (folder / change[kind]).unlink()
     elif kind == "add":
         (folder / change[kind]).touch()
@@ -113,6 +142,11 @@ def apply_change(folder: Path, change: dict[str, Any]) -> None:
         (folder / SUMS).write_text(text.replace(*change[kind]))
     elif kind == "text":
         (folder / MANIFEST).write_text(change[kind])
+        (folder / SUMS).write_text(sums_text(folder))
+    elif kind == "replace":
+        text = (folder / MANIFEST).read_text()
+        assert change[kind][0] in text
+        (folder / MANIFEST).write_text(text.replace(*change[kind]))
         (folder / SUMS).write_text(sums_text(folder))
     else:
         body = json.loads((folder / MANIFEST).read_text())

@@ -130,6 +130,7 @@ def test_one_changed_byte_of_the_first_model_is_found(sonoedge: Command, both: P
     [
         ({"scale": 0.0}, "scale must be positive"),
         ({"margin": -1.0}, "margin not negative"),
+        ({"scale": 10**400}, "must be finite"),
         ({"full_artifact": "tflite-fp16"}, "none of the artifacts"),
         ({"first": "../other"}, "lower-case letters"),
         ({"first": "golden"}, "holds no bundle"),

@@ -24,6 +24,7 @@ import java.util.zip.ZipOutputStream
 object Vectors {
     private val folder = File(System.getProperty("vectors")!!)
     val bundle = File(folder, "bundle")
+    val cascade = File(folder, "cascade")
 
     @Suppress("UNCHECKED_CAST")
     fun cases(name: String): List<Map<String, Any?>> =
@@ -49,10 +50,17 @@ fun noise(height: Int, width: Int, seed: Int): RgbImage = RgbImage(
     },
 )
 
-/** The app's own bundle folder, filled with the small bundle; [change] may damage it. */
-fun installBundle(change: (File) -> Unit = {}) {
+/** Its first [rows] are those of the picture of that seed, the others of the next: neither steep nor flat. */
+fun mixed(height: Int, width: Int, seed: Int, rows: Int): RgbImage {
+    val rgb = noise(height, width, seed + 1).rgb
+    noise(height, width, seed).rgb.copyInto(rgb, endIndex = 3 * width * rows)
+    return RgbImage(width, height, rgb)
+}
+
+/** The app's own bundle folder, filled with a small bundle; [change] may damage it. */
+fun installBundle(bundle: File = Vectors.bundle, change: (File) -> Unit = {}) {
     val folder = File(RuntimeEnvironment.getApplication().filesDir, "bundle")
-    Vectors.bundle.copyRecursively(folder, overwrite = true)
+    bundle.copyRecursively(folder, overwrite = true)
     change(folder)
 }
 
@@ -132,11 +140,11 @@ fun sink(name: String): Pair<Uri, ByteArrayOutputStream> {
     return uri to out
 }
 
-fun zipOfBundle(): ByteArray {
+fun zipOfBundle(bundle: File = Vectors.bundle): ByteArray {
     val bytes = ByteArrayOutputStream()
     ZipOutputStream(bytes).use { zip ->
-        for (file in Vectors.bundle.walk().filter { it.isFile }) {
-            zip.putNextEntry(ZipEntry(file.relativeTo(Vectors.bundle).invariantSeparatorsPath))
+        for (file in bundle.walk().filter { it.isFile }) {
+            zip.putNextEntry(ZipEntry(file.relativeTo(bundle).invariantSeparatorsPath))
             zip.write(file.readBytes())
         }
     }

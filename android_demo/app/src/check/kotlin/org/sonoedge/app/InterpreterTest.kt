@@ -10,10 +10,11 @@ import org.junit.Test
 import org.junit.rules.TemporaryFolder
 import org.junit.runner.RunWith
 import org.robolectric.RobolectricTestRunner
-import org.sonoedge.core.Golden
+import org.sonoedge.core.Model
 import org.sonoedge.core.ModelException
+import org.sonoedge.core.RgbImage
 import org.sonoedge.core.loadBundle
-import org.sonoedge.core.selfTest
+import org.sonoedge.core.selfTests
 import java.io.File
 import java.nio.ByteBuffer
 import java.nio.ByteOrder
@@ -32,62 +33,79 @@ class InterpreterTest {
 
     @Test
     fun `probabilities, decisions, maps and shares are Python's`() {
-        val lines = ArrayList<String>()
-        val worst = ArrayList<Triple<String, Double, Double>>()
-        for (artifact in bundle.runnable) {
-            var probability = 0.0
-            var map = 0.0
-            var share = 0.0
-            val cases = Vectors.cases("answers").filter { it["artifact"] == artifact.name }
-            openClassifier(bundle, settings(artifact.name)).use { open ->
-                for (case in cases) {
-                    val (height, width) = case.ints("size")
-                    val answer = open.classifier.predict(noise(height, width, case.int("seed")))
-                    assertEquals(case["label"], answer.label)
-                    probability = max(probability, abs(answer.probability - case.double("probability")))
-                    map = max(map, largest(answer.cam!!.values, case.map("cam")))
-                    for ((name, cam) in case.map("branch_cams")) {
-                        map = max(map, largest(answer.branchCams.getValue(name as String).values, cam as Map<*, *>))
-                    }
-                    for ((name, value) in case.map("shares")) {
-                        val difference = abs(answer.shares.getValue(name as String) - (value as Number).toDouble())
-                        share = max(share, difference / max(1.0, abs(case.double("logit"))))
-                    }
-                    assertEquals(answer.logit.toDouble(), answer.shares.values.sum().toDouble(), 1e-4)
+        val worst = bundle.runnable.map { artifact ->
+            openModel(bundle, settings(artifact.name)).use { open ->
+                val cases = Vectors.cases("answers").filter { it["artifact"] == artifact.name }
+                val off = differences(cases, open.model) {
+                    noise(it.ints("size")[0], it.ints("size")[1], it.int("seed"))
                 }
+                Triple(artifact.name, artifact.precision != "fp32", off)
             }
-            lines += "${artifact.name} (${cases.size} pictures): probability %.1e, map / peak %.1e, share / logit %.1e".format(probability, map, share)
-            // Integer kernels of two interpreter versions differ by a unit here and there; decisions must not.
-            val whole = artifact.precision != "fp32"
-            worst += Triple("${artifact.name}, probability", if (whole) 5e-3 else 1e-4, probability)
-            worst += Triple("${artifact.name}, maps and shares", if (whole) 5e-2 else 1e-4, max(map, share))
         }
-        File(System.getProperty("reports")!!, "parity.txt").writeText(lines.joinToString("\n") + "\n")
-        for ((name, allowed, found) in worst) assertTrue("$name is off by $found", found <= allowed)
+        check(worst, "parity.txt")
+    }
+
+    @Test
+    fun `a cascade decides as Python's, picture by picture`() {
+        val bundle = loadBundle(Vectors.cascade)
+        val cases = Vectors.cases("cascade_answers")
+        assertEquals(setOf("first/tflite-int8", "tflite-fp32"), cases.map { it["artifact"] }.toSet())
+        for (threads in 1..2) openModel(bundle, settings(null, threads = threads)).use { open ->
+            val worst = cases.groupBy { it["artifact"] as String }.map { (name, own) ->
+                val off = differences(own, open.model) {
+                    mixed(it.ints("size")[0], it.ints("size")[1], it.int("seed"), it.int("rows"))
+                }
+                Triple(name, name.endsWith("int8"), off)
+            }
+            check(worst, "parity_cascade.txt")
+        }
     }
 
     @Test
     fun `the self-test passes with every file, on one thread and two`() {
-        val golden = Golden.read(bundle)
-        for (artifact in bundle.runnable) for (threads in 1..2) {
-            openClassifier(bundle, settings(artifact.name, threads = threads)).use { open ->
-                val result = selfTest(bundle, golden, open.classifier)
-                assertTrue("$result", result.passed)
-                assertEquals(0, result.flips)
+        val bundles = listOf(bundle, loadBundle(Vectors.cascade))
+        val choices = bundles.flatMap { bundle -> bundle.choices.map { bundle to it } }
+        for ((bundle, artifact) in choices) for (threads in 1..2) {
+            openModel(bundle, settings(artifact.name, threads = threads)).use { open ->
+                val results = selfTests(open.model)
+                assertEquals(open.model.classifiers.size, results.size)
+                for (result in results) {
+                    assertTrue("$result", result.passed)
+                    assertEquals(0, result.flips)
+                }
             }
+        }
+    }
+
+    @Test
+    fun `a cascade of files that a phone cannot run says what to do, one of them alone runs`() {
+        val bundle = loadBundle(Vectors.cascade)
+        val first = bundle.first!!
+        val desktop = bundle.copy(first = first.copy(artifacts = first.artifacts.map { it.copy(runtime = "openvino") }))
+        val error = assertThrows(ModelException::class.java) { openModel(desktop, settings(null)) }
+        assertTrue(error.message, "--first-artifact" in error.message && "openvino" in error.message)
+        openModel(desktop, settings("tflite-fp32")).use { assertNotNull(it.model.predict(noise(48, 48, 1)).cam) }
+    }
+
+    @Test
+    fun `a cascade falls back to the CPU as a whole`() {
+        openModel(loadBundle(Vectors.cascade), settings(null, Accelerator.GPU)).use { open ->
+            assertEquals(Accelerator.CPU, open.executed.accelerator)
+            assertTrue(open.executed.fallback!!.length > 20)
+            assertEquals(2, open.model.classifiers.size)
         }
     }
 
     @Test
     fun `an accelerator that is not there falls back to the CPU and says why`() {
         for (accelerator in listOf(Accelerator.NNAPI, Accelerator.GPU)) {
-            openClassifier(bundle, settings(null, accelerator)).use { open ->
+            openModel(bundle, settings(null, accelerator)).use { open ->
                 assertEquals(Accelerator.CPU, open.executed.accelerator)
                 assertTrue(open.executed.fallback!!.length > 20)
-                assertNotNull(open.classifier.predict(noise(48, 48, 1)).cam)
+                assertNotNull(open.model.predict(noise(48, 48, 1)).cam)
             }
         }
-        openClassifier(bundle, settings(null)).use { assertNull(it.executed.fallback) }
+        openModel(bundle, settings(null)).use { assertNull(it.executed.fallback) }
     }
 
     @Test
@@ -112,15 +130,52 @@ class InterpreterTest {
     @Test
     fun `a bundle without a file for phones says what to do`() {
         val desktop = bundle.copy(artifacts = bundle.artifacts.map { it.copy(runtime = "openvino") })
-        val error = assertThrows(ModelException::class.java) { openClassifier(desktop, settings(null)) }
+        val error = assertThrows(ModelException::class.java) { openModel(desktop, settings(null)) }
         assertTrue(error.message, "--format tflite-int8" in error.message)
     }
 
-    /** Largest difference, as a part of the map's peak. */
+    /** How far probabilities, maps (of their peak) and shares (of the logit) are from Python's; decisions are equal. */
+    private fun differences(
+        cases: List<Map<String, Any?>>, model: Model, picture: (Map<String, Any?>) -> RgbImage,
+    ): Triple<Double, Double, Double> {
+        var probability = 0.0
+        var map = 0.0
+        var share = 0.0
+        for (case in cases) {
+            val answer = model.predict(picture(case))
+            assertEquals(case["artifact"] to case["label"], answer.artifact to answer.label)
+            probability = max(probability, abs(answer.probability - case.double("probability")))
+            map = max(map, largest(answer.cam!!.values, case.map("cam")))
+            assertEquals(case.map("branch_cams").keys, answer.branchCams.keys)
+            for ((name, cam) in case.map("branch_cams")) {
+                map = max(map, largest(answer.branchCams.getValue(name as String).values, cam as Map<*, *>))
+            }
+            for ((name, value) in case.map("shares")) {
+                val difference = abs(answer.shares.getValue(name as String) - (value as Number).toDouble())
+                share = max(share, difference / max(1.0, abs(case.double("logit"))))
+            }
+            assertEquals(answer.logit, answer.shares.values.sum().toDouble(), 1e-4)
+        }
+        return Triple(probability, map, share)
+    }
+
+    /** Integer kernels of two interpreter versions differ by a unit here and there; decisions must not. */
+    private fun check(worst: List<Triple<String, Boolean, Triple<Double, Double, Double>>>, report: String) {
+        val lines = worst.map { (name, _, off) ->
+            "$name: probability %.1e, map / peak %.1e, share / logit %.1e".format(off.first, off.second, off.third)
+        }
+        File(System.getProperty("reports")!!, report).writeText(lines.joinToString("\n") + "\n")
+        for ((name, whole, off) in worst) {
+            assertTrue("$name: probabilities are off by ${off.first}", off.first <= if (whole) 5e-3 else 1e-4)
+            assertTrue("$name: maps, shares are off by $off", max(off.second, off.third) <= if (whole) 5e-2 else 1e-4)
+        }
+    }
+
+    /** Largest difference, as a part of the map's peak; of an empty map as it is. */
     private fun largest(values: FloatArray, wanted: Map<*, *>): Double {
         val floats = ByteBuffer.wrap(wanted.bytes()).order(ByteOrder.LITTLE_ENDIAN).asFloatBuffer()
         assertEquals(floats.remaining(), values.size)
-        val peak = values.indices.maxOf { abs(floats.get(it)) }
+        val peak = values.indices.maxOf { abs(floats.get(it)) }.takeIf { it > 0f } ?: 1f
         return values.indices.maxOf { abs(values[it] - floats.get(it)) / peak }.toDouble()
     }
 }

@@ -2,7 +2,11 @@ package org.sonoedge.app
 
 import org.sonoedge.core.Artifact
 import org.sonoedge.core.Bundle
+import org.sonoedge.core.CASCADE
+import org.sonoedge.core.Cascade
 import org.sonoedge.core.Classifier
+import org.sonoedge.core.DemoException
+import org.sonoedge.core.Model
 import org.sonoedge.core.ModelException
 import org.sonoedge.core.ModelRunner
 import org.sonoedge.core.ms
@@ -18,7 +22,7 @@ enum class Accelerator(val title: String) {
     GPU("GPU"),
 }
 
-/** @property artifact null: the bundle's first one that a phone can run. */
+/** @property artifact null: the bundle's default, see [Bundle.choice]. */
 data class Settings(val artifact: String?, val threads: Int, val accelerator: Accelerator)
 
 /** What is executed in the end; [fallback] says why it is not what was asked for. */
@@ -31,58 +35,84 @@ data class Executed(val accelerator: Accelerator, val threads: Int, val fallback
     )
 }
 
-/** An open classifier, how it runs, and how long opening took. */
-class Opened(val classifier: Classifier, val executed: Executed, val initMs: Double, private val delegate: Delegate?) :
+/** An open model, how it runs, and how long opening took. */
+class Opened(val model: Model, val executed: Executed, val initMs: Double, private val delegates: List<Delegate>) :
     AutoCloseable {
     override fun close() {
-        classifier.close()
-        delegate?.close()
+        model.close()
+        delegates.forEach { it.close() }
     }
 }
 
 /**
- * Open an artifact; where the accelerator refuses, on the CPU, with the reason.
+ * Open what the settings name; where the accelerator refuses, on the CPU, with the reason. Both models of a cascade run
+ * on the same.
  *
- * @throws ModelException no artifact that a phone can run, or the CPU refuses too.
+ * @throws ModelException nothing that a phone can run, or the CPU refuses too.
  * @throws org.sonoedge.core.BundleException the files are not what bundle.json says.
  */
-fun openClassifier(bundle: Bundle, settings: Settings): Opened {
+fun openModel(bundle: Bundle, settings: Settings): Opened {
     val start = System.nanoTime()
-    val artifact = chooseArtifact(bundle, settings.artifact)
-    val file = File(bundle.folder, artifact.backbone)
-    val (backbone, delegate, executed) = openBackbone(file, settings)
-    val head = try {
-        TfliteRunner(File(bundle.folder, artifact.head), threads = 1)
+    val chosen = chooseArtifact(bundle, settings.artifact)
+    fun opened(accelerator: Accelerator, fallback: String?): Opened {
+        val (model, delegates) = open(bundle, chosen, settings.threads, accelerator)
+        return Opened(model, Executed(accelerator, settings.threads, fallback), ms(start, System.nanoTime()), delegates)
+    }
+    if (settings.accelerator == Accelerator.CPU) return opened(Accelerator.CPU, null)
+    return try {
+        opened(settings.accelerator, null)
     } catch (error: ModelException) {
-        backbone.close()
+        opened(Accelerator.CPU, error.message)
+    }
+}
+
+/** [Bundle.choice], or in words why there is none. */
+fun chooseArtifact(bundle: Bundle, name: String?): Artifact = bundle.choice(name) ?: throw ModelException(
+    "The bundle has no file for a phone. It has: ${bundle.artifacts.joinToString { it.name }}. " +
+        "Export it again with --format tflite-int8.",
+)
+
+private fun open(
+    bundle: Bundle, chosen: Artifact, threads: Int, accelerator: Accelerator,
+): Pair<Model, List<Delegate>> {
+    val firstBundle = bundle.first
+    if (chosen.name != CASCADE || firstBundle == null) {
+        val (model, delegate) = openFile(bundle, chosen, threads, accelerator)
+        return model to listOfNotNull(delegate)
+    }
+    val parts = bundle.cascadeArtifacts
+    if (parts.any { it.runtime != "tflite" }) {
+        throw ModelException(
+            "The cascade is of ${parts.joinToString(" and ") { "${it.name} (${it.runtime})" }}; a phone runs tflite. " +
+                "Make it of such files (sonoedge cascade --first-artifact, --full-artifact), or choose a file in the " +
+                "settings.",
+        )
+    }
+    val (first, firstDelegate) = openFile(firstBundle, parts[0], threads, accelerator)
+    val (full, fullDelegate) = try {
+        openFile(bundle, parts[1], threads, accelerator)
+    } catch (error: DemoException) {
+        first.close()
+        firstDelegate?.close()
+        throw error
+    }
+    return Cascade(first, full) to listOfNotNull(firstDelegate, fullDelegate)
+}
+
+private fun openFile(
+    bundle: Bundle, artifact: Artifact, threads: Int, accelerator: Accelerator,
+): Pair<Classifier, Delegate?> {
+    val delegate = if (accelerator == Accelerator.CPU) null else delegateFor(accelerator)
+    var backbone: ModelRunner? = null
+    try {
+        backbone = TfliteRunner(File(bundle.folder, artifact.backbone), threads, delegate)
+        val head = TfliteRunner(File(bundle.folder, artifact.head), threads = 1)
+        return Classifier(bundle, artifact, backbone, head) to delegate
+    } catch (error: DemoException) {
+        backbone?.close()
         delegate?.close()
         throw error
     }
-    return Opened(Classifier(bundle, artifact, backbone, head), executed, ms(start, System.nanoTime()), delegate)
-}
-
-/** The artifact of that name, or the first one that a phone can run. */
-fun chooseArtifact(bundle: Bundle, name: String?): Artifact =
-    bundle.runnable.firstOrNull { it.name == name } ?: bundle.runnable.firstOrNull() ?: throw ModelException(
-        "The bundle has no file for a phone. It has: ${bundle.artifacts.joinToString { it.name }}. " +
-            "Export it again with --format tflite-int8.",
-    )
-
-private fun openBackbone(file: File, settings: Settings): Triple<ModelRunner, Delegate?, Executed> {
-    var reason: String? = null
-    if (settings.accelerator != Accelerator.CPU) {
-        var delegate: Delegate? = null
-        try {
-            delegate = delegateFor(settings.accelerator)
-            val runner = TfliteRunner(file, settings.threads, delegate)
-            return Triple(runner, delegate, Executed(settings.accelerator, settings.threads, null))
-        } catch (error: ModelException) {
-            delegate?.close()
-            reason = error.message
-        }
-    }
-    val runner = TfliteRunner(file, settings.threads)
-    return Triple(runner, null, Executed(Accelerator.CPU, settings.threads, reason))
 }
 
 /** Without the system's library the delegate would take no part of the model and say nothing. */

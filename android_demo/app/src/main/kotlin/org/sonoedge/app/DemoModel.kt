@@ -14,7 +14,7 @@ import org.sonoedge.core.benchmark
 import org.sonoedge.core.heatMap
 import org.sonoedge.core.overlay
 import org.sonoedge.core.runJson
-import org.sonoedge.core.selfTest
+import org.sonoedge.core.selfTests
 import java.io.IOException
 import java.util.concurrent.Executors
 import java.util.concurrent.atomic.AtomicBoolean
@@ -36,7 +36,7 @@ class DemoModel(context: Context) {
     /** The worker's: what is open, and for which settings. */
     private var opened: Opened? = null
     private var openedFor: Pair<Bundle, Settings>? = null
-    private var logitTolerance = 0f
+    private var logitTolerances = emptyMap<String, Float>()
 
     @Volatile
     var state = UiState(settings = readSettings())
@@ -61,7 +61,7 @@ class DemoModel(context: Context) {
     fun importBundle(uri: Uri) = work(R.string.opening_bundle, then = ::classify) {
         val bundle = try {
             val stream = context.contentResolver.openInputStream(uri) ?: throw BundleException("The file cannot be read.")
-            closeClassifier()
+            closeModel()
             stream.use(store::import)
         } catch (error: IOException) {
             throw BundleException("The bundle cannot be read: ${error.message}.", error)
@@ -90,10 +90,18 @@ class DemoModel(context: Context) {
         val (bundle, picture) = (now.bundle ?: return) to (now.picture ?: return)
         work(R.string.classifying) {
             val open = open(bundle, now.settings)
-            val prediction = open.classifier.predict(picture.image)
-            val tolerance = logitTolerance
-            val shown = draw(now.copy(prediction = prediction))
-            ({ copy(prediction = prediction, shown = shown, executed = open.executed, logitTolerance = tolerance) })
+            val prediction = open.model.predict(picture.image)
+            val tolerances = logitTolerances
+            // The two models of a cascade have branches of their own.
+            val gone = now.map is MapChoice.Branch && now.map.name !in prediction.branchCams
+            val map = if (gone) MapChoice.Fused else now.map
+            val shown = draw(now.copy(prediction = prediction, map = map))
+            ({
+                copy(
+                    prediction = prediction, map = map, shown = shown, executed = open.executed,
+                    logitTolerances = tolerances,
+                )
+            })
         }
     }
 
@@ -115,19 +123,18 @@ class DemoModel(context: Context) {
             .putInt("threads", settings.threads)
             .putString("accelerator", settings.accelerator.name)
             .apply()
-        update { copy(settings = settings, prediction = null, selfTest = null, benchmark = null, executed = null) }
+        update { copy(settings = settings).withoutResults() }
         classify()
     }
 
-    /** Replay golden.npz. */
+    /** Replay golden.npz, of a cascade both. */
     fun runSelfTest() = work(R.string.opening_bundle) {
         val bundle = state.bundle ?: throw ModelException(context.getString(R.string.no_bundle))
         val open = open(bundle, state.settings)
-        val golden = Golden.read(bundle)
-        val result = selfTest(bundle, golden, open.classifier) { done ->
-            post { copy(busy = context.getString(R.string.self_test_running, done, golden.images.size)) }
+        val results = selfTests(open.model) { done, all ->
+            post { copy(busy = context.getString(R.string.self_test_running, done, all)) }
         }
-        ({ copy(selfTest = result, executed = open.executed) })
+        ({ copy(selfTests = results, executed = open.executed) })
     }
 
     /** Time the picture, or without one a generated one; the model is opened anew so that this is timed, too. */
@@ -135,10 +142,10 @@ class DemoModel(context: Context) {
         cancelled.set(false)
         work(R.string.benchmark_running) {
             val bundle = state.bundle ?: throw ModelException(context.getString(R.string.no_bundle))
-            closeClassifier()
+            closeModel()
             val open = open(bundle, state.settings)
             val image = state.picture?.image ?: Golden.read(bundle).images.first()
-            val result = benchmark(open.classifier, image, open.initMs, cancelled = cancelled::get)
+            val result = benchmark(open.model, image, open.initMs, cancelled = cancelled::get)
             ({ copy(benchmark = result ?: benchmark, executed = open.executed, saved = null) })
         }
     }
@@ -151,7 +158,7 @@ class DemoModel(context: Context) {
         val saved = try {
             val (bundle, result, executed) = Triple(now.bundle!!, now.benchmark!!, now.executed!!)
             val artifact = chooseArtifact(bundle, now.settings.artifact)
-            val text = runJson(bundle, artifact, thisDevice(context, executed), result, now.selfTest)
+            val text = runJson(bundle, artifact, thisDevice(context, executed), result, now.selfTests)
             (context.contentResolver.openOutputStream(uri, "wt") ?: throw IOException("no access")).use {
                 it.write(text.toByteArray())
             }
@@ -169,11 +176,11 @@ class DemoModel(context: Context) {
             try {
                 val bundle = state.bundle ?: return@execute post { copy(live = null) }
                 val open = open(bundle, state.settings)
-                val live = Live(image, open.classifier.predict(image))
-                val tolerance = logitTolerance
+                val live = Live(image, open.model.predict(image))
+                val tolerances = logitTolerances
                 post {
                     if (screen != Screen.CAMERA) this
-                    else copy(live = live, executed = open.executed, logitTolerance = tolerance, error = null)
+                    else copy(live = live, executed = open.executed, logitTolerances = tolerances, error = null)
                 }
             } catch (error: DemoException) {
                 post { copy(error = error.message) }
@@ -184,18 +191,21 @@ class DemoModel(context: Context) {
     }
 
     /** Give back what can be opened again. */
-    fun trimMemory() = worker.execute(::closeClassifier)
+    fun trimMemory() = worker.execute(::closeModel)
 
     /** The Activity is gone for good. */
     fun close() {
         onState = null
         cancelled.set(true)
-        worker.execute(::closeClassifier)
+        worker.execute(::closeModel)
         worker.shutdown()
     }
 
     private fun UiState.withBundle(bundle: Bundle): UiState =
-        copy(bundle = bundle, prediction = null, selfTest = null, benchmark = null, executed = null)
+        copy(bundle = bundle).withoutResults()
+
+    private fun UiState.withoutResults(): UiState =
+        copy(prediction = null, selfTests = emptyList(), benchmark = null, executed = null)
 
     private fun draw(now: UiState): RgbImage? {
         val image = now.picture?.image ?: return null
@@ -206,15 +216,17 @@ class DemoModel(context: Context) {
     private fun open(bundle: Bundle, settings: Settings): Opened {
         val current = opened
         if (current != null && openedFor == bundle to settings) return current
-        closeClassifier()
-        return openClassifier(bundle, settings).also {
+        closeModel()
+        return openModel(bundle, settings).also {
             opened = it
             openedFor = bundle to settings
-            logitTolerance = Golden.read(bundle).tolerance(it.classifier.artifact)[1].toFloat()
+            logitTolerances = it.model.classifiers.mapValues { (_, classifier) ->
+                Golden.read(classifier.bundle).tolerance(classifier.artifact)[1].toFloat()
+            }
         }
     }
 
-    private fun closeClassifier() {
+    private fun closeModel() {
         opened?.close()
         opened = null
         openedFor = null
@@ -238,7 +250,7 @@ class DemoModel(context: Context) {
             } catch (error: DemoException) {
                 failed(error.message)
             } catch (_: OutOfMemoryError) {
-                closeClassifier()
+                closeModel()
                 failed(context.getString(R.string.error_memory))
             } catch (error: RuntimeException) {
                 failed(context.getString(R.string.error_unexpected, error.toString()))

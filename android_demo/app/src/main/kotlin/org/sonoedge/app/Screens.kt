@@ -8,9 +8,12 @@ import android.widget.Button
 import android.widget.ImageView
 import android.widget.Spinner
 import android.widget.TextView
-import org.sonoedge.core.Percentiles
+import org.sonoedge.core.Artifact
+import org.sonoedge.core.CASCADE
 import org.sonoedge.core.Prediction
 import org.sonoedge.core.RgbImage
+import org.sonoedge.core.SelfTest
+import org.sonoedge.core.Stages
 
 /** Draws a [UiState] into the views; choices go back to the model. */
 class Screens(private val activity: Activity, private val model: DemoModel) {
@@ -36,8 +39,8 @@ class Screens(private val activity: Activity, private val model: DemoModel) {
         draw(R.id.picture, state.shown)
         text(R.id.picture_note, state.picture?.let(::pictureNote) ?: string(R.string.no_picture))
         val answer = state.prediction
-        result(state, answer, R.id.result, R.id.band, R.id.latency)
-        text(R.id.band_text, answer?.let { bandText(it, state.logitTolerance) })
+        result(state, answer, R.id.result, R.id.decider, R.id.band, R.id.latency)
+        text(R.id.band_text, answer?.let { bandText(it, state) })
         text(R.id.shares, answer?.let(::shares))
         text(R.id.map_note, answer?.let { mapNote(state) })
         visible(R.id.explain_title, answer?.cam != null)
@@ -55,25 +58,26 @@ class Screens(private val activity: Activity, private val model: DemoModel) {
 
     private fun camera(state: UiState) {
         draw(R.id.frame, state.live?.frame)
-        result(state, state.live?.prediction, R.id.live_result, R.id.live_band, R.id.live_latency)
+        result(state, state.live?.prediction, R.id.live_result, R.id.live_decider, R.id.live_band, R.id.live_latency)
         view<Button>(R.id.freeze).isEnabled = state.live != null
     }
 
     private fun selfTest(state: UiState) {
         view<Button>(R.id.run_self_test).isEnabled = state.bundle != null && state.busy == null
-        val result = state.selfTest
-        text(R.id.self_test_verdict, result?.let { string(if (it.passed) R.string.pass else R.string.fail) })
-        view<TextView>(R.id.self_test_verdict).setTextColor(if (result?.passed == true) GREEN else RED)
-        text(
-            R.id.self_test_details,
-            result?.let {
-                val lines = listOf(R.string.self_test_replay, R.string.self_test_reference, R.string.self_test_cam)
-                val errors = listOf(it.replayError, it.referenceError, it.camError)
-                val head = string(R.string.self_test_head, it.artifact, it.images, it.flips)
-                (listOf(head) + lines.indices.map { i -> string(lines[i], short(errors[i]), short(it.tolerance[i])) })
-                    .joinToString("\n")
-            },
-        )
+        val results = state.selfTests
+        val passed = results.isNotEmpty() && results.all { it.passed }
+        val verdict = string(if (passed) R.string.pass else R.string.fail)
+        text(R.id.self_test_verdict, verdict.takeIf { results.isNotEmpty() })
+        view<TextView>(R.id.self_test_verdict).setTextColor(if (passed) GREEN else RED)
+        text(R.id.self_test_details, results.joinToString("\n\n", transform = ::details))
+    }
+
+    private fun details(it: SelfTest): String {
+        val lines = listOf(R.string.self_test_replay, R.string.self_test_reference, R.string.self_test_cam)
+        val errors = listOf(it.replayError, it.referenceError, it.camError)
+        val head = string(R.string.self_test_head, it.artifact, it.images, it.flips)
+        return (listOf(head) + lines.indices.map { i -> string(lines[i], short(errors[i]), short(it.tolerance[i])) })
+            .joinToString("\n")
     }
 
     private fun benchmark(state: UiState) {
@@ -84,26 +88,28 @@ class Screens(private val activity: Activity, private val model: DemoModel) {
         }
         val result = state.benchmark
         view<Button>(R.id.save_run).isEnabled = result != null && !running
-        fun row(name: Int, p: Percentiles) = string(R.string.benchmark_row, string(name), p.p50, p.p90, p.p99)
         text(
             R.id.benchmark_details,
             result?.let {
-                listOfNotNull(
-                    string(R.string.benchmark_head, it.samples.size),
-                    row(R.string.stage_total, it.total),
-                    row(R.string.stage_resize, it.resize),
-                    row(R.string.stage_invoke, it.invoke),
-                    row(R.string.stage_head, it.head),
-                    state.executed?.let(::executed),
-                    state.saved,
-                ).joinToString("\n")
+                val both = it.both
+                val kinds = if (both == null) rows(it.sure) else
+                    listOf(string(R.string.benchmark_sure)) + rows(it.sure) +
+                        string(R.string.benchmark_both) + rows(both) +
+                        string(R.string.benchmark_average, it.typicalMs(Stages::total), 100 * it.escalated!!)
+                val head = string(R.string.benchmark_head, it.samples.size)
+                (listOf(head) + kinds + listOfNotNull(state.executed?.let(::executed), state.saved)).joinToString("\n")
             },
         )
     }
 
+    private fun rows(stages: Stages): List<String> = listOf(
+        R.string.stage_total to stages.total, R.string.stage_resize to stages.resize,
+        R.string.stage_invoke to stages.invoke, R.string.stage_head to stages.head,
+    ).map { (name, p) -> string(R.string.benchmark_row, string(name), p.p50, p.p90, p.p99) }
+
     private fun settings(state: UiState) {
         val now = state.settings
-        val artifacts = state.bundle?.runnable.orEmpty()
+        val artifacts = state.bundle?.choices.orEmpty()
         choose(R.id.artifact, artifacts.map { "${it.name} (${megabytes(it.sizeBytes)})" }, maxOf(artifacts.indexOfFirst { it.name == now.artifact }, 0)) {
             model.setSettings(model.state.settings.copy(artifact = artifacts[it].name))
         }
@@ -118,11 +124,12 @@ class Screens(private val activity: Activity, private val model: DemoModel) {
         text(R.id.executed, state.executed?.let(::executed))
     }
 
-    private fun result(state: UiState, answer: Prediction?, title: Int, band: Int, latency: Int) {
+    private fun result(state: UiState, answer: Prediction?, title: Int, decider: Int, band: Int, latency: Int) {
         val positive = state.bundle?.positiveLabel
         text(title, answer?.let { string(R.string.result, it.label, positive, 100 * it.probability) })
+        text(decider, answer?.let { decider(state, it) })
         visible(band, answer != null)
-        if (answer != null) view<BandView>(band).show(answer.probability, answer.band(state.logitTolerance), answer.threshold)
+        if (answer != null) view<BandView>(band).show(answer.probability, band(answer, state), answer.threshold)
         text(
             latency,
             answer?.latency?.let {
@@ -131,8 +138,17 @@ class Screens(private val activity: Activity, private val model: DemoModel) {
         )
     }
 
-    private fun bandText(answer: Prediction, tolerance: Float): String {
-        val band = answer.band(tolerance)
+    /** Which of a cascade's models decided. */
+    private fun decider(state: UiState, answer: Prediction): String? {
+        val spec = state.bundle?.cascade?.takeIf { chosen(state)?.name == CASCADE } ?: return null
+        val full = answer.artifact == spec.fullArtifact
+        return string(if (full) R.string.decided_full else R.string.decided_first, answer.artifact)
+    }
+
+    private fun band(answer: Prediction, state: UiState) = answer.band(state.logitTolerances[answer.artifact] ?: 0f)
+
+    private fun bandText(answer: Prediction, state: UiState): String {
+        val band = band(answer, state)
         val text = string(R.string.band, 100 * band.start, 100 * band.endInclusive, 100 * answer.threshold)
         return if (answer.threshold in band) "$text ${string(R.string.band_unsure)}" else text
     }
@@ -157,11 +173,16 @@ class Screens(private val activity: Activity, private val model: DemoModel) {
 
     private fun identity(state: UiState): String? {
         val bundle = state.bundle ?: return null
-        val artifact = bundle.runnable.let { all -> all.firstOrNull { it.name == state.settings.artifact } ?: all.firstOrNull() }
+        val artifact = chosen(state)
+        val cascade = bundle.cascade?.takeIf { artifact?.name == CASCADE }
+        val what = cascade?.let { string(R.string.cascade_of, "${it.first}/${it.firstArtifact}", it.fullArtifact) }
         return string(
-            R.string.identity, bundle.name, artifact?.name.orEmpty(), artifact?.precision.orEmpty(), bundle.digest.take(12),
+            R.string.identity, bundle.name, artifact?.name.orEmpty(), what ?: artifact?.precision.orEmpty(),
+            bundle.digest.take(12),
         )
     }
+
+    private fun chosen(state: UiState): Artifact? = state.bundle?.choice(state.settings.artifact)
 
     private fun executed(it: Executed): String {
         val text = string(R.string.executed, it.accelerator.title, it.threads)

@@ -21,7 +21,7 @@ class TfliteRunner(file: File, threads: Int, delegate: Delegate? = null) : Model
     private val interpreter: Interpreter
     private val signature: String
     private val inputs: Map<String, FloatBuffer>
-    private val outputs: Map<String, FloatBuffer>
+    private val outputs: Map<String, Tensor>
     private val shapes: Map<String, List<Int>>
 
     init {
@@ -47,7 +47,7 @@ class TfliteRunner(file: File, threads: Int, delegate: Delegate? = null) : Model
                 }
             }
             inputs = ins.mapValues { buffer(it.value) }
-            outputs = outs.mapValues { buffer(it.value) }
+            outputs = outs
             shapes = (ins + outs).mapValues { it.value.shape().toList() }
         } catch (error: ModelException) {
             interpreter.close()
@@ -65,10 +65,11 @@ class TfliteRunner(file: File, threads: Int, delegate: Delegate? = null) : Model
             buffer.put(inputs.getValue(name))
             buffer.rewind()
         }
-        outputs.values.forEach { it.rewind() }
-        orModelException(signature) { interpreter.runSignature(this.inputs, outputs, signature) }
-        return outputs.mapValues { (_, buffer) ->
-            buffer.rewind()
+        // Read here, tensor by tensor: runSignature fills one buffer only where two outputs are the same tensor, as the
+        // map of all branches and that of the only one are.
+        orModelException(signature) { interpreter.runSignature(this.inputs, emptyMap(), signature) }
+        return outputs.mapValues { (_, tensor) ->
+            val buffer = tensor.asReadOnlyBuffer().order(ByteOrder.nativeOrder()).asFloatBuffer()
             FloatArray(buffer.remaining()).also { buffer.get(it) }
         }
     }

@@ -24,7 +24,8 @@ data class Live(val frame: RgbImage, val prediction: Prediction)
  *
  * @property explained the class of the heat map; null: the predicted one.
  * @property shown the picture with the chosen map over it, ready to draw.
- * @property logitTolerance how far the logit of this file may be from the full model's, from golden.npz.
+ * @property logitTolerances by [Prediction.artifact]: how far its logit may be from full precision, from golden.npz.
+ * @property selfTests one of each file that can answer; none: not run.
  * @property busy what the app is doing, in words; null: nothing.
  * @property error what went wrong, in words.
  */
@@ -33,14 +34,14 @@ data class UiState(
     val bundle: Bundle? = null,
     val settings: Settings = Settings(null, 1, Accelerator.CPU),
     val executed: Executed? = null,
-    val logitTolerance: Float = 0f,
+    val logitTolerances: Map<String, Float> = emptyMap(),
     val picture: Picture? = null,
     val prediction: Prediction? = null,
     val explained: String? = null,
     val map: MapChoice = MapChoice.Fused,
     val shown: RgbImage? = null,
     val live: Live? = null,
-    val selfTest: SelfTest? = null,
+    val selfTests: List<SelfTest> = emptyList(),
     val benchmark: Benchmark? = null,
     val saved: String? = null,
     val busy: String? = null,

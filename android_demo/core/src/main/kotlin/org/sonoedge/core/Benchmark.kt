@@ -2,12 +2,32 @@ package org.sonoedge.core
 
 import kotlin.math.ceil
 
-/** Single-picture latency, picture by picture, after [warmUp] that are not counted; [initMs]: opening both files. */
-data class Benchmark(val warmUp: Int, val initMs: Double, val firstMs: Double, val samples: List<Latency>) {
-    val resize: Percentiles get() = Percentiles.of(samples.map { it.resizeMs })
-    val invoke: Percentiles get() = Percentiles.of(samples.map { it.invokeMs })
-    val head: Percentiles get() = Percentiles.of(samples.map { it.headMs })
-    val total: Percentiles get() = Percentiles.of(samples.map { it.totalMs })
+/**
+ * Single-picture latency, picture by picture, after a warm-up that is not counted; [initMs]: opening the files.
+ *
+ * @property samples of a cascade in turns: a frame of which the cheap model is sure, one for which both are asked.
+ * @property escalated see [Model.escalated]; null: no cascade.
+ */
+data class Benchmark(val initMs: Double, val firstMs: Double, val samples: List<Latency>, val escalated: Double?) {
+    /** All frames; of a cascade those of which the cheap model is sure. */
+    val sure: Stages get() = Stages(if (escalated == null) samples else samples.filterIndexed { i, _ -> i % 2 == 0 })
+
+    /** The frames for which a cascade asks both models. */
+    val both: Stages? get() = escalated?.let { Stages(samples.filterIndexed { i, _ -> i % 2 == 1 }) }
+
+    /** What a picture takes: the median; of a cascade the average over images, as in `benchmarks.turns`. */
+    fun typicalMs(stage: (Stages) -> Percentiles): Double {
+        val (one, two) = stage(sure).p50 to both?.let { stage(it).p50 }
+        return if (escalated == null || two == null) one else one + escalated * (two - one)
+    }
+}
+
+/** The latencies of frames of one kind, by stage. */
+class Stages(samples: List<Latency>) {
+    val resize = Percentiles.of(samples.map { it.resizeMs })
+    val invoke = Percentiles.of(samples.map { it.invokeMs })
+    val head = Percentiles.of(samples.map { it.headMs })
+    val total = Percentiles.of(samples.map { it.totalMs })
 }
 
 /** Median, 90th and 99th percentile (nearest rank) and smallest value, in milliseconds. */
@@ -22,9 +42,9 @@ data class Percentiles(val p50: Double, val p90: Double, val p99: Double, val mi
     }
 }
 
-/** Time [classifier] on one picture; stops between runs with null when [cancelled] says so. */
+/** Time [model] on one picture, [runs] times each turn; stops between them with null when [cancelled] says so. */
 fun benchmark(
-    classifier: Classifier,
+    model: Model,
     image: RgbImage,
     initMs: Double,
     runs: Int = 30,
@@ -32,12 +52,12 @@ fun benchmark(
     cancelled: () -> Boolean = { false },
 ): Benchmark? {
     require(runs >= 1 && warmUp >= 1) { "A benchmark needs a run and a warm-up. Received: $runs, $warmUp." }
-    val all = ArrayList<Latency>(warmUp + runs)
+    val all = ArrayList<List<Latency>>(warmUp + runs)
     repeat(warmUp + runs) {
         if (cancelled()) return null
-        all += classifier.predict(image).latency
+        all += model.turns(image)
     }
-    return Benchmark(warmUp, initMs, all.first().totalMs, all.drop(warmUp))
+    return Benchmark(initMs, all.first().first().totalMs, all.drop(warmUp).flatten(), model.escalated)
 }
 
 /** Which device measured; null where the system does not tell. [executed]: what the interpreter ran. */
@@ -55,9 +75,9 @@ data class Device(
 
 /**
  * A run file as `sonoedge benchmark --device-run` writes it, for `sonoedge report` to merge (schema version 2 of
- * `benchmarks.runfile`); the self-test is kept in its provenance.
+ * `benchmarks.runfile`); the self-tests are kept in its provenance. [artifact]: see [Model.artifact].
  */
-fun runJson(bundle: Bundle, artifact: Artifact, device: Device, result: Benchmark, selfTest: SelfTest?): String {
+fun runJson(bundle: Bundle, artifact: Artifact, device: Device, result: Benchmark, selfTests: List<SelfTest>): String {
     val thermal = linkedMapOf("temperature_c" to device.temperatureC, "clock_mhz" to null, "throttled" to null)
     return writeJson(
         linkedMapOf(
@@ -91,21 +111,23 @@ fun runJson(bundle: Bundle, artifact: Artifact, device: Device, result: Benchmar
             "data" to null,
             "reference" to null,
             "heatmap_reference" to null,
-            "candidates" to listOf(candidate(artifact, device, result)),
+            "candidates" to listOf(candidate(bundle, artifact, device, result)),
             "gallery" to emptyList<Any>(),
             "ladders" to emptyMap<String, Any>(),
-            "provenance" to mapOf("self_test" to selfTest?.toJson()),
+            "provenance" to mapOf("self_tests" to selfTests.map { it.toJson() }),
         ),
     ) + "\n"
 }
 
-private fun candidate(artifact: Artifact, device: Device, result: Benchmark): Map<String, Any?> = linkedMapOf(
+private fun candidate(bundle: Bundle, artifact: Artifact, device: Device, result: Benchmark) = linkedMapOf(
     "name" to artifact.name,
     "kind" to "artifact",
     "of" to null,
     "runtime" to artifact.runtime,
     "precision" to artifact.precision,
-    "note" to "",
+    "note" to bundle.cascade?.takeIf { result.escalated != null }?.let {
+        "${bundle.first?.name} ${it.firstArtifact} first, ${it.fullArtifact} where that is not sure"
+    }.orEmpty(),
     "size_bytes" to artifact.sizeBytes,
     "threshold" to artifact.threshold,
     "error" to null,
@@ -121,18 +143,19 @@ private fun candidate(artifact: Artifact, device: Device, result: Benchmark): Ma
     ),
     "thread_sweep" to emptyList<Any>(),
     "stages_ms" to linkedMapOf(
-        "resize" to result.resize.p50,
-        "invoke" to result.invoke.p50,
-        "head" to result.head.p50,
+        "resize" to result.typicalMs { it.resize },
+        "invoke" to result.typicalMs { it.invoke },
+        "head" to result.typicalMs { it.head },
     ),
     "logits" to null,
     "heatmap_cosine" to null,
     "macs" to null,
     "int8_macs" to null,
-    "escalated" to null,
+    "escalated" to result.escalated,
 )
 
 private fun SelfTest.toJson(): Map<String, Any?> = linkedMapOf(
+    "artifact" to artifact,
     "passed" to passed,
     "images" to images,
     "flips" to flips,

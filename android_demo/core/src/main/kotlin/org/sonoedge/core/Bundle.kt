@@ -33,7 +33,11 @@ data class Artifact(
     val threshold: Double,
 )
 
-/** A checked bundle; [artifacts] are in order of preference, [digest] is the SHA-256 of its SHA256SUMS. */
+/**
+ * A checked bundle; [artifacts] are in order of preference, [digest] is the SHA-256 of its SHA256SUMS.
+ *
+ * @property first where there is a [cascade]: the cheap model's bundle, in a folder of this one.
+ */
 data class Bundle(
     val folder: File,
     val name: String,
@@ -44,21 +48,45 @@ data class Bundle(
     val artifacts: List<Artifact>,
     val intendedUse: String,
     val digest: String,
+    val cascade: CascadeSpec? = null,
+    val first: Bundle? = null,
 ) {
     /** The other label of a binary classifier. */
     val negativeLabel: String get() = labels.first { it != positiveLabel }
 
     /** The artifacts that a phone can run. */
     val runnable: List<Artifact> get() = artifacts.filter { it.runtime == "tflite" }
+
+    /** What a person can choose from, the default first: the cascade as if it were one file, then [runnable]. */
+    val choices: List<Artifact> get() = listOfNotNull(cascade?.let(::bothAsOne)) + runnable
+
+    /** The choice of that name, else the default; null where a phone can run nothing. */
+    fun choice(name: String?): Artifact? = choices.firstOrNull { it.name == name } ?: choices.firstOrNull()
+
+    /** The artifacts of a cascade, the cheap model's first. */
+    val cascadeArtifacts: List<Artifact>
+        get() = if (cascade == null || first == null) emptyList() else listOf(
+            first.artifacts.first { it.name == cascade.firstArtifact },
+            artifacts.first { it.name == cascade.fullArtifact },
+        )
+
+    private fun bothAsOne(spec: CascadeSpec): Artifact = artifacts.first { it.name == spec.fullArtifact }
+        .copy(name = CASCADE, precision = CASCADE, sizeBytes = cascadeArtifacts.sumOf { it.sizeBytes })
 }
 
 /**
- * Read and check a bundle, as strictly as `edge_runtime.bundle.load_bundle`.
+ * Read and check a bundle, as strictly as `edge_runtime.bundle.load_bundle`, and both bundles where it has a cascade.
  *
  * @param pinnedDigest SHA-256 of SHA256SUMS (64 hexadecimal digits) that this bundle must have; null accepts any.
  * @throws BundleException what is wrong, and in which file.
  */
 fun loadBundle(folder: File, pinnedDigest: String? = null): Bundle {
+    val bundle = readBundle(folder, pinnedDigest)
+    return bundle.copy(first = bundle.cascade?.let { firstBundle(bundle, it) })
+}
+
+/** [loadBundle] without a look into the bundle inside. */
+internal fun readBundle(folder: File, pinnedDigest: String? = null): Bundle {
     if (!folder.isDirectory) throw BundleException("No such bundle folder: ${folder.name}.")
     val manifest = File(folder, MANIFEST)
     if (!manifest.isFile) throw BundleException("${folder.name} is not a bundle: it holds no $MANIFEST.")
@@ -86,13 +114,12 @@ fun loadBundle(folder: File, pinnedDigest: String? = null): Bundle {
 
 /** Build a [Bundle] from decoded JSON: unknown, missing and wrongly typed keys are refused. */
 internal fun parseManifest(body: Any?, folder: File, digest: String): Bundle {
-    val top = Record(
-        body, MANIFEST,
-        setOf(
-            "schema_version", "name", "labels", "positive_label", "input", "branches", "artifacts", "provenance",
-            "intended_use",
-        ),
+    val cascade = (body as? Map<*, *>)?.get(CASCADE)
+    val keys = setOf(
+        "schema_version", "name", "labels", "positive_label", "input", "branches", "artifacts", "provenance",
+        "intended_use",
     )
+    val top = Record(body, MANIFEST, if (cascade == null) keys else keys + CASCADE)
     val version = top.long("schema_version")
     if (version != SCHEMA_VERSION.toLong()) {
         throw BundleException(
@@ -118,9 +145,14 @@ internal fun parseManifest(body: Any?, folder: File, digest: String): Bundle {
         artifacts = top.list("artifacts").mapIndexed { i, item -> parseArtifact(item, "artifacts[$i]") },
         intendedUse = top.string("intended_use"),
         digest = digest,
+        cascade = cascade?.let(::parseCascade),
     )
     requireNames("artifact", bundle.artifacts.map { it.name })
     requireNames("branch", bundle.branches.map { it.name })
+    val full = bundle.cascade?.fullArtifact
+    if (full != null && bundle.artifacts.none { it.name == full }) {
+        throw BundleException("cascade.full_artifact '$full' is none of the artifacts.")
+    }
     return bundle
 }
 
@@ -184,7 +216,7 @@ private fun parseArtifact(body: Any?, where: String): Artifact {
 }
 
 /** The fields of a JSON object: all of [keys] and no others, each read by its type. */
-private class Record(body: Any?, private val where: String, keys: Set<String>) {
+internal class Record(body: Any?, private val where: String, keys: Set<String>) {
     private val fields: Map<*, *> = body as? Map<*, *> ?: throw BundleException("$where must be a JSON object.")
 
     init {
@@ -204,4 +236,4 @@ private class Record(body: Any?, private val where: String, keys: Set<String>) {
 
 private const val MAX_SIDE = 4096
 private val RUNTIMES = listOf("tflite", "openvino", "onnx")
-private val NAME = Regex("[a-z0-9][a-z0-9._-]*")
+internal val NAME = Regex("[a-z0-9][a-z0-9._-]*")

@@ -22,36 +22,66 @@ interface ModelRunner : AutoCloseable {
 /** Wall-clock milliseconds of the parts of one answer. */
 data class Latency(val resizeMs: Double, val invokeMs: Double, val headMs: Double) {
     val totalMs: Double get() = resizeMs + invokeMs + headMs
+
+    operator fun plus(other: Latency) =
+        Latency(resizeMs + other.resizeMs, invokeMs + other.invokeMs, headMs + other.headMs)
 }
 
 /**
  * One answer; [probability] (0–1) and [logit] are of the bundle's positive label.
  *
+ * @property artifact which file answered; of a cascade's cheap model with the folder before it.
  * @property cam fused Grad-CAM map, or null where the head has none; [branchCams] and [shares] are by branch.
+ * @property scale what the file's own logit was multiplied by: 1, but for a cascade's cheap model.
  */
 data class Prediction(
     val label: String,
     val probability: Double,
-    val logit: Float,
+    val logit: Double,
     val threshold: Double,
     val artifact: String,
     val latency: Latency,
     val cam: CamMap?,
     val branchCams: Map<String, CamMap>,
     val shares: Map<String, Float>,
+    val scale: Double = 1.0,
 ) {
     /**
-     * The probabilities that the full-precision model may have given: the logit moved both ways by [logitTolerance].
+     * The probabilities that this model may have given in full precision: its logit moved both ways by
+     * [logitTolerance], the second tolerance of its file in golden.npz.
      *
      * It says what the export may have changed and nothing about how sure the model is of the lesion.
      */
     fun band(logitTolerance: Float): ClosedFloatingPointRange<Double> =
-        sigmoid(logit - logitTolerance)..sigmoid(logit + logitTolerance)
+        sigmoid(logit - scale * logitTolerance)..sigmoid(logit + scale * logitTolerance)
 }
 
 /** The positive label from the threshold on (inclusive), else the other one. */
 fun decide(bundle: Bundle, probability: Double, threshold: Double): String =
     if (probability >= threshold) bundle.positiveLabel else bundle.negativeLabel
+
+/** What answers with a bundle: one of its files, or both models of its cascade. */
+interface Model : AutoCloseable {
+    /** What settings and run files call it, with its size and threshold. */
+    val artifact: Artifact
+
+    /** The files that can give an answer, as [Prediction.artifact] names them. */
+    val classifiers: Map<String, Classifier>
+
+    /** The share of images (0–1) for which a cascade asks both models; null where there is only one. */
+    val escalated: Double?
+
+    /** Classify one picture of any size. */
+    fun predict(image: RgbImage): Prediction
+
+    /**
+     * What a benchmark times in turn, whatever the models say: [predict]; of a cascade a frame of which the cheap
+     * model is sure, then one for which both are asked.
+     */
+    fun turns(image: RgbImage): List<Latency>
+
+    override fun close()
+}
 
 /**
  * An open artifact: picture -> prediction and maps.
@@ -59,11 +89,14 @@ fun decide(bundle: Bundle, probability: Double, threshold: Double): String =
  * @throws BundleException the files' tensors are not what bundle.json says; both runners are closed then.
  */
 class Classifier(
-    private val bundle: Bundle,
-    val artifact: Artifact,
+    val bundle: Bundle,
+    override val artifact: Artifact,
     private val backbone: ModelRunner,
     private val head: ModelRunner,
-) : AutoCloseable {
+) : Model {
+    override val classifiers = mapOf(artifact.name to this)
+    override val escalated: Double? get() = null
+
     init {
         try {
             check()
@@ -73,8 +106,7 @@ class Classifier(
         }
     }
 
-    /** Classify one picture of any size. */
-    fun predict(image: RgbImage): Prediction {
+    override fun predict(image: RgbImage): Prediction {
         val start = System.nanoTime()
         val input = toInput(image, bundle.input.height, bundle.input.width)
         val resized = System.nanoTime()
@@ -84,6 +116,8 @@ class Classifier(
         val latency = Latency(ms(start, resized), ms(resized, invoked), ms(invoked, System.nanoTime()))
         return prediction(outputs, latency)
     }
+
+    override fun turns(image: RgbImage): List<Latency> = listOf(predict(image).latency)
 
     override fun close() {
         backbone.close()
@@ -99,13 +133,13 @@ class Classifier(
         return Prediction(
             label = decide(bundle, probability, artifact.threshold),
             probability = probability,
-            logit = outputs.getValue("logit")[0],
+            logit = outputs.getValue("logit")[0].toDouble(),
             threshold = artifact.threshold,
             artifact = artifact.name,
             latency = latency,
             cam = cam("cam"),
             branchCams = names.mapNotNull { name -> cam("cam_$name")?.let { name to it } }.toMap(),
-            shares = (names + "bias").mapNotNull { name -> outputs["share_$name"]?.let { name to it[0] } }.toMap(),
+            shares = (names + BIAS).mapNotNull { name -> outputs["share_$name"]?.let { name to it[0] } }.toMap(),
         )
     }
 
@@ -127,9 +161,12 @@ class Classifier(
     }
 }
 
-internal fun sigmoid(logit: Float): Double = 1.0 / (1.0 + exp(-logit.toDouble()))
+internal fun sigmoid(logit: Double): Double = 1.0 / (1.0 + exp(-logit))
 
 /** Milliseconds between two readings of [System.nanoTime]. */
 fun ms(from: Long, to: Long): Double = (to - from) / 1e6
+
+/** The part of a logit that no branch brings, among [Prediction.shares]. */
+internal const val BIAS = "bias"
 
 private const val INPUT = "image"

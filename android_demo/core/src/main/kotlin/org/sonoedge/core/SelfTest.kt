@@ -70,8 +70,21 @@ class Golden private constructor(private val arrays: Map<String, NpyArray>) {
     }
 }
 
-/** Replay the golden pictures; [progress] is told how many are done. */
-fun selfTest(bundle: Bundle, golden: Golden, classifier: Classifier, progress: (Int) -> Unit = {}): SelfTest {
+/**
+ * Replay the golden pictures of every file that can give an answer: of a cascade both models', each with its own.
+ *
+ * @param progress is told how many pictures of how many are done.
+ */
+fun selfTests(model: Model, progress: (done: Int, all: Int) -> Unit = { _, _ -> }): List<SelfTest> {
+    val goldens = model.classifiers.mapValues { Golden.read(it.value.bundle) }
+    val all = goldens.values.sumOf { it.images.size }
+    var done = 0
+    return model.classifiers.map { (name, classifier) ->
+        selfTest(classifier, goldens.getValue(name)) { progress(++done, all) }.copy(artifact = name)
+    }
+}
+
+private fun selfTest(classifier: Classifier, golden: Golden, progress: () -> Unit): SelfTest {
     val artifact = classifier.artifact
     val own = golden.logits(artifact)
     val cams = golden.cams(artifact)
@@ -81,12 +94,12 @@ fun selfTest(bundle: Bundle, golden: Golden, classifier: Classifier, progress: (
     var flips = 0
     for ((i, image) in golden.images.withIndex()) {
         val answer = classifier.predict(image)
-        replay = largest(replay, abs(answer.logit - own[i]).toDouble())
-        reference = largest(reference, abs(answer.logit - golden.referenceLogits[i]).toDouble())
+        replay = largest(replay, abs(answer.logit - own[i]))
+        reference = largest(reference, abs(answer.logit - golden.referenceLogits[i]))
         val cam = answer.cam ?: throw BundleException("This artifact was exported without explanation outputs: cam.")
         map = largest(map, relativeError(cam.values, cams[i]))
-        if (answer.label != decide(bundle, sigmoid(own[i]), artifact.threshold)) flips++
-        progress(i + 1)
+        if (answer.label != decide(classifier.bundle, sigmoid(own[i].toDouble()), artifact.threshold)) flips++
+        progress()
     }
     return SelfTest(artifact.name, golden.images.size, replay, reference, map, golden.tolerance(artifact), flips)
 }

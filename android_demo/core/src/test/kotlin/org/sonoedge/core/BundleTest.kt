@@ -33,10 +33,15 @@ class BundleTest {
     }
 
     @TestFactory
-    fun `a changed bundle is refused in the words that Python uses`(): List<DynamicTest> =
-        Vectors.cases("bundle_errors").map { case ->
+    fun `a changed bundle is refused in the words that Python uses`() = refused("bundle_errors", Vectors.bundle)
+
+    @TestFactory
+    fun `a changed cascade is refused in the words that Python uses`() = refused("cascade_errors", Vectors.cascade)
+
+    private fun refused(cases: String, bundle: File): List<DynamicTest> =
+        Vectors.cases(cases).map { case ->
             dynamicTest(writeJson(case["change"]).replace(Regex("\\s+"), " ")) {
-                val folder = copyOfBundle()
+                val folder = copyOf(bundle)
                 apply(folder, case.map("change"))
                 val error = assertThrows<BundleException> { loadBundle(folder) }
                 for (word in case.item<List<String>>("words")) {
@@ -61,7 +66,7 @@ class BundleTest {
 
     @Test
     fun `links are refused`() {
-        val folder = copyOfBundle()
+        val folder = copyOf(Vectors.bundle)
         Files.createSymbolicLink(File(folder, "link").toPath(), File("/etc/hostname").toPath())
         val error = assertThrows<BundleException> { loadBundle(folder) }
         assertTrue("link" in error.message)
@@ -73,6 +78,16 @@ class BundleTest {
             val target = File(temporary, "unpacked${prefix.length}")
             unpackBundle(zip(prefix).inputStream(), target)
             assertEquals("small", loadBundle(target).name)
+        }
+    }
+
+    @Test
+    fun `a zip keeps the bundle inside a cascade's`() {
+        for (prefix in listOf("", "my bundle/")) {
+            val target = File(temporary, "unpacked${prefix.length}")
+            unpackBundle(zip(prefix, Vectors.cascade).inputStream(), target)
+            assertEquals(loadBundle(Vectors.cascade).digest, loadBundle(target).digest)
+            assertEquals("student", loadBundle(target).first?.name)
         }
     }
 
@@ -108,16 +123,16 @@ class BundleTest {
         }
     }
 
-    private fun copyOfBundle(): File {
+    private fun copyOf(bundle: File): File {
         val folder = Files.createTempDirectory(temporary.toPath(), "").resolve("bundle").toFile()
-        Vectors.bundle.copyRecursively(folder)
+        bundle.copyRecursively(folder)
         assertNotNull(loadBundle(folder))
         return folder
     }
 
-    private fun zip(prefix: String): ByteArray = zipOf(
-        *Vectors.bundle.walk().filter { it.isFile }.map { file ->
-            prefix + file.relativeTo(Vectors.bundle).invariantSeparatorsPath to file.readBytes()
+    private fun zip(prefix: String, bundle: File = Vectors.bundle): ByteArray = zipOf(
+        *bundle.walk().filter { it.isFile }.map { file ->
+            prefix + file.relativeTo(bundle).invariantSeparatorsPath to file.readBytes()
         }.toList().toTypedArray(),
     )
 
@@ -144,6 +159,10 @@ class BundleTest {
 /** See `bundle_error_vectors` in scripts/write_vectors.py. */
 private fun apply(folder: File, change: Map<*, *>) {
     fun file(kind: String) = File(folder, change[kind] as String)
+    change["folder"]?.let { inner ->
+        apply(File(folder, inner as String), change - "folder")
+        return renewSums(folder)
+    }
     when (change.keys.first()) {
         "delete" -> check(file("delete").delete())
         "add" -> file("add").writeText("")
@@ -157,6 +176,13 @@ private fun apply(folder: File, change: Map<*, *>) {
         }
         "text" -> {
             File(folder, MANIFEST).writeText(change["text"] as String)
+            renewSums(folder)
+        }
+        "replace" -> {
+            val (old, new) = change.item<List<String>>("replace")
+            val text = File(folder, MANIFEST).readText()
+            check(old in text)
+            File(folder, MANIFEST).writeText(text.replace(old, new))
             renewSums(folder)
         }
         else -> {
@@ -179,6 +205,7 @@ private fun edited(body: Any?, path: List<Any>, change: Map<*, *>): Any? {
 }
 
 private fun renewSums(folder: File) {
-    val names = folder.walk().filter { it.isFile && it.name != SUMS }.map { it.relativeTo(folder).invariantSeparatorsPath }
-    File(folder, SUMS).writeText(names.sorted().joinToString("") { "${sha256(File(folder, it))}  $it\n" })
+    val names = folder.walk().filter { it.isFile }.map { it.relativeTo(folder).invariantSeparatorsPath }
+    val listed = names.filter { it != SUMS }.sorted()
+    File(folder, SUMS).writeText(listed.joinToString("") { "${sha256(File(folder, it))}  $it\n" })
 }

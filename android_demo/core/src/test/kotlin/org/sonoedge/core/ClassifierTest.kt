@@ -14,19 +14,6 @@ class ClassifierTest {
     private val artifact = bundle.artifacts[0]
     private val maps = bundle.branches.associate { it.name to it.shape }
 
-    /** Answers with fixed outputs; remembers what it was asked and whether it was closed. */
-    private class Recorded(
-        private val inputs: Map<String, List<Int>>, private val outputs: Map<String, List<Int>>,
-        private val answers: Iterator<Map<String, FloatArray>>,
-    ) : ModelRunner {
-        val asked = ArrayList<Map<String, FloatArray>>()
-        var closed = false
-        override fun inputShapes() = inputs
-        override fun outputShapes() = outputs
-        override fun run(inputs: Map<String, FloatArray>) = answers.next().also { asked += inputs }
-        override fun close() { closed = true }
-    }
-
     private fun backbone(outputs: Map<String, List<Int>> = maps, size: Int = 48) = Recorded(
         mapOf("image" to listOf(1, size, size, 3)), outputs,
         generateSequence { outputs.mapValues { FloatArray(it.value.fold(1, Int::times)) } }.iterator(),
@@ -37,14 +24,16 @@ class ClassifierTest {
         mapOf("logit" to listOf(1, 1), "probability" to listOf(1, 1), "cam" to listOf(1, 24, 24), "cam_branch_0" to listOf(1, 12, 12), "share_branch_0" to listOf(1, 1), "share_bias" to listOf(1, 1)),
         logits.indices.map { i ->
             mapOf(
-                "logit" to floatArrayOf(logits[i]), "probability" to floatArrayOf(sigmoid(logits[i]).toFloat()), "cam" to cams[i],
+                "logit" to floatArrayOf(logits[i]), "cam" to cams[i],
+                "probability" to floatArrayOf(sigmoid(logits[i].toDouble()).toFloat()),
                 "cam_branch_0" to FloatArray(144), "share_branch_0" to floatArrayOf(0.75f), "share_bias" to floatArrayOf(-0.5f),
             )
         }.iterator(),
     )
 
     private fun replayed(shift: Float = 0f, cams: List<FloatArray> = golden.cams(artifact)): SelfTest =
-        Classifier(bundle, artifact, backbone(), head(golden.logits(artifact).map { it + shift }, cams)).use { selfTest(bundle, golden, it) }
+        Classifier(bundle, artifact, backbone(), head(golden.logits(artifact).map { it + shift }, cams))
+            .use { selfTests(it).single() }
 
     @Test
     fun `an answer holds what the head gave`() {
@@ -58,7 +47,7 @@ class ClassifierTest {
         assertEquals(toInput(noise(96, 131, 2), 48, 48).toList(), runner.asked.single().getValue("image").toList())
         val band = answer.band(0.1f)
         assertTrue(band.start < answer.probability && answer.probability < band.endInclusive)
-        assertEquals(sigmoid(0.4f), band.endInclusive, 1e-6)
+        assertEquals(sigmoid(0.4), band.endInclusive, 1e-6)
     }
 
     @Test
@@ -104,17 +93,20 @@ class ClassifierTest {
         fun open(n: Int) = Classifier(bundle, artifact, backbone(), head(List(n) { 0f }, List(n) { golden.cams(artifact)[0] }))
         val result = benchmark(open(12), golden.images[0], initMs = 7.0, runs = 8, warmUp = 4)!!
         assertEquals(8, result.samples.size)
-        val total = result.total
+        assertNull(result.both)
+        val total = result.sure.total
+        assertEquals(total.p50, result.typicalMs(Stages::total))
         assertTrue(total.min <= total.p50 && total.p50 <= total.p90 && total.p90 <= total.p99)
         assertNull(benchmark(open(1), golden.images[0], 0.0, runs = 8, cancelled = { true }))
         assertThrows<IllegalArgumentException> { benchmark(open(1), golden.images[0], 0.0, runs = 0) }
         val device = Device("chip", "arm64-v8a", "Android 14", 8, null, null, 4, mapOf("interpreter" to "x 1"), "2026-01-01T00:00:00Z")
-        val json = JsonReader.read(runJson(bundle, artifact, device, result, replayed(shift = Float.NaN))) as Map<*, *>
+        val failed = listOf(replayed(shift = Float.NaN))
+        val json = JsonReader.read(runJson(bundle, artifact, device, result, failed)) as Map<*, *>
         assertEquals(bundle.digest.take(16), json["bundle_digest"])
         val candidate = json.item<List<Map<*, *>>>("candidates").single()
         assertEquals(result.samples.map { it.totalMs }, candidate.map("timing")["samples_ms"])
         assertEquals(7.0, candidate["init_ms"])
-        val selfTest = json.map("provenance").map("self_test")
+        val selfTest = json.map("provenance").item<List<Map<*, *>>>("self_tests").single()
         assertEquals(false, selfTest["passed"])
         assertNull(selfTest["replay_error"])
     }

@@ -9,6 +9,7 @@ import java.util.Base64
 object Vectors {
     val folder = File(System.getProperty("vectors") ?: error("run through ./check, or with -Dvectors=…/tests/vectors"))
     val bundle = File(folder, "bundle")
+    val cascade = File(folder, "cascade")
 
     /** The cases of a file; [heat] has an object at its top. */
     @Suppress("UNCHECKED_CAST")
@@ -34,6 +35,19 @@ fun Map<*, *>.bytes(): ByteArray = data.array()
 fun Map<*, *>.floats(): FloatArray = data.asFloatBuffer().let { b -> FloatArray(b.remaining()) { b.get(it) } }
 fun Map<*, *>.doubles(): DoubleArray = data.asDoubleBuffer().let { b -> DoubleArray(b.remaining()) { b.get(it) } }
 fun Map<*, *>.picture(): RgbImage = RgbImage(shape[1], shape[0], bytes())
+
+/** Answers with fixed outputs; remembers what it was asked and whether it was closed. */
+class Recorded(
+    private val inputs: Map<String, List<Int>>, private val outputs: Map<String, List<Int>>,
+    private val answers: Iterator<Map<String, FloatArray>>,
+) : ModelRunner {
+    val asked = ArrayList<Map<String, FloatArray>>()
+    var closed = false
+    override fun inputShapes() = inputs
+    override fun outputShapes() = outputs
+    override fun run(inputs: Map<String, FloatArray>) = answers.next().also { asked += inputs }
+    override fun close() { closed = true }
+}
 
 /** The generated picture of scripts/write_vectors.py. */
 fun noise(height: Int, width: Int, seed: Int): RgbImage {
