@@ -59,26 +59,37 @@ def climb(
         f"w8a8, {_in_words(ranges)} ranges", recipe_for(frozenset(), quantizer.operators, ranges=ranges)
     )
     if mix or not plain.within(budget):
+
+        def spare(name: str, names: frozenset[str], precision: str, own: Ranges) -> list[bool]:
+            """Rungs on which these operators are spared; whether each is within the budget."""
+            recipe = recipe_for(names, quantizer.operators, ranges=own, kept=precision)
+            recipes = {name: recipe}
+            for restored in search.restored(names) if precision == DYNAMIC else ():
+                rule = rule_on(restored, quantizer.operators)
+                words = f"{name}, {len(restored)} operator{'s' if len(restored) > 1 else ''} float"
+                recipes[words] = replace(recipe, rules=(*recipe.rules, rule))
+            return [rungs.add(words, found).within(budget) for words, found in recipes.items()]
+
         harm = search.branch_harm(ranges)
         ranked = sorted(harm, key=lambda branch: -harm[branch])
+        dynamic = DYNAMIC not in quantizer.unharmed
         for count in range(1, len(ranked)):
             kept = set(ranked[:count])
             names = frozenset(op.name for op in quantizer.operators if op.branches and op.branches <= kept)
             choices = search.ranked_ranges(ranked[count:])
             for precision, own in product(quantizer.unharmed, choices):
-                recipe = recipe_for(names, quantizer.operators, ranges=own, kept=precision)
-                named = f", {recipe.ranges} ranges" if len(choices) > 1 else ""
-                name = f"mixed by branch, {' + '.join(ranked[:count])} {precision}{named}"
-                rungs.add(name, recipe)
-                for restored in search.restored(names) if precision == DYNAMIC else ():
-                    mended = replace(recipe, rules=(*recipe.rules, rule_on(restored, quantizer.operators)))
-                    words = f"{len(restored)} operator{'s' if len(restored) > 1 else ''} float"
-                    rungs.add(f"{name}, {words}", mended)
+                named = f", {next(iter(own.values()))} ranges" if len(choices) > 1 else ""
+                held = spare(
+                    f"mixed by branch, {' + '.join(ranked[:count])} {precision}{named}", names, precision, own
+                )
+                dynamic |= precision == DYNAMIC and any(held)
         passed = 0
         for names, precision in search.operator_mixes(ranked, ranges, budget):
-            recipe = recipe_for(names, quantizer.operators, ranges=ranges, kept=precision)
-            name = f"mixed by operator, {len(names)} of {len(quantizer.operators)} {precision}"
-            passed += rungs.add(name, recipe).within(budget)
+            name = f"mixed by operator, {len(names)} of {len(quantizer.operators)}"
+            passed += spare(f"{name} {precision}", names, precision, ranges)[0]
+            if precision == FLOAT and not dynamic:
+                # Nothing on int8 weights has held so far, which take a quarter of the space.
+                spare(f"{name} {DYNAMIC}", names, DYNAMIC, ranges)
             if passed == _WANTED_MIXES:
                 break
     return rungs.ladder(budget)

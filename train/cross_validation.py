@@ -60,12 +60,12 @@ ROWS = {
         Row("copies", "… and 2 augmented copies an image", _COPIES),
         Row("vgg19", "VGG19 alone, 2 copies", {**_COPIES, "backbones": "vgg19"}),
         Row("b0", "EfficientNetB0 alone, 2 copies", {**_COPIES, "backbones": "efficientnetb0"}),
-        Row("tuned", "stages, then B0's last two blocks tuned", {**_TUNED, "fine_tune_epochs": 8}),
+        Row("tuned", "stages, then B0's last two blocks tuned", {**_TUNED, "fine_tune_epochs": 3}),
         Row("tuned-averaged", "… mean of the weights",
-            {**_TUNED, "fine_tune_epochs": 8, "average_weights": True}),
-        Row("tuned-copies", "… with 2 copies", {**_TUNED, "fine_tune_epochs": 4, "augment": 2}),
+            {**_TUNED, "fine_tune_epochs": 3, "average_weights": True}),
+        Row("tuned-copies", "… with 2 copies", {**_TUNED, "fine_tune_epochs": 2, "augment": 2}),
         Row("b0-tuned", "EfficientNetB0 alone, tuned, 2 copies",
-            {**_TUNED, "fine_tune_epochs": 4, "augment": 2, "backbones": "efficientnetb0"}),
+            {**_TUNED, "fine_tune_epochs": 2, "augment": 2, "backbones": "efficientnetb0"}),
     )
 }  # fmt: skip
 
