@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--teacher", required=True, type=Path, metavar="RUN", help="finished run folder")
     parser.add_argument("--data", required=True, metavar="DIR", help="the images that the teacher was trained on")
     parser.add_argument("--student", default="efficientnet-lite0", metavar="NAME", help=(
-        "efficientnet-lite0 or mobilenetv2 (default: %(default)s)"
+        "efficientnet-lite0, mobilenetv2 or efficientnetb0 (default: %(default)s)"
     ))  # fmt: skip
     parser.add_argument("--weights", default="imagenet", metavar="imagenet|none|DIR", help=(
         "what the student starts from; DIR holds <backbone>_notop.weights.h5 (default: %(default)s)"
