@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -150,6 +151,20 @@ def test_of_dynamic_operators_the_most_harmful_go_back_into_float(broken: Bench,
     assert (before[changed], after[changed]) == (DYNAMIC, FLOAT)
     reads = next(op.inputs for op in quantizer.operators if op.name == changed)
     assert any("hub" in name for name in reads)
+
+
+def test_where_no_int8_weights_hold_mixes_try_them_with_few_operators_in_float(
+    broken: Bench, tmp_path: Path
+) -> None:
+    """Models of one branch have no rungs by branch: theirs come from the mixes."""
+    budget = Budget(0.0, 0.0)
+    ladder = climb(broken.source.quantizer("tflite"), broken.judge, tmp_path / "ladder", budget, progress=False)
+    names = [c.name for c in ladder.candidates]
+    held = [c for c in ladder.candidates if "by branch" in c.name and "dynamic" in c.name and c.within(budget)]
+    mixes = [match[1] for name in names if (match := re.fullmatch(r"(mixed by operator, \d+ of \d+) float", name))]
+    assert not held
+    assert mixes
+    assert all(f"{mix} dynamic" in names for mix in mixes)
 
 
 def test_a_sound_model_needs_no_search(tmp_path: Path) -> None:
