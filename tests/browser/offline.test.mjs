@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
+import { fileURLToPath } from "node:url";
 import { fileOf, openPage, pictures, replayLimits, shot, startBrowser, startStation } from "./station.mjs";
 
 let station, exact, browser, page;
@@ -67,6 +68,21 @@ test("in float32 they agree to rounding", { timeout: 600000 }, async () => {
   await other.context().close();
   assert.ok(worst.logit <= limits["tflite-fp32"], `${worst.logit}`);
   assert.ok(worst.map <= 1e-3, `${worst.map}`);
+});
+
+test("a model of one branch, whose fused map is that branch's, agrees too", { timeout: 120000 }, async () => {
+  const bundle = fileURLToPath(new URL("../vectors/cascade/first", import.meta.url));
+  const single = await startStation("--bundle", bundle);
+  try {
+    const other = await openPage(browser, single.url);
+    const limit = replayLimits(bundle)["tflite-int8"];
+    const worst = await compare(other, pictures(10), limit);
+    await other.context().close();
+    assert.ok(worst.logit <= limit, `${worst.logit} > ${limit}`);
+    assert.ok(worst.map <= 0.1, `${worst.map}`);
+  } finally {
+    await single.stop();
+  }
 });
 
 test("with the station gone, the kept page and model still answer", { timeout: 120000 }, async () => {

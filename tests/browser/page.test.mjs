@@ -65,7 +65,8 @@ test("class, branch and opacity change the heat map, also from the keyboard", as
   assert.notEqual(positive, negative);
   await page.locator("#branches button").first().focus();
   await page.keyboard.press("ArrowRight");
-  assert.notEqual(await heatSum(), negative);
+  // Fused and one button a branch; the map of the only branch is the fused one.
+  if ((await page.locator("#branches button").count()) > 2) assert.notEqual(await heatSum(), negative);
   assert.equal(await page.locator('#branches [aria-checked="true"]').count(), 1);
   await page.locator("#opacity").fill("0");
   assert.equal(await page.locator("#heat").evaluate((element) => element.style.opacity), "0");

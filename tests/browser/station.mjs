@@ -22,12 +22,12 @@ export function pictures(count) {
 }
 
 /** Per artifact: how far the logit may be from the bundle's own, on another machine's kernels. */
-export function replayLimits() {
-  const text = execFileSync(PYTHON, ["-m", "edge_runtime", "verify", BUNDLE, "--json"], { encoding: "utf8" });
+export function replayLimits(bundle = BUNDLE) {
+  const text = execFileSync(PYTHON, ["-m", "edge_runtime", "verify", bundle, "--json"], { encoding: "utf8" });
   return Object.fromEntries(JSON.parse(text).artifacts.map(({ artifact, tolerance }) => [artifact, tolerance[0]]));
 }
 
-/** `sonoedge serve` on a free port; resolves when it is ready. */
+/** `sonoedge serve` on a free port, by default of BUNDLE (the last --bundle counts); resolves when it is ready. */
 export async function startStation(...options) {
   const child = spawn(PYTHON, ["-m", "edge_runtime", "serve", "--bundle", BUNDLE, "--port", "0", ...options],
     { stdio: ["ignore", "ignore", "pipe"] });

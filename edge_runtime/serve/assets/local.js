@@ -78,6 +78,12 @@ async function forward(model, info, rgb, width, height) {
   const maps = await run(model.litert, model.backbone, { image: input });
   const invoked = performance.now();
   const outputs = await run(model.litert, model.head, Object.fromEntries(Object.entries(maps).map(([k, v]) => [k, v.data])));
+  if (info.branches.length === 1) {
+    // The fused map is the only branch's: one tensor with two names, of which LiteRT.js knows one.
+    const own = `cam_${info.branches[0].name}`;
+    outputs.cam ??= outputs[own];
+    outputs[own] ??= outputs.cam;
+  }
   const done = performance.now();
   return { outputs, latency: { resize: resized - start, invoke: invoked - resized, head: done - invoked } };
 }
