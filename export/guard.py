@@ -244,7 +244,7 @@ class _Search:
             harm[number] = 0.0 if found is None else found.logit_error**2
         order = np.argsort(harm)[::-1]
         left = harm.sum() - np.cumsum(harm[order])
-        for share in _ERROR_LEFT:
+        for share in _ERROR_LEFT if asked else ():
             count = int(np.argmax(left <= share**2 * harm.sum())) + 1
             if count < len(asked):
                 yield frozenset(asked[i].name for i in order[:count])

@@ -167,6 +167,16 @@ def test_where_no_int8_weights_hold_mixes_try_them_with_few_operators_in_float(
     assert all(f"{mix} dynamic" in names for mix in mixes)
 
 
+def test_a_branch_without_operators_that_dynamic_changes_has_no_rung_for_them(
+    broken: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quantizer = broken.source.quantizer("tflite")
+    monkeypatch.setattr(quantizer, "dynamic_operations", ())
+    ladder = climb(quantizer, broken.judge, tmp_path / "ladder", LOOSE, progress=False)
+    assert not [c.name for c in ladder.candidates if re.search(r"dynamic, \d+ operator", c.name)]
+    assert ladder.chosen is not None
+
+
 def test_a_sound_model_needs_no_search(tmp_path: Path) -> None:
     place = bench(tmp_path, two_branches(None))
     ladder = climb(
