@@ -150,7 +150,8 @@ def headline(
         )
     baseline = run.candidate(run.reference) if run.reference else None
     if baseline and baseline is not candidate:
-        parts.append(_smaller(baseline.size_bytes / candidate.size_bytes) if candidate.size_bytes else "")
+        sizes = baseline.size_bytes, candidate.size_bytes
+        parts.append(_smaller(sizes[0] / sizes[1]) if all(sizes) else "")
     if own is not None:
         against = speeds.get(run.reference or "") if run.reference != candidate.name else None
         ratio = f", {_faster(against.typical_ms / own.typical_ms)} than the reference" if against else ""
