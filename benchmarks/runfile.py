@@ -203,8 +203,9 @@ def parse_run(body: Any, where: str) -> Run:
     names = [candidate.name for candidate in run.candidates]
     if len(set(names)) != len(names) or not names:
         raise DataError(f"{where} needs candidates, each with a name of its own. Received: {names}.")
-    if run.reference is not None and run.reference not in names:
-        raise DataError(f"{where} has no candidate {run.reference!r}, its reference.")
+    for reference in (run.reference, run.heatmap_reference):
+        if reference is not None and reference not in names:
+            raise DataError(f"{where} has no candidate {reference!r}, its reference.")
     count = len(run.data.images) if run.data else 0
     if run.data is not None and (count == 0 or any(not 0 <= image.label <= 1 for image in run.data.images)):
         raise DataError(f"{where} needs images with labels 0 and 1.")
