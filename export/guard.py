@@ -58,40 +58,39 @@ def climb(
     plain = rungs.add(
         f"w8a8, {_in_words(ranges)} ranges", recipe_for(frozenset(), quantizer.operators, ranges=ranges)
     )
-    if mix or not plain.within(budget):
+    if plain.within(budget) and not mix:
+        return rungs.ladder(budget)
 
-        def spare(name: str, names: frozenset[str], precision: str, own: Ranges) -> list[bool]:
-            """Rungs on which these operators are spared; whether each is within the budget."""
-            recipe = recipe_for(names, quantizer.operators, ranges=own, kept=precision)
-            recipes = {name: recipe}
-            for restored in search.restored(names) if precision == DYNAMIC else ():
-                rule = rule_on(restored, quantizer.operators)
-                words = f"{name}, {len(restored)} operator{'s' if len(restored) > 1 else ''} float"
-                recipes[words] = replace(recipe, rules=(*recipe.rules, rule))
-            return [rungs.add(words, found).within(budget) for words, found in recipes.items()]
+    def spare(name: str, names: frozenset[str], precision: str, own: Ranges) -> list[bool]:
+        """Rungs on which these operators are spared; whether each is within the budget."""
+        recipe = recipe_for(names, quantizer.operators, ranges=own, kept=precision)
+        recipes = {name: recipe}
+        for restored in search.restored(names) if precision == DYNAMIC else ():
+            rule = rule_on(restored, quantizer.operators)
+            words = f"{name}, {len(restored)} operator{'s' if len(restored) > 1 else ''} float"
+            recipes[words] = replace(recipe, rules=(*recipe.rules, rule))
+        return [rungs.add(words, found).within(budget) for words, found in recipes.items()]
 
-        harm = search.branch_harm(ranges)
-        ranked = sorted(harm, key=lambda branch: -harm[branch])
-        dynamic = DYNAMIC not in quantizer.unharmed
-        for count in range(1, len(ranked)):
-            kept = set(ranked[:count])
-            names = frozenset(op.name for op in quantizer.operators if op.branches and op.branches <= kept)
-            choices = search.ranked_ranges(ranked[count:])
-            for precision, own in product(quantizer.unharmed, choices):
-                named = f", {next(iter(own.values()))} ranges" if len(choices) > 1 else ""
-                held = spare(
-                    f"mixed by branch, {' + '.join(ranked[:count])} {precision}{named}", names, precision, own
-                )
-                dynamic |= precision == DYNAMIC and any(held)
-        passed = 0
-        for names, precision in search.operator_mixes(ranked, ranges, budget):
-            name = f"mixed by operator, {len(names)} of {len(quantizer.operators)}"
-            passed += spare(f"{name} {precision}", names, precision, ranges)[0]
-            if precision == FLOAT and not dynamic:
-                # Nothing on int8 weights has held so far, which take a quarter of the space.
-                spare(f"{name} {DYNAMIC}", names, DYNAMIC, ranges)
-            if passed == _WANTED_MIXES:
-                break
+    harm = search.branch_harm(ranges)
+    ranked = sorted(harm, key=lambda branch: -harm[branch])
+    dynamic_holds = False
+    for count in range(1, len(ranked)):
+        kept = set(ranked[:count])
+        names = frozenset(op.name for op in quantizer.operators if op.branches and op.branches <= kept)
+        choices = search.ranked_ranges(ranked[count:])
+        for precision, own in product(quantizer.unharmed, choices):
+            named = f", {next(iter(own.values()))} ranges" if len(choices) > 1 else ""
+            held = spare(f"mixed by branch, {' + '.join(ranked[:count])} {precision}{named}", names, precision, own)
+            dynamic_holds |= precision == DYNAMIC and any(held)
+    passed = 0
+    for names, precision in search.operator_mixes(ranked, ranges, budget):
+        name = f"mixed by operator, {len(names)} of {len(quantizer.operators)}"
+        passed += spare(f"{name} {precision}", names, precision, ranges)[0]
+        if precision == FLOAT and DYNAMIC in quantizer.unharmed and not dynamic_holds:
+            # Nothing on int8 weights has held so far, which take a quarter of the space.
+            spare(f"{name} {DYNAMIC}", names, DYNAMIC, ranges)
+        if passed == _WANTED_MIXES:
+            break
     return rungs.ladder(budget)
 
 
@@ -185,10 +184,7 @@ class _Search:
     def _harm_of(self, ranges: str) -> dict[str, float]:
         if ranges not in self._harm:
             bar = tqdm(self._judge.branches, desc=f"{ranges} ranges", disable=not self._progress, leave=False)
-            found = {branch: self._screen({branch: Recipe(ranges=ranges)}, SEARCH_IMAGES) for branch in bar}
-            self._harm[ranges] = {
-                branch: float("inf") if value is None else value.logit_error**2 for branch, value in found.items()
-            }
+            self._harm[ranges] = {branch: self._harm_alone(branch, Recipe(ranges=ranges)) for branch in bar}
         return self._harm[ranges]
 
     def operator_mixes(
@@ -204,8 +200,7 @@ class _Search:
         harm = []
         for branch, names in tqdm(stretches, desc="operators", disable=not self._progress, leave=False):
             alone = recipe_for(self._all - names, self._quantizer.operators, ranges=ranges)
-            found = self._screen({branch: alone}, SEARCH_IMAGES)
-            harm.append(float("inf") if found is None else found.logit_error**2)
+            harm.append(self._harm_alone(branch, alone))
         order = np.argsort(harm)[::-1]
         best: tuple[float, frozenset[str], str] | None = None
         held = False
@@ -235,13 +230,12 @@ class _Search:
             for operator in self._quantizer.operators
             if operator.name in names and operator.operation in self._quantizer.dynamic_operations
         ]
-        harm = np.zeros(len(asked))
-        bar = tqdm(asked, desc="dynamic operators", disable=not self._progress, leave=False)
-        for number, operator in enumerate(bar):
+        found = []
+        for operator in tqdm(asked, desc="dynamic operators", disable=not self._progress, leave=False):
             own = replace(rule_on(frozenset([operator.name]), self._quantizer.operators), precision=DYNAMIC)
             alone = Recipe(rules=(Rule("", precision=FLOAT), own))
-            found = self._screen({sorted(operator.branches)[0]: alone}, SEARCH_IMAGES)
-            harm[number] = 0.0 if found is None else found.logit_error**2
+            found.append(self._harm_alone(sorted(operator.branches)[0], alone))
+        harm = np.where(np.isfinite(found), found, 0.0)
         order = np.argsort(harm)[::-1]
         left = harm.sum() - np.cumsum(harm[order])
         for share in _ERROR_LEFT if asked else ():
@@ -259,6 +253,11 @@ class _Search:
             parts = np.array_split(np.array(names, object), min(self._quantizer.stretches, len(names)) or 1)
             stretches += [(branch, frozenset(part)) for part in parts if len(part)]
         return stretches
+
+    def _harm_alone(self, branch: str, recipe: Recipe) -> float:
+        """Squared logit error when only this branch follows the recipe; infinite where it cannot run."""
+        found = self._screen({branch: recipe}, SEARCH_IMAGES)
+        return float("inf") if found is None else found.logit_error**2
 
     def _holds(self, recipes: Mapping[str, Recipe], budget: Budget) -> bool:
         found = self._screen(recipes, SCREENED_IMAGES)
