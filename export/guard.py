@@ -1,10 +1,11 @@
 """The accuracy guard: build a ladder of quantized candidates, measure each, take the fastest that decides the same.
 
-Rungs: everything quantized; whole branches spared, worst first, in float or with their convolutions on int8
-weights, of which the most harmful go back into float; the most harmful stretches of operators in float, until the
-budget holds. Harm is measured on the logit, never guessed from a layer's name. The search looks at one branch at a
-time, on files that hold nothing else; every candidate on the ladder is then built whole and runs in the real
-interpreter over all validation images, against the float32 file of the same runtime.
+Rungs: everything quantized; whole branches spared, worst first; the most harmful stretches of operators spared,
+until the budget holds. What is spared calculates in float32, so that every machine gives the same answers; its
+weights are stored as float16, or as int8, of which the most harmful become float16 (OpenVINO: float32). Harm is
+measured on the logit, never guessed from a layer's name. The search looks at one branch at a time, on files that
+hold nothing else; every candidate on the ladder is then built whole and runs in the real interpreter over all
+validation images, against the float32 file of the same runtime.
 
 The guard *chooses* by point estimates and *says* PASS, FAIL or INCONCLUSIVE from 95 % intervals: few images decide
 little (see `export.candidates`).
@@ -28,7 +29,7 @@ from export.candidates import Budget, Candidate, Comparison, Ladder
 from export.judge import SCREENED_IMAGES, SEARCH_IMAGES, Judge
 from export.memory import released
 from export.quantizers import Quantizer
-from export.recipes import DYNAMIC, FLOAT, Recipe, Rule, recipe_for, rule_on
+from export.recipes import FLOAT, WEIGHT_ONLY, Recipe, Rule, recipe_for, rule_on
 
 LATENCY_RUNS = 25
 CLOSE_HARM = 2.0
@@ -65,15 +66,15 @@ def climb(
         """Rungs on which these operators are spared; whether each is within the budget."""
         recipe = recipe_for(names, quantizer.operators, ranges=own, kept=precision)
         recipes = {name: recipe}
-        for restored in search.restored(names) if precision == DYNAMIC else ():
-            rule = rule_on(restored, quantizer.operators)
-            words = f"{name}, {len(restored)} operator{'s' if len(restored) > 1 else ''} float"
+        for restored in search.restored(names) if precision == WEIGHT_ONLY else ():
+            rule = replace(rule_on(restored, quantizer.operators), precision=exact)
+            words = f"{name}, {len(restored)} operator{'s' if len(restored) > 1 else ''} {exact}"
             recipes[words] = replace(recipe, rules=(*recipe.rules, rule))
         return [rungs.add(words, found).within(budget) for words, found in recipes.items()]
 
     harm = search.branch_harm(ranges)
     ranked = sorted(harm, key=lambda branch: -harm[branch])
-    dynamic_holds = False
+    exact, int8_weights_hold = quantizer.unharmed[-1], False
     for count in range(1, len(ranked)):
         kept = set(ranked[:count])
         names = frozenset(op.name for op in quantizer.operators if op.branches and op.branches <= kept)
@@ -81,14 +82,14 @@ def climb(
         for precision, own in product(quantizer.unharmed, choices):
             named = f", {next(iter(own.values()))} ranges" if len(choices) > 1 else ""
             held = spare(f"mixed by branch, {' + '.join(ranked[:count])} {precision}{named}", names, precision, own)
-            dynamic_holds |= precision == DYNAMIC and any(held)
+            int8_weights_hold |= precision == WEIGHT_ONLY and any(held)
     passed = 0
     for names, precision in search.operator_mixes(ranked, ranges, budget):
         name = f"mixed by operator, {len(names)} of {len(quantizer.operators)}"
         passed += spare(f"{name} {precision}", names, precision, ranges)[0]
-        if precision == FLOAT and DYNAMIC in quantizer.unharmed and not dynamic_holds:
-            # Nothing on int8 weights has held so far, which take a quarter of the space.
-            spare(f"{name} {DYNAMIC}", names, DYNAMIC, ranges)
+        if precision != WEIGHT_ONLY and WEIGHT_ONLY in quantizer.unharmed and not int8_weights_hold:
+            # Nothing with int8 weights has held so far, which take half of the space.
+            spare(f"{name} {WEIGHT_ONLY}", names, WEIGHT_ONLY, ranges)
         if passed == _WANTED_MIXES:
             break
     return rungs.ladder(budget)
@@ -221,18 +222,18 @@ class _Search:
             yield best[1:]
 
     def restored(self, names: frozenset[str]) -> Iterator[frozenset[str]]:
-        """Of dynamic operators, the most harmful: in float, they leave half and a quarter of the logit error.
+        """Of operators with int8 weights, the most harmful: without, half and a quarter of the logit error is left.
 
-        Few operators do most of the harm: a range for a whole map is too coarse for one with outlying channels.
+        Few operators do most of the harm.
         """
         asked = [
             operator
             for operator in self._quantizer.operators
-            if operator.name in names and operator.operation in self._quantizer.dynamic_operations
+            if operator.name in names and operator.operation in self._quantizer.weighted_operations
         ]
         found = []
-        for operator in tqdm(asked, desc="dynamic operators", disable=not self._progress, leave=False):
-            own = replace(rule_on(frozenset([operator.name]), self._quantizer.operators), precision=DYNAMIC)
+        for operator in tqdm(asked, desc="int8 weights", disable=not self._progress, leave=False):
+            own = replace(rule_on(frozenset([operator.name]), self._quantizer.operators), precision=WEIGHT_ONLY)
             alone = Recipe(rules=(Rule("", precision=FLOAT), own))
             found.append(self._harm_alone(sorted(operator.branches)[0], alone))
         harm = np.where(np.isfinite(found), found, 0.0)

@@ -13,13 +13,20 @@ from numpy.typing import NDArray
 from edge_runtime.errors import ModelError
 from export.graphs import pack_tflite, parse_tflite
 from export.memory import released
-from export.recipes import DYNAMIC, FLOAT
+from export.recipes import DYNAMIC, FLOAT16, WEIGHT_ONLY
 from train.quiet import quiet
 
 QUANTIZATION_VERSION = "2"
 """Raise it when a recipe would give other files: cached ones are then not used."""
-DYNAMIC_OPERATIONS = ("CONV_2D",)
-"""What ``dynamic`` changes: XNNPACK has fast kernels of that kind for these, not for depthwise convolutions."""
+WEIGHTED_OPERATIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+"""What has weights that are worth storing in less space."""
+_FLOAT_ARITHMETIC = {
+    FLOAT16: WEIGHTED_OPERATIONS,
+    WEIGHT_ONLY: WEIGHTED_OPERATIONS,
+    # XNNPACK has fast kernels of that kind for these, not for depthwise convolutions.
+    DYNAMIC: ("CONV_2D",),
+}
+"""Precisions that keep activations in float32, and which operators they change; the others are plain float."""
 _NAMES_PER_EXPRESSION = 40
 
 
@@ -30,8 +37,7 @@ def quantize_tflite(
 
     Args:
         float_model: flatbuffer.
-        precisions: ``float``, ``dynamic`` (float activations, int8 convolutions), ``w8a8`` (int8 activations) or
-            ``w8a16`` (int16 ones) by operator name.
+        precisions: by operator name, see `export.recipes`.
         base: the precision of most of them.
         ranges: of the activations, see `export.ranges.quantizer_ranges`.
 
@@ -112,13 +118,26 @@ def _litert_rules(precisions: Mapping[str, str], base: str) -> list[dict[str, An
         if precision != base:
             by_precision[precision].append(name)
     for precision, names in sorted(by_precision.items()):
-        rule = unquantized if precision in {FLOAT, DYNAMIC} else dict(static[precision]()[0])
-        rules += [{**rule, "regex": regex} for regex in _alternations(sorted(names))]
-        if precision == DYNAMIC:
-            for operation in DYNAMIC_OPERATIONS:
-                rule = {**recipe.dynamic_wi8_afp32()[0], "operation": recipe.TFLOperationName(operation)}
-                rules += [{**rule, "regex": regex} for regex in _alternations(sorted(names))]
+        expressions = _alternations(sorted(names))
+        rule = dict(static[precision]()[0]) if precision in static else unquantized
+        rules += [{**rule, "regex": regex} for regex in expressions]
+        for operation in _FLOAT_ARITHMETIC.get(precision, ()):
+            rule = {**_weights_rule(precision), "operation": recipe.TFLOperationName(operation)}
+            rules += [{**rule, "regex": regex} for regex in expressions]
     return rules
+
+
+def _weights_rule(precision: str) -> dict[str, Any]:
+    from litert_quantizer import recipe
+
+    if precision == DYNAMIC:
+        return dict(recipe.dynamic_wi8_afp32()[0])
+    rule = dict(recipe.weight_only_wi8_afp32()[0])
+    if precision == FLOAT16:
+        half = {"num_bits": 16, "dtype": "FLOAT", "granularity": "TENSORWISE", "symmetric": True}
+        rule["algorithm_key"] = recipe.AlgorithmName.FLOAT_CASTING
+        rule["op_config"] = {**rule["op_config"], "weight_tensor_config": half}
+    return rule
 
 
 def _alternations(names: Sequence[str]) -> list[str]:

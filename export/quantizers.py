@@ -21,9 +21,9 @@ from export.cache import read_arrays, write_arrays
 from export.calibration import CalibrationSet
 from export.calibration_audit import audit_activations
 from export.graphs import openvino_branch, openvino_operators, tflite_branch, tflite_operators
-from export.quantization import DYNAMIC_OPERATIONS, QUANTIZATION_VERSION, quantize_openvino, quantize_tflite
+from export.quantization import QUANTIZATION_VERSION, WEIGHTED_OPERATIONS, quantize_openvino, quantize_tflite
 from export.ranges import ActivationStatistics, collect_statistics, quantizer_ranges
-from export.recipes import DYNAMIC, FLOAT, Operator, Recipe, assignments, range_rules
+from export.recipes import FLOAT, FLOAT16, TFLITE_ONLY, WEIGHT_ONLY, Operator, Recipe, assignments, range_rules
 
 _DRAFT_IMAGES = 12
 
@@ -37,8 +37,8 @@ class Quantizer(Protocol):
         range_rules: what a recipe may say about ranges; the first is the default.
         ranges_by_operator: whether a recipe's rules may have ranges of their own.
         stretches: into how many parts a search over operators divides a branch: fewer where a build takes longer.
-        unharmed: precisions for operators that static quantization harms, the fastest first.
-        dynamic_operations: types of operators that ``dynamic`` changes at all; the others stay in float.
+        unharmed: precisions for operators that static quantization harms, the smallest first, the most exact last.
+        weighted_operations: types of operators whose weights the smaller ones change.
     """
 
     runtime: str
@@ -48,7 +48,7 @@ class Quantizer(Protocol):
     ranges_by_operator: bool
     stretches: int
     unharmed: tuple[str, ...]
-    dynamic_operations: tuple[str, ...]
+    weighted_operations: tuple[str, ...]
 
     def build(self, path: Path, recipe: Recipe, branch: str | None = None, *, draft: bool = False) -> None:
         """Write the backbone, or the part of it that one branch needs, as the recipe says.
@@ -73,8 +73,8 @@ class TFLiteQuantizer:
     """LiteRT post-training quantization of a float32 flatbuffer; one calibration serves every recipe."""
 
     runtime, suffix, stretches, ranges_by_operator = "tflite", ".tflite", 24, True
-    unharmed: tuple[str, ...] = (DYNAMIC, FLOAT)
-    dynamic_operations: tuple[str, ...] = DYNAMIC_OPERATIONS
+    unharmed: tuple[str, ...] = (WEIGHT_ONLY, FLOAT16)
+    weighted_operations: tuple[str, ...] = WEIGHTED_OPERATIONS
     range_rules: tuple[str, ...] = ("percentile", "mse", "average", "extremes")
 
     def __init__(
@@ -138,7 +138,7 @@ class OpenVINOQuantizer:
 
     runtime, suffix, stretches, ranges_by_operator = "openvino", ".xml", 8, False
     unharmed: tuple[str, ...] = (FLOAT,)
-    dynamic_operations: tuple[str, ...] = ()
+    weighted_operations: tuple[str, ...] = ()
     range_rules: tuple[str, ...] = ("symmetric", "asymmetric")
 
     def __init__(
@@ -157,8 +157,8 @@ class OpenVINOQuantizer:
         """See `Quantizer.build`."""
         rule = _checked_rule(recipe, self)
         precisions = assignments(recipe, self.operators)
-        if {"w8a16", DYNAMIC} & set(precisions.values()):
-            raise UsageError("w8a16 and dynamic are precisions of TensorFlow Lite; OpenVINO has w8a8 and float.")
+        if foreign := sorted(set(TFLITE_ONLY) & set(precisions.values())):
+            raise UsageError(f"TensorFlow Lite alone has {', '.join(foreign)}; OpenVINO has w8a8 and float.")
         if any(own.ranges not in {"", recipe.ranges} for own in recipe.rules):
             raise UsageError("OpenVINO has one rule for all ranges: a recipe's rules cannot have their own.")
         ignored = sorted(name for name, precision in precisions.items() if precision == FLOAT)

@@ -8,9 +8,10 @@ operator the last one counts::
 
 ``regex`` is searched in the operator's name (its path in the graph), ``operation`` is ``*`` or an operator type in
 the runtime's own spelling (``MUL`` in TensorFlow Lite, ``Multiply`` in OpenVINO), ``precision`` is ``float``,
-``dynamic`` or one of `BASES`. ``dynamic`` (TensorFlow Lite) keeps activations in float32 and runs convolutions on
-int8 weights, with the range of their input measured at run time; other operators stay in float. Without ``ranges``
-the runtime's default rule is used.
+``w8a8`` or, in TensorFlow Lite, one of `TFLITE_ONLY`. Of these ``float16`` and ``weight_only`` calculate in
+float32; their weights are stored as float16, or as int8 per channel, and become float32 when the file is opened.
+``dynamic`` runs convolutions on int8 weights and int8 activations, whose range is measured at run time: machines do
+that differently. Without ``ranges`` the runtime's default rule is used.
 """
 
 from __future__ import annotations
@@ -26,8 +27,12 @@ from edge_runtime.errors import UsageError
 
 BASES = ("w8a8", "w8a16")
 FLOAT = "float"
+FLOAT16 = "float16"
+WEIGHT_ONLY = "weight_only"
 DYNAMIC = "dynamic"
+TFLITE_ONLY = ("w8a16", FLOAT16, WEIGHT_ONLY, DYNAMIC)
 RANGES = ("average", "extremes", "percentile", "mse", "symmetric", "asymmetric")
+_PRECISIONS = tuple(dict.fromkeys([FLOAT, *BASES, *TFLITE_ONLY]))
 _KEYS = {"base", "ranges", "rules"}
 _RULE_KEYS = {"regex", "operation", "precision", "ranges"}
 
@@ -109,7 +114,7 @@ def read_recipe(path: Path) -> Recipe:
 
 
 def assignments(recipe: Recipe, operators: Sequence[Operator]) -> dict[str, str]:
-    """Precision of every operator by name: ``float``, ``dynamic`` or one of `BASES`.
+    """Precision of every operator by name.
 
     Raises:
         UsageError: a rule that matches no operator.
@@ -202,9 +207,8 @@ def _parse_rule(body: Any, number: int) -> Rule:
     rule = Rule(body["regex"], body.get("operation", "*"), body.get("precision", FLOAT), body.get("ranges", ""))
     if not all(isinstance(value, str) for value in asdict(rule).values()):
         raise UsageError(f"{where} has a value that is not text.")
-    if rule.precision not in {FLOAT, DYNAMIC, *BASES}:
-        known = ", ".join([FLOAT, DYNAMIC, *BASES])
-        raise UsageError(f"{where}: precision is one of {known}. Received: {rule.precision!r}.")
+    if rule.precision not in _PRECISIONS:
+        raise UsageError(f"{where}: precision is one of {', '.join(_PRECISIONS)}. Received: {rule.precision!r}.")
     if rule.ranges and rule.ranges not in RANGES:
         raise UsageError(f"{where}: ranges are one of {', '.join(RANGES)}. Received: {rule.ranges!r}.")
     try:

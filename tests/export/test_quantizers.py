@@ -12,7 +12,7 @@ from edge_runtime.backends import open_model
 from edge_runtime.classifier import preprocess_file
 from edge_runtime.errors import UsageError
 from export.graphs import parse_tflite, tflite_branch, tflite_operators, tflite_text
-from export.recipes import Recipe, Rule, recipe_for
+from export.recipes import TFLITE_ONLY, Recipe, Rule, recipe_for
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +104,34 @@ def test_dynamic_operators_have_int8_weights_and_float_results(place: Bench, tmp
         assert 0 < error < 0.05
 
 
+@pytest.mark.parametrize(("kept", "stored", "largest"), [("weight_only", 9, 0.05), ("float16", 1, 2e-3)])
+def test_small_weights_become_float32_and_so_does_the_arithmetic(
+    kept: str, stored: int, largest: float, place: Bench, tmp_path: Path
+) -> None:
+    """The weights of every convolution come out of DEQUANTIZE, which reads the stored type; results are float32."""
+    quantizer = place.source.quantizer("tflite")
+    path = tmp_path / "backbone.tflite"
+    spared = frozenset(op.name for op in quantizer.operators if op.branches == {"right"})
+    quantizer.build(path, recipe_for(spared, quantizer.operators, kept=kept))
+    assert integer_results(path) & spared == set()
+    graph = parse_tflite(path.read_bytes()).subgraphs[0]
+    writers = {int(op.outputs[0]): op for op in graph.operators}
+    convolutions = [
+        op
+        for op in graph.operators
+        if f"{tflite_text(graph.tensors[op.outputs[0]].name)};" in spared and len(op.inputs) == 3
+    ]
+    assert convolutions
+    for op in convolutions:
+        assert graph.tensors[op.inputs[1]].type == 0
+        assert graph.tensors[writers[int(op.inputs[1])].inputs[0]].type == stored
+    quantizer.build(tmp_path / "float.tflite", recipe_for(spared, quantizer.operators))
+    exact = outputs(tmp_path / "float.tflite", "tflite", place)
+    for found, wanted in zip(outputs(path, "tflite", place), exact, strict=True):
+        error = np.linalg.norm(found["right"] - wanted["right"]) / np.linalg.norm(wanted["right"])
+        assert 0 < error < largest
+
+
 def test_pixels_are_exact(place: Bench, tmp_path: Path) -> None:
     """The image's quantizer has scale 1 and its zero at pixel 0."""
     path = tmp_path / "backbone.tflite"
@@ -172,8 +200,8 @@ def test_openvino_keeps_the_named_operators_in_float_and_caches(
 
 
 def test_recipes_that_a_runtime_does_not_know(place: Bench, vino: Bench, tmp_path: Path) -> None:
-    for recipe in (Recipe("w8a16"), Recipe(rules=(Rule(".", precision="dynamic"),))):
-        with pytest.raises(UsageError, match="are precisions of TensorFlow Lite"):
+    for recipe in (Recipe("w8a16"), *(Recipe(rules=(Rule(".", precision=kept),)) for kept in TFLITE_ONLY)):
+        with pytest.raises(UsageError, match="TensorFlow Lite alone has"):
             vino.source.quantizer("openvino").build(tmp_path / "backbone.xml", recipe)
     with pytest.raises(UsageError, match="openvino knows the ranges"):
         vino.source.quantizer("openvino").build(tmp_path / "backbone.xml", Recipe(ranges="percentile"))
