@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
+from pathlib import Path
 from typing import Any
 
 import flatbuffers
@@ -104,6 +105,30 @@ def openvino_operators(model: Any) -> tuple[Operator, ...]:
         for node in model.get_ordered_ops()
         if node.get_type_name() not in _PASSIVE and node.get_friendly_name() in feeds
     )
+
+
+def read_openvino(path: Path) -> Any:
+    """An `openvino.Model` from a .xml file and the .bin beside it, which may be overwritten afterwards."""
+    import openvino
+
+    core = openvino.Core()
+    core.set_property({"ENABLE_MMAP": False})
+    return core.read_model(path)
+
+
+def store_as_float16(model: Any, names: Set[str]) -> None:
+    """Let convolutions of an `openvino.Model` read their float32 kernels from float16, in place."""
+    import openvino
+
+    for node in model.get_ordered_ops():
+        if node.get_friendly_name() not in names or "Convolution" not in node.get_type_name():
+            continue
+        source = node.input(1)
+        kernel = source.get_source_output().get_node()
+        if kernel.get_type_name() == "Constant" and kernel.get_element_type() == openvino.Type.f32:
+            half = openvino.opset13.constant(kernel.get_data().astype(np.float16))
+            source.replace_source_output(openvino.opset13.convert(half, "f32").output(0))
+    model.validate_nodes_and_infer_types()
 
 
 def name_openvino_nodes(model: Any) -> None:

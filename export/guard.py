@@ -2,7 +2,7 @@
 
 Rungs: everything quantized; whole branches spared, worst first; the most harmful stretches of operators spared,
 until the budget holds. What is spared calculates in float32, so that every machine gives the same answers; its
-weights are stored as float16, or as int8, of which the most harmful become float16 (OpenVINO: float32). Harm is
+weights are stored as float16 or, in TensorFlow Lite, as int8, of which the most harmful become float16. Harm is
 measured on the logit, never guessed from a layer's name. The search looks at one branch at a time, on files that
 hold nothing else; every candidate on the ladder is then built whole and runs in the real interpreter over all
 validation images, against the float32 file of the same runtime.

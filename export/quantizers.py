@@ -20,7 +20,14 @@ from edge_runtime.files import sha256_bytes, sha256_file, write_bytes_atomic
 from export.cache import read_arrays, write_arrays
 from export.calibration import CalibrationSet
 from export.calibration_audit import audit_activations
-from export.graphs import openvino_branch, openvino_operators, tflite_branch, tflite_operators
+from export.graphs import (
+    openvino_branch,
+    openvino_operators,
+    read_openvino,
+    store_as_float16,
+    tflite_branch,
+    tflite_operators,
+)
 from export.quantization import QUANTIZATION_VERSION, WEIGHTED_OPERATIONS, quantize_openvino, quantize_tflite
 from export.ranges import ActivationStatistics, collect_statistics, quantizer_ranges
 from export.recipes import FLOAT, FLOAT16, TFLITE_ONLY, WEIGHT_ONLY, Operator, Recipe, assignments, range_rules
@@ -137,7 +144,7 @@ class OpenVINOQuantizer:
     """NNCF post-training quantization of an OpenVINO file; operators are kept in float by ignored scopes."""
 
     runtime, suffix, stretches, ranges_by_operator = "openvino", ".xml", 8, False
-    unharmed: tuple[str, ...] = (FLOAT,)
+    unharmed: tuple[str, ...] = (FLOAT16,)
     weighted_operations: tuple[str, ...] = ()
     range_rules: tuple[str, ...] = ("symmetric", "asymmetric")
 
@@ -151,26 +158,35 @@ class OpenVINOQuantizer:
     ) -> None:
         self._model, self._calibration, self._size, self._cache = float_model, calibration, size, cache
         self._digest = sha256_file(float_model) + sha256_file(float_model.with_suffix(".bin"))
-        self.operators = openvino_operators(self._load())
+        self.operators = openvino_operators(read_openvino(float_model))
 
     def build(self, path: Path, recipe: Recipe, branch: str | None = None, *, draft: bool = False) -> None:
         """See `Quantizer.build`."""
         rule = _checked_rule(recipe, self)
         precisions = assignments(recipe, self.operators)
         if foreign := sorted(set(TFLITE_ONLY) & set(precisions.values())):
-            raise UsageError(f"TensorFlow Lite alone has {', '.join(foreign)}; OpenVINO has w8a8 and float.")
+            raise UsageError(
+                f"TensorFlow Lite alone has {', '.join(foreign)}; OpenVINO has w8a8, float16 and float."
+            )
         if any(own.ranges not in {"", recipe.ranges} for own in recipe.rules):
             raise UsageError("OpenVINO has one rule for all ranges: a recipe's rules cannot have their own.")
-        ignored = sorted(name for name, precision in precisions.items() if precision == FLOAT)
+        ignored = sorted(name for name, precision in precisions.items() if precision in {FLOAT, FLOAT16})
+        halved = {name for name, precision in precisions.items() if precision == FLOAT16}
         described = [QUANTIZATION_VERSION, self._digest, self._calibration.digest, rule, ignored, branch, draft]
         cached = self._cache / f"openvino-{sha256_bytes(json.dumps(described).encode())[:32]}.npz"
         files = path, path.with_suffix(".bin")
         if (known := read_arrays(cached)) is None:
             self._quantize(path, ignored, branch, rule, draft=draft)
             write_arrays(cached, **{file.suffix: np.frombuffer(file.read_bytes(), np.uint8) for file in files})
-            return
-        for file in files:
-            write_bytes_atomic(file, known[file.suffix].tobytes())
+        else:
+            for file in files:
+                write_bytes_atomic(file, known[file.suffix].tobytes())
+        if halved:
+            from export.conversion import save_openvino
+
+            model = read_openvino(path)
+            store_as_float16(model, halved)
+            save_openvino(model, path)
 
     def audit(self, recipe: Recipe) -> dict[str, Any] | None:
         """None: NNCF keeps its statistics to itself."""
@@ -179,7 +195,7 @@ class OpenVINOQuantizer:
     def _quantize(self, path: Path, ignored: list[str], branch: str | None, rule: str, *, draft: bool) -> None:
         from export.conversion import save_openvino
 
-        model = self._load()
+        model = read_openvino(self._model)
         if branch is not None:
             model = openvino_branch(model, branch)
         if {operator.name for operator in openvino_operators(model)} - set(ignored):
@@ -189,11 +205,6 @@ class OpenVINOQuantizer:
                 model, inputs, ignored=ignored, asymmetric=asymmetric, bias_correction=not draft
             )
         save_openvino(model, path)
-
-    def _load(self) -> Any:
-        import openvino
-
-        return openvino.Core().read_model(self._model)
 
     @cached_property
     def _inputs(self) -> list[NDArray[np.float32]]:

@@ -8,7 +8,7 @@ operator the last one counts::
 
 ``regex`` is searched in the operator's name (its path in the graph), ``operation`` is ``*`` or an operator type in
 the runtime's own spelling (``MUL`` in TensorFlow Lite, ``Multiply`` in OpenVINO), ``precision`` is ``float``,
-``w8a8`` or, in TensorFlow Lite, one of `TFLITE_ONLY`. Of these ``float16`` and ``weight_only`` calculate in
+``float16``, ``w8a8`` or, in TensorFlow Lite, one of `TFLITE_ONLY`. ``float16`` and ``weight_only`` calculate in
 float32; their weights are stored as float16, or as int8 per channel, and become float32 when the file is opened.
 ``dynamic`` runs convolutions on int8 weights and int8 activations, whose range is measured at run time: machines do
 that differently. Without ``ranges`` the runtime's default rule is used.
@@ -30,9 +30,9 @@ FLOAT = "float"
 FLOAT16 = "float16"
 WEIGHT_ONLY = "weight_only"
 DYNAMIC = "dynamic"
-TFLITE_ONLY = ("w8a16", FLOAT16, WEIGHT_ONLY, DYNAMIC)
+TFLITE_ONLY = ("w8a16", WEIGHT_ONLY, DYNAMIC)
 RANGES = ("average", "extremes", "percentile", "mse", "symmetric", "asymmetric")
-_PRECISIONS = tuple(dict.fromkeys([FLOAT, *BASES, *TFLITE_ONLY]))
+_PRECISIONS = (FLOAT, FLOAT16, "w8a8", *TFLITE_ONLY)
 _KEYS = {"base", "ranges", "rules"}
 _RULE_KEYS = {"regex", "operation", "precision", "ranges"}
 

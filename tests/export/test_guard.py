@@ -317,5 +317,5 @@ def test_openvino_finds_the_fragile_branch_too(tmp_path: Path) -> None:
     assert ladder.chosen is not None
     assert set(ladder.candidates[0].device["executed"]) & {"i8", "u8"}
     if ladder.chosen.recipe.precision == "mixed":
-        kept = {n for n, p in assignments(ladder.chosen.recipe, quantizer.operators).items() if p == "float"}
+        kept = {n for n, p in assignments(ladder.chosen.recipe, quantizer.operators).items() if p == "float16"}
         assert {b for op in quantizer.operators if op.name in kept for b in op.branches} == {"left"}

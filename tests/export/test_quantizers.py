@@ -199,6 +199,25 @@ def test_openvino_keeps_the_named_operators_in_float_and_caches(
     assert path.with_suffix(".bin").read_bytes() == first
 
 
+def test_openvino_stores_float16_weights_and_computes_in_float32(vino: Bench, tmp_path: Path) -> None:
+    quantizer = vino.source.quantizer("openvino")
+    size, found = {}, {}
+    for kept in ("float", "float16"):
+        path = tmp_path / kept / "backbone.xml"
+        path.parent.mkdir()
+        quantizer.build(
+            path, Recipe(rules=tuple(Rule(rule, precision=kept) for rule in ("^left/", "^left.right/")))
+        )
+        size[kept] = path.with_suffix(".bin").stat().st_size
+        found[kept] = outputs(path, "openvino", vino)
+    # At least the kernel in the middle, 8 x 8 of 3 x 3.
+    assert size["float16"] <= size["float"] - 2 * 8 * 8 * 9
+    for half, exact in zip(found["float16"], found["float"], strict=True):
+        np.testing.assert_array_equal(half["right"], exact["right"])
+        error = np.linalg.norm(half["left"] - exact["left"]) / np.linalg.norm(exact["left"])
+        assert 0 < error < 2e-3
+
+
 def test_recipes_that_a_runtime_does_not_know(place: Bench, vino: Bench, tmp_path: Path) -> None:
     for recipe in (Recipe("w8a16"), *(Recipe(rules=(Rule(".", precision=kept),)) for kept in TFLITE_ONLY)):
         with pytest.raises(UsageError, match="TensorFlow Lite alone has"):
