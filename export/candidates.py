@@ -19,8 +19,6 @@ Logits = NDArray[np.float64]
 Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 LATENCY_TIE = 0.03
 """Candidates whose medians differ by less are equally fast: the measurement cannot tell them apart."""
-ERROR_TIE = 0.25
-"""Logit errors that differ by less, relative to the smaller one, are equally small: the smaller file wins."""
 _SLACK = 1e-12
 _BETWEEN = np.linspace(0.1, 0.9, 9)
 """Where between two logits a threshold may lie."""
@@ -139,14 +137,12 @@ class Ladder:
 
     @property
     def chosen(self) -> Candidate | None:
-        """The fastest within the budget; of those as fast the most exact; of those as exact the smallest file."""
+        """The fastest within the budget; of those equally fast the one with the smallest logit error."""
         passing = [c for c in self.candidates if c.within(self.budget)]
         if not passing:
             return None
         limit = min(c.p50_ms for c in passing) * (1 + LATENCY_TIE)
-        fast = [c for c in passing if c.p50_ms <= limit]
-        exact = min(map(_logit_error, fast)) * (1 + ERROR_TIE)
-        return min((c for c in fast if _logit_error(c) <= exact), key=lambda c: (c.size_bytes, _logit_error(c)))
+        return min((c for c in passing if c.p50_ms <= limit), key=_logit_error)
 
     @property
     def nearest(self) -> Candidate | None:

@@ -2,10 +2,9 @@
 
 Rungs: everything quantized; whole branches spared, worst first; the most harmful stretches of operators spared,
 until the budget holds. What is spared calculates in float32, so that every machine gives the same answers; its
-weights are stored as float16 or, in TensorFlow Lite, as int8, of which the most harmful become float16. Harm is
-measured on the logit, never guessed from a layer's name. The search looks at one branch at a time, on files that
-hold nothing else; every candidate on the ladder is then built whole and runs in the real interpreter over all
-validation images, against the float32 file of the same runtime.
+weights are stored as float16. Harm is measured on the logit, never guessed from a layer's name. The search looks at
+one branch at a time, on files that hold nothing else; every candidate on the ladder is then built whole and runs in
+the real interpreter over all validation images, against the float32 file of the same runtime.
 
 The guard *chooses* by point estimates and *says* PASS, FAIL or INCONCLUSIVE from 95 % intervals: few images decide
 little (see `export.candidates`).
@@ -15,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +27,7 @@ from export.candidates import Budget, Candidate, Comparison, Ladder
 from export.judge import SCREENED_IMAGES, SEARCH_IMAGES, Judge
 from export.memory import released
 from export.quantizers import Quantizer
-from export.recipes import FLOAT, WEIGHT_ONLY, Recipe, Rule, recipe_for, rule_on
+from export.recipes import FLOAT16, Recipe, recipe_for
 
 LATENCY_RUNS = 25
 CLOSE_HARM = 2.0
@@ -37,7 +35,6 @@ CLOSE_HARM = 2.0
 Ranges = Mapping[str, str]
 _STEPS = (1, 2, 3, 4, 6, 8, 12, 16, 20)
 _WANTED_MIXES = 2
-_ERROR_LEFT = (1 / 2, 1 / 4)
 
 
 @released()
@@ -62,34 +59,23 @@ def climb(
     if plain.within(budget) and not mix:
         return rungs.ladder(budget)
 
-    def spare(name: str, names: frozenset[str], precision: str, own: Ranges) -> list[bool]:
-        """Rungs on which these operators are spared; whether each is within the budget."""
-        recipe = recipe_for(names, quantizer.operators, ranges=own, kept=precision)
-        recipes = {name: recipe}
-        for restored in search.restored(names) if precision == WEIGHT_ONLY else ():
-            rule = replace(rule_on(restored, quantizer.operators), precision=exact)
-            words = f"{name}, {len(restored)} operator{'s' if len(restored) > 1 else ''} {exact}"
-            recipes[words] = replace(recipe, rules=(*recipe.rules, rule))
-        return [rungs.add(words, found).within(budget) for words, found in recipes.items()]
+    def spare(name: str, names: frozenset[str], own: Ranges) -> bool:
+        """A rung on which these operators calculate in float32; whether it is within the budget."""
+        recipe = recipe_for(names, quantizer.operators, ranges=own, kept=FLOAT16)
+        return rungs.add(name, recipe).within(budget)
 
     harm = search.branch_harm(ranges)
     ranked = sorted(harm, key=lambda branch: -harm[branch])
-    exact, int8_weights_hold = quantizer.unharmed[-1], False
     for count in range(1, len(ranked)):
         kept = set(ranked[:count])
         names = frozenset(op.name for op in quantizer.operators if op.branches and op.branches <= kept)
         choices = search.ranked_ranges(ranked[count:])
-        for precision, own in product(quantizer.unharmed, choices):
+        for own in choices:
             named = f", {next(iter(own.values()))} ranges" if len(choices) > 1 else ""
-            held = spare(f"mixed by branch, {' + '.join(ranked[:count])} {precision}{named}", names, precision, own)
-            int8_weights_hold |= precision == WEIGHT_ONLY and any(held)
+            spare(f"mixed by branch, {' + '.join(ranked[:count])} {FLOAT16}{named}", names, own)
     passed = 0
-    for names, precision in search.operator_mixes(ranked, ranges, budget):
-        name = f"mixed by operator, {len(names)} of {len(quantizer.operators)}"
-        passed += spare(f"{name} {precision}", names, precision, ranges)[0]
-        if precision != WEIGHT_ONLY and WEIGHT_ONLY in quantizer.unharmed and not int8_weights_hold:
-            # Nothing with int8 weights has held so far, which take half of the space.
-            spare(f"{name} {WEIGHT_ONLY}", names, WEIGHT_ONLY, ranges)
+    for names in search.operator_mixes(ranked, ranges, budget):
+        passed += spare(f"mixed by operator, {len(names)} of {len(quantizer.operators)} {FLOAT16}", names, ranges)
         if passed == _WANTED_MIXES:
             break
     return rungs.ladder(budget)
@@ -188,10 +174,8 @@ class _Search:
             self._harm[ranges] = {branch: self._harm_alone(branch, Recipe(ranges=ranges)) for branch in bar}
         return self._harm[ranges]
 
-    def operator_mixes(
-        self, ranked: Sequence[str], ranges: Ranges, budget: Budget
-    ) -> Iterator[tuple[frozenset[str], str]]:
-        """Sets of operators to spare, and how, that are predicted to hold the budget: the smallest sets first.
+    def operator_mixes(self, ranked: Sequence[str], ranges: Ranges, budget: Budget) -> Iterator[frozenset[str]]:
+        """Sets of operators to spare that are predicted to hold the budget: the smallest sets first.
 
         Where the prediction finds none, the one with the smallest logit error.
         """
@@ -203,46 +187,21 @@ class _Search:
             alone = recipe_for(self._all - names, self._quantizer.operators, ranges=ranges)
             harm.append(self._harm_alone(branch, alone))
         order = np.argsort(harm)[::-1]
-        best: tuple[float, frozenset[str], str] | None = None
+        best: tuple[float, frozenset[str]] | None = None
         held = False
         for count in (step for step in _STEPS if step < len(stretches)):
             kept: frozenset[str] = frozenset().union(*(stretches[i][1] for i in order[:count]))
-            for precision in self._quantizer.unharmed:
-                recipe = recipe_for(kept, self._quantizer.operators, ranges=ranges, kept=precision)
-                found = self._screen(dict.fromkeys(self._judge.branches, recipe), SCREENED_IMAGES)
-                if found is None:
-                    continue
-                if best is None or found.logit_error < best[0]:
-                    best = (found.logit_error, kept, precision)
-                if found.within(budget):
-                    held = True
-                    yield kept, precision
-                    break
+            recipe = recipe_for(kept, self._quantizer.operators, ranges=ranges, kept=FLOAT16)
+            found = self._screen(dict.fromkeys(self._judge.branches, recipe), SCREENED_IMAGES)
+            if found is None:
+                continue
+            if best is None or found.logit_error < best[0]:
+                best = (found.logit_error, kept)
+            if found.within(budget):
+                held = True
+                yield kept
         if not held and best is not None:
-            yield best[1:]
-
-    def restored(self, names: frozenset[str]) -> Iterator[frozenset[str]]:
-        """Of operators with int8 weights, the most harmful: without, half and a quarter of the logit error is left.
-
-        Few operators do most of the harm.
-        """
-        asked = [
-            operator
-            for operator in self._quantizer.operators
-            if operator.name in names and operator.operation in self._quantizer.weighted_operations
-        ]
-        found = []
-        for operator in tqdm(asked, desc="int8 weights", disable=not self._progress, leave=False):
-            own = replace(rule_on(frozenset([operator.name]), self._quantizer.operators), precision=WEIGHT_ONLY)
-            alone = Recipe(rules=(Rule("", precision=FLOAT), own))
-            found.append(self._harm_alone(sorted(operator.branches)[0], alone))
-        harm = np.where(np.isfinite(found), found, 0.0)
-        order = np.argsort(harm)[::-1]
-        left = harm.sum() - np.cumsum(harm[order])
-        for share in _ERROR_LEFT if asked else ():
-            count = int(np.argmax(left <= share**2 * harm.sum())) + 1
-            if count < len(asked):
-                yield frozenset(asked[i].name for i in order[:count])
+            yield best[1]
 
     def _stretches(self, branches: Sequence[str]) -> list[tuple[str, frozenset[str]]]:
         """Runs of consecutive operators of the branches; what two of them share counts with the first."""

@@ -18,11 +18,10 @@ from train.quiet import quiet
 
 QUANTIZATION_VERSION = "2"
 """Raise it when a recipe would give other files: cached ones are then not used."""
-WEIGHTED_OPERATIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
-"""What has weights that are worth storing in less space."""
+_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _FLOAT_ARITHMETIC = {
-    FLOAT16: WEIGHTED_OPERATIONS,
-    WEIGHT_ONLY: WEIGHTED_OPERATIONS,
+    FLOAT16: _WEIGHTED,
+    WEIGHT_ONLY: _WEIGHTED,
     # XNNPACK has fast kernels of that kind for these, not for depthwise convolutions.
     DYNAMIC: ("CONV_2D",),
 }

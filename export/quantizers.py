@@ -28,9 +28,9 @@ from export.graphs import (
     tflite_branch,
     tflite_operators,
 )
-from export.quantization import QUANTIZATION_VERSION, WEIGHTED_OPERATIONS, quantize_openvino, quantize_tflite
+from export.quantization import QUANTIZATION_VERSION, quantize_openvino, quantize_tflite
 from export.ranges import ActivationStatistics, collect_statistics, quantizer_ranges
-from export.recipes import FLOAT, FLOAT16, TFLITE_ONLY, WEIGHT_ONLY, Operator, Recipe, assignments, range_rules
+from export.recipes import FLOAT, FLOAT16, TFLITE_ONLY, Operator, Recipe, assignments, range_rules
 
 _DRAFT_IMAGES = 12
 
@@ -44,8 +44,6 @@ class Quantizer(Protocol):
         range_rules: what a recipe may say about ranges; the first is the default.
         ranges_by_operator: whether a recipe's rules may have ranges of their own.
         stretches: into how many parts a search over operators divides a branch: fewer where a build takes longer.
-        unharmed: precisions for operators that static quantization harms, the smallest first, the most exact last.
-        weighted_operations: types of operators whose weights the smaller ones change.
     """
 
     runtime: str
@@ -54,8 +52,6 @@ class Quantizer(Protocol):
     range_rules: tuple[str, ...]
     ranges_by_operator: bool
     stretches: int
-    unharmed: tuple[str, ...]
-    weighted_operations: tuple[str, ...]
 
     def build(self, path: Path, recipe: Recipe, branch: str | None = None, *, draft: bool = False) -> None:
         """Write the backbone, or the part of it that one branch needs, as the recipe says.
@@ -80,8 +76,6 @@ class TFLiteQuantizer:
     """LiteRT post-training quantization of a float32 flatbuffer; one calibration serves every recipe."""
 
     runtime, suffix, stretches, ranges_by_operator = "tflite", ".tflite", 24, True
-    unharmed: tuple[str, ...] = (WEIGHT_ONLY, FLOAT16)
-    weighted_operations: tuple[str, ...] = WEIGHTED_OPERATIONS
     range_rules: tuple[str, ...] = ("percentile", "mse", "average", "extremes")
 
     def __init__(
@@ -144,8 +138,6 @@ class OpenVINOQuantizer:
     """NNCF post-training quantization of an OpenVINO file; operators are kept in float by ignored scopes."""
 
     runtime, suffix, stretches, ranges_by_operator = "openvino", ".xml", 8, False
-    unharmed: tuple[str, ...] = (FLOAT16,)
-    weighted_operations: tuple[str, ...] = ()
     range_rules: tuple[str, ...] = ("symmetric", "asymmetric")
 
     def __init__(

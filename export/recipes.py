@@ -168,7 +168,7 @@ def recipe_for(
         ranges: one rule for all activations, or one by branch.
         kept: precision of these operators.
     """
-    last = [replace(rule_on(names, operators), precision=kept)] if names else []
+    last = [replace(_rule_on(names, operators), precision=kept)] if names else []
     if isinstance(ranges, str):
         return Recipe(base, tuple(last), ranges)
     # The most frequent rule is the recipe's, those of other branches become rules of operators.
@@ -177,11 +177,11 @@ def recipe_for(
     for branch, rule in ranges.items():
         own = frozenset(op.name for op in operators if op.branches == {branch})
         if rule != common and own:
-            rules.append(replace(rule_on(own, operators), precision=base, ranges=rule))
+            rules.append(replace(_rule_on(own, operators), precision=base, ranges=rule))
     return Recipe(base, (*rules, *last), common)
 
 
-def rule_on(names: frozenset[str], operators: Sequence[Operator]) -> Rule:
+def _rule_on(names: frozenset[str], operators: Sequence[Operator]) -> Rule:
     """A rule that matches exactly these operators: on their common scope, where it holds no other one."""
     others = [operator.name for operator in operators if operator.name not in names]
     shared = set.intersection(*(_components(name) for name in names))

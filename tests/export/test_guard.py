@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from export.graphs import pack_tflite, parse_tflite
 from export.guard import Rungs, climb
 from export.int8 import Int8Policy, write_int8
 from export.quantizers import TFLiteQuantizer
-from export.recipes import FLOAT16, WEIGHT_ONLY, Recipe, assignments
+from export.recipes import Recipe, assignments
 from train.data import Dataset, Sample
 from train.intervals import Interval
 from train.metrics import sigmoid
@@ -109,14 +108,6 @@ def test_the_fastest_within_the_budget_is_taken_and_noise_is_no_speed() -> None:
     assert ladder.nearest is slow
 
 
-def test_of_equally_fast_and_exact_files_the_smallest_is_taken() -> None:
-    exact = replace(candidate("exact", 20.0, comparison(0, 0.10)), size_bytes=40)
-    small = replace(candidate("small", 20.4, comparison(0, 0.12)), size_bytes=30)
-    smallest = replace(candidate("smallest", 20.0, comparison(0, 0.13)), size_bytes=20)
-    slower = replace(candidate("slower", 21.0, comparison(0, 0.10)), size_bytes=10)
-    assert Ladder((exact, small, smallest, slower), Budget(), 40.0).chosen is small
-
-
 @pytest.mark.parametrize("found", [comparison(0, 0, accuracy=-0.02), comparison(0, 0, auc=-0.02), comparison(2, 0)])
 def test_each_part_of_the_budget_counts(found: Comparison) -> None:
     assert not found.within(Budget(0.01, 0.01))
@@ -142,47 +133,6 @@ def test_the_fragile_branch_is_found_whichever_it_is(fragile: int, tmp_path: Pat
     assert table.count("<- taken") == 1
     assert "60 validation images" in table
     assert all(np.isfinite(c.p50_ms) for c in ladder.candidates)
-
-
-def test_of_int8_weights_the_most_harmful_become_float16(broken: Bench, tmp_path: Path) -> None:
-    """Those of the operator that reads the map with the huge channel: tiny for that channel, lost beside others."""
-    quantizer = broken.source.quantizer("tflite")
-    ladder = climb(quantizer, broken.judge, tmp_path / "ladder", LOOSE, progress=False)
-    rungs = {c.name: c for c in ladder.candidates}
-    weights = rungs["mixed by branch, right weight_only"]
-    mended = rungs["mixed by branch, right weight_only, 1 operator float16"]
-    assert weights.comparison is not None
-    assert mended.comparison is not None
-    assert mended.comparison.logit_error <= weights.comparison.logit_error / 2
-    before, after = (assignments(c.recipe, quantizer.operators) for c in (weights, mended))
-    (changed,) = (name for name in before if before[name] != after[name])
-    assert (before[changed], after[changed]) == (WEIGHT_ONLY, FLOAT16)
-    reads = next(op.inputs for op in quantizer.operators if op.name == changed)
-    assert any("hub" in name for name in reads)
-
-
-def test_where_no_int8_weights_hold_mixes_try_them_with_few_operators_in_float16(
-    broken: Bench, tmp_path: Path
-) -> None:
-    """Models of one branch have no rungs by branch: theirs come from the mixes."""
-    budget = Budget(0.0, 0.0)
-    ladder = climb(broken.source.quantizer("tflite"), broken.judge, tmp_path / "ladder", budget, progress=False)
-    names = [c.name for c in ladder.candidates]
-    held = [c for c in ladder.candidates if "by branch" in c.name and "weight_only" in c.name and c.within(budget)]
-    mixes = [name for name in names if re.fullmatch(r"mixed by operator, [^,]* float16", name)]
-    assert not held
-    assert mixes
-    assert all(mix.replace("float16", "weight_only") in names for mix in mixes)
-
-
-def test_a_branch_without_weights_has_no_rung_for_them(
-    broken: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    quantizer = broken.source.quantizer("tflite")
-    monkeypatch.setattr(quantizer, "weighted_operations", ())
-    ladder = climb(quantizer, broken.judge, tmp_path / "ladder", LOOSE, progress=False)
-    assert not [c.name for c in ladder.candidates if re.search(r"weight_only, \d+ operator", c.name)]
-    assert ladder.chosen is not None
 
 
 def test_a_sound_model_needs_no_search(tmp_path: Path) -> None:
