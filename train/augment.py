@@ -11,7 +11,6 @@ from PIL import Image, ImageFilter
 
 from edge_runtime.image import UInt8Image
 
-_DRAWS_BEFORE_MIRRORING = 5  # angle, depth scale, aspect, two shifts
 VERSION = "2"  # part of the cache key: raise it when the copies change
 
 
@@ -47,7 +46,7 @@ def _moved(image: UInt8Image, rng: np.random.Generator) -> Image.Image:
     inverse = np.diag([1 / (scale * np.sqrt(aspect)), np.sqrt(aspect) / scale]) @ turn
     centre = np.array([width / 2, height / 2])
     offset = centre - inverse @ (centre + shift)
-    mirrored = image[:, ::-1] if _is_mirrored(rng) else image
+    mirrored = image[:, ::-1] if rng.random() < 0.5 else image
     return Image.fromarray(np.ascontiguousarray(mirrored)).transform(
         (width, height),
         Image.Transform.AFFINE,
@@ -81,18 +80,5 @@ def _tilt(rng: np.random.Generator, height: int) -> NDArray[np.float32]:
     return (1 + slope * (np.arange(height) / max(height - 1, 1) - 0.5))[:, None].astype(np.float32)
 
 
-def is_mirrored(sha256: str, copy: int) -> bool:
-    """Whether that copy is mirrored left to right; copy 0 is the image itself."""
-    if copy == 0:
-        return False
-    rng = _generator(sha256, copy)
-    rng.uniform(size=_DRAWS_BEFORE_MIRRORING)
-    return _is_mirrored(rng)
-
-
 def _generator(sha256: str, copy: int) -> np.random.Generator:
     return np.random.default_rng([int(sha256[:15], 16), copy])
-
-
-def _is_mirrored(rng: np.random.Generator) -> bool:
-    return bool(rng.random() < 0.5)

@@ -13,7 +13,6 @@ import keras
 import numpy as np
 
 from edge_runtime.files import atomic_directory, sha256_bytes
-from train.augment import is_mirrored
 from train.backbones import weights_digest
 from train.data import Dataset, load_dataset
 from train.distilling import (
@@ -135,28 +134,20 @@ def _lessons(
 ) -> dict[str, Lesson]:
     """By subset, what the teacher says and what the student's lower part sees.
 
-    The teacher, which is slow, answers every image once. A copy of a training image, which differs by a few degrees
-    and per cent, is taught the answer to the original, mirrored where the copy is.
+    Of a copy of a training image, where it looks in the copy, and what it says of all copies on average.
     """
     lessons = {}
     for subset in SUBSETS:
         data, times = subsets[subset], copies if subset == "train" else 0
 
-        def extract(part: keras.Model, copies: int, data: Dataset = data) -> Maps:
+        def extract(part: keras.Model, copies: int = times, data: Dataset = data) -> Maps:
             found = extract_features({"part": part}, data.samples, cache=cache, copies=copies, progress=progress)
             return found["part"]
 
-        hidden = extract(teacher.hidden, 0)
-        mirrored = [[is_mirrored(sample.sha256, copy) for sample in data.samples] for copy in range(times + 1)]
-        hidden = np.concatenate([_mirror(hidden, flags) for flags in mirrored])
         y = np.tile(data.y, times + 1)
-        lessons[subset] = lesson(teacher, hidden, extract(lower, times), y, upper.output_shape[1:3])
+        found = lesson(teacher, extract(teacher.hidden), extract(lower), y, upper.output_shape[1:3])
+        lessons[subset] = found.agreed(len(data))
     return lessons
-
-
-def _mirror(maps: Maps, flags: list[bool]) -> Maps:
-    """Maps (N, h, w, C), those that are flagged mirrored left to right."""
-    return np.where(np.array(flags)[:, None, None, None], maps[:, :, ::-1], maps)
 
 
 def _digest(settings: DistillSettings, teacher: Teacher, data: Dataset) -> str:

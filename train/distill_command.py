@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     parser.add_argument("--json", action="store_true", help="print the run card as one JSON object")
     parser.epilog = (
-        "Training images only are taught. The teacher answers each once; an interrupted training goes on.\n"
+        "Training images only are taught. The teacher sees each copy once; an interrupted training goes on.\n"
         "The student's run is exported, verified and measured like any other.\n\n"
         "example:\n"
         "  sonoedge distill --teacher runs/busi --student efficientnet-lite0 --data BUSI --out runs/lite0\n"

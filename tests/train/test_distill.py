@@ -76,6 +76,17 @@ def small_lesson(seed: int, count: int = 64) -> Lesson:
     return Lesson(x, hidden, pooled, logit, cam, (logit > 0).astype(np.int64))
 
 
+def test_a_copy_is_taught_its_own_maps_and_the_mean_answer_to_its_image() -> None:
+    own = small_lesson(2, count=12)
+    taught = own.agreed(4)
+    for image in range(12):
+        copies = [image % 4 + 4 * number for number in range(3)]
+        np.testing.assert_allclose(taught.logit[image], own.logit[copies].mean(), rtol=1e-5)
+        np.testing.assert_allclose(taught.pooled[image], own.pooled[copies].mean(axis=0), rtol=1e-5)
+    np.testing.assert_array_equal(taught.hidden, own.hidden)
+    np.testing.assert_array_equal(taught.cam, own.cam)
+
+
 def small_distiller(fit: DistillFit, taught: Lesson) -> Distiller:
     keras.utils.set_random_seed(3)
     image = keras.Input((3, 3, 6))
