@@ -89,10 +89,13 @@ def extract_features(
     return {name: np.stack([known[name][row] for row in names]) for name in branches}
 
 
-def compute_features(branches: dict[str, keras.Model], samples: Sequence[Sample]) -> dict[str, Features]:
-    """The same features without the cache: per backbone float32 (N, …)."""
+def compute_features(
+    branches: dict[str, keras.Model], samples: Sequence[Sample], *, copies: int = 0
+) -> dict[str, Features]:
+    """The same features without the cache: per backbone float32 (N * (1 + copies), …)."""
     size = next(iter(branches.values())).input_shape[1:3]
-    return _run(branches, [(sample, 0) for sample in samples], size, None, Waiting())
+    rows = [(sample, copy) for copy in range(copies + 1) for sample in samples]
+    return _run(branches, rows, size, None, Waiting())
 
 
 def _run(

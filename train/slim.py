@@ -41,6 +41,7 @@ class SlimSettings:
     data: str
     divisor: float = 8.0
     images: int = 64
+    augment: int = 3
     seed: int = 0
     fit: DistillFit = field(default_factory=lambda: DistillFit(learning_rate=1e-3))
 
@@ -84,23 +85,24 @@ def slim(
             ratio = f"{before / after:.2f} x fewer"
             say(f"{chain.name}: {before / 1e9:.2f} -> {after / 1e9:.2f} G multiply-adds, {ratio}")
         slim_s = perf_counter() - started
-        lessons = _lessons(whole, teacher, subsets, cache, progress)
+        lessons = _lessons(whole, teacher, subsets, settings.augment, cache, progress)
         features_s = perf_counter() - started - slim_s
         distiller = _distiller(teacher, lessons["train"], settings.fit)
-        backup = cache.with_name("distilling") / weights_digest(whole)[:32]
+        lessons_digest = sha256_bytes(f"{weights_digest(whole)} {settings.augment} {settings.fit}".encode())
+        backup = cache.with_name("distilling") / lessons_digest[:32]
         history = teach(
             distiller, lessons["train"], lessons["val"], seed=settings.seed, backup=backup, progress=progress
         )
         for layer in distiller.dense:
             whole.get_layer(layer.name).set_weights(layer.get_weights())
-        answers = {s: distiller.predict(lessons[s].x, verbose=0) for s in SUBSETS}
+        answers = {s: distiller.predict(lessons[s].x[: len(subsets[s])], verbose=0) for s in SUBSETS}
         of_run = {name: run.card["settings"].get(name) for name in ("weights", "backbones")}
         result = Taught(
             whole,
             {**of_run, **asdict(settings), "input_size": teacher.input_size[0]},
             {layer.name: weights_digest(layer) for layer in whole.layers if isinstance(layer, keras.Model)},
             logits={s: np.asarray(answers[s]["logit"], np.float64) for s in SUBSETS},
-            teacher_logits={s: lessons[s].logit for s in SUBSETS},
+            teacher_logits={s: lessons[s].logit[: len(subsets[s])] for s in SUBSETS},
             map_cosine={s: map_cosine(answers[s]["cam"], lessons[s].cam) for s in ("val", "test")},
             history=history,
             seconds={"features": slim_s + features_s, "fit": perf_counter() - started - slim_s - features_s},
@@ -146,15 +148,24 @@ def _save(model: keras.Model, path: Path) -> None:
 
 
 def _lessons(
-    whole: keras.Model, teacher: Teacher, subsets: Mapping[str, Dataset], cache: Path, progress: bool
+    whole: keras.Model,
+    teacher: Teacher,
+    subsets: Mapping[str, Dataset],
+    copies: int,
+    cache: Path,
+    progress: bool,
 ) -> dict[str, Lesson]:
-    """By subset, what the teacher says and the maps that the slim model gives."""
+    """By subset, what the teacher says and the maps that the slim model gives; of augmented copies for training."""
     branch = {"maps": keras.Model(whole.inputs[0], whole.get_layer("features").output)}
     lessons = {}
     for subset, data in subsets.items():
-        found = extract_features({"hidden": teacher.hidden}, data.samples, cache=cache, progress=progress)
-        maps = compute_features(branch, data.samples)["maps"]
-        lessons[subset] = lesson(teacher, found["hidden"], maps, data.y, maps.shape[1:3])
+        times = copies if subset == "train" else 0
+        found = extract_features(
+            {"part": teacher.hidden}, data.samples, cache=cache, copies=times, progress=progress
+        )
+        maps = compute_features(branch, data.samples, copies=times)["maps"]
+        y = np.tile(data.y, times + 1)
+        lessons[subset] = lesson(teacher, found["part"], maps, y, maps.shape[1:3]).agreed(len(data))
     return lessons
 
 

@@ -19,6 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", type=int, default=64, metavar="N", help=(
         "training images that decide which directions are kept (default: %(default)s)"
     ))  # fmt: skip
+    parser.add_argument("--augment", type=int, default=3, metavar="N", help=(
+        "augmented copies per training image, for the head (default: %(default)s)"
+    ))  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of the draw of these images")
     parser.add_argument("--out", type=Path, required=True, metavar="RUN2", help="run folder of the slim model")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing run")
@@ -40,13 +43,14 @@ def run(args: argparse.Namespace) -> int:
     check_ranges(
         ("--divisor", args.divisor, 1.0, 64.0),
         ("--images", args.images, 1, 10_000),
+        ("--augment", args.augment, 0, 100),
         ("--seed", args.seed, *SEED_RANGE),
     )
     from train.quiet import quiet
 
     with quiet():
         from train.slim import SlimSettings, slim
-    settings = SlimSettings(str(args.teacher), args.data, args.divisor, args.images, args.seed)
+    settings = SlimSettings(str(args.teacher), args.data, args.divisor, args.images, args.augment, args.seed)
     card = slim(settings, args.out, cache=args.cache, progress=not args.quiet, verbose=not args.json)
     if args.json:
         print(json.dumps(card))
