@@ -1,10 +1,10 @@
 """The accuracy guard: build a ladder of quantized candidates, measure each, take the fastest that decides the same.
 
 Rungs: everything quantized; whole branches spared, worst first; the most harmful stretches of operators spared,
-until the budget holds. What is spared calculates in float32, so that every machine gives the same answers; its
-weights are stored as float16. Harm is measured on the logit, never guessed from a layer's name. The search looks at
-one branch at a time, on files that hold nothing else; every candidate on the ladder is then built whole and runs in
-the real interpreter over all validation images, against the float32 file of the same runtime.
+until the budget holds. What is spared calculates in float32. Harm is measured on the logit, never guessed from a
+layer's name. The search looks at one branch at a time, on files that hold nothing else; every candidate on the
+ladder is then built whole and runs in the real interpreter over all validation images, against the float32 file of
+the same runtime.
 
 The guard *chooses* by point estimates and *says* PASS, FAIL or INCONCLUSIVE from 95 % intervals: few images decide
 little (see `export.candidates`).
@@ -27,7 +27,7 @@ from export.candidates import Budget, Candidate, Comparison, Ladder
 from export.judge import SCREENED_IMAGES, SEARCH_IMAGES, Judge
 from export.memory import released
 from export.quantizers import Quantizer
-from export.recipes import FLOAT16, Recipe, recipe_for
+from export.recipes import Recipe, recipe_for
 
 LATENCY_RUNS = 25
 CLOSE_HARM = 2.0
@@ -61,7 +61,7 @@ def climb(
 
     def spare(name: str, names: frozenset[str], own: Ranges) -> bool:
         """A rung on which these operators calculate in float32; whether it is within the budget."""
-        recipe = recipe_for(names, quantizer.operators, ranges=own, kept=FLOAT16)
+        recipe = recipe_for(names, quantizer.operators, ranges=own, kept=quantizer.spared)
         return rungs.add(name, recipe).within(budget)
 
     harm = search.branch_harm(ranges)
@@ -72,10 +72,12 @@ def climb(
         choices = search.ranked_ranges(ranked[count:])
         for own in choices:
             named = f", {next(iter(own.values()))} ranges" if len(choices) > 1 else ""
-            spare(f"mixed by branch, {' + '.join(ranked[:count])} {FLOAT16}{named}", names, own)
+            spare(f"mixed by branch, {' + '.join(ranked[:count])} {quantizer.spared}{named}", names, own)
     passed = 0
     for names in search.operator_mixes(ranked, ranges, budget):
-        passed += spare(f"mixed by operator, {len(names)} of {len(quantizer.operators)} {FLOAT16}", names, ranges)
+        passed += spare(
+            f"mixed by operator, {len(names)} of {len(quantizer.operators)} {quantizer.spared}", names, ranges
+        )
         if passed == _WANTED_MIXES:
             break
     return rungs.ladder(budget)
@@ -191,7 +193,7 @@ class _Search:
         held = False
         for count in (step for step in _STEPS if step < len(stretches)):
             kept: frozenset[str] = frozenset().union(*(stretches[i][1] for i in order[:count]))
-            recipe = recipe_for(kept, self._quantizer.operators, ranges=ranges, kept=FLOAT16)
+            recipe = recipe_for(kept, self._quantizer.operators, ranges=ranges, kept=self._quantizer.spared)
             found = self._screen(dict.fromkeys(self._judge.branches, recipe), SCREENED_IMAGES)
             if found is None:
                 continue

@@ -43,6 +43,7 @@ class Quantizer(Protocol):
         operators: in execution order.
         range_rules: what a recipe may say about ranges; the first is the default.
         ranges_by_operator: whether a recipe's rules may have ranges of their own.
+        spared: precision of operators that static quantization harms.
         stretches: into how many parts a search over operators divides a branch: fewer where a build takes longer.
     """
 
@@ -51,6 +52,7 @@ class Quantizer(Protocol):
     operators: tuple[Operator, ...]
     range_rules: tuple[str, ...]
     ranges_by_operator: bool
+    spared: str
     stretches: int
 
     def build(self, path: Path, recipe: Recipe, branch: str | None = None, *, draft: bool = False) -> None:
@@ -76,6 +78,8 @@ class TFLiteQuantizer:
     """LiteRT post-training quantization of a float32 flatbuffer; one calibration serves every recipe."""
 
     runtime, suffix, stretches, ranges_by_operator = "tflite", ".tflite", 24, True
+    # Not float16: the browsers' interpreter leaves such operators to its slow kernels, which round otherwise.
+    spared: str = FLOAT
     range_rules: tuple[str, ...] = ("percentile", "mse", "average", "extremes")
 
     def __init__(
@@ -138,6 +142,7 @@ class OpenVINOQuantizer:
     """NNCF post-training quantization of an OpenVINO file; operators are kept in float by ignored scopes."""
 
     runtime, suffix, stretches, ranges_by_operator = "openvino", ".xml", 8, False
+    spared: str = FLOAT16
     range_rules: tuple[str, ...] = ("symmetric", "asymmetric")
 
     def __init__(
