@@ -47,6 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "largest share of decisions that change (default: %(default)s)"
     ))  # fmt: skip
     guard.add_argument("--allow-drop", action="store_true", help="take the nearest candidate when none is within")
+    guard.add_argument("--float16-weights", action="store_true", help=(
+        "store what stays in float as float16 in TensorFlow Lite files too: smaller, but slow in browsers"
+    ))  # fmt: skip
     guard.add_argument("--precision", default="guard", choices=PRECISIONS, help=(
         "of the int8 formats. guard: search (default); mixed: the best mix found, whatever it costs; w8a8, w8a16: "
         "no search; dynamic, fp16, fp32: write that format of the same runtime instead"
@@ -160,6 +163,7 @@ def _request(args: argparse.Namespace, rows: tuple):  # type: ignore[no-untyped-
             args.allow_drop,
             data["val"] if data else None,
             args.layer_report,
+            args.float16_weights,
         ),
         cache=args.cache,
     )

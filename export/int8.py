@@ -15,7 +15,7 @@ from export.formats import Source
 from export.guard import Rungs, climb
 from export.judge import Judge
 from export.quantizers import Quantizer
-from export.recipes import BASES, Recipe
+from export.recipes import BASES, FLOAT16, Recipe
 from train.data import Dataset
 
 Precision = Literal["guard", "w8a8", "w8a16", "mixed"]
@@ -35,6 +35,7 @@ class Int8Policy:
         allow_drop: publish the nearest candidate when none is within the budget.
         validation: images that the model was tuned on; without them nothing can be guarded.
         layer_report: folder for the error of every tensor.
+        float16_weights: the guard stores what it spares as float16 for every runtime.
     """
 
     budget: Budget = field(default_factory=Budget)
@@ -43,6 +44,7 @@ class Int8Policy:
     allow_drop: bool = False
     validation: Dataset | None = None
     layer_report: Path | None = None
+    float16_weights: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,8 @@ def write_int8(
         UsageError: the guard without validation images, or a recipe that matches nothing.
     """
     quantizer = source.quantizer(runtime)
+    if policy.float16_weights:
+        quantizer.spared = FLOAT16
     asked = policy.recipe or (Recipe(policy.precision) if policy.precision in BASES else None)
     if policy.validation is None:
         if asked is None:

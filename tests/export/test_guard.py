@@ -174,6 +174,14 @@ def test_a_budget_of_zero_is_met_or_refused_with_the_nearest(broken: Bench, tmp_
         assert choice.candidate.comparison.flipped == 0
 
 
+def test_float16_weights_make_the_same_mix_smaller(broken: Bench, tmp_path: Path) -> None:
+    policy = Int8Policy(LOOSE, validation=broken.judge.dataset)
+    whole = int8(broken, policy, tmp_path / "whole", [])
+    half = int8(broken, replace(policy, float16_weights=True), tmp_path / "half", [])
+    sizes = [{c.name: c.size_bytes for c in choice.ladder.candidates} for choice in (whole, half)]
+    assert sizes[1]["mixed by branch, right float16"] < sizes[0]["mixed by branch, right float"]
+
+
 def test_a_second_run_takes_everything_from_the_cache(
     broken: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
