@@ -125,13 +125,23 @@ def _cells(metrics: Mapping[str, Sequence[float | None]]) -> str:
 
 
 def _logits(finished: Run, dataset: Dataset, cache: Path, progress: bool) -> np.ndarray:
-    """Through the cache: frozen backbones that several runs share see an external image once."""
+    """Through the cache: frozen backbones that several runs share see an external image once.
+
+    A student's or a slim model's backbone is its own, and not built from settings: the whole model is run.
+    """
     from train.backbones import parse_backbones
     from train.features import extract_features
     from train.fit import FeatureSet, head_logits
-    from train.model import HeadSpec, build_model
+    from train.model import HeadSpec, build_model, load_model
 
     settings = finished.card["settings"]
+    if "distillation" in finished.card:
+        import keras
+
+        whole = load_model(finished.model_path)
+        logit = keras.Model(whole.inputs[0], whole.get_layer("logit").output)
+        found = extract_features({"logit": logit}, dataset.samples, cache=cache, progress=progress)
+        return np.asarray(found["logit"][:, 0], np.float64)
     model = build_model(
         parse_backbones(settings["backbones"]),
         weights="none",

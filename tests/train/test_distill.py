@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,9 +17,11 @@ from hypothesis import strategies as st
 
 from edge_runtime.errors import ModelError
 from train import distilling
+from train.data import load_dataset
 from train.distilling import Distiller, DistillFit, Lesson, _Batches, map_cosine, on_grid, teach, thin_directions
 from train.metrics import sigmoid
 from train.model import load_model
+from train.phantoms import generate_phantoms
 from train.run_folder import open_run
 from train.teacher import open_teacher
 
@@ -74,6 +77,18 @@ def small_lesson(seed: int, count: int = 64) -> Lesson:
     logit = np.maximum(pooled, 0).sum(axis=1) - 2
     cam = np.einsum("nhwu,nu->nhw", hidden, (pooled > 0).astype(np.float32))
     return Lesson(x, hidden, pooled, logit, cam, (logit > 0).astype(np.int64))
+
+
+def test_a_student_is_scored_on_other_images(sonoedge: Command, student_run: Path, tmp_path: Path) -> None:
+    """Its model is not built from the settings of the run, as a trained one is."""
+    other = generate_phantoms(tmp_path / "other", cases_per_class=2, seed=9)
+    run = shutil.copytree(student_run, tmp_path / "run")
+    result = sonoedge("score", "--model", run, "--data", other, "--quiet", "--json")
+    assert result.code == 0, result.err
+    dataset = load_dataset(other)
+    probability = load_model(run).predict(model_inputs([s.path for s in dataset.samples]), verbose=0)[:, 0]
+    right = (probability >= open_run(run).threshold) == dataset.y
+    assert json.loads(result.out)["metrics"]["accuracy"][0] == pytest.approx(right.mean(), abs=1e-4)
 
 
 def test_a_copy_is_taught_its_own_maps_and_the_mean_answer_to_its_image() -> None:
