@@ -187,11 +187,11 @@ def _full(spec: Spec, size: tuple[int, int], noise: Float32Array) -> Opened:
 
     from benchmarks.explanation_truth import features, grad_cam
     from export.splitting import split_model
-    from train.model import load_model
+    from train.model import load_model, logit_model
 
     tf.config.threading.set_intra_op_parallelism_threads(spec.threads)
     model = load_model(Path(spec.path))
-    scorer = keras.Model(model.inputs, model.get_layer("logit").output)
+    scorer = logit_model(model)
     try:
         parts = split_model(model)
     except ModelError:

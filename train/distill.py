@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -14,12 +14,11 @@ import numpy as np
 
 from edge_runtime.files import atomic_directory, sha256_bytes
 from train.backbones import weights_digest
-from train.data import Dataset, load_dataset
+from train.data import Dataset, Sample, load_dataset
 from train.distilling import (
     Distiller,
     DistillFit,
-    Lesson,
-    lesson,
+    lessons_of,
     map_cosine,
     start_head,
     store_thin,
@@ -94,7 +93,14 @@ def distill(
             say("note: an untrained student (--weights none): all of it is trained, on these images alone.")
         started = perf_counter()
         lower, upper = cut_branch(model, row.cut if pretrained else None)
-        lessons = _lessons(teacher, lower, upper, subsets, settings.augment, cache, progress)
+
+        def seen(samples: Sequence[Sample], copies: int) -> Maps:
+            part = {"lower": lower}
+            return extract_features(part, samples, cache=cache, copies=copies, progress=progress)["lower"]
+
+        lessons = lessons_of(
+            teacher, subsets, settings.augment, seen, upper.output_shape[1:3], cache=cache, progress=progress
+        )
         features_s = perf_counter() - started
         start_head(model.head, upper, teacher, lessons["train"], RIDGE)
         distiller = Distiller(upper, model.head, lessons["train"], settings.fit)
@@ -121,33 +127,6 @@ def distill(
     say(summary(card, out))
     say(compared(card))
     return card
-
-
-def _lessons(
-    teacher: Teacher,
-    lower: keras.Model,
-    upper: keras.Model,
-    subsets: Mapping[str, Dataset],
-    copies: int,
-    cache: Path,
-    progress: bool,
-) -> dict[str, Lesson]:
-    """By subset, what the teacher says and what the student's lower part sees.
-
-    Of a copy of a training image, where it looks in the copy, and what it says of all copies on average.
-    """
-    lessons = {}
-    for subset in SUBSETS:
-        data, times = subsets[subset], copies if subset == "train" else 0
-
-        def extract(part: keras.Model, copies: int = times, data: Dataset = data) -> Maps:
-            found = extract_features({"part": part}, data.samples, cache=cache, copies=copies, progress=progress)
-            return found["part"]
-
-        y = np.tile(data.y, times + 1)
-        found = lesson(teacher, extract(teacher.hidden), extract(lower), y, upper.output_shape[1:3])
-        lessons[subset] = found.agreed(len(data))
-    return lessons
 
 
 def _digest(settings: DistillSettings, teacher: Teacher, data: Dataset) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,12 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
+from train.data import Dataset, Sample
+from train.features import extract_features
 from train.fit import EpochBar, History
 from train.least_squares import fit_dense
 from train.model import FusionModel
-from train.teacher import Maps, Teacher
+from train.teacher import HIDDEN, Maps, Teacher
 
 _BLOCK = 64
 _THIN_IMAGES = 512
@@ -86,6 +89,41 @@ def lesson(
         cam=on_grid(teacher.cams(hidden)[..., None], grid)[..., 0],
         y=y,
     )
+
+
+def lessons_of(
+    teacher: Teacher,
+    subsets: Mapping[str, Dataset],
+    copies: int,
+    seen: Callable[[Sequence[Sample], int], Maps],
+    grid: tuple[int, int],
+    *,
+    cache: Path,
+    progress: bool,
+) -> dict[str, Lesson]:
+    """By subset, what the teacher says and what the student sees.
+
+    Of a copy of a training image, where the teacher looks in the copy, and what it says of all copies on average.
+
+    Args:
+        teacher: its hidden maps go to the cache.
+        subsets: images by subset.
+        copies: augmented ones per training image; the other subsets have none.
+        seen: samples and a number of copies -> the student's activations at its cut, in the order of
+            `train.features.extract_features`.
+        grid: (height, width) of the student's maps.
+        cache: folder.
+        progress: show a bar.
+    """
+    found = {}
+    for subset, data in subsets.items():
+        times = copies if subset == "train" else 0
+        hidden = extract_features(
+            {HIDDEN: teacher.hidden}, data.samples, cache=cache, copies=times, progress=progress
+        )[HIDDEN]
+        whole = lesson(teacher, hidden, seen(data.samples, times), np.tile(data.y, times + 1), grid)
+        found[subset] = whole.agreed(len(data))
+    return found
 
 
 def on_grid(maps: Maps, grid: tuple[int, int]) -> Maps:

@@ -135,6 +135,11 @@ def load_model(path: str | Path) -> keras.Model:
         raise ModelError(f"{path} cannot be read as a Keras model: {str(error).splitlines()[0]}") from error
 
 
+def logit_model(model: keras.Model) -> keras.Model:
+    """A whole model, image -> probability, as image (N, H, W, 3) -> logit (N, 1)."""
+    return keras.Model(model.inputs[0], model.get_layer("logit").output)
+
+
 def _head_layers(spec: HeadSpec) -> list[keras.layers.Layer]:
     layers: list[keras.layers.Layer] = []
     for number, units in enumerate(spec.units, start=1):

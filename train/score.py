@@ -132,15 +132,12 @@ def _logits(finished: Run, dataset: Dataset, cache: Path, progress: bool) -> np.
     from train.backbones import parse_backbones
     from train.features import extract_features
     from train.fit import FeatureSet, head_logits
-    from train.model import HeadSpec, build_model, load_model
+    from train.model import HeadSpec, build_model, load_model, logit_model
 
     settings = finished.card["settings"]
     if "distillation" in finished.card:
-        import keras
-
-        whole = load_model(finished.model_path)
-        logit = keras.Model(whole.inputs[0], whole.get_layer("logit").output)
-        found = extract_features({"logit": logit}, dataset.samples, cache=cache, progress=progress)
+        whole = {"logit": logit_model(load_model(finished.model_path))}
+        found = extract_features(whole, dataset.samples, cache=cache, progress=progress)
         return np.asarray(found["logit"][:, 0], np.float64)
     model = build_model(
         parse_backbones(settings["backbones"]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -16,9 +16,9 @@ import numpy as np
 from edge_runtime.errors import ModelError
 from edge_runtime.files import atomic_directory, sha256_bytes
 from train.backbones import weights_digest
-from train.data import Dataset, load_dataset
-from train.distilling import Distiller, DistillFit, Lesson, lesson, map_cosine, start_head, teach
-from train.features import compute_features, default_cache, extract_features, load_input
+from train.data import Dataset, Sample, load_dataset
+from train.distilling import Distiller, DistillFit, Lesson, lessons_of, map_cosine, start_head, teach
+from train.features import compute_features, default_cache, load_input
 from train.low_rank import Maps, is_chain, multiply_adds, slim_chain
 from train.model import HeadSpec, build_head, load_model
 from train.quiet import silent
@@ -85,11 +85,18 @@ def slim(
             ratio = f"{before / after:.2f} x fewer"
             say(f"{chain.name}: {before / 1e9:.2f} -> {after / 1e9:.2f} G multiply-adds, {ratio}")
         slim_s = perf_counter() - started
-        lessons = _lessons(whole, teacher, subsets, settings.augment, cache, progress)
+        branch = keras.Model(whole.inputs[0], whole.get_layer("features").output)
+
+        def seen(samples: Sequence[Sample], copies: int) -> Maps:
+            return compute_features({"maps": branch}, samples, copies=copies)["maps"]
+
+        lessons = lessons_of(
+            teacher, subsets, settings.augment, seen, branch.output_shape[1:3], cache=cache, progress=progress
+        )
         features_s = perf_counter() - started - slim_s
         distiller = _distiller(teacher, lessons["train"], settings.fit)
-        lessons_digest = sha256_bytes(f"{weights_digest(whole)} {settings.augment} {settings.fit}".encode())
-        backup = cache.with_name("distilling") / lessons_digest[:32]
+        described = [json.dumps(asdict(settings)), weights_digest(whole)]
+        backup = cache.with_name("distilling") / sha256_bytes("\n".join(described).encode())[:32]
         history = teach(
             distiller, lessons["train"], lessons["val"], seed=settings.seed, backup=backup, progress=progress
         )
@@ -145,28 +152,6 @@ def _save(model: keras.Model, path: Path) -> None:
         whole = Path(folder) / path.name
         model.save(whole)
         whole.replace(path)
-
-
-def _lessons(
-    whole: keras.Model,
-    teacher: Teacher,
-    subsets: Mapping[str, Dataset],
-    copies: int,
-    cache: Path,
-    progress: bool,
-) -> dict[str, Lesson]:
-    """By subset, what the teacher says and the maps that the slim model gives; of augmented copies for training."""
-    branch = {"maps": keras.Model(whole.inputs[0], whole.get_layer("features").output)}
-    lessons = {}
-    for subset, data in subsets.items():
-        times = copies if subset == "train" else 0
-        found = extract_features(
-            {"part": teacher.hidden}, data.samples, cache=cache, copies=times, progress=progress
-        )
-        maps = compute_features(branch, data.samples, copies=times)["maps"]
-        y = np.tile(data.y, times + 1)
-        lessons[subset] = lesson(teacher, found["part"], maps, y, maps.shape[1:3]).agreed(len(data))
-    return lessons
 
 
 def _distiller(teacher: Teacher, taught: Lesson, fit: DistillFit) -> Distiller:
