@@ -21,17 +21,16 @@ from train.distilling import (
     lessons_of,
     map_cosine,
     start_head,
-    store_thin,
     teach,
     thin_directions,
 )
 from train.features import default_cache, extract_features
-from train.model import HeadSpec, build_model
+from train.model import HeadSpec, build_head
 from train.quiet import silent
 from train.results import summary
 from train.run_folder import CARD, open_run
 from train.split import SUBSETS, apply_split
-from train.students import cut_branch, student
+from train.students import build_student, student, with_head
 from train.taught import Taught, compared, write_taught
 from train.teacher import Maps, Teacher, open_teacher
 from train.training import describe_split
@@ -82,28 +81,26 @@ def distill(
         teacher = open_teacher(run)
         keras.utils.set_random_seed(settings.seed)
         size = settings.input_size or row.input_size
-        model = build_model(
-            (row.backbone,),
-            weights=settings.weights,
-            input_size=(size, size),
-            head=HeadSpec(units=teacher.units, dropout=teacher.dropout),
-        )
+        model = build_student(row, weights=settings.weights, input_size=(size, size))
+        upper = model.upper
+        head = build_head(
+            {row.backbone: upper.output_shape[-1:]}, HeadSpec(units=teacher.units, dropout=teacher.dropout)
+        ).head
         pretrained = settings.weights != "none"
         if not pretrained:
             say("note: an untrained student (--weights none): all of it is trained, on these images alone.")
         started = perf_counter()
-        lower, upper = cut_branch(model, row.cut if pretrained else None)
 
         def seen(samples: Sequence[Sample], copies: int) -> Maps:
-            part = {"lower": lower}
+            part = {"lower": model.lower}
             return extract_features(part, samples, cache=cache, copies=copies, progress=progress)["lower"]
 
         lessons = lessons_of(
             teacher, subsets, settings.augment, seen, upper.output_shape[1:3], cache=cache, progress=progress
         )
         features_s = perf_counter() - started
-        start_head(model.head, upper, teacher, lessons["train"], RIDGE)
-        distiller = Distiller(upper, model.head, lessons["train"], settings.fit)
+        start_head(head, upper, teacher, lessons["train"], RIDGE)
+        distiller = Distiller(upper, head, lessons["train"], settings.fit)
         # As is usual for small sets, pretrained normalisation stays as it is; untrained needs its statistics.
         distiller.set_trainable(normalisation=not pretrained)
         backup = cache.with_name("distilling") / _digest(settings, teacher, subsets["train"])
@@ -114,9 +111,9 @@ def distill(
         fit_s = perf_counter() - started - features_s
         answers = {s: distiller.predict(lessons[s].x[: len(subsets[s])], verbose=0) for s in SUBSETS}
         taught = Taught(
-            store_thin(model, directions),
+            with_head(model, head, directions),
             {**asdict(settings), "backbones": row.backbone, "input_size": size},
-            {name: weights_digest(backbone) for name, backbone in model.backbones.items()},
+            {row.backbone: weights_digest(model.backbone)},
             logits={s: np.asarray(answers[s]["logit"], np.float64) for s in SUBSETS},
             teacher_logits={s: lessons[s].logit[: len(subsets[s])] for s in SUBSETS},
             map_cosine={s: map_cosine(answers[s]["cam"], lessons[s].cam) for s in ("val", "test")},

@@ -17,7 +17,6 @@ from train.data import Dataset, Sample
 from train.features import extract_features
 from train.fit import EpochBar, History
 from train.least_squares import fit_dense
-from train.model import FusionModel
 from train.teacher import HIDDEN, Maps, Teacher
 
 _BLOCK = 64
@@ -295,21 +294,6 @@ def thin_directions(distiller: Distiller, taught: Lesson, rank: int) -> NDArray[
     mean = pooled.mean(axis=0)
     first.set_weights([kernel @ projection, (bias - mean) @ projection + mean])
     return directions.astype(np.float32)
-
-
-def store_thin(student: FusionModel, directions: NDArray[np.float32]) -> keras.Model:
-    """The whole student with its first dense layer as two: without bias into the directions, then out of them."""
-    first = _dense_layers(student.head)[0]
-    kernel, bias = first.get_weights()
-    narrow = keras.layers.Dense(directions.shape[1], use_bias=False, name="squeeze")
-    wide = keras.layers.Dense(first.units, activation=first.activation, name=first.name)
-    value = wide(narrow(student.full.get_layer("pool").output))
-    narrow.set_weights([kernel @ directions])
-    wide.set_weights([directions.T, bias])
-    layers = student.full.layers
-    for layer in layers[layers.index(student.full.get_layer(first.name)) + 1 :]:
-        value = layer(value)
-    return keras.Model(student.full.inputs[0], value, name=student.full.name)
 
 
 def teach(distiller: Distiller, taught: Lesson, val: Lesson, *, seed: int, backup: Path, progress: bool) -> History:

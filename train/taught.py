@@ -15,7 +15,7 @@ from edge_runtime.files import write_text_atomic
 from train.data import Dataset
 from train.fit import History
 from train.intervals import without_nan
-from train.metrics import paired_auc_difference, youden_threshold
+from train.metrics import paired_auc_difference, steady_threshold
 from train.results import (
     Logits,
     draw_figures,
@@ -60,12 +60,12 @@ def write_taught(
 ) -> dict[str, Any]:
     """Write the run folder; returns the run card."""
     logits = taught.logits
-    threshold = youden_threshold(subsets["val"].y, logits["val"])
+    threshold = steady_threshold(subsets["val"].y, logits["val"])
     card: dict[str, Any] = {
         "settings": {**taught.settings, "split": teacher.split.strategy},
         "labels": list(teacher.split.labels),
         "threshold": threshold,
-        "threshold_rule": "Youden's J on validation",
+        "threshold_rule": "Youden's J on validation, within one standard error, in the widest gap",
         "dataset": {
             "digest": dataset.digest,
             "notes": list(dataset.notes),

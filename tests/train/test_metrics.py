@@ -24,6 +24,7 @@ from train.metrics import (
     paired_auc_difference,
     roc_points,
     sigmoid,
+    steady_threshold,
     threshold_for_sensitivity,
     wilson,
     youden_threshold,
@@ -334,6 +335,26 @@ def test_youden_threshold_is_the_best_and_not_a_score(rows: list[tuple[int, floa
 
 def test_youden_threshold_is_the_midpoint() -> None:
     assert youden_threshold([0, 0, 1, 1], [-2, -1, 2, 3]) == pytest.approx(float(sigmoid(0.5)))
+
+
+@given(BOTH)
+def test_steady_threshold_is_as_good_and_farther_from_the_scores(rows: list[tuple[int, float]]) -> None:
+    y, logit = split(rows)
+    best, steady = youden_threshold(y, logit), steady_threshold(y, logit)
+    hit, rejected = rates(y, logit, best)
+    error = (hit * (1 - hit) / (y == 1).sum() + rejected * (1 - rejected) / (y == 0).sum()) ** 0.5
+    assert sum(rates(y, logit, steady)) >= hit + rejected - error - 1e-9
+    nearest = [np.abs(logit - np.log(p / (1 - p))).min() for p in (steady, best)]
+    # Below all scores lies no gap between two of them.
+    assert nearest[0] >= nearest[1] - 1e-6 or sigmoid(logit).min() > best
+
+
+def test_steady_threshold_leaves_a_narrow_gap() -> None:
+    benign, malignant = [*range(-11, -2), 0.0, 20.0, 21.0], [0.1, *range(2, 11)]
+    y, logit = [0] * len(benign) + [1] * len(malignant), [*benign, *malignant]
+    assert youden_threshold(y, logit) == pytest.approx(float(sigmoid(0.05)))
+    # One benign image of twelve more is called, less than one standard error of the best J, 0.108.
+    assert steady_threshold(y, logit) == pytest.approx(float(sigmoid(-1.5)))
 
 
 @given(BOTH, st.floats(0.01, 1.0))
