@@ -229,7 +229,7 @@ def test_secondary_capture_belongs_to_the_study() -> None:
 def test_deidentified_capture_has_nothing_of_the_patient() -> None:
     source_data = saved(dicom([picture()], "RGB"))
     data = secondary_capture([picture()], read_dicom(source_data), text="p=0.9", deidentify=True)
-    for secret in (SECRET, "Jane", "4711", "19700101", "20260102"):
+    for secret in (SECRET, "Jane", "ID-4711", "19700101", "20260102"):
         assert secret.encode() not in data
     original = pydicom.dcmread(io.BytesIO(source_data))
     for identifier in (original.StudyInstanceUID, original.SOPInstanceUID):

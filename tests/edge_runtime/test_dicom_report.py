@@ -83,7 +83,7 @@ def test_a_deidentified_report_refers_to_the_deidentified_frames(
     options = ["--report", out, "--annotated", capture, "--deidentify", "--quiet"]
     assert sonoedge("stream", "--bundle", float_bundle, "--source", tmp_path / "cine.dcm", *options).code == 0
     content, frames = out.read_bytes(), pydicom.dcmread(capture)
-    for identifier in ("Jane", "4711", "20260102", source.StudyInstanceUID, source.SOPInstanceUID):
+    for identifier in ("Jane", "ID-4711", "20260102", source.StudyInstanceUID, source.SOPInstanceUID):
         assert identifier.encode() not in content
     report = pydicom.dcmread(out)
     assert report.StudyInstanceUID == frames.StudyInstanceUID
