@@ -40,7 +40,7 @@ def dicom(
     meta.MediaStorageSOPInstanceUID = uid.generate_uid()
     data = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
     data.SOPClassUID, data.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
-    data.PatientName, data.PatientID, data.PatientBirthDate = SECRET, "ID-4711", "19700101"
+    data.PatientName, data.PatientID, data.PatientBirthDate = SECRET, "ID-QX4711", "19700101"
     data.StudyInstanceUID, data.StudyDate = uid.generate_uid(), "20260102"
     stack = np.stack(frames)
     data.Rows, data.Columns = stack.shape[1:3]
@@ -218,7 +218,7 @@ def test_secondary_capture_belongs_to_the_study() -> None:
     original = pydicom.dcmread(io.BytesIO(source_data))
     out = pydicom.dcmread(io.BytesIO(secondary_capture([picture(5)], source, text="p=0.9", deidentify=False)))
     assert out.SOPClassUID == uid.SecondaryCaptureImageStorage
-    assert (out.PatientName, out.PatientID) == (SECRET, "ID-4711")
+    assert (out.PatientName, out.PatientID) == (SECRET, "ID-QX4711")
     assert out.StudyInstanceUID == original.StudyInstanceUID
     assert out.SeriesInstanceUID != original.get("SeriesInstanceUID")
     assert out.SourceImageSequence[0].ReferencedSOPInstanceUID == original.SOPInstanceUID
@@ -229,7 +229,7 @@ def test_secondary_capture_belongs_to_the_study() -> None:
 def test_deidentified_capture_has_nothing_of_the_patient() -> None:
     source_data = saved(dicom([picture()], "RGB"))
     data = secondary_capture([picture()], read_dicom(source_data), text="p=0.9", deidentify=True)
-    for secret in (SECRET, "Jane", "ID-4711", "19700101", "20260102"):
+    for secret in (SECRET, "Jane", "QX4711", "19700101", "20260102"):
         assert secret.encode() not in data
     original = pydicom.dcmread(io.BytesIO(source_data))
     for identifier in (original.StudyInstanceUID, original.SOPInstanceUID):

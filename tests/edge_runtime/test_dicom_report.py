@@ -26,7 +26,7 @@ def cine(path: Path, frames: int = 4) -> Any:
     rng = np.random.default_rng(5)
     pictures = [rng.integers(0, 256, (72, 96, 3), np.uint8) // (i + 1) for i in range(frames)]
     data = pydicom.dcmread(io.BytesIO(secondary_capture(pictures, None, text="", deidentify=False)))
-    data.PatientName, data.PatientID, data.StudyDate, data.FrameTime = SECRET, "ID-4711", "20260102", "20.0"
+    data.PatientName, data.PatientID, data.StudyDate, data.FrameTime = SECRET, "ID-QX4711", "20260102", "20.0"
     data.save_as(path)
     return data
 
@@ -83,7 +83,7 @@ def test_a_deidentified_report_refers_to_the_deidentified_frames(
     options = ["--report", out, "--annotated", capture, "--deidentify", "--quiet"]
     assert sonoedge("stream", "--bundle", float_bundle, "--source", tmp_path / "cine.dcm", *options).code == 0
     content, frames = out.read_bytes(), pydicom.dcmread(capture)
-    for identifier in ("Jane", "ID-4711", "20260102", source.StudyInstanceUID, source.SOPInstanceUID):
+    for identifier in ("Jane", "QX4711", "20260102", source.StudyInstanceUID, source.SOPInstanceUID):
         assert identifier.encode() not in content
     report = pydicom.dcmread(out)
     assert report.StudyInstanceUID == frames.StudyInstanceUID
