@@ -25,7 +25,6 @@ from train.distilling import (
     thin_directions,
 )
 from train.features import default_cache, extract_features
-from train.model import HeadSpec, build_head
 from train.quiet import silent
 from train.results import summary
 from train.run_folder import CARD, open_run
@@ -83,9 +82,6 @@ def distill(
         size = settings.input_size or row.input_size
         model = build_student(row, weights=settings.weights, input_size=(size, size))
         upper = model.upper
-        head = build_head(
-            {row.backbone: upper.output_shape[-1:]}, HeadSpec(units=teacher.units, dropout=teacher.dropout)
-        ).head
         pretrained = settings.weights != "none"
         if not pretrained:
             say("note: an untrained student (--weights none): all of it is trained, on these images alone.")
@@ -99,7 +95,7 @@ def distill(
             teacher, subsets, settings.augment, seen, upper.output_shape[1:3], cache=cache, progress=progress
         )
         features_s = perf_counter() - started
-        start_head(head, upper, teacher, lessons["train"], RIDGE)
+        head = start_head(upper, teacher, lessons["train"], RIDGE)
         distiller = Distiller(upper, head, lessons["train"], settings.fit)
         # As is usual for small sets, pretrained normalisation stays as it is; untrained needs its statistics.
         distiller.set_trainable(normalisation=not pretrained)

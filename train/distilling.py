@@ -17,6 +17,7 @@ from train.data import Dataset, Sample
 from train.features import extract_features
 from train.fit import EpochBar, History
 from train.least_squares import fit_dense
+from train.model import HeadSpec, build_head
 from train.teacher import HIDDEN, Maps, Teacher
 
 _BLOCK = 64
@@ -252,15 +253,14 @@ class _Best(keras.callbacks.Callback):
 
 
 def start_head(
-    head: keras.Model,
     upper: keras.Model,
     teacher: Teacher,
     taught: Lesson,
     ridge: float,
     *,
     near: Maps | None = None,
-) -> None:
-    """Give the head the teacher's later layers, and a first layer found by least squares.
+) -> keras.Model:
+    """A head of the teacher's widths, with its later layers and a first layer found by least squares.
 
     Ridge regression of what the teacher's first layer sees on the student's pooled maps, in closed form; ``ridge``
     is a share of the mean variance of a channel, and holds the kernel to ``near`` (C, U), by default to zero.
@@ -270,10 +270,13 @@ def start_head(
     pooled = np.concatenate([part.mean(axis=(1, 2), dtype=np.float64) for part in maps])
     if near is None:
         near = np.zeros((pooled.shape[1], taught.pooled.shape[1]), np.float32)
+    spec = HeadSpec(units=teacher.units, dropout=teacher.dropout)
+    head = build_head({"features": (pooled.shape[1],)}, spec).head
     first, *others = _dense_layers(head)
     first.set_weights(fit_dense(pooled, taught.pooled.astype(np.float64), near.astype(np.float64), ridge))
     for layer, weights in zip(others, teacher.dense[1:], strict=True):
         layer.set_weights(weights)
+    return head
 
 
 def thin_directions(distiller: Distiller, taught: Lesson, rank: int) -> NDArray[np.float32]:

@@ -20,7 +20,7 @@ from train.data import Dataset, Sample, load_dataset
 from train.distilling import Distiller, DistillFit, Lesson, lessons_of, map_cosine, start_head, teach
 from train.features import compute_features, default_cache, load_input
 from train.low_rank import Maps, is_chain, multiply_adds, slim_chain
-from train.model import HeadSpec, build_head, load_model
+from train.model import load_model
 from train.quiet import silent
 from train.results import summary
 from train.run_folder import CARD, open_run
@@ -158,8 +158,5 @@ def _distiller(teacher: Teacher, taught: Lesson, fit: DistillFit) -> Distiller:
     """The head alone, on maps as they are; it starts near the teacher's."""
     maps = keras.Input(taught.x.shape[1:])
     as_they_are = keras.Model(maps, keras.layers.Identity()(maps))
-    head = build_head(
-        {"features": taught.x.shape[-1:]}, HeadSpec(units=teacher.units, dropout=teacher.dropout)
-    ).head
-    start_head(head, as_they_are, teacher, taught, RIDGE, near=teacher.dense[0][0])
+    head = start_head(as_they_are, teacher, taught, RIDGE, near=teacher.dense[0][0])
     return Distiller(as_they_are, head, taught, fit)
