@@ -38,7 +38,8 @@ class Backbone:
     """One row: the Keras application, its file in Keras' cache, and the input its weights were trained on.
 
     Keras has no EfficientNetLite0: it is built in `train.lite0`, and its weights come with a package. ``stages``
-    are the layers that end the stages before the last, from 1/8 of the image's size on.
+    are the layers that end the stages before the last, from 1/8 of the image's size on. ``stem`` is the convolution
+    whose weights take the scale, exactly: as an operator it takes 3 % of a small network's time on a device.
     """
 
     application: str
@@ -46,6 +47,7 @@ class Backbone:
     scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
     offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
     bgr: bool = False
+    stem: str = ""
     stages: tuple[str, ...] = ()
 
 
@@ -85,7 +87,9 @@ BACKBONES: dict[str, Backbone] = {
     "resnet152": _caffe("ResNet152", f"resnet152{_TF_NOTOP}"),
     "densenet121": _torch("DenseNet121", f"densenet121{_TF_NOTOP}"),
     "inceptionv3": _symmetric("InceptionV3", f"inception_v3{_TF_NOTOP}"),
-    "efficientnetlite0": Backbone("EfficientNetLite0", None, offset=(-127.0,) * 3),
+    "efficientnetlite0": Backbone(
+        "EfficientNetLite0", None, scale=(1 / 128,) * 3, offset=(-127 / 128,) * 3, stem="stem_conv"
+    ),
 }
 """Backbones by name. Each gives (N, H, W, C) feature maps, frozen."""
 
@@ -137,8 +141,13 @@ def build_branch(
         if row.bgr:
             _reverse_input_channels(model)
         scaled = image
-        if row.scale != (1.0,) * 3 or any(row.offset):
-            layer = keras.layers.Rescaling(list(row.scale), list(row.offset), name=f"{name}_input")
+        scale, offset = row.scale, row.offset
+        if row.stem:
+            stem = model.get_layer(row.stem)
+            stem.set_weights([stem.get_weights()[0] * np.array(scale, np.float32)[:, None]])
+            scale, offset = (1.0,) * 3, _triple([b / a for a, b in zip(scale, offset, strict=True)])
+        if scale != (1.0,) * 3 or any(offset):
+            layer = keras.layers.Rescaling(list(scale), list(offset), name=f"{name}_input")
             scaled = layer(image)
     model.trainable = False
     return model, model(scaled)

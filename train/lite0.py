@@ -1,8 +1,6 @@
 """EfficientNet-Lite0: EfficientNetB0 without squeeze-excite, with ReLU6 for swish; it quantizes without loss.
 
-Stem and head keep their width, as published with the weights (github.com/tensorflow/tpu, efficientnet/lite). It
-wants (x - 127) / 128; the division is in the stem's weights here, exactly: as an operator it takes 3 % of the
-network's time on a device.
+Stem and head keep their width, as published with the weights (github.com/tensorflow/tpu, efficientnet/lite).
 """
 
 from __future__ import annotations
@@ -31,7 +29,7 @@ _STAGES = (
 def EfficientNetLite0(
     *, include_top: bool, weights: str | None, input_shape: tuple[int, int, int], name: str
 ) -> keras.Model:
-    """The network without its classifier: float32 (N, H, W, 3), RGB less 127 -> (N, h, w, 1280).
+    """The network without its classifier: float32 (N, H, W, 3), normalised by (x - 127) / 128 -> (N, h, w, 1280).
 
     Args:
         include_top: must be False.
@@ -55,8 +53,6 @@ def EfficientNetLite0(
     model = keras.Model(image, x, name=name)
     if weights == "imagenet":
         _set_weights(model, lite0_tensors())
-    stem = model.get_layer("stem_conv")
-    stem.set_weights([stem.get_weights()[0] / 128])
     return model
 
 

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from edge_runtime.errors import MissingExtraError, ModelError
 from train import lite0, lite0_weights
+from train.backbones import build_branch
 from train.lite0 import EfficientNetLite0
 from train.lite0_weights import lite0_tensors, read_checkpoint
 
@@ -208,7 +209,7 @@ def test_weights_go_where_they_belong(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lite0, "lite0_tensors", lambda: tensors)
     model = EfficientNetLite0(include_top=False, weights="imagenet", input_shape=shape, name="lite0")
     stem = tensors["_conv_stem.weight"]
-    np.testing.assert_array_equal(model.get_layer("stem_conv").kernel[1, 2, 0, 5], stem[5, 0, 1, 2] / 128)
+    np.testing.assert_array_equal(model.get_layer("stem_conv").kernel[1, 2, 0, 5], stem[5, 0, 1, 2])
     depthwise = tensors["_blocks.4._depthwise_conv.weight"]
     np.testing.assert_array_equal(
         model.get_layer("block4_depthwise_conv").kernel[3, 1, 7, 0], depthwise[7, 0, 3, 1]
@@ -223,9 +224,12 @@ def test_the_stem_sees_what_the_published_one_sees(monkeypatch: pytest.MonkeyPat
     shape = (32, 32, 3)
     tensors = pytorch_like(EfficientNetLite0(include_top=False, weights=None, input_shape=shape, name="bare"))
     monkeypatch.setattr(lite0, "lite0_tensors", lambda: tensors)
-    model = EfficientNetLite0(include_top=False, weights="imagenet", input_shape=shape, name="lite0")
+    given = keras.Input(shape)
+    model, maps = build_branch("efficientnetlite0", given, weights="imagenet")
+    *_, rescaling, _ = keras.Model(given, maps).layers
     image = np.random.default_rng(2).uniform(0, 255, (1, *shape)).astype(np.float32)
-    stem = keras.Model(model.inputs[0], model.get_layer("stem_bn").output).predict(image - 127, verbose=0)
+    stem = keras.Model(model.inputs[0], model.get_layer("stem_bn").output).predict(rescaling(image), verbose=0)
+    np.testing.assert_array_equal(rescaling(image), image - 127)
     kernel = np.transpose(tensors["_conv_stem.weight"], (2, 3, 1, 0))
     x = np.asarray(keras.ops.conv((image - 127) / 128, kernel, strides=2, padding="same"))
     gamma, beta, mean, variance = (tensors[f"_bn0.{k}"] for k in ("weight", "bias", "running_mean", "running_var"))
@@ -239,5 +243,5 @@ def test_the_published_weights_see_a_difference() -> None:
     assert len(tensors) == 296
     model = EfficientNetLite0(include_top=False, weights="imagenet", input_shape=(64, 64, 3), name="lite0")
     rng = np.random.default_rng(0)
-    maps = model.predict(rng.uniform(-127, 128, (2, 64, 64, 3)).astype(np.float32), verbose=0)
+    maps = model.predict(rng.uniform(-1, 1, (2, 64, 64, 3)).astype(np.float32), verbose=0)
     assert 0 < maps.max() <= 6
