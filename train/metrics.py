@@ -22,13 +22,14 @@ from scipy.special import expit
 from sklearn.metrics import roc_curve
 
 from edge_runtime.errors import DataError
-from train.bootstrap import collapsed, group_index, percentile_interval, resamples, weighted_auc
+from train.bootstrap import collapsed, percentile_interval, resamples, weighted_auc
 from train.intervals import (
     UNDEFINED,
     Interval,
     auc_score_interval,
     clopper_pearson,
     flip_rate,
+    group_index,
     paired_accuracy_difference,
     paired_difference,
     union,

@@ -13,6 +13,7 @@ from int8_models import Bench, bench, two_branches
 
 from edge_runtime.errors import AccuracyError, ModelError, UsageError
 from edge_runtime.files import write_bytes_atomic
+from edge_runtime.proportion import GroupedCount
 from export.candidates import Budget, Candidate, Comparison, Ladder, compare, ladder_table, refit_threshold
 from export.graphs import pack_tflite, parse_tflite
 from export.guard import Rungs, climb
@@ -88,8 +89,8 @@ def test_expected_flips_see_what_a_lucky_count_hides() -> None:
 
 
 def comparison(flipped: int, error: float, accuracy: float = 0.0, auc: float = 0.0) -> Comparison:
-    flips = Interval(flipped / 100, 0, 1)
-    return Comparison(np.zeros(100), 0.5, flipped, flips, Interval(accuracy, -1, 1), Interval(auc, -1, 1), error)
+    flips = GroupedCount.of(np.arange(100) < flipped, None)
+    return Comparison(np.zeros(100), 0.5, flips, Interval(accuracy, -1, 1), Interval(auc, -1, 1), error)
 
 
 def candidate(name: str, p50_ms: float, found: Comparison | None, error: str = "") -> Candidate:
@@ -111,8 +112,83 @@ def test_the_fastest_within_the_budget_is_taken_and_noise_is_no_speed() -> None:
 @pytest.mark.parametrize("found", [comparison(0, 0, accuracy=-0.02), comparison(0, 0, auc=-0.02), comparison(2, 0)])
 def test_each_part_of_the_budget_counts(found: Comparison) -> None:
     assert not found.within(Budget(0.01, 0.01))
-    assert found.verdict(Budget(0.01, 0.01)) == "FAIL"
     assert found.within(Budget(0.02, 0.02))
+
+
+SURE = Interval(0.0, -0.001, 0.001)
+
+
+def counted(flipped: int, images: int, copies: int = 1) -> GroupedCount:
+    return GroupedCount.of(np.arange(images) < flipped, [f"g{i // copies:05d}" for i in range(images)])
+
+
+@pytest.mark.parametrize(
+    ("flips", "accuracy", "auc", "expected"),
+    [
+        (counted(0, 400), SURE, SURE, "PASS"),
+        (counted(0, 1350), SURE, SURE, "PASS"),
+        # The same images as 18 copies each of 75: an AUC by group and flips by image said PASS.
+        (counted(0, 1350, 18), SURE, SURE, "INCONCLUSIVE"),
+        # Outside by the point estimate, but the interval crosses the budget.
+        (counted(2, 100), SURE, SURE, "INCONCLUSIVE"),
+        (counted(40, 400), SURE, SURE, "FAIL"),
+        (counted(0, 400), SURE, Interval(-0.02, -0.04, -0.015), "FAIL"),
+        (counted(0, 400), SURE, Interval(-0.02, -0.04, 0.0), "INCONCLUSIVE"),
+        (counted(0, 400), Interval(-0.03, -0.05, -0.02), SURE, "FAIL"),
+        # So few flips cannot cost 1 % of the accuracy, whatever the labelled images leave open.
+        (counted(0, 400), Interval(0.0, -0.05, 0.05), SURE, "PASS"),
+        (counted(0, 400), SURE, Interval(float("nan"), float("nan"), float("nan")), "INCONCLUSIVE"),
+    ],
+)
+def test_verdicts_come_from_whole_intervals_by_group(
+    flips: GroupedCount, accuracy: Interval, auc: Interval, expected: str
+) -> None:
+    found = Comparison(np.zeros(flips.images), 0.5, flips, accuracy, auc, 0.0)
+    assert found.verdict(Budget()) == expected
+
+
+def test_groups_of_the_validation_images_count_in_the_comparison() -> None:
+    labels = alternating(1350)
+    copies = dataset(labels)
+    grouped = replace(
+        copies, samples=tuple(replace(s, group=f"source {i // 18}") for i, s in enumerate(copies.samples))
+    )
+    logits = np.linspace(-4, 4, 1350)
+    alone, found = (compare(d, logits, 0.5, logits + 1e-9) for d in (copies, grouped))
+    assert (alone.flipped, found.flipped) == (0, 0)
+    assert alone.verdicts(Budget())["flips"] == "PASS"
+    assert found.verdicts(Budget())["flips"] == "INCONCLUSIVE"
+    assert found.flips.high == pytest.approx(1 - 0.025 ** (1 / 75))
+    assert found.accuracy_difference.low < -0.04 < alone.accuracy_difference.low
+    assert found.missing(Budget()) == 368 - 75
+
+
+def test_unlabelled_frames_make_the_verdict_certain() -> None:
+    flips = GroupedCount.of(np.zeros(95, bool), [f"g{min(i, 70)}" for i in range(95)])
+    found = Comparison(np.zeros(95), 0.5, flips, Interval(0.0, -0.05, 0.05), SURE, 0.0)
+    assert found.open_words(Budget()) == " (297 more groups for PASS)"
+    assert replace(found, frames=counted(0, 296)).verdict(Budget()) == "INCONCLUSIVE"
+    enough = replace(found, frames=counted(0, 297))
+    assert enough.verdict(Budget()) == "PASS"
+    assert enough.open_words(Budget()) == ""
+    # Frames that show more flips than the budget allows are no help: the file is outside it.
+    assert not replace(found, frames=counted(20, 400)).within(Budget())
+    assert replace(found, frames=counted(20, 400)).verdict(Budget()) == "FAIL"
+
+
+def test_the_table_shows_groups_intervals_and_what_is_missing() -> None:
+    flips = GroupedCount.of(np.zeros(95, bool), [f"g{min(i, 70)}" for i in range(95)])
+    found = Comparison(np.zeros(95), 0.5, flips, Interval(0.0, -0.05, 0.05), SURE, 0.0)
+    table = ladder_table(Ladder((candidate("w8a8", 1.0, found),), Budget(), 2.0))
+    assert "0/95 (71 groups) 0.0–5.1 %" in table
+    assert "INCONCLUSIVE (297 more groups for PASS) <- taken" in table
+    assert "95 validation images in 71 groups" in table
+    unsure = replace(found, auc_difference=Interval(0.0, -0.1, 0.1))
+    assert "AUC needs more labelled images" in ladder_table(
+        Ladder((candidate("w8a8", 1.0, unsure),), Budget(), 2.0)
+    )
+    zero = ladder_table(Ladder((candidate("w8a8", 1.0, found),), Budget(0, 0), 2.0))
+    assert "no number of groups is enough" in zero
 
 
 @pytest.mark.parametrize("fragile", [0, 1])
