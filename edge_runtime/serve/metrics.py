@@ -22,8 +22,13 @@ class Metrics:
         with self._lock:
             self._counters[name, labels] += amount
 
-    def observe(self, seconds: float) -> None:
-        """One answered image."""
+    def answered(self, artifact: str, verdict: str, seconds: float) -> None:
+        """One answered image or live frame.
+
+        The name is another than that of ``sonoedge predict --counters`` (``sonoedge_answers_total`` by label):
+        a name has one set of labels wherever the two are collected together.
+        """
+        self.add("verdicts_total", f'artifact="{artifact}",verdict="{verdict}"')
         with self._lock:
             self._seconds += seconds
             self._count += 1
