@@ -121,8 +121,8 @@ def test_predict_gives_the_classifiers_answer(client: httpx.Client, float_bundle
     assert body["label"] == expected.label
     assert set(body["latency_ms"]) == {"decode", "resize", "invoke", "head"}
     assert body["intended_use"] == INTENDED_USE
-    assert body["assessment"]["code"] in {"suspicious", "not_suspicious"}
-    assert (body["band"], body["domain"], body["crop"]) == (None, None, None)
+    assert body["verdict"] in {"suspicious", "not_suspicious"}
+    assert (body["band"], body["gate"], body["crop"]) == (None, None, None)
     assert SECRET not in response.text
 
 
@@ -147,7 +147,7 @@ def test_what_is_no_ultrasound_picture_gets_no_verdict(client: httpx.Client) -> 
     coloured[..., 0] = 220
     for picture in (coloured, np.full((100, 100, 3), 90, np.uint8)):
         body = client.post("/v1/predict", content=encode(picture), headers=OCTETS).json()
-        assert body["assessment"]["code"] == "uncertain"
+        assert body["verdict"] == "uncertain"
         assert body["hints"]
 
 
@@ -221,7 +221,7 @@ def test_files_kept_compressed_reach_every_client_whole(float_bundle: Path, tmp_
 def test_metrics(client: httpx.Client) -> None:
     client.post("/v1/predict", content=GOOD, headers=OCTETS)
     text = client.get("/metrics").text
-    assert re.search(r'^sonoedge_answers_total\{assessment="\w+"\} [1-9]', text, re.M)
+    assert re.search(r'^sonoedge_answers_total\{artifact="tflite-fp32",verdict="\w+"\} [1-9]', text, re.M)
     assert re.search(r"^sonoedge_answer_seconds_count [1-9]", text, re.M)
     assert "sonoedge_ready 1" in text
 
