@@ -92,7 +92,7 @@ class Monitor:
         """All counters as one JSON object."""
         with self._lock:
             return {
-                "answers": [
+                "verdicts": [
                     {"artifact": a, "verdict": b, "count": n} for (a, b), n in sorted(self._verdicts.items())
                 ],
                 "reasons": [
@@ -108,7 +108,7 @@ class Monitor:
         """The same in the Prometheus text format 0.0.4."""
         body = self.to_json()
         lines = []
-        for name, label in (("answers", "verdict"), ("reasons", "reason")):
+        for name, label in (("verdicts", "verdict"), ("reasons", "reason")):
             lines.append(f"# TYPE sonoedge_{name}_total counter")
             lines += [
                 _sample(f"sonoedge_{name}_total", {"artifact": item["artifact"], label: item[label]}, item["count"])

@@ -38,14 +38,14 @@ class Live:
 
     def __init__(self, station: Station, metrics: Metrics, ready: asyncio.Event) -> None:
         self._station, self._metrics, self._ready = station, metrics, ready
-        self._streams = 0
+        self.streams = 0
 
     async def endpoint(self, socket: WebSocket) -> None:
         """Serve one client until it goes away or is silent for a minute."""
-        if self._streams >= MAX_STREAMS:
+        if self.streams >= MAX_STREAMS:
             await socket.close(1013)
             return
-        self._streams += 1
+        self.streams += 1
         try:
             if socket.query_params.get("views", "1") not in _VIEWS:
                 await socket.close(1008)
@@ -54,7 +54,7 @@ class Live:
             await self._ready.wait()
             await _Stream(socket, self._station, self._metrics).run()
         finally:
-            self._streams -= 1
+            self.streams -= 1
 
 
 class _Stream:
@@ -121,16 +121,15 @@ class _Stream:
             try:
                 body = await work
             except SonoEdgeError as error:
-                self._metrics.add("images_refused_total")
+                self._metrics.add("images_unreadable_total")
                 await self._socket.send_json({"frame": number, "error": str(error).partition(": ")[0]})
                 continue
             finally:
                 self._free.release()
             seconds = perf_counter() - start
-            self._metrics.observe(seconds)
-            await self._socket.send_json(
-                {**self._smoothed(body, number, start), "total_ms": round(1e3 * seconds, 3)}
-            )
+            answer = self._smoothed(body, number, start)
+            self._metrics.answered(answer["artifact"], answer["verdict"], seconds)
+            await self._socket.send_json({**answer, "total_ms": round(1e3 * seconds, 3)})
 
     def _smoothed(self, body: dict[str, Any], number: int, when: float) -> dict[str, Any]:
         """The answer of the stream so far; a refused frame leaves the filter as it is."""

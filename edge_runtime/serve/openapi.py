@@ -66,7 +66,7 @@ def description(*, token: bool) -> dict[str, Any]:
         for code, text in {
             "400": "malformed request", "401": "token missing or wrong", "403": "request from another site",
             "408": "client too slow", "413": "too many bytes or pixels", "415": "not an image type",
-            "422": "not a readable image", "503": "too many requests waiting",
+            "422": "not a readable image", "429": "too many wrong tokens", "503": "too many requests waiting",
         }.items()
     }  # fmt: skip
     document: dict[str, Any] = {

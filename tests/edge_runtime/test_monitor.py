@@ -56,7 +56,7 @@ def test_answers_and_refusals_are_counted() -> None:
     monitor.unreadable("ImageError")
     monitor.unreadable("ImageError")
     body = monitor.to_json()
-    assert body["answers"] == [
+    assert body["verdicts"] == [
         {"artifact": "openvino-int8", "verdict": "not_suspicious", "count": 1},
         {"artifact": "tflite-int8", "verdict": "refused", "count": 1},
         {"artifact": "tflite-int8", "verdict": "suspicious", "count": 3},
@@ -77,7 +77,7 @@ def test_prometheus_text() -> None:
     monitor.answered(answer(0.25))
     monitor.unreadable('odd "reason"\\\n')
     found = samples(monitor.prometheus())
-    assert found['sonoedge_answers_total{artifact="tflite-int8",verdict="suspicious"}'] == 1
+    assert found['sonoedge_verdicts_total{artifact="tflite-int8",verdict="suspicious"}'] == 1
     assert found['sonoedge_unreadable_total{error="odd \\"reason\\"\\\\\\n"}'] == 1
     buckets = [found[f'sonoedge_probability_bucket{{artifact="tflite-int8",le="{b}"}}'] for b in PROBABILITY_BOUNDS]
     assert buckets == [0, 0, *[1] * 8]
@@ -97,7 +97,7 @@ def test_threads_lose_nothing() -> None:
     with ThreadPoolExecutor(8) as pool:
         for _ in range(400):
             pool.submit(monitor.answered, answer())
-    assert monitor.to_json()["answers"][0]["count"] == 400
+    assert monitor.to_json()["verdicts"][0]["count"] == 400
 
 
 def test_predict_writes_counters(run_bundle: Path, tmp_path: Path, sonoedge: Callable) -> None:
@@ -107,7 +107,7 @@ def test_predict_writes_counters(run_bundle: Path, tmp_path: Path, sonoedge: Cal
     command = ["predict", "--bundle", run_bundle, tmp_path / "good.png", tmp_path / "bad.png", "--counters"]
     assert sonoedge(*command, tmp_path / "counters.json").code == 3
     body = json.loads((tmp_path / "counters.json").read_text())
-    assert [item["count"] for item in body["answers"]] == [1]
+    assert [item["count"] for item in body["verdicts"]] == [1]
     assert body["unreadable"] == {"ImageError": 1}
     assert sonoedge(*command, tmp_path / "counters.prom").code == 3
     text = (tmp_path / "counters.prom").read_text()
