@@ -20,6 +20,8 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 
+from edge_runtime.assess import MAX_VIEWS
+from edge_runtime.domain import DOMAIN
 from edge_runtime.errors import ImageError, MissingExtraError, ModelError
 from edge_runtime.monitor import drift_samples
 from edge_runtime.serve.admission import Admission, Busy
@@ -39,7 +41,6 @@ _TYPES = {
     ".webmanifest": "application/manifest+json",
     ".wasm": "application/wasm",
 }
-MAX_VIEWS = 9
 
 
 @dataclass(frozen=True)
@@ -189,10 +190,12 @@ class _Application:
         return JSONResponse({**self.station.describe(), "offline": "litert/index.js" in self.files})
 
     async def _bundle_file(self, request: Request) -> Response:
-        """TensorFlow Lite files for the browser: only those that bundle.json names."""
+        """What the browser needs: the TensorFlow Lite files that bundle.json names, and the gate."""
         await self.ready.wait()
         bundle, path = self.station.bundle, request.path_params["path"]
         allowed = {name for a in bundle.artifacts if a.runtime == "tflite" for name in (a.backbone, a.head)}
+        if (bundle.path / DOMAIN).is_file():
+            allowed.add(DOMAIN)
         if path not in allowed:
             raise HTTPException(404, "No such file of the bundle.")
         return FileResponse(bundle.path / path, media_type="application/octet-stream")
@@ -214,7 +217,7 @@ class _Application:
             try:
                 body = await loop.run_in_executor(self.station.executor, self.station.answer, data, wish)
             except ImageError as error:
-                self.metrics.add("images_refused_total")
+                self.metrics.add("images_unreadable_total")
                 # Without the decoder's own words, which can quote the file.
                 text = str(error).partition(": ")[0].rstrip(".") + "."
                 raise HTTPException(413 if "At most" in text or "at most" in str(error) else 422, text) from error
@@ -224,7 +227,7 @@ class _Application:
                 raise HTTPException(422, str(error)) from error
             except MemoryError as error:
                 raise HTTPException(413, "The image needs more memory than there is.") from error
-        self.metrics.answered(body["artifact"], body["assessment"]["code"], perf_counter() - start)
+        self.metrics.answered(body["artifact"], body["verdict"], perf_counter() - start)
         return JSONResponse(body)
 
 

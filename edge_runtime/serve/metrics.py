@@ -23,11 +23,7 @@ class Metrics:
             self._counters[name, labels] += amount
 
     def answered(self, artifact: str, verdict: str, seconds: float) -> None:
-        """One answered image or live frame.
-
-        The name is another than that of ``sonoedge predict --counters`` (``sonoedge_answers_total`` by label):
-        a name has one set of labels wherever the two are collected together.
-        """
+        """One answered image or live frame; name and labels as in ``sonoedge predict --counters``."""
         self.add("verdicts_total", f'artifact="{artifact}",verdict="{verdict}"')
         with self._lock:
             self._seconds += seconds

@@ -66,8 +66,8 @@ def test_predict_gives_the_classifiers_answer(client: httpx.Client, float_bundle
     assert body["label"] == expected.label
     assert set(body["latency_ms"]) == {"decode", "resize", "invoke", "head"}
     assert body["intended_use"] == INTENDED_USE
-    assert body["assessment"]["code"] in {"suspicious", "not_suspicious"}
-    assert (body["band"], body["domain"], body["crop"]) == (None, None, None)
+    assert body["verdict"] in {"suspicious", "not_suspicious"}
+    assert (body["band"], body["gate"], body["crop"]) == (None, None, None)
     assert SECRET not in response.text
 
 
@@ -92,7 +92,7 @@ def test_what_is_no_ultrasound_picture_gets_no_verdict(client: httpx.Client) -> 
     coloured[..., 0] = 220
     for picture in (coloured, np.full((100, 100, 3), 90, np.uint8)):
         body = client.post("/v1/predict", content=encode(picture), headers=OCTETS).json()
-        assert body["assessment"]["code"] == "uncertain"
+        assert body["verdict"] == "uncertain"
         assert body["hints"]
 
 
