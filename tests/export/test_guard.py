@@ -221,8 +221,8 @@ class Lacking(TFLiteQuantizer):
 
     everything = False
 
-    def build(self, path: Path, recipe: Recipe, branch: str | None = None, *, draft: bool = False) -> None:
-        super().build(path, recipe, branch, draft=draft)
+    def build(self, path: Path, recipe: Recipe, branch: str | None = None) -> None:
+        super().build(path, recipe, branch)
         if branch is None and (self.everything or recipe.precision == "w8a8"):
             model = parse_tflite(path.read_bytes())
             code = model.operatorCodes[model.subgraphs[0].operators[-1].opcodeIndex]
