@@ -22,7 +22,7 @@ from edge_runtime.backends import default_threads
 from edge_runtime.errors import ModelError
 from edge_runtime.files import sha256_bytes
 from export.cache import read_arrays, write_arrays
-from export.graphs import parse_tflite, tflite_text
+from export.graphs import pack_tflite, parse_tflite, tflite_text
 from train.quiet import quiet
 
 Float = NDArray[np.float32]
@@ -154,22 +154,25 @@ def _least_squares(values: Float, low: Float, high: Float) -> tuple[Any, Any]:
 
 
 class _Recorder:
-    """An interpreter that keeps all intermediate tensors."""
+    """An interpreter that keeps all intermediate tensors: each operator's result is an output of its graph.
+
+    The interpreter's own way of preserving tensors leaves out XNNPACK's kernels, and is slower.
+    """
 
     def __init__(self, model: bytes, threads: int) -> None:
-        graph = parse_tflite(model).subgraphs[0]
-        indices = [int(i) for i in graph.inputs] + [int(i) for op in graph.operators for i in op.outputs if i >= 0]
-        self.names = tuple(tflite_text(graph.tensors[i].name) for i in indices)
+        parsed = parse_tflite(model)
+        graph = parsed.subgraphs[0]
+        results = [int(i) for op in graph.operators for i in op.outputs if i >= 0]
+        self._indices = [int(i) for i in graph.inputs] + results
+        self.names = tuple(tflite_text(graph.tensors[i].name) for i in self._indices)
+        graph.outputs, parsed.signatureDefs = results, []
         with quiet():
             try:
-                self._interpreter = Interpreter(
-                    model_content=model, num_threads=threads, experimental_preserve_all_tensors=True
-                )
+                self._interpreter = Interpreter(model_content=pack_tflite(parsed), num_threads=threads)
                 self._interpreter.allocate_tensors()
             except (ValueError, RuntimeError) as error:
                 raise ModelError(f"The float backbone cannot be run for calibration: {error}") from error
-        self._indices = indices
-        self._views = [self._interpreter.tensor(i) for i in indices]
+        self._views = [self._interpreter.tensor(i) for i in self._indices]
 
     def record(self, inputs: Iterator[Float], bar: Any) -> ActivationStatistics:
         """Statistics of some images."""

@@ -21,7 +21,7 @@ SIZE = 24
 OUTLIER = 4000.0
 
 
-def two_branches(fragile: int | None, seed: int = 3) -> Any:
+def two_branches(fragile: int | None, seed: int = 3, wide: int = 128) -> Any:
     """Branches ``left`` and ``right``; number ``fragile`` has a layer ``hub`` with one channel of huge values.
 
     The next layer scales it back, so that in float nothing happens; with one 8-bit scale for the whole tensor all
@@ -38,7 +38,7 @@ def two_branches(fragile: int | None, seed: int = 3) -> Any:
     for number, name in enumerate(("left", "right")):
         hub = "hub" if number == fragile else f"{name}_middle"
         x = layers.Conv2D(8, 3, strides=2, padding="same", activation="relu", name=f"{name}_stem")(scaled)
-        width = 8 if fragile in {None, number} else 128
+        width = 8 if fragile in {None, number} else wide
         x = layers.Conv2D(width, 3, padding="same", activation="relu", name=hub)(x)
         maps.append(layers.Conv2D(6, 3, strides=2, padding="same", activation="relu", name=name)(x))
     vector = layers.GlobalAveragePooling2D()(layers.Concatenate(name="features")(maps))
