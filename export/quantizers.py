@@ -40,6 +40,9 @@ from export.quantization import (
 from export.ranges import ActivationStatistics, collect_statistics, quantizer_ranges
 from export.recipes import FLOAT, FLOAT16, TFLITE_ONLY, Operator, Recipe, assignments, range_rules
 
+_SIXTEEN_BITS = "extremes"
+"""The default range of 16-bit activations: they have steps enough to clip nothing."""
+
 
 class Quantizer(Protocol):
     """A float backbone that can be built by any recipe.
@@ -126,7 +129,8 @@ class TFLiteQuantizer:
             write_bytes_atomic(path, model)
             return
         ranges = dict(self._tensor_ranges(rule))
-        for name, own in range_rules(recipe, self.operators).items():
+        for name, given in range_rules(recipe, self.operators).items():
+            own = given or (_SIXTEEN_BITS if precisions.get(name) == "w8a16" else "")
             # An operator is called after the tensor that it writes, and a semicolon.
             tensor = name.removesuffix(";")
             if own and own != rule and tensor in ranges:
@@ -214,7 +218,8 @@ class OpenVINOQuantizer:
 
 
 def _checked_rule(recipe: Recipe, quantizer: Quantizer) -> str:
-    rule = recipe.ranges or quantizer.range_rules[0]
+    wide = recipe.base == "w8a16" and _SIXTEEN_BITS in quantizer.range_rules
+    rule = recipe.ranges or (_SIXTEEN_BITS if wide else quantizer.range_rules[0])
     unknown = {rule, *(own.ranges for own in recipe.rules)} - {"", *quantizer.range_rules}
     if unknown:
         raise UsageError(
