@@ -219,15 +219,14 @@ def test_openvino_keeps_the_named_operators_in_float_and_caches(
 def test_another_version_of_the_tools_quantizes_again(
     updated: str, vino: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    quantizer = vino.source.quantizer("openvino")
-    quantizer.build(tmp_path / "backbone.xml", Recipe())
+    vino.source.quantizer("openvino").build(tmp_path / "backbone.xml", Recipe())
     calls: list[str] = []
     quantize = quantizers.quantize_openvino
     monkeypatch.setattr(quantizers, "quantize_openvino", lambda *a, **k: calls.append("again") or quantize(*a, **k))
-    quantizer.build(tmp_path / "backbone.xml", Recipe())
+    vino.source.quantizer("openvino").build(tmp_path / "backbone.xml", Recipe())
     assert not calls
     monkeypatch.setattr(quantizers, "version", lambda name: "99" if name == updated else version(name))
-    quantizer.build(tmp_path / "backbone.xml", Recipe())
+    vino.source.quantizer("openvino").build(tmp_path / "backbone.xml", Recipe())
     assert calls
 
 
@@ -295,7 +294,7 @@ def test_openvino_spared_without_a_second_calibration_equals_a_fresh_one(
         ours, theirs = (_errors(tmp_path / f"{stem}.xml", exact, place) for stem in ("backbone", "fresh"))
         assert theirs.keys() == ours.keys() and max(theirs.values()) > 0
         for branch in theirs:
-            assert ours[branch] == pytest.approx(theirs[branch], rel=0.05)
+            assert ours[branch] <= 1.05 * theirs[branch]
 
 
 def _errors(path: Path, exact: list[dict[str, np.ndarray]], place: Bench) -> dict[str, float]:
