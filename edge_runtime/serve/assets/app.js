@@ -32,8 +32,26 @@ function fail(error) {
     const elsewhere = error.status === 0 && modelKept ? " Choose “this browser” above to go on without it." : "";
     say("error", error.message + elsewhere);
   }
+  clearResult();
+  $("empty").hidden = !$("frame").hidden;
+}
+
+/** Nothing of one picture may stand beside another. */
+function clearResult() {
+  answer = null;
   $("scale").hidden = true;
   $("hints").replaceChildren();
+  $("stage-note").hidden = true;
+  $("heat-controls").disabled = true;
+  drawHeat();
+  facts();
+}
+
+function clearStage() {
+  clearResult();
+  // A canvas that gets a size is empty.
+  for (const id of ["picture", "heat"]) $(id).width = $(id).height = 1;
+  for (const id of ["picture", "video", "frame"]) $(id).hidden = true;
 }
 
 // --- start -------------------------------------------------------------------------------------------------
@@ -46,6 +64,7 @@ async function start() {
     fail(error);
     return;
   }
+  history.names = info.words.verdicts;
   $("intended-use").textContent = info.intended_use;
   $("positive").textContent = info.positive_label;
   choices($("classes"), [...info.labels].reverse().map((label) => [label, `for ${label}`]), info.positive_label, (value) => {
@@ -99,24 +118,19 @@ async function analyse(blob) {
   if (!info) return;
   stopLive();
   const mine = ++turn;
+  clearStage();
+  $("empty").hidden = true;
   say("busy", "Analysing …");
-  answer = null;
   try {
     const bitmap = await createImageBitmap(blob).catch(() => null);
     if (mine !== turn) return;
     if (bitmap) show(bitmap);
-    const wish = { crop: $("crop").checked, preview: !bitmap };
-    const first = await explain(blob, wish);
+    const result = await explain(blob, { crop: $("crop").checked, preview: !bitmap, views: views() });
     if (mine !== turn) return;
-    if (first.preview) show(await pictureOf(first.preview));
-    render({ ...first, where: engineName() });
-    const entry = history.add(answer, $("picture"), $("heat"), opacity());
+    if (result.preview) show(await pictureOf(result.preview));
+    render({ ...result, where: engineName() });
+    history.add(answer, $("picture"), $("heat"), opacity());
     historyState();
-    if (first.assessment.code === "refused") return;
-    $("bar-text").textContent = "Checking how much the framing matters …";
-    const second = await explain(blob, { ...wish, preview: false, views: 5 });
-    history.update(entry, { ...second, where: entry.answer.where });
-    if (mine === turn) render({ ...second, where: entry.answer.where, latency_ms: first.latency_ms });
   } catch (error) {
     if (mine === turn) fail(error);
   }
@@ -137,10 +151,7 @@ function show(picture) {
   $("video").hidden = true;
   canvas.hidden = false;
   fitHeat(picture.width, picture.height);
-  $("empty").hidden = true;
   $("frame").hidden = false;
-  $("stage-note").hidden = true;
-  $("heat-controls").disabled = true;
 }
 
 /** The heat canvas has the picture's shape, but no more pixels than a screen shows. */
@@ -153,7 +164,10 @@ function fitHeat(width, height) {
 function drawHeat() {
   const canvas = $("heat");
   canvas.style.opacity = opacity();
-  if (!answer?.explanation) return;
+  if (!answer?.explanation) {
+    canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
+    return;
+  }
   const [height, width] = answer.image_size;
   const [left, top, right, bottom] = answer.crop ?? [0, 0, width, height];
   const x = canvas.width / width, y = canvas.height / height;
@@ -175,37 +189,40 @@ function drawHeat() {
     : `${answer.artifact} answered, which has no such branch: all of its map is shown.`;
 }
 
+/** How many slightly shifted views are asked for: none but the picture itself unless the box is ticked. */
+const views = () => ($("framing").checked ? 5 : 1);
 const place = (share) => `${100 * share}%`;
 const opacity = () => $("opacity").value / 100;
 
 function render(result) {
   answer = result;
-  const probability = result.smoothed ?? result.probability;
-  say(result.assessment.code, result.assessment.text);
-  $("scale").hidden = false;
-  $("probability").textContent = percent(probability);
-  $("needle").style.left = place(probability);
+  const probability = result.smoothed ?? result.probability, refused = probability === null;
+  say(result.verdict, result.text);
+  $("scale").hidden = refused;
+  $("probability").textContent = refused ? "–" : percent(probability);
+  $("needle").style.left = place(probability ?? 0);
   $("tick").style.left = place(result.threshold);
   $("tick").dataset.side = result.threshold > 0.85 ? "right" : result.threshold < 0.15 ? "left" : "middle";
-  const band = result.band;
+  // Live, the bar shows how the last frames differ; else how the shifted views do, where they were asked for.
+  const band = result.recent ?? result.band;
   $("band").hidden = !band;
   if (band) {
     $("band").style.left = place(band.low);
     $("band").style.width = place(band.high - band.low);
   }
-  const range = band ? `${percent(band.low)} to ${percent(band.high)} over ${band.views} ` : "";
-  const kind = result.smoothed === undefined ? "slightly shifted views. " : "recent frames. ";
-  $("bar-text").textContent = `${band ? range + kind : ""}Called suspicious from ${percent(result.threshold)}.`;
+  const over = result.recent ? `${result.recent.frames} recent frames` : band && `${band.views} slightly shifted views`;
+  const range = band ? `${percent(band.low)} to ${percent(band.high)} over ${over}. ` : "";
+  $("bar-text").textContent = `${range}Called suspicious from ${percent(result.threshold)}.`;
   $("hints").replaceChildren(...hintItems(result));
-  $("heat-controls").disabled = false;
+  $("heat-controls").disabled = !result.explanation;
+  $("stage-note").hidden = true;
   facts();
   drawHeat();
 }
 
 function hintItems(result) {
-  const items = (result.hints ?? []).map(({ text }) => [text, ""]);
-  if (result.hints === null) items.push(["Picture quality and likeness to training images are not checked in this browser.", ""]);
-  else if (!items.length && result.domain?.usual !== false) items.push(["Picture quality: nothing to mend.", "fine"]);
+  const items = result.hints.map(({ text }) => [text, ""]);
+  if (!items.length && !result.reasons.length) items.push(["Picture quality: nothing to change.", "fine"]);
   return items.map(([text, className]) => Object.assign(document.createElement("li"), { textContent: text, className }));
 }
 
@@ -216,7 +233,8 @@ function facts() {
     const parts = Object.entries(answer.latency_ms).map(([name, value]) => `${name} ${value.toFixed(1)}`).join(", ");
     rows.push(["Time", `${total.toFixed(0)} ms (${parts})`]);
     if (answer.frame !== undefined) rows.push(["Frames", `${answer.frame} sent, ${answer.dropped} dropped by the station, ${source.skipped} not sent`]);
-    if (answer.domain) rows.push(["Unlike training", `${answer.domain.distance ?? "–"} (flagged above ${answer.domain.warning}, refused above ${answer.domain.threshold})`]);
+    const { gate } = answer;
+    if (gate) rows.push(["Unlike training", `${gate.distance?.toFixed(3) ?? "–"} (flagged above ${gate.warning.toFixed(3)}, refused above ${gate.threshold.toFixed(3)})`]);
     const shares = answer.explanation?.logit_shares;
     if (shares) rows.push(["Logit", `${answer.logit.toFixed(2)} = ${Object.entries(shares).map(([name, value]) => `${name} ${value.toFixed(2)}`).join(" + ")}`]);
   }
@@ -238,8 +256,7 @@ async function startLive(begin) {
   if (!info) return;
   stopLive();
   const mine = ++turn;
-  answer = null;
-  $("picture").hidden = true;
+  clearStage();
   $("video").hidden = false;
   $("empty").hidden = true;
   $("frame").hidden = false;
@@ -247,9 +264,7 @@ async function startLive(begin) {
   try {
     await begin();
   } catch (error) {
-    $("video").hidden = true;
-    $("frame").hidden = true;
-    $("empty").hidden = false;
+    clearStage();
     source.stop();
     fail(error.name === "NotAllowedError" ? new Error("The camera was not allowed.") : error.name === "NotFoundError" ? new Error("No camera was found.") : error);
     return;
@@ -265,12 +280,12 @@ async function startLive(begin) {
     if (!answer || answer.image_size[0] !== height || answer.image_size[1] !== width) fitHeat(width, height);
     render({ ...result, where: engineName() });
   };
-  live = engineName() === "server" ? new remote.LiveStream($("crop").checked, onAnswer, () => {
+  live = engineName() === "server" ? new remote.LiveStream($("crop").checked, views(), onAnswer, () => {
     if (mine === turn && live) {
       stopLive();
       fail(new Error("The station ended the live stream."));
     }
-  }) : browserStream(onAnswer, (error) => mine === turn && fail(error));
+  }) : new local.LiveStream(info, { crop: $("crop").checked, views: views() }, onAnswer, (error) => mine === turn && fail(error));
   const pump = async () => {
     while (mine === turn && live) {
       if (live.ready) {
@@ -283,25 +298,6 @@ async function startLive(begin) {
     }
   };
   pump();
-}
-
-/** Offline live mode: frames go through the browser's own interpreter one at a time. */
-function browserStream(onAnswer, onError) {
-  let busy = false, frame = 0;
-  return {
-    get ready() { return !busy; },
-    async send(blob) {
-      busy = true;
-      frame++;
-      try {
-        onAnswer({ ...(await local.explain(info, blob)), frame, dropped: 0 });
-      } catch (error) {
-        onError(error);
-      }
-      busy = false;
-    },
-    close() {},
-  };
 }
 
 const nextFrame = (video) => new Promise((resolve) => {
@@ -324,11 +320,9 @@ function stopLive() {
   $("device").hidden = true;
   $("camera").setAttribute("aria-pressed", "false");
   $("camera").textContent = "Camera";
-  if ($("picture").hidden) {
-    $("frame").hidden = true;
-    $("empty").hidden = false;
-    say("idle", "Stopped. Open a picture, or start the camera.");
-  }
+  clearStage();
+  $("empty").hidden = false;
+  say("idle", "Stopped. Open a picture, or start the camera.");
 }
 
 async function freeze() {
