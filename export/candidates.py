@@ -283,6 +283,34 @@ def refit_threshold(y: NDArray[np.int64], reference: Logits, logits: Logits, thr
     return threshold if best == limit else float(sigmoid(best))
 
 
+def promise(candidate: Candidate | None, budget: Budget) -> dict[str, Any]:
+    """What a bundle promises about a file's decisions: ``kept`` (bool), and ``text`` for the user."""
+    found = candidate.comparison if candidate else None
+    if found is None:
+        return {"kept": False, "text": "no accuracy promise: not measured, there are no validation images"}
+    images = f"{found.differing.images} validation images"
+    if found.frames is not None:
+        images += f" and {found.frames.images} unlabelled frames"
+    flips = found.all_flips.counted_words()
+    if not found.within(budget):
+        return {
+            "kept": False,
+            "text": (
+                f"no accuracy promise: outside the budget (accuracy and AUC drop {budget.max_drop:g}, flips "
+                f"{100 * budget.max_flips:g} %) on {images}: flips {flips}, expected "
+                f"{100 * found.expected_flips:.1f} %, accuracy {found.accuracy_difference.value:+.4f}, AUC "
+                f"{found.auc_difference.value:+.4f}; verdict {found.verdict(budget)}"
+            ),
+        }
+    return {
+        "kept": True,
+        "text": (
+            f"within the budget (accuracy and AUC drop {budget.max_drop:g}, flips {100 * budget.max_flips:g} %) on "
+            f"{images}: flips {flips}; verdict {found.verdict(budget)}{found.open_words(budget)}"
+        ),
+    }
+
+
 def counted_json(count: GroupedCount, budget: Budget) -> dict[str, Any]:
     """Decisions that differ on unlabelled frames, for the bundle."""
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,15 +11,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from int8_models import Bench, bench, two_branches
+from int8_models import Bench, bench, noise_images, two_branches
+from PIL import Image
 
-from edge_runtime.errors import AccuracyError, ModelError, UsageError
-from edge_runtime.files import write_bytes_atomic
+from edge_runtime.errors import AccuracyError, DataError, ModelError, UsageError
+from edge_runtime.files import sha256_file, write_bytes_atomic
 from edge_runtime.proportion import GroupedCount
-from export.candidates import Budget, Candidate, Comparison, Ladder, compare, ladder_table, refit_threshold
+from export.agreement import AgreementFrames, agreement_frames
+from export.candidates import Budget, Candidate, Comparison, Ladder, compare, ladder_table, promise, refit_threshold
 from export.graphs import pack_tflite, parse_tflite
 from export.guard import HEAVY_MACS, MIN_INT8_SHARE, MIN_SPEEDUP, Rungs, climb, speedup_wanted
 from export.int8 import Int8Policy, write_int8
+from export.judge import Judge
 from export.quantizers import TFLiteQuantizer
 from export.recipes import Operator, Recipe, assignments
 from train.data import Dataset, Sample
@@ -387,6 +391,78 @@ def test_figures_for_the_bundle_are_plain_json(broken: Bench, tmp_path: Path) ->
     assert json.loads(json.dumps(body, allow_nan=False)) == body
     assert body["flips"][1] <= body["flips"][0] <= body["flips"][2]
     assert body["verdict"] in {"PASS", "FAIL", "INCONCLUSIVE"}
+
+
+def unlabelled(folder: Path, count: int = 30) -> AgreementFrames:
+    noise_images(folder, count, 7)
+    return agreement_frames(folder, {})
+
+
+def test_the_published_file_is_compared_on_unlabelled_frames_too(broken: Bench, tmp_path: Path) -> None:
+    frames = unlabelled(tmp_path / "frames")
+    policy = Int8Policy(LOOSE, validation=broken.judge.dataset, agreement=frames, allow_drop=True)
+    lines: list[str] = []
+    choice = int8(broken, policy, tmp_path / "guard", lines)
+    found = choice.candidate.comparison
+    assert found.frames.images == 30
+    assert found.all_flips.groups == found.differing.groups + found.frames.groups
+    assert any(f"{found.frames.events}/30 (" in line for line in lines)
+    assert choice.candidate.to_json(LOOSE)["agreement"]["images"] == 30
+    rows = [json.loads(line) for line in frames.lines().splitlines()]
+    assert {row["runtime"] for row in rows} == {"tflite"}
+    assert len(rows) == 30
+    assert set(rows[0]) == {"sha256", "group", "runtime", "logit", "positive"}
+
+
+def test_frames_can_refuse_what_validation_images_took(
+    broken: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Turned(AgreementFrames):
+        def add_to(self, candidate: Candidate, judge: Judge, runner: object) -> Candidate:
+            frames = GroupedCount.of(np.arange(30) < 15, None)
+            return replace(candidate, comparison=replace(candidate.comparison, frames=frames))
+
+    frames = Turned(unlabelled(tmp_path / "frames").dataset)
+    policy = Int8Policy(LOOSE, validation=broken.judge.dataset, agreement=frames)
+    with pytest.raises(AccuracyError, match="not on the frames of --agreement-data: 15/30"):
+        int8(broken, policy, tmp_path / "guard", [])
+    assert not (tmp_path / "guard" / "backbone.tflite").exists()
+    choice = int8(broken, replace(policy, allow_drop=True), tmp_path / "allowed", [])
+    assert not promise(choice.candidate, LOOSE)["kept"]
+
+
+def test_frames_that_the_run_knows_are_refused(tmp_path: Path) -> None:
+    paths = noise_images(tmp_path / "frames", 4, 7)
+    with pytest.raises(DataError, match="1 of the 4 images .* were used for val"):
+        agreement_frames(tmp_path / "frames", {sha256_file(paths[2]): "val"})
+
+
+def test_near_duplicates_are_one_group_unless_a_csv_names_patients(tmp_path: Path) -> None:
+    paths = noise_images(tmp_path / "frames", 3, 7)
+    Image.open(paths[0]).resize((48, 48)).save(tmp_path / "frames" / "larger.png")
+    assert len(set(agreement_frames(tmp_path / "frames", {}).dataset.groups)) == 3
+    (tmp_path / "frames" / "images.csv").write_text(
+        "image,patient\n000.png,A\n001.png,A\n002.png,A\nlarger.png,B\n"
+    )
+    assert len(set(agreement_frames(tmp_path / "frames", {}).dataset.groups)) == 2
+
+
+@pytest.mark.parametrize("precision", ["w8a8", "recipe", "mixed"])
+def test_what_was_asked_for_says_that_nothing_is_promised(broken: Bench, tmp_path: Path, precision: str) -> None:
+    """A budget of 0 for 13 % of flips: these options write the file, and say so."""
+    asked = {"recipe": Recipe("w8a8", ranges="extremes")}.get(precision)
+    tight = Budget(0.0, 0.0)
+    name = "guard" if precision == "recipe" else precision
+    choice = int8(broken, Int8Policy(tight, name, asked, validation=broken.judge.dataset), tmp_path / "out", [])
+    found = promise(choice.candidate, tight)
+    assert found["kept"] == choice.candidate.within(tight)
+    if precision != "mixed":
+        assert found["kept"] is False
+        assert found["text"].startswith("no accuracy promise: outside the budget")
+    assert promise(choice.candidate, Budget(1, 1))["kept"] is True
+    assert promise(None, tight) == {
+        "kept": False, "text": "no accuracy promise: not measured, there are no validation images",
+    }  # fmt: skip
 
 
 @pytest.mark.slow
