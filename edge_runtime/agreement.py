@@ -121,8 +121,8 @@ def measure_agreement(
     }
     if not answers:
         raise UsageError(
-            f"Nothing to compare {artifact.name} with: the bundle has no float32 file for {artifact.runtime} and no "
-            f"{ANSWERS}. Export {artifact.runtime}-fp32, too, or export with --agreement-data DIR."
+            f"Nothing to compare {artifact.name} with: the bundle has no float32 file for {artifact.runtime} "
+            f"and no {ANSWERS}. Export {artifact.runtime}-fp32, too, or export with --agreement-data DIR."
         )
     known = [frame for frame in frames if frame.sha256 in answers]
     if not known:

@@ -184,8 +184,7 @@ def paired_mean_difference(
 ) -> Interval:
     """Mean of the second minus mean of the first, image by image, bootstrapped by group; for accuracy, say.
 
-    Unlike `paired_accuracy_difference` it does not take the images of a group for independent. Where all resamples
-    agree, the score interval of that many independent groups is joined.
+    Where all resamples agree, the score interval of that many independent groups is joined.
 
     Args:
         first, second: bool or float in 0–1 (N,).

@@ -433,7 +433,7 @@ def test_frames_can_refuse_what_validation_images_took(
 
 def test_frames_that_the_run_knows_are_refused(tmp_path: Path) -> None:
     paths = noise_images(tmp_path / "frames", 4, 7)
-    with pytest.raises(DataError, match="1 of the 4 images .* were used for val"):
+    with pytest.raises(DataError, match=r"1 of the 4 images .* were used for val"):
         agreement_frames(tmp_path / "frames", {sha256_file(paths[2]): "val"})
 
 
