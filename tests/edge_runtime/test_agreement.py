@@ -62,7 +62,9 @@ def test_against_the_float_file_of_the_same_runtime(copied: Bundle, tmp_path: Pa
     assert found.count.missing(0.01) == 362
     # Another threshold turns the lower half of the decisions round, which is seen.
     classifier = Classifier(bundle, "tflite-fp32")
-    logits = [classifier.logit(preprocess_file(f.path, (32, 32))) for f in find_frames(tmp_path / "frames")]
+    logits = [
+        classifier.logit(preprocess_file(f.path, classifier.input_size)) for f in find_frames(tmp_path / "frames")
+    ]
     median = float(1 / (1 + np.exp(-np.median(logits))))
     exact = replace(bundle.artifact("tflite-fp32"), threshold=median)
     moved = replace(bundle, artifacts=(exact, replace(twin, threshold=1e-9)))
@@ -78,7 +80,7 @@ def test_against_the_stored_answers(copied: Bundle, tmp_path: Path, sonoedge: Ca
     classifier = Classifier(copied, artifact.name)
     lines = []
     for i, path in enumerate(sorted(folder.glob("*.png"))[:5]):
-        logit = classifier.logit(preprocess_file(path, (32, 32)))
+        logit = classifier.logit(preprocess_file(path, classifier.input_size))
         positive = 1 / (1 + np.exp(-logit)) >= artifact.threshold
         body = {"sha256": sha256_file(path), "group": i // 2, "runtime": "openvino", "logit": logit}
         lines.append(json.dumps({**body, "positive": bool(positive) ^ (i == 4)}))
