@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -33,6 +34,8 @@ from export.ranges import ActivationStatistics, collect_statistics, quantizer_ra
 from export.recipes import FLOAT, FLOAT16, TFLITE_ONLY, Operator, Recipe, assignments, range_rules
 
 _DRAFT_IMAGES = 12
+_SIXTEEN_BITS = "extremes"
+"""The default range of 16-bit activations: they have steps enough to clip nothing."""
 
 
 class Quantizer(Protocol):
@@ -121,7 +124,8 @@ class TFLiteQuantizer:
             write_bytes_atomic(path, model)
             return
         ranges = dict(self._tensor_ranges(rule))
-        for name, own in range_rules(recipe, self.operators).items():
+        for name, given in range_rules(recipe, self.operators).items():
+            own = given or (_SIXTEEN_BITS if precisions.get(name) == "w8a16" else "")
             # An operator is called after the tensor that it writes, and a semicolon.
             tensor = name.removesuffix(";")
             if own and own != rule and tensor in ranges:
@@ -169,7 +173,9 @@ class OpenVINOQuantizer:
             raise UsageError("OpenVINO has one rule for all ranges: a recipe's rules cannot have their own.")
         ignored = sorted(name for name, precision in precisions.items() if precision in {FLOAT, FLOAT16})
         halved = {name for name, precision in precisions.items() if precision == FLOAT16}
-        described = [QUANTIZATION_VERSION, self._digest, self._calibration.digest, rule, ignored, branch, draft]
+        tools = [version("nncf"), version("openvino")]
+        described = [QUANTIZATION_VERSION, *tools, self._digest, self._calibration.digest]
+        described += [rule, ignored, branch, draft]
         cached = self._cache / f"openvino-{sha256_bytes(json.dumps(described).encode())[:32]}.npz"
         files = path, path.with_suffix(".bin")
         if (known := read_arrays(cached)) is None:
@@ -209,7 +215,8 @@ class OpenVINOQuantizer:
 
 
 def _checked_rule(recipe: Recipe, quantizer: Quantizer) -> str:
-    rule = recipe.ranges or quantizer.range_rules[0]
+    wide = recipe.base == "w8a16" and _SIXTEEN_BITS in quantizer.range_rules
+    rule = recipe.ranges or (_SIXTEEN_BITS if wide else quantizer.range_rules[0])
     unknown = {rule, *(own.ranges for own in recipe.rules)} - {"", *quantizer.range_rules}
     if unknown:
         raise UsageError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from int8_models import SIZE, Bench, bench, two_branches
 from edge_runtime.backends import open_model
 from edge_runtime.classifier import preprocess_file
 from edge_runtime.errors import UsageError
+from export import quantizers
 from export.graphs import parse_tflite, tflite_branch, tflite_operators, tflite_text
 from export.recipes import TFLITE_ONLY, Recipe, Rule, recipe_for
 
@@ -168,6 +170,20 @@ def test_w8a16_is_more_exact_than_w8a8(place: Bench, tmp_path: Path) -> None:
     assert errors["w8a16"] < errors["w8a8"]
 
 
+def test_w8a16_clips_nothing_unless_it_is_told_to(place: Bench, tmp_path: Path) -> None:
+    """Whether it is the base or the precision of some operators."""
+    quantizer = place.source.quantizer("tflite")
+
+    def built(recipe: Recipe) -> bytes:
+        quantizer.build(tmp_path / "backbone.tflite", recipe)
+        return (tmp_path / "backbone.tflite").read_bytes()
+
+    assert built(Recipe("w8a16")) == built(Recipe("w8a16", ranges="extremes"))
+    assert built(Recipe("w8a16")) != built(Recipe("w8a16", ranges="percentile"))
+    some = built(Recipe(rules=(Rule("right", precision="w8a16"),)))
+    assert some == built(Recipe(rules=(Rule("right", precision="w8a16", ranges="extremes"),)))
+
+
 def test_openvino_names_do_not_change_between_conversions(vino: Bench, tmp_path: Path) -> None:
     from export.formats import Source
 
@@ -197,6 +213,22 @@ def test_openvino_keeps_the_named_operators_in_float_and_caches(
     monkeypatch.setattr("export.quantizers.quantize_openvino", lambda *_, **__: pytest.fail("quantized again"))
     quantizer.build(path, Recipe(rules=(Rule("^left/"), Rule("^left.right/"))))
     assert path.with_suffix(".bin").read_bytes() == first
+
+
+@pytest.mark.parametrize("updated", ["nncf", "openvino"])
+def test_another_version_of_the_tools_quantizes_again(
+    updated: str, vino: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quantizer = vino.source.quantizer("openvino")
+    quantizer.build(tmp_path / "backbone.xml", Recipe())
+    calls: list[str] = []
+    quantize = quantizers.quantize_openvino
+    monkeypatch.setattr(quantizers, "quantize_openvino", lambda *a, **k: calls.append("again") or quantize(*a, **k))
+    quantizer.build(tmp_path / "backbone.xml", Recipe())
+    assert not calls
+    monkeypatch.setattr(quantizers, "version", lambda name: "99" if name == updated else version(name))
+    quantizer.build(tmp_path / "backbone.xml", Recipe())
+    assert calls
 
 
 def test_openvino_stores_float16_weights_and_computes_in_float32(vino: Bench, tmp_path: Path) -> None:
