@@ -247,4 +247,4 @@ def test_a_missing_interpreter_is_said_before_the_work(
     arguments = ["--model", tiny_run, "--format", "openvino-fp32", "--out", tmp_path / "bundle"]
     result = sonoedge("export", *arguments)
     assert result.code == 7
-    assert 'pip install "sonoedge[export]"' in result.err
+    assert 'pip install ".[export]"' in result.err
