@@ -29,6 +29,7 @@ _BUNDLE = "tests/edge_runtime/test_edge_bundle.py::"
 _FILES = "tests/edge_runtime/test_edge_files.py::"
 _TRUST = "tests/edge_runtime/test_trust.py::"
 _GATE = "tests/edge_runtime/test_domain.py::"
+_ASSESS = "tests/edge_runtime/test_assess.py::"
 _SPLIT = "tests/train/test_split.py::"
 _GUARD = "tests/export/test_guard.py::"
 _SERVE = "tests/edge_runtime/test_serve_guard.py::"
@@ -157,6 +158,41 @@ FAULTS = (
         "if OUTSIDE_TRAINING in reasons:",
         (_GATE + "test_two_levels_and_the_picture_itself",),
     ),
+    Fault(
+        "refused: no probability, no label",
+        "edge_runtime/classifier.py",
+        "withheld = gated and assessment.refused",
+        "withheld = gated and not assessment.text",
+        (_ASSESS + "test_a_refused_image_has_no_numbers_unless_ungated",),
+    ),
+    Fault(
+        "refused: no heat map",
+        "edge_runtime/commands/explain.py",
+        "gated=not args.ungated)",
+        "gated=False)",
+        ("tests/edge_runtime/test_refusals.py::test_explain_writes_nothing_of_refused_images",),
+    ),
+    Fault(
+        "refused: the exit code says so",
+        "edge_runtime/commands/predict.py",
+        "REFUSED_EXIT_CODE if refused else 0",
+        "0 if refused else 0",
+        ("tests/edge_runtime/test_refusals.py::test_predict_answers_all_and_keeps_the_numbers_of_refused_images",),
+    ),
+    Fault(
+        "verdict: no number is no answer",
+        "edge_runtime/classifier.py",
+        "if not np.isfinite([prediction.probability, prediction.logit]).all():",
+        "if not prediction.artifact:",
+        (_ASSESS + "test_what_is_not_a_number_is_no_answer",),
+    ),
+    Fault(
+        "cascade: no model goes without its gate",
+        "edge_runtime/cascade.py",
+        "if self.full.gated != self.first.gated:",
+        "if self.full.gated is self.first:",
+        (_ASSESS + "test_a_cascade_half_without_a_gate_answers_nothing_gated",),
+    ),
     # --- files
     Fault(
         "atomic: a full disk keeps the old file",
@@ -236,6 +272,13 @@ FAULTS = (
         "and self.flips.high <= budget.max_flips",
         "and self.flips.value <= budget.max_flips",
         (_GUARD + "test_nothing_changed_nothing_lost",),
+    ),
+    Fault(
+        "guard: a file that is not fast enough is refused",
+        "export/candidates.py",
+        "return not self.speedup(candidate) < self.min_speedup",
+        "return not self.speedup(candidate) < 0",
+        (_GUARD + "test_a_file_that_is_not_fast_enough_is_not_taken",),
     ),
     Fault(
         "guard: nothing within the budget is exit 8",
