@@ -15,10 +15,11 @@ import pytest
 from drawn import ARTIFACT, VECTORS, board, grey
 from PIL import Image
 
+from edge_runtime.answer import Answer
 from edge_runtime.assess import REASONS, SHIFTED_VIEW, VERDICTS, Assessment, Band, assess, over_time
 from edge_runtime.bundle import load_bundle
 from edge_runtime.cascade import Cascade
-from edge_runtime.classifier import Answer, Classifier
+from edge_runtime.classifier import Classifier
 from edge_runtime.domain import DOMAIN, Domain
 from edge_runtime.errors import BundleError, ModelError
 from edge_runtime.explain import explanation
