@@ -60,8 +60,8 @@ def test_steps_options_and_last_lines(
     assert {subset[f"{image.parent.name}/{image.name}"] for image in images} == {"test"}
     *_, benchmark, heat_map = capsys.readouterr().out.splitlines()
     _, name, *arguments = shlex.split(benchmark)
-    assert parsed(name, arguments).bundle == steps.seen["verify"].bundle
-    overlay = steps.seen["predict"].explain / f"{images[-1].stem}.overlay.png"
+    assert parsed(name, arguments).bundle == Path(steps.seen["verify"].bundle)
+    overlay = Path(steps.seen["predict"].explain) / f"{images[-1].stem}.overlay.png"
     assert heat_map == f"Heat map of a test image: {overlay}"
 
 
