@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from edge_runtime.answer import Prediction
 from edge_runtime.bundle import MANIFEST, Bundle, CascadeSpec, load_bundle, write_manifest
 from edge_runtime.cascade import Cascade, check_pair, cut_of
-from edge_runtime.classifier import Classifier, Prediction
+from edge_runtime.classifier import Classifier
 from edge_runtime.errors import BundleError, DataError, UsageError
 from edge_runtime.files import atomic_directory, check_replaceable
 from edge_runtime.image import UInt8Image, read_image

@@ -143,7 +143,7 @@ def test_no_interpreter_names_the_extra(
     monkeypatch.setattr("edge_runtime.classifier.is_available", lambda runtime: False)
     result = sonoedge("predict", "--bundle", run_bundle, phantoms / "benign")
     assert result.code == 7
-    assert 'pip install "sonoedge[litert]"' in result.err
+    assert 'pip install ".[litert]"' in result.err
 
 
 def test_a_bundle_that_is_replaced_while_it_runs(run_bundle: Path, phantoms: Path, tmp_path: Path) -> None:
