@@ -224,10 +224,10 @@ def first_runnable(bundle: Bundle) -> Artifact:
     )
 
 
-def timed_image(path: str | Path) -> tuple[UInt8Image, float]:
-    """A decoded image file, and the milliseconds that it took; raises what `read_image` raises."""
+def timed_image(path: str | Path, frame: int | None = None) -> tuple[UInt8Image, float]:
+    """A decoded image file, and the milliseconds that it took; see `read_image` for ``frame`` and the errors."""
     start = perf_counter()
-    image = read_image(path)
+    image = read_image(path, frame=frame)
     return image, _since(start)
 
 
