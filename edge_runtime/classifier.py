@@ -225,13 +225,13 @@ class PredictsFiles(ABC):
             model_input, image, name=name, decode_ms=decode_ms, resize_ms=_since(start), gated=gated, views=views
         )
 
-    def predict_file(self, path: str | Path, *, gated: bool = True) -> Answer:
-        """`predict` with one image file.
+    def predict_file(self, path: str | Path, *, gated: bool = True, frame: int | None = None) -> Answer:
+        """`predict` with one image file, or with one frame, counted from 1, of a loop.
 
         Raises:
-            ImageError: the file cannot be decoded.
+            ImageError: the file cannot be decoded, or holds several frames and none is named.
         """
-        image, decode_ms = timed_image(path)
+        image, decode_ms = timed_image(path, frame)
         return self.predict(image, name=str(path), decode_ms=decode_ms, gated=gated)
 
     def predict_files(self, paths: Iterable[str | Path], *, gated: bool = True) -> Iterator[Answer | ImageError]:

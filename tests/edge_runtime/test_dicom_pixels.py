@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from pydicom import encaps, uid  # noqa: E402
 from pydicom.dataset import Dataset  # noqa: E402
 from test_dicom import by_pillow, compressed, dicom, gdcm_transcoded, picture, saved  # noqa: E402
 
+BUNDLE = Path(__file__).parents[1] / "vectors" / "bundle"
 GREY = (picture()[..., 0] * 0.3 + 40).astype(np.uint8)  # neither black nor white: a stretch would show
 
 
@@ -133,6 +136,24 @@ def test_a_loop_is_not_answered_from_its_first_frame(tmp_path: Path) -> None:
     for number in (0, 5, -1):
         with pytest.raises(ImageError, match=rf"no frame {number}: it holds 4"):
             read_image(path, frame=number)
+
+
+@pytest.mark.parametrize("command", ["predict", "explain"])
+def test_commands_ask_which_frame(command: str, tmp_path: Path, sonoedge: Callable) -> None:
+    path, still = tmp_path / "loop.dcm", tmp_path / "still.png"
+    path.write_bytes(saved(dicom([picture(), picture(90)], "RGB")))
+    Image.fromarray(picture(90)).save(still)
+    arguments = ["--bundle", BUNDLE, "--artifact", "tflite-fp32", "--ungated", "--json"]
+    arguments += ["--out", tmp_path / "heat"] if command == "explain" else []
+    asked = sonoedge(command, *arguments, path, still)
+    assert (asked.code, len(asked.out.splitlines())) == (3, 1)  # the still is answered all the same
+    assert "loop.dcm holds 2 frames" in asked.err and "Traceback" not in asked.err
+    second = json.loads(sonoedge(command, *arguments, "--frame", 2, path).out)
+    assert (second["image"], second["frame"]) == (str(path), 2)
+    assert second["logit"] == pytest.approx(json.loads(asked.out)["logit"])
+    assert sonoedge(command, *arguments, "--frame", 3, path).code == 3
+    if command == "predict":
+        assert f"{path} frame 2" in sonoedge(command, *arguments[:-1], "--frame", 2, path).out
 
 
 def test_a_still_has_frame_1(tmp_path: Path) -> None:
