@@ -205,19 +205,22 @@ def int8(place: Bench, policy: Int8Policy, out: Path, lines: list[str]) -> objec
     )  # fmt: skip
 
 
-def test_a_budget_of_zero_is_met_or_refused_with_the_nearest(broken: Bench, tmp_path: Path) -> None:
-    validation = broken.judge.dataset
+def test_a_budget_that_nothing_meets_is_refused_with_the_nearest(
+    broken: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every candidate decides the other way round, so no mix can be within the budget."""
+    monkeypatch.setattr("export.judge.compare", lambda *given: compare(*given[:3], -given[3]))
     lines: list[str] = []
-    policy = Int8Policy(Budget(0.0, 0.0), validation=validation, precision="guard")
-    try:
-        choice = int8(broken, policy, tmp_path / "zero", lines)
-    except AccuracyError as error:
-        assert "Nearest: " in str(error) and "--allow-drop" in str(error) and "candidate" in str(error)
-        choice = int8(broken, replace(policy, allow_drop=True), tmp_path / "allowed", lines)
-        assert any("outside the budget" in line for line in lines)
-        assert (tmp_path / "allowed" / "backbone.tflite").is_file()
-    else:
-        assert choice.candidate.comparison.flipped == 0
+    policy = Int8Policy(Budget(0.0, 0.0), validation=broken.judge.dataset, precision="guard")
+    with pytest.raises(AccuracyError) as refused:
+        int8(broken, policy, tmp_path / "zero", lines)
+    for part in ("candidate", "Nearest: ", "--allow-drop"):
+        assert part in str(refused.value)
+    assert not (tmp_path / "zero" / "backbone.tflite").exists()
+    choice = int8(broken, replace(policy, allow_drop=True), tmp_path / "allowed", lines)
+    assert any("outside the budget" in line for line in lines)
+    assert choice.candidate.comparison.flipped > 0
+    assert (tmp_path / "allowed" / "backbone.tflite").is_file()
 
 
 def test_float16_weights_make_the_same_mix_smaller(broken: Bench, tmp_path: Path) -> None:
