@@ -24,7 +24,7 @@ from edge_runtime.domain import Domain, DomainGate, features_of, load_gate
 from edge_runtime.errors import BundleError, ImageError, MissingExtraError, ModelError
 from edge_runtime.image import UInt8Image, read_image, to_input
 from edge_runtime.quality import hints, measure
-from edge_runtime.trust import load_trusted
+from edge_runtime.trust import load_trusted, trusted
 
 EXTRA_OF_RUNTIME = {"tflite": "litert", "openvino": "openvino", "onnx": "onnx"}
 
@@ -247,7 +247,7 @@ class Classifier(PredictsFiles):
     """An open artifact. Threads may share it: one image is computed at a time, each caller gets its own.
 
     Args:
-        bundle: a loaded bundle, or its path; by path, the device's policy is enforced (`edge_runtime.trust`).
+        bundle: a loaded bundle, or its path; the device's policy is enforced either way (`edge_runtime.trust`).
         artifact: by name; None takes the first whose interpreter is installed.
         threads: for the interpreter.
 
@@ -261,7 +261,7 @@ class Classifier(PredictsFiles):
     def __init__(
         self, bundle: Bundle | str | Path, artifact: str | None = None, *, threads: int | None = None
     ) -> None:
-        self.bundle = bundle if isinstance(bundle, Bundle) else load_trusted(bundle)
+        self.bundle = trusted(bundle) if isinstance(bundle, Bundle) else load_trusted(bundle)
         self.artifact = self.bundle.artifact(artifact) if artifact else first_runnable(self.bundle)
         if len(self.bundle.labels) != 2:
             raise BundleError(f"This version runs binary classifiers. Labels: {self.bundle.labels}.")

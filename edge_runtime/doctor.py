@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from edge_runtime.backends import is_available
-from edge_runtime.bundle import RUNTIMES, Bundle
+from edge_runtime.bundle import RUNTIMES, Bundle, load_bundle
 from edge_runtime.classifier import EXTRA_OF_RUNTIME
 from edge_runtime.errors import SonoEdgeError, how_to_install
-from edge_runtime.trust import POLICY_VARIABLE, device_policy, load_trusted, read_signature
+from edge_runtime.trust import POLICY_VARIABLE, device_policy, enforce, read_signature, trusted
 
 OK, WARNING, FAILURE, UNKNOWN = "ok", "warning", "failure", "unknown"
 _PACKAGES = {
@@ -68,7 +68,9 @@ def examine(bundle: str | Path | None, *, root: Path = Path("/")) -> tuple[list[
     loaded: Bundle | None = None
     if bundle is not None:
         try:
-            loaded = load_trusted(bundle)
+            # Not load_trusted: looking at a bundle is no reason to refuse the ones before it from now on.
+            policy, found = device_policy(), load_bundle(bundle)
+            loaded = trusted(found) if policy is None else enforce(policy, found)
         except SonoEdgeError as error:
             checks.append(Check("bundle", FAILURE, str(error), "Copy the bundle again, or see `sonoedge verify`."))
     checks.append(check_memory(root, loaded))

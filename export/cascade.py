@@ -21,7 +21,9 @@ from edge_runtime.cascade import Cascade, check_pair, cut_of
 from edge_runtime.classifier import Classifier, Prediction
 from edge_runtime.errors import BundleError, DataError, UsageError
 from edge_runtime.files import atomic_directory, check_replaceable
+from edge_runtime.freshness import dated
 from edge_runtime.image import UInt8Image, read_image
+from edge_runtime.trust import without_policy
 from export.cascade_fit import AGREEMENT, Float, agreement, counted, fit_cascade
 
 FIRST = "first"
@@ -57,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     if not 0.5 < args.agreement <= 1:
         raise UsageError(f"--agreement is a share above 0.5, up to 1. Received: {args.agreement}.")
     check_replaceable(args.out, marker=MANIFEST)
-    first, full = load_bundle(args.first), load_bundle(args.full)
+    first, full = (without_policy(load_bundle(path)) for path in (args.first, args.full))
     check_pair(first, full)
     if full.cascade is not None:
         raise BundleError(f"{full.path} is a cascade itself; name the bundle of its full model.")
@@ -117,10 +119,10 @@ def write_cascade(
         shutil.copytree(full.path, folder, dirs_exist_ok=True)
         shutil.copytree(first.path, folder / spec.first)
         (folder / "SHA256SUMS.sig").unlink(missing_ok=True)  # signs the old bundle
-        write_manifest(replace(full, path=folder, cascade=spec))
-        draft = Cascade(load_bundle(folder), threads=threads)
+        write_manifest(dated(replace(full, path=folder, cascade=spec)))
+        draft = Cascade(without_policy(load_bundle(folder)), threads=threads)
         if finish is not None:
-            write_manifest(replace(full, path=folder, cascade=finish(draft)))
+            write_manifest(dated(replace(full, path=folder, cascade=finish(draft))))
             load_bundle(folder)
     return load_bundle(out)
 

@@ -26,7 +26,9 @@ from edge_runtime.classifier import Classifier
 from edge_runtime.domain import DOMAIN, Domain, DomainGate, features_of, load_gate, standardise
 from edge_runtime.errors import DataError, MissingExtraError, UsageError
 from edge_runtime.files import atomic_directory, write_bytes_atomic
+from edge_runtime.freshness import dated
 from edge_runtime.image import find_images, read_image
+from edge_runtime.trust import without_policy
 from export.views import another_view
 
 DIRECTIONS = 64
@@ -64,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     from export.calibration import load_run_data
     from train.run_folder import newest_run, open_run
 
-    bundle = load_bundle(args.bundle)
+    bundle = without_policy(load_bundle(args.bundle))
     data = load_run_data(open_run(args.model or newest_run()), args.data)
     if args.check:
         test = [sample.path for sample in data["test"].samples]
@@ -225,7 +227,7 @@ def add_gate(bundle: Bundle, gate: DomainGate, limits: dict[str, Limits]) -> Bun
     with atomic_directory(bundle.path, marker=MANIFEST) as folder:
         shutil.copytree(bundle.path, folder, dirs_exist_ok=True)
         write_bytes_atomic(folder / DOMAIN, pack(gate, limits))
-        staged = Bundle(**{**vars(bundle), "path": folder})
+        staged = dated(Bundle(**{**vars(bundle), "path": folder}))
         write_manifest(staged)
         for name in limits:
             load_gate(load_bundle(folder), name)

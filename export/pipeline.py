@@ -26,6 +26,8 @@ from edge_runtime.bundle import (
 from edge_runtime.classifier import Classifier
 from edge_runtime.errors import VerificationError
 from edge_runtime.files import atomic_directory, write_bytes_atomic, write_text_atomic
+from edge_runtime.freshness import dated
+from edge_runtime.trust import without_policy
 from edge_runtime.verify import load_golden, replay, run_golden
 from export.calibration import CalibrationSet
 from export.formats import ExportFormat, Source
@@ -89,7 +91,7 @@ def export_bundle(request: ExportRequest, out: Path, *, progress: bool, say: Say
             provenance=_provenance(request),
             intended_use=INTENDED_USE,
         )
-        bundle = _write_golden(bundle, request.model)
+        bundle = _write_golden(without_policy(dated(bundle)), request.model)
         write_text_atomic(folder / MODEL_CARD, model_card(bundle, request.run.card if request.run else None))
         write_text_atomic(folder / SBOM, sbom(bundle))
         write_manifest(bundle)
@@ -176,7 +178,7 @@ def _write_golden(bundle: Bundle, model: SplitModel) -> Bundle:
 
 def _verify(folder: Path, formats: Sequence[ExportFormat]) -> None:
     """What the device will do: load from disk, check, replay; and hold float formats to their promise."""
-    bundle = load_bundle(folder)
+    bundle = without_policy(load_bundle(folder))
     golden = load_golden(bundle)
     scale = max(1.0, float(np.abs(golden["reference_logit"]).max()))
     for row in formats:
