@@ -136,7 +136,9 @@ def enforce(policy: Policy, bundle: Bundle) -> Bundle:
         listed = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
         raise TrustError(f"No artifact of {bundle.path} has the metrics that the policy requires. {listed}.")
     cascade = bundle.cascade
-    if cascade is not None and (reasons.get(cascade.full_artifact, "none") or _first_unmet(policy, bundle, cascade)):
+    if cascade is not None and (
+        reasons.get(cascade.full_artifact, "none") or _first_unmet(policy, bundle, cascade)
+    ):
         cascade = None
     return replace(bundle, artifacts=accepted, cascade=cascade, policy_checked=True)
 

@@ -251,6 +251,14 @@ FAULTS = (
         'train = data["val"]',
         ("tests/export/test_calibration.py::test_images_come_from_training_balanced_and_repeatable",),
     ),
+    Fault(
+        "threshold: from validation images only",
+        "train/training.py",
+        'youden_threshold(val_y, logits["val"])',
+        'youden_threshold(subsets["test"].y, logits["test"])',
+        ("tests/train/test_training.py::test_the_threshold_comes_from_validation_scores_alone",),
+        heavy=True,
+    ),
     # --- the guard
     Fault(
         "guard: changed decisions count",
