@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_runtime.backends import extra_of, is_available, no_wheel
+from edge_runtime.backends import extra_of, is_32_bit, is_available, no_wheel
 from edge_runtime.bundle import RUNTIMES, Bundle, load_bundle
 from edge_runtime.errors import SonoEdgeError, how_to_install
 from edge_runtime.trust import POLICY_VARIABLE, device_policy, enforce, read_signature, trusted
@@ -83,7 +83,7 @@ def examine(bundle: str | Path | None, *, root: Path = Path("/")) -> tuple[list[
 
 def check_python() -> Check:
     """Python and the width of its userland (a 64-bit kernel often runs a 32-bit one)."""
-    bits = 64 if sys.maxsize > 2**32 else 32
+    bits = 32 if is_32_bit() else 64
     finding = f"{platform.python_version()}, {bits}-bit on {platform.machine() or 'unknown processor'}"
     if advice := no_wheel("tflite"):
         return Check("python", WARNING, finding, advice)

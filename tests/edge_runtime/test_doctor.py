@@ -176,15 +176,16 @@ def test_command(run_bundle: Path, tmp_path: Path, sonoedge: Callable) -> None:
 @pytest.mark.parametrize("python", [(3, 11), (3, 12), (3, 13)])
 def test_a_32_bit_system_without_a_wheel(python: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     """tflite-runtime's last wheels for 32-bit Arm end at Python 3.11: no extra helps after that."""
-    from edge_runtime import classifier
+    from edge_runtime import backends, classifier
     from edge_runtime.backends import tflite
+    from edge_runtime.bundle import load_bundle
     from edge_runtime.errors import MissingExtraError
 
     def refuse(name: str) -> None:
         raise ImportError(name)
 
-    monkeypatch.setattr(sys, "maxsize", 2**31 - 1)
-    monkeypatch.setattr(sys, "version_info", (*python, 0, "final", 0))
+    board = SimpleNamespace(maxsize=2**31 - 1, version_info=(*python, 0, "final", 0))
+    monkeypatch.setattr(backends, "sys", board)
     monkeypatch.setattr(tflite, "import_module", refuse)
     monkeypatch.setattr(doctor, "is_available", lambda _: False)
     monkeypatch.setattr(classifier, "is_available", lambda _: False)
