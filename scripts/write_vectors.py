@@ -208,7 +208,7 @@ def cascade_decision_vectors() -> list[dict[str, Any]]:
             _Fixed(cascade.first.head, first_logit),
             _Fixed(cascade.full.head, 3),
         )
-        prediction = cascade.predict(noise(8, 8))
+        prediction, _ = cascade.explain_raw(noise(8, 8))
         cases.append(
             {
                 "scale": scale,
@@ -410,12 +410,13 @@ def write_cascade_bundle(target: Path) -> None:
         first = load_bundle(Path(folder) / "student")
         models = Classifier(first, "tflite-int8", threads=1), Classifier(full, "tflite-fp32", threads=1)
         pictures = [mixed(40 + seed % 30, 60, seed, seed) for seed in range(60)]
-        logits = [np.array([model.predict(picture).logit for picture in pictures]) for model in models]
+        logits = [np.array([model.explain_raw(picture)[0].logit for picture in pictures]) for model in models]
         cut = cut_of(models[1].artifact.threshold)
         fit = fit_cascade(*logits, cut)
         spec = CascadeSpec("first", "tflite-int8", "tflite-fp32", fit.scale, fit.offset, 0.0, {})
         estimates = [
-            estimate(spec, models[0].predict(mixed(*size, seed, rows)).logit) for size, seed, rows in _CASCADED
+            estimate(spec, models[0].explain_raw(mixed(*size, seed, rows))[0].logit)
+            for size, seed, rows in _CASCADED
         ]
         spec = replace(spec, margin=_margin(np.array(estimates) - cut))
         escalated = float(np.mean(np.abs(spec.scale * logits[0] + spec.offset - cut) < spec.margin))
