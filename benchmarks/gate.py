@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.assess import NOT_B_MODE
+from edge_runtime.assess import SPEAK_AGAINST_B_MODE
 from edge_runtime.bundle import load_bundle
 from edge_runtime.classifier import Classifier
 from edge_runtime.domain import features_of
@@ -227,7 +227,7 @@ class _Eye:
 
 def not_b_mode(image: UInt8Image) -> bool:
     """Whether the picture's quality speaks against B-mode."""
-    return any(hint["code"] in NOT_B_MODE for hint in hints(image, measure(image)))
+    return any(hint["code"] in SPEAK_AGAINST_B_MODE for hint in hints(image, measure(image)))
 
 
 def verdicts(

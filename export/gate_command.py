@@ -61,13 +61,14 @@ def run(args: argparse.Namespace) -> int:
     data = load_run_data(run_folder, args.data)
     if args.check:
         return check(bundle, names[0], [sample.path for sample in data["test"].samples], args)
-    from export.gate import copies_of, images_of_run, make_gate
-    from export.splitting import split_model
-    from train.features import default_cache
-    from train.model import load_model
     from train.quiet import quiet
 
     with quiet():
+        from export.gate import copies_of, images_of_run, make_gate
+        from export.splitting import split_model
+        from train.features import default_cache
+        from train.model import load_model
+
         model = split_model(load_model(run_folder.path))
     if model.head.branches != bundle.branches:
         raise BundleError(f"{bundle.path} was not made from the model of {run_folder.path}: its branches differ.")

@@ -71,8 +71,8 @@ def test_distance_equals_the_full_covariance() -> None:
 
 
 def test_too_few_images() -> None:
-    with pytest.raises(DataError, match="at least 8"):
-        fit_gate(cloud(7, 0), plain_bundle())
+    with pytest.raises(DataError, match="at least 4"):
+        fit_gate(cloud(3, 0), plain_bundle())
 
 
 def test_a_nan_is_outside() -> None:
@@ -180,7 +180,7 @@ def test_the_command(tmp_path: Path, run_bundle: Path, tiny_run: Path, sonoedge:
     result = sonoedge("gate", "--bundle", folder, "--model", tiny_run, "--quiet", "--json")
     assert result.code == 0, result.err
     body = json.loads(result.out)
-    assert body["reference"] == "tflite-fp32"
+    assert body["views_through"] == "tflite-int8"
     assert set(body["limits"]) == {"tflite-fp32", "tflite-int8"}
     bundle = load_bundle(folder)
     assert load_gate(bundle, "tflite-int8") is not None
