@@ -34,17 +34,8 @@ from edge_runtime.files import sha256_bytes, sha256_file, write_text_atomic
 from edge_runtime.image import UInt8Image, find_images, read_image
 from edge_runtime.quality import hints, measure
 from export.cache import read_arrays, write_arrays
-from export.gate import (
-    Limits,
-    copies_of,
-    distances,
-    fit_gate,
-    float_features,
-    grey_image,
-    limits_from,
-    quickest_artifact,
-    view_features,
-)
+from export.gate import Limits, copies_of, distances, fit_gate, limits_from, quickest_artifact
+from export.gate_features import float_features, grey_image, view_features
 from export.splitting import split_model
 from train.cross_validation import make_folds
 from train.data import load_dataset

@@ -129,7 +129,8 @@ def table(fitted: FittedGate) -> str:
 
 def check(bundle: Bundle, artifact: str, test: list[Path], args: argparse.Namespace) -> int:
     """Print how many images of each folder the stored gate refuses."""
-    from export.gate import distances, file_features
+    from export.gate import distances
+    from export.gate_features import file_features
 
     gate = load_gate(bundle, artifact)
     if gate is None:

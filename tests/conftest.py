@@ -214,8 +214,9 @@ def gated(tmp_path: Path, float_bundle: Path, phantoms: Path) -> Any:
     from edge_runtime.bundle import load_bundle
     from edge_runtime.classifier import Classifier
     from edge_runtime.image import find_images
-    from export.gate import FittedGate, distances, file_features, fit_gate, limits_from, view_features
+    from export.gate import FittedGate, distances, fit_gate, limits_from
     from export.gate_command import add_gate
+    from export.gate_features import file_features, view_features
 
     folder = tmp_path / "bundle"
     shutil.copytree(float_bundle, folder)

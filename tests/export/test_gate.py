@@ -20,14 +20,13 @@ from export.gate import (
     COPIES,
     copies_of,
     distances,
-    file_features,
-    float_features,
     images_of_folder,
     limits_from,
     principal_directions,
     quickest_artifact,
 )
 from export.gate_command import SIGNATURE
+from export.gate_features import file_features, float_features
 from export.splitting import split_model
 from train.features import default_cache
 from train.run_folder import open_run
