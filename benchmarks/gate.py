@@ -218,7 +218,7 @@ class _Eye:
 
 def not_b_mode(image: UInt8Image) -> bool:
     """Whether the picture's quality speaks against B-mode."""
-    return any(hint["code"] in SPEAK_AGAINST_B_MODE for hint in hints(image, measure(image)))
+    return not SPEAK_AGAINST_B_MODE.isdisjoint(hints(image, measure(image)))
 
 
 def verdicts(
