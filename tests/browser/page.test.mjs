@@ -121,7 +121,8 @@ test("the visit is saved as JSON without pictures or file names", async () => {
   assert.ok(visit.results.length >= 3);
   assert.match(visit.intended_use, /Research use only/);
   assert.ok(!JSON.stringify(visit).includes("patient-name"));
-  assert.ok(visit.results.every((result) => result.preview === undefined && Number.isFinite(result.probability)));
+  assert.ok(visit.results.every(({ preview, probability, verdict }) => preview === undefined
+    && (verdict === "refused" ? probability === null : Number.isFinite(probability))));
 });
 
 test("the visit prints", async () => {
