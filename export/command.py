@@ -65,6 +65,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "write the error of every tensor against float32, as JSON and plot"
     ))  # fmt: skip
     parser.add_argument("--cache", type=Path, metavar="DIR", help="default: ~/.cache/sonoedge/quantized")
+    parser.add_argument("--feature-cache", type=Path, metavar="DIR", help=(
+        "the --cache of train, for the out-of-domain gate (default: ~/.cache/sonoedge/features)"
+    ))  # fmt: skip
     parser.add_argument("--no-gate", action="store_true", help=(
         "leave out the out-of-domain gate, which needs the run's images: nothing tells the device then which "
         "pictures are unlike those of training"
@@ -188,6 +191,7 @@ def _request(args: argparse.Namespace, rows: tuple):  # type: ignore[no-untyped-
             args.float16_weights,
         ),
         cache=args.cache,
+        features=args.feature_cache,
         gate=None if args.no_gate else _gate_images(run_folder, data, own),
     )
 

@@ -44,6 +44,7 @@ SIGMAS = 2.0
 """The limit of flagging: mean plus two standard deviations of the validation images' log distance."""
 FAR_SIGMAS = 3.0
 """The limit of refusal is no nearer than so many standard deviations."""
+MOST_SIGMAS = 6.0
 _FLOAT = frozenset({"fp32", "fp16"})
 """Precisions whose features are those of Keras to a thousandth: they need no run of their own."""
 _SLOW = "w8a16"
@@ -251,11 +252,26 @@ def principal_directions(z: NDArray[np.float64], count: int) -> tuple[NDArray[np
 
 
 def limits_from(plain: Distances, views: Distances) -> Limits:
-    """Limits from the distances of the validation images (N,) and of other views of them (M,)."""
+    """Limits from the distances of the validation images (N,) and of other views of them (M,).
+
+    For few images the standard deviations become prediction limits (Student's t), which are wider.
+    """
     logs = np.log(np.maximum(plain, 1e-12))
-    warning, far = (float(np.exp(logs.mean() + sigmas * logs.std())) for sigmas in (SIGMAS, FAR_SIGMAS))
+    warning, far = (
+        float(np.exp(logs.mean() + _wider(n, len(logs)) * logs.std(ddof=len(logs) > 1)))
+        for n in (SIGMAS, FAR_SIGMAS)
+    )
     threshold = max(float(np.quantile(views, 1 - BEYOND, method="higher")), far)
     return Limits(warning, threshold)
+
+
+def _wider(sigmas: float, images: int) -> float:
+    """Standard deviations that one more image exceeds as rarely as ``sigmas`` of a known distribution."""
+    from scipy.stats import norm, t
+
+    if images < 2:
+        return MOST_SIGMAS
+    return min(float(t.isf(norm.sf(sigmas), images - 1)) * float(np.sqrt(1 + 1 / images)), MOST_SIGMAS)
 
 
 def pack(gate: DomainGate, limits: dict[str, Limits]) -> bytes:

@@ -35,6 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bundle", type=Path, default=Path("bundle"), help="bundle folder (default: ./bundle)")
     parser.add_argument("--model", type=Path, metavar="RUN", help="run folder (default: the newest under ./runs)")
     parser.add_argument("--data", type=Path, metavar="DIR", help="where the run's images are now")
+    parser.add_argument("--feature-cache", type=Path, metavar="DIR", help=(
+        "the --cache of train (default: ~/.cache/sonoedge/features)"
+    ))  # fmt: skip
     parser.add_argument("--artifacts", metavar="A,B", help="default: every one that can run here")
     parser.add_argument("--check", type=Path, nargs="+", metavar="DIR", help=(
         "change nothing: rates of the run's test images and of each folder, and the AUC between them"
@@ -74,7 +77,8 @@ def run(args: argparse.Namespace) -> int:
         raise BundleError(f"{bundle.path} was not made from the model of {run_folder.path}: its branches differ.")
     images = images_of_run(data, copies_of(run_folder))
     chosen = replace(bundle, artifacts=tuple(bundle.artifact(name) for name in names))
-    fitted = make_gate(chosen, model, images, cache=default_cache(), progress=not args.quiet)
+    cache = args.feature_cache or default_cache()
+    fitted = make_gate(chosen, model, images, cache=cache, progress=not args.quiet)
     add_gate(bundle, fitted, run_folder.card)
     print(json.dumps({"bundle": str(args.bundle), **fitted.facts}) if args.json else table(fitted))
     return 0

@@ -61,6 +61,8 @@ class ExportRequest:
     cache: Path | None = None
     gate: GateImages | None = None
     """Images that the out-of-domain gate is fitted to; None leaves it out."""
+    features: Path | None = None
+    """The cache of `train.features`; None: the default one."""
 
 
 def export_bundle(request: ExportRequest, out: Path, *, progress: bool, say: Say) -> Bundle:
@@ -95,7 +97,7 @@ def export_bundle(request: ExportRequest, out: Path, *, progress: bool, say: Say
         )
         bundle = _write_golden(bundle, request.model)
         if request.gate is not None:
-            bundle = _write_gate(bundle, request.model, request.gate, say=say, progress=progress)
+            bundle = _write_gate(bundle, request, request.gate, say=say, progress=progress)
         write_text_atomic(folder / MODEL_CARD, model_card(bundle, request.run.card if request.run else None))
         write_text_atomic(folder / SBOM, sbom(bundle))
         write_manifest(bundle)
@@ -180,10 +182,10 @@ def _write_golden(bundle: Bundle, model: SplitModel) -> Bundle:
     return replace(bundle, artifacts=tuple(artifacts))
 
 
-def _write_gate(bundle: Bundle, model: SplitModel, images: GateImages, *, say: Say, progress: bool) -> Bundle:
+def _write_gate(bundle: Bundle, request: ExportRequest, images: GateImages, *, say: Say, progress: bool) -> Bundle:
     """Write domain.npz; returns the bundle with what the model card says about it."""
     started = perf_counter()
-    fitted = make_gate(bundle, model, images, cache=default_cache(), progress=progress)
+    fitted = make_gate(bundle, request.model, images, cache=request.features or default_cache(), progress=progress)
     write_gate(bundle, fitted)
     measured = fitted.facts["rates"].get("test") or fitted.facts["rates"]["validation"]
     say(

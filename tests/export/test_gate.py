@@ -214,6 +214,18 @@ def test_limits_do_not_refuse_what_the_validation_images_promise() -> None:
     assert limits_from(plain, np.array([50.0] * 10)).threshold == 50.0
 
 
+def test_few_validation_images_widen_the_limits() -> None:
+    """Eight images say less about the spread than a hundred: the next image must not be refused by chance."""
+    rng = np.random.default_rng(0)
+    refused = []
+    for _ in range(300):
+        plain, more = np.exp(rng.normal(0, 0.3, 8)), np.exp(rng.normal(0, 0.3, 200))
+        refused.append((more > limits_from(plain, plain).threshold).mean())
+    assert np.mean(refused) < 0.005
+    single = limits_from(np.array([1.0]), np.array([2.0]))
+    assert np.isfinite([single.warning, single.threshold]).all()
+
+
 def test_the_quickest_artifact_is_of_a_kind() -> None:
     def bundle(*kinds: tuple[str, str, str]) -> Bundle:
         artifacts = tuple(Artifact(n, r, p, {}, "b", "h", 1, 0.5, {}) for n, r, p in kinds)
