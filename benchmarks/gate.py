@@ -35,7 +35,7 @@ from edge_runtime.image import UInt8Image, find_images, read_image
 from edge_runtime.quality import hints, measure
 from export.cache import read_arrays, write_arrays
 from export.gate import Limits, copies_of, distances, fit_gate, limits_from, quickest_artifact
-from export.gate_features import float_features, grey_image, view_features
+from export.gate_features import float_features, grey_image, looked_at, view_features
 from export.splitting import split_model
 from train.cross_validation import make_folds
 from train.data import load_dataset
@@ -116,7 +116,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     limits = []
     for number, fold in enumerate(make_folds(dataset, FOLDS, "grouped", args.seed)):
         train, val, test = ([index[s.sha256] for s in fold[part].samples] for part in ("train", "val", "test"))
-        gate = fit_gate(np.concatenate(fitted_on[:, train]), bundle)
+        gate = fit_gate(np.concatenate(fitted_on[:, train]), bundle, looked_at(model))
         paths = [dataset.samples[i].path for i in val]
         through = eye.of_paths(f"val-{number}", paths)
         ratio = float(np.median(distances(gate, through) / distances(gate, plain[val])))

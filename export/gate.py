@@ -27,7 +27,7 @@ from edge_runtime.classifier import Classifier
 from edge_runtime.domain import DOMAIN, DomainGate, load_gate, standardise
 from edge_runtime.errors import DataError
 from edge_runtime.files import write_bytes_atomic
-from export.gate_features import Features, file_features, float_features, spread, view_features
+from export.gate_features import Features, file_features, float_features, looked_at, spread, view_features
 from export.splitting import SplitModel
 from train.data import Dataset, Sample
 from train.run_folder import Run
@@ -143,7 +143,7 @@ def make_gate(
     train, val, test = np.split(plain, np.cumsum([len(part) for part in parts])[:-1])
     if images.copies:
         train = float_features(model, images.train, cache, copies=images.copies, progress=progress)
-    gate = fit_gate(train, bundle)
+    gate = fit_gate(train, bundle, looked_at(model))
     inside = distances(gate, val)
     some = spread(len(images.val), PLAIN_IN_ALL)
     paths = [images.val[i].path for i in some]
@@ -204,32 +204,40 @@ def quickest_artifact(bundle: Bundle) -> Artifact:
     return min(bundle.artifacts, key=slowness)
 
 
-def fit_gate(features: Features, bundle: Bundle, *, directions: int = DIRECTIONS) -> DomainGate:
+def fit_gate(
+    features: Features, bundle: Bundle, used: NDArray[np.bool_] | None = None, *, directions: int = DIRECTIONS
+) -> DomainGate:
     """Probabilistic PCA of standardised features (N, C); the limits are not set yet (NaN).
+
+    Args:
+        used: channels to look at, bool (C,); the others count nothing.
 
     Raises:
         DataError: too few images for a covariance.
     """
-    count, channels = features.shape
-    if count < 4:
-        raise DataError(f"The gate needs at least 4 training images. Received: {count}.")
+    if len(features) < 4:
+        raise DataError(f"The gate needs at least 4 training images. Received: {len(features)}.")
+    used = np.ones(features.shape[1], bool) if used is None else used
+    count, channels = len(features), int(used.sum())
     directions = min(directions, count // 2, channels - 1)
     x = features.astype(np.float64)
     mean, std = x.mean(axis=0), x.std(axis=0)
     # A channel that never moves in training would turn any whiff of it into an alarm: a floor from the others.
-    std = np.maximum(std, max(0.05 * float(np.median(std)), 1e-6))
-    z = standardise(x, mean, 1.0 / std)
+    inverse_std = used / np.maximum(std, max(0.05 * float(np.median(std[used])), 1e-6))
+    z = standardise(x, mean, inverse_std)
     eigenvalues, components = principal_directions(z, directions)
     rest = float((z**2).sum()) / (count - 1) - float(eigenvalues.sum())
     noise = max(rest / (channels - directions), 1e-3)
+    # The device divides by all channels: a distance is 1 on average over the channels that are used.
+    scale = channels / len(used)
     return DomainGate(
         branches=tuple(branch.name for branch in bundle.branches),
         widths=tuple(branch.channels for branch in bundle.branches),
         mean=mean.astype(np.float32),
-        inverse_std=(1.0 / std).astype(np.float32),
+        inverse_std=inverse_std.astype(np.float32),
         components=components.astype(np.float16).astype(np.float32),
-        variances=np.maximum(eigenvalues, noise).astype(np.float32),
-        noise=noise,
+        variances=(scale * np.maximum(eigenvalues, noise)).astype(np.float32),
+        noise=scale * noise,
         threshold=float("nan"),
         warning=float("nan"),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -16,14 +17,35 @@ from edge_runtime.image import UInt8Image, read_image
 from export.splitting import SplitModel
 from export.tail import producer
 from export.views import another_view
+from train.backbones import map_channels
 from train.data import Sample
 from train.features import extract_features
 
-VIEWS = 4
+VIEWS = 2
 """Views of each validation image, while there are few images."""
-VIEWS_IN_ALL = 400
+VIEWS_IN_ALL = 200
 
 Features = NDArray[np.float32]
+
+
+def looked_at(model: SplitModel) -> NDArray[np.bool_]:
+    """Channels that the gate looks at, bool (C,): of several maps of one backbone, all but the last.
+
+    A backbone's last map has the most channels, knows the classes best, and tells a photograph from an ultrasound
+    image worst; with it, the others are drowned. Where a branch has one map, that is looked at.
+    """
+    parts = []
+    for branch in model.head.branches:
+        tensor, channels = model.backbone.output[branch.name], (branch.channels,)
+        if isinstance(layer := _backbone_of(tensor), keras.Model):
+            channels = map_channels(layer)
+        parts.append(np.arange(sum(channels)) >= (channels[0] if len(channels) > 1 else 0))
+    return np.concatenate(parts)
+
+
+def _backbone_of(tensor: Any) -> keras.layers.Layer:
+    layer, inputs = producer(tensor)
+    return producer(inputs[0])[0] if isinstance(layer, keras.layers.Identity) else layer
 
 
 def float_features(

@@ -20,13 +20,14 @@ from export.gate import (
     COPIES,
     copies_of,
     distances,
+    fit_gate,
     images_of_folder,
     limits_from,
     principal_directions,
     quickest_artifact,
 )
 from export.gate_command import SIGNATURE
-from export.gate_features import file_features, float_features
+from export.gate_features import file_features, float_features, looked_at
 from export.splitting import split_model
 from train.features import default_cache
 from train.run_folder import open_run
@@ -62,18 +63,46 @@ def test_every_artifact_of_an_exported_bundle_has_a_gate(exported: Path, tiny_ru
     assert "Test images: " in text
 
 
-def test_the_int8_limits_follow_the_distances_of_the_int8_file(exported: Path, phantoms: Path) -> None:
+def test_the_int8_limits_follow_the_distances_of_the_int8_file(exported: Path, tiny_run: Path) -> None:
     """Quantization moves every distance; the limit moves with it, so that the same images are inside."""
     from edge_runtime import Classifier
+    from export.calibration import load_run_data
 
     bundle = load_bundle(exported)
-    paths = find_images(phantoms)[::3]
-    found = {}
+    paths = [sample.path for sample in load_run_data(open_run(tiny_run), None)["val"].samples]
+    found, plain = {}, {}
     for name in ("tflite-fp32", "tflite-int8"):
         gate = load_gate(bundle, name)
         assert gate is not None
-        found[name] = distances(gate, file_features(Classifier(bundle, name), paths)) / gate.threshold
-    assert np.median(found["tflite-int8"] / found["tflite-fp32"]) == pytest.approx(1.0, rel=0.1)
+        plain[name] = distances(gate, file_features(Classifier(bundle, name), paths))
+        found[name] = plain[name] / gate.threshold
+    assert abs(np.median(plain["tflite-int8"] / plain["tflite-fp32"]) - 1) > 0.02, "the test would not see a thing"
+    assert np.median(found["tflite-int8"] / found["tflite-fp32"]) == pytest.approx(1.0, rel=0.01)
+
+
+def test_the_last_of_several_maps_is_not_looked_at(tiny_backbones: tuple[str, str]) -> None:
+    from train.backbones import map_channels
+    from train.model import build_model
+
+    plain = split_model(build_model(tiny_backbones, weights="none", input_size=(32, 32)).full)
+    assert looked_at(plain).all()
+    staged = build_model(("efficientnetb0",), weights="none", input_size=(64, 64), maps="stages")
+    channels = map_channels(staged.backbones["efficientnetb0"])
+    assert len(channels) > 1
+    used = looked_at(split_model(staged.full))
+    assert used.tolist() == [False] * channels[0] + [True] * sum(channels[1:])
+
+
+def test_channels_that_are_not_looked_at_count_nothing() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(200, 30)).astype(np.float32)
+    used = np.arange(30) >= 10
+    bundle = Bundle(Path("x"), "x", ("n", "p"), "p", InputSpec(8, 8), (Branch("a", 1, 1, 30),), (), {}, "")
+    gate = fit_gate(features, bundle, used, directions=5)
+    assert distances(gate, features).mean() == pytest.approx(1.0, abs=0.1)
+    changed = features.copy()
+    changed[:, :10] += 100
+    np.testing.assert_array_equal(distances(gate, features), distances(gate, changed))
 
 
 def test_features_come_from_the_cache_of_the_training(
