@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from drawn import ARTIFACT, VECTORS, board, grey
 from PIL import Image
 
+from edge_runtime.answer import Answer
 from edge_runtime.assess import REASONS, SHIFTED_VIEW, VERDICTS, Assessment, Band, assess, over_time
 from edge_runtime.bundle import load_bundle
 from edge_runtime.cascade import Cascade
-from edge_runtime.classifier import Answer, Classifier
+from edge_runtime.classifier import Classifier
 from edge_runtime.domain import DOMAIN, Domain
 from edge_runtime.errors import BundleError, ModelError
 from edge_runtime.explain import explanation
@@ -26,23 +28,6 @@ from edge_runtime.quality import Quality, hints
 from edge_runtime.serve.station import Station, Wish
 from edge_runtime.stream import FrameStream, annotate
 from edge_runtime.words import words
-
-VECTORS = Path(__file__).parents[1] / "vectors"
-ARTIFACT = "tflite-fp32"
-
-
-def grey(seed: int = 1) -> np.ndarray:
-    """Like the pictures that the gate of the small bundle was fitted on (`drawn` of scripts/write_vectors.py)."""
-    i = np.arange(130 * 140 * 3, dtype=np.uint64) + np.uint64(seed)
-    grain = ((i * np.uint64(2654435761) % np.uint64(2**32)) >> np.uint64(26)).reshape(130, 140, 3)[:, :, 1]
-    x, y = np.abs(np.arange(140) - 70) * 32 // 140, np.abs(np.arange(130) - 65) * 32 // 130
-    plane = grain + (3 if seed % 2 else 1) * (x[None, :] + y[:, None]).astype(np.uint64)
-    return np.repeat(plane.astype(np.uint8)[:, :, None], 3, axis=2)
-
-
-def board() -> np.ndarray:
-    """Far from anything that the gate knows."""
-    return np.repeat((np.indices((130, 140)).sum(axis=0) % 2 * 255).astype(np.uint8)[:, :, None], 3, axis=2)
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from drawn import ARTIFACT, VECTORS, board, grey
 from PIL import Image
-from test_assess import ARTIFACT, VECTORS, board, grey
 
 from edge_runtime.bundle import load_bundle, write_manifest
 from edge_runtime.domain import DOMAIN

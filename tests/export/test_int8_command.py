@@ -43,6 +43,25 @@ def test_the_dynamic_format_is_measured_and_gets_its_own_threshold(
     found = artifact.metrics["validation"]
     assert found["images"] == len(validation_logits(open_run(tiny_run))[0])
     assert found["threshold"] == pytest.approx(artifact.threshold, abs=1e-5)
+    assert artifact.metrics["promise"]["kept"] == found["within_budget"]
+
+
+def test_a_file_without_a_promise_says_so_last_in_the_bundle_and_in_the_model_card(
+    sonoedge: Run, tiny_run: Path, tmp_path: Path
+) -> None:
+    """No file of any of these options leaves every logit as it was: a budget of 0 counts expected flips too."""
+    arguments = ["--format", "tflite-int8,tflite-dynamic", "--precision", "w8a8", "--max-drop", 0, "--max-flips", 0]
+    result = export(sonoedge, tiny_run, tmp_path / "b", *arguments)
+    assert result.code == 0
+    bundle = load_bundle(tmp_path / "b")
+    last = result.out.strip().splitlines()[-2:]
+    card = (tmp_path / "b" / "MODEL_CARD.md").read_text()
+    for artifact, line in zip(bundle.artifacts, last, strict=True):
+        text = artifact.metrics["promise"]["text"]
+        assert artifact.metrics["promise"]["kept"] is False
+        assert text.startswith("no accuracy promise: outside the budget")
+        assert line == f"{artifact.name}: {text}"
+        assert f"**{artifact.name}: {text}.**" in card
 
 
 def test_a_recipe_is_followed_measured_stored_and_repeated(sonoedge: Run, tiny_run: Path, tmp_path: Path) -> None:
