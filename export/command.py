@@ -161,7 +161,8 @@ def _request(args: argparse.Namespace, rows: tuple):  # type: ignore[no-untyped-
     labels = run_folder.split.labels if run_folder else labels
     calibration = data = None
     recipe = read_recipe(args.recipe) if args.recipe else None
-    if run_folder and any(row.is_measured for row in rows):
+    measured = any(row.is_measured for row in rows)
+    if run_folder and measured:
         data = load_run_data(run_folder, args.data)
     elif run_folder and not args.no_gate:
         try:
@@ -196,7 +197,7 @@ def _request(args: argparse.Namespace, rows: tuple):  # type: ignore[no-untyped-
             data["val"] if data else None,
             args.layer_report,
             args.float16_weights,
-            _frames(args, data, calibration),
+            _frames(args, data if measured else None, calibration),
         ),
         cache=args.cache,
         features=args.feature_cache,
