@@ -34,6 +34,7 @@ from edge_runtime.errors import ModelError, SonoEdgeError, UsageError
 from edge_runtime.explain import explanation, heat_map, overlay
 from edge_runtime.image import read_image, to_input
 from edge_runtime.latency import time_calls
+from edge_runtime.trust import without_policy
 
 WARM_UP = 3
 
@@ -96,9 +97,9 @@ def open_candidate(spec: Spec) -> Opened:
 
 
 def _bundle(spec: Spec) -> Bundle:
-    # Digests were checked once by the parent; hashing every file again would be most of the start-up.
+    # Digests and policy were checked once by the parent; hashing every file again would be most of the start-up.
     folder = Path(spec.bundle)
-    return parse_manifest(json.loads((folder / MANIFEST).read_text(encoding="utf-8")), folder)
+    return without_policy(parse_manifest(json.loads((folder / MANIFEST).read_text(encoding="utf-8")), folder))
 
 
 def _noise(size: tuple[int, int]) -> Float32Array:

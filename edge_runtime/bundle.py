@@ -5,6 +5,7 @@
       <artifact>/backbone.*  image -> one feature map per branch
       <artifact>/head.*      maps -> logit, probability, Grad-CAM maps, channel weights, shares
       golden.npz             generated images with the results every artifact must reproduce
+      agreement.jsonl        where the export was given unlabelled frames (`edge_runtime.agreement`)
       MODEL_CARD.md
       sbom.cdx.json          what the bundle was made with (CycloneDX)
       <first>/               where there is a cascade: a whole bundle of the cheap model that is asked first
@@ -21,7 +22,7 @@ import json
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,10 @@ class CascadeSpec:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A checked bundle; ``artifacts`` are in order of preference."""
+    """A checked bundle; ``artifacts`` are in order of preference.
+
+    ``policy_checked`` is no part of the file: whether the device's policy was applied (`edge_runtime.trust`).
+    """
 
     path: Path
     name: str
@@ -126,6 +130,7 @@ class Bundle:
     provenance: Mapping[str, Any]
     intended_use: str
     cascade: CascadeSpec | None = None
+    policy_checked: bool = field(default=False, compare=False, repr=False)
 
     def artifact(self, name: str) -> Artifact:
         """The artifact of that name, or `UsageError` listing those there are."""
@@ -144,7 +149,7 @@ class Bundle:
 def write_manifest(bundle: Bundle) -> None:
     """Write ``bundle.json``, then ``SHA256SUMS`` over all files in ``bundle.path``."""
     body = {"schema_version": SCHEMA_VERSION, **asdict(bundle)}
-    del body["path"]
+    del body["path"], body["policy_checked"]
     if bundle.cascade is None:
         del body["cascade"]
     write_text_atomic(

@@ -6,13 +6,17 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edge_runtime.bundle import MANIFEST, Bundle
-from edge_runtime.errors import MissingExtraError, UsageError
+from edge_runtime.errors import DataError, MissingExtraError, UsageError
 from edge_runtime.files import check_replaceable
 
 if TYPE_CHECKING:
+    from export.agreement import AgreementFrames
+    from export.calibration import CalibrationSet
+    from export.gate import GateImages
+    from train.data import Dataset
     from train.run_folder import Run
 
 
@@ -46,13 +50,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     guard.add_argument("--max-flips", type=float, default=0.01, metavar="X", help=(
         "largest share of decisions that change (default: %(default)s)"
     ))  # fmt: skip
+    guard.add_argument("--agreement-data", type=Path, metavar="DIR", help=(
+        "unlabelled frames on which the published file's decisions are compared with float32's, too: flips need no "
+        "labels. An images.csv may name patients (image,patient). The answers are stored in the bundle for "
+        "`sonoedge verify --agreement-data` on the device"
+    ))  # fmt: skip
     guard.add_argument("--allow-drop", action="store_true", help="take the nearest candidate when none is within")
     guard.add_argument("--float16-weights", action="store_true", help=(
         "store what stays in float as float16 in TensorFlow Lite files too: smaller, but slow in browsers"
     ))  # fmt: skip
     guard.add_argument("--precision", default="guard", choices=PRECISIONS, help=(
-        "of the int8 formats. guard: search (default); mixed: the best mix found, whatever it costs; w8a8, w8a16: "
-        "no search; dynamic, fp16, fp32: write that format of the same runtime instead"
+        "of the int8 formats. guard: search (default); mixed: the best mix found; w8a8, w8a16: "
+        "no search (a file outside the budget is written with the words 'no accuracy promise'); "
+        "dynamic, fp16, fp32: write that format of the same runtime instead"
     ))  # fmt: skip
     guard.add_argument("--recipe", type=Path, metavar="FILE", help=(
         'own recipe instead of the search: {"base": "w8a8", "ranges": "percentile", "rules": [{"regex": …, '
@@ -62,6 +72,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "write the error of every tensor against float32, as JSON and plot"
     ))  # fmt: skip
     parser.add_argument("--cache", type=Path, metavar="DIR", help="default: ~/.cache/sonoedge/quantized")
+    parser.add_argument("--feature-cache", type=Path, metavar="DIR", help=(
+        "the --cache of train, for the out-of-domain gate (default: ~/.cache/sonoedge/features)"
+    ))  # fmt: skip
+    parser.add_argument("--no-gate", action="store_true", help=(
+        "leave out the out-of-domain gate, which needs the run's images: nothing tells the device then which "
+        "pictures are unlike those of training"
+    ))  # fmt: skip
     parser.add_argument("--split-layer", default="features", metavar="NAME", help=(
         "layer whose output is the feature map (default: %(default)s)"
     ))  # fmt: skip
@@ -105,6 +122,13 @@ def run(args: argparse.Namespace) -> int:
         print(f"warning: {warning}", file=sys.stderr)
     if request.model.not_closed:
         say(f"note: the head has no closed form ({request.model.not_closed}); TensorFlow's gradient is exported.")
+    if request.gate is None and not args.no_gate:
+        say(
+            "note: the bundle has no out-of-domain gate. For a model without a run it is fitted to the images of "
+            "--calibration-data, at least 8."
+        )
+    elif request.gate is not None and request.run is None:
+        say("note: the out-of-domain gate is fitted to the calibration images; the training images are not known.")
     bundle = export_bundle(request, args.out, progress=not args.quiet, say=say)
     print(json.dumps(_summary(bundle)) if args.json else _table(bundle))
     return 0
@@ -137,16 +161,25 @@ def _request(args: argparse.Namespace, rows: tuple):  # type: ignore[no-untyped-
     labels = run_folder.split.labels if run_folder else labels
     calibration = data = None
     recipe = read_recipe(args.recipe) if args.recipe else None
-    if run_folder and any(row.is_measured for row in rows):
+    measured = any(row.is_measured for row in rows)
+    if run_folder and measured:
         data = load_run_data(run_folder, args.data)
+    elif run_folder and not args.no_gate:
+        try:
+            data = load_run_data(run_folder, args.data)
+        except DataError as error:
+            raise DataError(f"{error} Or leave the out-of-domain gate out with --no-gate.") from error
+    draw = {"count": args.num_calibration_samples, "seed": args.seed, "progress": not args.quiet}
     if any(row.needs_calibration for row in rows):
-        draw = {"count": args.num_calibration_samples, "seed": args.seed, "progress": not args.quiet}
         if args.calibration_data is not None:
             calibration = calibration_from_folder(args.calibration_data, data, labels, **draw)
         elif data is not None:
             calibration = calibration_from_run(data, **draw)
         else:
             raise UsageError("int8 formats of a .keras file need --calibration-data DIR.")
+    own = calibration
+    if own is None and run_folder is None and args.calibration_data is not None:
+        own = calibration_from_folder(args.calibration_data, None, labels, **draw)
     return ExportRequest(
         model=split_model(load_model(path), args.split_layer),
         labels=labels,
@@ -164,9 +197,38 @@ def _request(args: argparse.Namespace, rows: tuple):  # type: ignore[no-untyped-
             data["val"] if data else None,
             args.layer_report,
             args.float16_weights,
+            _frames(args, data if measured else None, calibration),
         ),
         cache=args.cache,
+        features=args.feature_cache,
+        gate=None if args.no_gate else _gate_images(run_folder, data, own),
     )
+
+
+def _gate_images(
+    run_folder: Run | None, data: dict[str, Dataset] | None, calibration: CalibrationSet | None
+) -> GateImages | None:
+    """The images that the gate is fitted to; None for a bare model without enough calibration images."""
+    from export.gate import MINIMUM, copies_of, images_of_folder, images_of_run
+
+    if run_folder is not None and data is not None:
+        return images_of_run(data, copies_of(run_folder))
+    if calibration is not None and len(calibration.paths) >= MINIMUM:
+        return images_of_folder(calibration.paths, calibration.digests)
+    return None
+
+
+def _frames(args: argparse.Namespace, data: Any, calibration: CalibrationSet | None) -> AgreementFrames | None:
+    """The unlabelled frames, none of which the run or the calibration has used."""
+    if args.agreement_data is None:
+        return None
+    if data is None:
+        raise UsageError("--agreement-data needs a run folder, and a quantized format to compare with float32.")
+    from export.agreement import agreement_frames
+
+    used = dict.fromkeys(calibration.digests if calibration else (), "calibration")
+    used |= {s.sha256: subset for subset, images in data.items() for s in images.samples}
+    return agreement_frames(args.agreement_data, used)
 
 
 def _threshold(args: argparse.Namespace, run_folder: Run | None) -> float:
@@ -200,4 +262,7 @@ def _table(bundle: Bundle) -> str:
         error = a.metrics["golden_logit_error"]
         lines.append(f"{a.name:<16}{a.precision:<11}{a.size_bytes / 1e6:>8.1f}{a.threshold:>11.3f}{error:>35.1e}")
     lines += [f"wrote {bundle.path}", bundle.intended_use]
+    # Last, where nobody overlooks it.
+    promises = {a.name: a.metrics["promise"] for a in bundle.artifacts if "promise" in a.metrics}
+    lines += [f"{name}: {found['text']}" for name, found in promises.items() if not found["kept"]]
     return "\n".join(lines)

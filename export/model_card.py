@@ -31,6 +31,7 @@ def model_card(bundle: Bundle, card: Mapping[str, Any] | None) -> str:
         error = a.metrics.get("golden_logit_error")
         shown = "" if error is None else f"{error:.2e}"
         lines.append(f"| {a.name} | {a.precision} | {a.size_bytes / 1e6:.1f} | {a.threshold:.3f} | {shown} |")
+    lines += _promises(bundle)
     lines += ["", "## Training", ""]
     if card is None:
         lines.append("A Keras model given by the user; nothing is known about its training.")
@@ -43,6 +44,7 @@ def model_card(bundle: Bundle, card: Mapping[str, Any] | None) -> str:
             f"{calibration['images']} images from the {calibration['source']}, seed {calibration['seed']}."
         )
         lines += [f"Warning: {warning}" for warning in calibration["warnings"]]
+    lines += ["", "## Out-of-domain gate", "", *_gate(bundle.provenance.get("gate"))]
     lines += [
         "",
         "## Limits",
@@ -53,6 +55,48 @@ def model_card(bundle: Bundle, card: Mapping[str, Any] | None) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _gate(facts: Mapping[str, Any] | None) -> list[str]:
+    if facts is None:
+        return ["None: nothing tells the device which pictures are unlike those of training."]
+    lines = [
+        f"It refuses pictures that are far from the images of the {facts['source']}, and flags those that are "
+        "unlike them. It tells whether a picture is like those of training, not whether an answer is right.",
+        "",
+        f"- Fitted to {facts['images']} images of the {facts['source']} and {facts['copies']} augmented copies of "
+        f"each; limits from {facts['validation_images']} other images and {facts['views']} views of them, as other "
+        "scanners and settings might show them.",
+    ]
+    lines += [
+        f"- {subset.capitalize()} images: {rate['refused']:.1%} of {rate['images']} refused, "
+        f"{rate['flagged']:.1%} flagged."
+        for subset, rate in facts["rates"].items()
+    ]
+    lines += ["", "| artifact | flagged above | refused above |", "|---|---|---|"]
+    lines += [
+        f"| {name} | {own['warning']:.3f} | {own['threshold']:.3f} |" for name, own in facts["limits"].items()
+    ]
+    return lines
+
+
+def _promises(bundle: Bundle) -> list[str]:
+    """What is promised about the decisions of every quantized file."""
+    found = {a.name: a.metrics["promise"] for a in bundle.artifacts if "promise" in a.metrics}
+    if not found:
+        return []
+    lines = [
+        "",
+        "## Decisions against float32",
+        "",
+        "Point estimates choose the file. Verdicts come from 95 % intervals by group (patient or source image): "
+        "PASS if the whole interval is within the budget, FAIL if it is outside, INCONCLUSIVE if it crosses it.",
+        "",
+    ]
+    for name, promised in found.items():
+        text = promised["text"]
+        lines.append(f"- {name}: {text}." if promised["kept"] else f"- **{name}: {text}.**")
+    return lines
 
 
 def _training(card: Mapping[str, Any]) -> list[str]:

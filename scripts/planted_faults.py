@@ -1,7 +1,7 @@
 """Are the tests worth their time? Plant a fault behind each safety promise, and see whether a test turns red.
 
     python scripts/planted_faults.py                  all of them; a table, exit code 1 where a fault went unseen
-    python scripts/planted_faults.py --only gate      those whose promise or file holds the word
+    python scripts/planted_faults.py --only gate      those whose promise or file holds one of the words
     python scripts/planted_faults.py --light          without TensorFlow
 
 Each fault of `planted_faults_table.py` is one replacement of text in a copy of the checkout; the tests named beside
@@ -53,12 +53,14 @@ class Outcome:
 def main() -> int:
     """See the module."""
     parser = argparse.ArgumentParser(description="Plant faults and see whether tests turn red.")
-    parser.add_argument("--only", metavar="WORD", help="faults whose promise or file holds the word")
+    parser.add_argument("--only", nargs="+", default=[""], metavar="WORD", help=(
+        "faults whose promise or file holds one of the words"
+    ))  # fmt: skip
     parser.add_argument("--light", action="store_true", help="leave out what needs TensorFlow")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="at once (default: %(default)s)")
     parser.add_argument("--list", action="store_true", help="print the table without running anything")
     args = parser.parse_args()
-    faults = [fault for fault in FAULTS if not args.only or args.only in f"{fault.promise} {fault.path}"]
+    faults = [fault for fault in FAULTS if any(word in f"{fault.promise} {fault.path}" for word in args.only)]
     faults = [fault for fault in faults if not (args.light and fault.heavy)]
     if args.list:
         print("\n".join(f"{fault.promise}: {fault.path}: {' '.join(fault.tests)}" for fault in faults))

@@ -32,6 +32,7 @@ _GATE = "tests/edge_runtime/test_domain.py::"
 _ASSESS = "tests/edge_runtime/test_assess.py::"
 _SPLIT = "tests/train/test_split.py::"
 _GUARD = "tests/export/test_guard.py::"
+_STATISTICS = "tests/train/test_metrics.py::"
 _SERVE = "tests/edge_runtime/test_serve_guard.py::"
 
 FAULTS = (
@@ -254,8 +255,8 @@ FAULTS = (
     Fault(
         "threshold: from validation images only",
         "train/training.py",
-        'youden_threshold(val_y, logits["val"])',
-        'youden_threshold(subsets["test"].y, logits["test"])',
+        'steady_threshold(val_y, logits["val"])',
+        'steady_threshold(subsets["test"].y, logits["test"])',
         ("tests/train/test_training.py::test_the_threshold_comes_from_validation_scores_alone",),
         heavy=True,
     ),
@@ -263,8 +264,8 @@ FAULTS = (
     Fault(
         "guard: changed decisions count",
         "export/candidates.py",
-        "and self.flips.value <= budget.max_flips + _SLACK",
-        "and self.flips.value <= 1",
+        "and self.differing.share <= budget.max_flips + _SLACK",
+        "and self.differing.share <= 1",
         (_GUARD + "test_each_part_of_the_budget_counts",),
     ),
     Fault(
@@ -276,10 +277,10 @@ FAULTS = (
     ),
     Fault(
         "guard: few images are no PASS",
-        "export/candidates.py",
-        "and self.flips.high <= budget.max_flips",
-        "and self.flips.value <= budget.max_flips",
-        (_GUARD + "test_nothing_changed_nothing_lost",),
+        "edge_runtime/proportion.py",
+        "if interval.high <= limit + SLACK:",
+        "if interval.value <= limit + SLACK:",
+        (_GUARD + "test_verdicts_come_from_whole_intervals_by_group",),
     ),
     Fault(
         "guard: a file that is not fast enough is refused",
@@ -314,10 +315,17 @@ FAULTS = (
     ),
     Fault(
         "statistics: copies do not narrow an interval",
-        "train/bootstrap.py",
+        "edge_runtime/proportion.py",
         "return np.unique(np.asarray(groups), return_inverse=True)[1].reshape(-1)",
         "return np.arange(count)",
-        ("tests/train/test_metrics.py::test_copies_of_an_image_do_not_narrow_the_intervals",),
+        (_STATISTICS + "test_copies_of_an_image_do_not_narrow_the_intervals",),
+    ),
+    Fault(
+        "statistics: no event counts groups, not images",
+        "edge_runtime/proportion.py",
+        "return float(self.groups) if none_or_all",
+        "return float(self.images) if none_or_all",
+        (_STATISTICS + "test_copies_add_no_certainty",),
     ),
     # --- the server
     Fault(

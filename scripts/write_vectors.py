@@ -17,6 +17,8 @@ Files (arrays are base64 of their C-order little-endian bytes, ``{"dtype", "shap
     answers.json        the small bundle's artifacts on generated pictures
     pictures.json       the files in pictures/ -> decoded RGB as stored, or null where they are refused
     orientation.json    EXIF orientations -> the upright picture
+    ed25519.json        keys, messages, signatures -> whether they belong together
+    signature.json      SHA256SUMS.sig of the small bundle, allowed signers -> who signed, or words of the error
     bundle_errors.json  changes to the small bundle -> words that the error must hold
     bundle/             a real bundle of a few kilobytes, with a gate
     cascade_answers.json, cascade_decisions.json, cascade_errors.json, cascade/
@@ -31,6 +33,7 @@ import argparse
 import base64
 import io
 import json
+import shutil
 import sys
 import tempfile
 from dataclasses import asdict, replace
@@ -48,11 +51,13 @@ from edge_runtime.bundle import CascadeSpec, read_manifest, write_manifest
 from edge_runtime.cascade import Cascade, cut_of, estimate, first_bundle
 from edge_runtime.colormap import COLORMAP
 from edge_runtime.domain import DOMAIN, Domain, features_of
-from edge_runtime.errors import ImageError
+from edge_runtime.errors import BundleError, ImageError, TrustError
 from edge_runtime.explain import explanation, heat_map, overlay
-from edge_runtime.files import write_bytes_atomic, write_text_atomic
+from edge_runtime.files import sha256_bytes, write_bytes_atomic, write_text_atomic
 from edge_runtime.image import decode_image, resize, to_input
 from edge_runtime.quality import hints, measure
+from edge_runtime.sums import SIGNATURE, SUMS
+from edge_runtime.trust import raw_public_key, verify_signature
 
 VECTORS = Path(__file__).resolve().parents[1] / "tests" / "vectors"
 # (height, width) -> (height, width): smaller, larger, one pixel, a line, unchanged, odd, one axis only, a phone's,
@@ -531,6 +536,91 @@ def cascade_error_vectors() -> list[dict[str, Any]]:
     ]
 
 
+def ed25519_vectors() -> list[dict[str, Any]]:
+    """The three first tests of RFC 8032, 7.1, a kilobyte, and what must not pass."""
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+    order = 2**252 + 27742317777372353535851937790883648493
+    cases = []
+    for secret, message in (
+        ("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60", b""),
+        ("4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb", b"\x72"),
+        ("c5aa8df43f9f837bedb7442f31dcb7b166d38535076f094b85ce3a2e0b4458f7", b"\xaf\x82"),
+        ("07" * 32, bytes(range(256)) * 4),
+    ):
+        private = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(secret))
+        key, signature = bytes.fromhex(raw_public_key(private.public_key())), private.sign(message)
+        again = (int.from_bytes(signature[32:], "little") + order).to_bytes(32, "little")
+        tried = [
+            (key, message, signature),
+            (key, message + b"\0", signature),
+            (key, message, signature[:32] + again),
+        ]
+        tried += [(key, message, _flipped(signature, bit)) for bit in (0, 255, 256, 511)]
+        tried += [(_flipped(key, bit), message, signature) for bit in (0, 255)]
+        for key, message, signature in tried:
+            try:
+                Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
+                valid = True
+            except (InvalidSignature, ValueError):
+                valid = False
+            case = {"key": key.hex(), "message": message.hex(), "signature": signature.hex(), "valid": valid}
+            cases.append(case)
+    return cases
+
+
+def signature_vectors() -> list[dict[str, Any]]:
+    """`edge_runtime.trust`: text of SHA256SUMS.sig (null: none), allowed signers -> ``signer``, or ``words``."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    clinic, other = (Ed25519PrivateKey.from_private_bytes(bytes([seed]) * 32) for seed in (1, 2))
+    keys = {"clinic": raw_public_key(clinic.public_key()), "other": raw_public_key(other.public_key())}
+    sums = (VECTORS / "bundle" / SUMS).read_bytes()
+
+    def text(signed: bytes, digest: bytes = sums) -> str:
+        body = (
+            f"sonoedge-signature 1\nkey {keys['clinic']}\nsums {sha256_bytes(digest)}\nsignature {signed.hex()}\n"
+        )
+        return f"{body}check {sha256_bytes(body.encode())}\n"
+
+    good = text(clinic.sign(sums))
+    only = {"clinic": keys["clinic"]}
+    cases: list[dict[str, Any]] = [
+        {"file": good, "signers": only, "signer": "clinic"},
+        {"file": good, "signers": {"other": keys["other"], "renamed": keys["clinic"]}, "signer": "renamed"},
+        {"file": None, "signers": only, "words": ["is not signed", "clinic"]},
+        {"file": good, "signers": {"other": keys["other"]}, "words": ["unknown key", keys["clinic"][:16], "other"]},
+        {"file": text(other.sign(sums)), "signers": only, "words": ["forged", "clinic"]},
+        {"file": text(clinic.sign(sums + b"x")), "signers": only, "words": ["forged", "clinic"]},
+        {"file": text(clinic.sign(sums + b"x"), sums + b"x"), "signers": only, "words": ["made for another", SUMS]},
+        {"file": good[:-1], "signers": only, "words": ["SHA256SUMS.sig is damaged"]},
+        {"file": good.replace("check", "cheek"), "signers": only, "words": ["SHA256SUMS.sig is damaged"]},
+        {
+            "file": good.replace("signature 1", "signature 2"),
+            "signers": only,
+            "words": ["SHA256SUMS.sig is damaged"],
+        },
+        {"file": "", "signers": only, "words": ["SHA256SUMS.sig is damaged"]},
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        for case in cases:
+            bundle = Path(folder) / "bundle"
+            shutil.rmtree(bundle, ignore_errors=True)
+            shutil.copytree(VECTORS / "bundle", bundle)
+            if case["file"] is not None:
+                write_text_atomic(bundle / SIGNATURE, case["file"])
+            try:
+                assert verify_signature(bundle, case["signers"]) == case["signer"]
+            except (BundleError, TrustError) as error:
+                assert all(word in str(error) for word in case["words"]), error
+    return cases
+
+
+def _flipped(data: bytes, bit: int) -> bytes:
+    return (int.from_bytes(data, "little") ^ (1 << bit)).to_bytes(len(data), "little")
+
+
 def write_bundle(target: Path) -> None:
     """Two float and integer artifacts of a few thousand weights, and their golden vectors on small pictures."""
     _export("small", _trained((2, 1), 48, epochs=40), "tflite-int8,tflite-fp32", target)
@@ -567,8 +657,8 @@ def write_cascade_bundle(target: Path) -> None:
 
 def write_gates(folder: Path) -> None:
     """Fit the gate of every model below ``folder`` on grey pictures, and renew all sums."""
-    from export.domain import distances, fit_gate
-    from export.domain import pack as packed
+    from export.gate import distances, fit_gate
+    from export.gate import pack as packed
 
     folders = [path for path in (folder / "first", folder) if path.is_dir()]
     for path in folders:
@@ -595,7 +685,7 @@ def _limits(distance: NDArray[np.float64]) -> Any:
     first = len(order) // 3 + int(np.argmax(gaps[len(order) // 3 : -5]))
     second = first + 2 + int(np.argmax(gaps[first + 2 : -1]))
     warning, threshold = (float(np.exp((order[i] + order[i + 1]) / 2)) for i in (first, second))
-    from export.domain import Limits
+    from export.gate import Limits
 
     return Limits(warning, threshold)
 
@@ -663,6 +753,8 @@ def write(folder: Path) -> None:
         ("cascade_answers", cascade_answer_vectors()),
         ("cascade_decisions", cascade_decision_vectors()),
         ("cascade_errors", cascade_error_vectors()),
+        ("ed25519", ed25519_vectors()),
+        ("signature", signature_vectors()),
     ):
         write_text_atomic(folder / f"{name}.json", json.dumps(body, indent=1, allow_nan=False) + "\n")
 

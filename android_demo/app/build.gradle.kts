@@ -56,10 +56,37 @@ abstract class BundleAsset : DefaultTask() {
     }
 }
 
+/** Who may sign the bundles that a person opens: `name:key`, several parted by commas. */
+abstract class SignersAsset : DefaultTask() {
+    @get:Input
+    abstract val signers: Property<String>
+
+    @get:OutputDirectory
+    abstract val assets: DirectoryProperty
+
+    @TaskAction
+    fun write() {
+        val lines = signers.get().split(",").map { it.trim() }.map { signer ->
+            val match = Regex("([A-Za-z0-9 ._-]+):([0-9a-f]{64})").matchEntire(signer)
+            require(match != null) { "sonoedge.signers must be name:key with 64 hexadecimal digits. Received: '$signer'." }
+            "\"${match.groupValues[1]}\": \"${match.groupValues[2]}\""
+        }
+        assets.file("signers.json").get().asFile.writeText("{${lines.joinToString()}}\n")
+    }
+}
+
 val bundlePath = providers.gradleProperty("sonoedge.bundle").getOrElse("")
 if (bundlePath.isNotEmpty()) {
     val bundleAsset = tasks.register<BundleAsset>("bundleAsset") { bundle.set(file(bundlePath)) }
     androidComponents.onVariants { variant ->
         variant.sources.assets?.addGeneratedSourceDirectory(bundleAsset, BundleAsset::assets)
+    }
+}
+
+val signerKeys = providers.gradleProperty("sonoedge.signers").getOrElse("")
+if (signerKeys.isNotEmpty()) {
+    val signersAsset = tasks.register<SignersAsset>("signersAsset") { signers.set(signerKeys) }
+    androidComponents.onVariants { variant ->
+        variant.sources.assets?.addGeneratedSourceDirectory(signersAsset, SignersAsset::assets)
     }
 }

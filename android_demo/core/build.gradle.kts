@@ -21,6 +21,11 @@ dependencies {
     testRuntimeOnly(libs.junit.launcher)
 }
 
+// The words that people read, from the Python package.
+tasks.processResources {
+    from(rootDir.resolve("../edge_runtime")) { include("words/*.json") }
+}
+
 tasks.test {
     useJUnitPlatform()
     systemProperty("vectors", rootDir.resolve("../tests/vectors").path)

@@ -24,6 +24,7 @@ for abi in arm64-v8a x86_64; do
   mkdir -p "$work/lib/$abi"
   cp "$build/tensorflow-lite/jni/$abi/libtensorflowlite_jni.so" "$work/lib/$abi/"
 done
+(cd core/target/classes && zip -q "$work/unaligned.apk" words/*.json)
 (cd "$work" && zip -q unaligned.apk classes.dex && zip -q -0 -r unaligned.apk lib)
 zipalign -p 4 "$work/unaligned.apk" "$work/aligned.apk"
 keytool -genkeypair -keystore "$work/debug.keystore" -storepass android -keypass android -alias debug \
@@ -33,12 +34,13 @@ apksigner sign --ks "$work/debug.keystore" --ks-pass pass:android --out "$apk" "
 apksigner verify --min-sdk-version "$min_sdk" "$apk"
 zipalign -c -p 4 "$apk"
 aapt dump badging "$apk" | grep -E '^(package|sdkVersion|targetSdkVersion|uses-permission|launchable-activity|native-code)'
-unzip -l "$apk" | grep -E 'classes.dex|\.so$|AndroidManifest|resources.arsc'
+unzip -l "$apk" | grep -E 'classes.dex|\.so$|AndroidManifest|resources.arsc|words/'
 # Nothing that Android's runtime lacks: no call through LambdaMetafactory or StringConcatFactory is left.
 if grep -qaE 'LambdaMetafactory|StringConcatFactory' "$work/classes.dex"; then
   echo "error: classes.dex still uses invokedynamic" >&2
   exit 1
 fi
+bash "$tools/pages.sh" "$work/lib" | tee "$build/reports/pages.txt"
 size=$(stat -c %s "$apk")
 echo "sonoedge-demo-debug.apk: $size bytes, no bundle inside"
 [ "$size" -lt 15000000 ] || { echo "error: the APK is larger than 15 MB" >&2; exit 1; }

@@ -20,7 +20,7 @@ from edge_runtime.classifier import Classifier
 from edge_runtime.errors import BundleError, DataError, SonoEdgeError
 from edge_runtime.image import read_image
 from export.cascade import write_cascade
-from export.cascade_fit import fit_cascade
+from export.cascade_fit import agreement, fit_cascade
 
 Command = Callable[..., Result]
 SPEC = CascadeSpec("first", "tflite-fp32", "tflite-fp32", scale=2.0, offset=0.25, margin=0.0, metrics={})
@@ -214,3 +214,11 @@ def test_equal_models_need_no_margin() -> None:
 def test_what_cannot_be_fitted(first: np.ndarray, message: str) -> None:
     with pytest.raises(DataError, match=message):
         fit_cascade(first, np.linspace(-4, 4, first.size), 0.0)
+
+
+def test_agreement_counts_groups() -> None:
+    """18 copies of 20 images prove what 20 images do."""
+    same = np.zeros(360, bool)
+    found = agreement("agreement", same, same, [str(i // 18) for i in range(360)])
+    assert found["agreement"] == 1
+    assert found["agreement_interval"] == [round(0.025 ** (1 / 20), 5), 1]

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Result
+from PIL import Image
 
 from edge_runtime import load_bundle
 from export.candidates import Comparison, compare
@@ -43,6 +44,52 @@ def test_the_dynamic_format_is_measured_and_gets_its_own_threshold(
     found = artifact.metrics["validation"]
     assert found["images"] == len(validation_logits(open_run(tiny_run))[0])
     assert found["threshold"] == pytest.approx(artifact.threshold, abs=1e-5)
+    assert artifact.metrics["promise"]["kept"] == found["within_budget"]
+
+
+def test_a_file_without_a_promise_says_so_last_in_the_bundle_and_in_the_model_card(
+    sonoedge: Run, tiny_run: Path, tmp_path: Path
+) -> None:
+    """No file of any of these options leaves every logit as it was: a budget of 0 counts expected flips too."""
+    arguments = ["--format", "tflite-int8,tflite-dynamic", "--precision", "w8a8", "--max-drop", 0, "--max-flips", 0]
+    result = export(sonoedge, tiny_run, tmp_path / "b", *arguments)
+    assert result.code == 0
+    bundle = load_bundle(tmp_path / "b")
+    last = result.out.strip().splitlines()[-2:]
+    card = (tmp_path / "b" / "MODEL_CARD.md").read_text()
+    for artifact, line in zip(bundle.artifacts, last, strict=True):
+        text = artifact.metrics["promise"]["text"]
+        assert artifact.metrics["promise"]["kept"] is False
+        assert text.startswith("no accuracy promise: outside the budget")
+        assert line == f"{artifact.name}: {text}"
+        assert f"**{artifact.name}: {text}.**" in card
+
+
+def test_unlabelled_frames_travel_as_answers_to_the_device(
+    sonoedge: Run, tiny_run: Path, phantoms: Path, tmp_path: Path
+) -> None:
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(4):
+        Image.fromarray(rng.integers(0, 256, (50, 60, 3), np.uint8)).save(frames / f"{i}.png")
+    arguments = ["--format", "tflite-int8", "--precision", "w8a8", "--agreement-data"]
+    result = export(sonoedge, tiny_run, tmp_path / "b", *arguments, frames)
+    assert result.code == 0
+    (artifact,) = load_bundle(tmp_path / "b").artifacts
+    found = artifact.metrics["validation"]["agreement"]
+    assert (found["images"], found["groups"]) == (4, 4)
+    assert f"unlabelled frames: {found['flipped']}/4 (4 groups)" in result.out
+    # The same frames on the device: the same decisions, without a float32 file in the bundle.
+    answer = sonoedge(
+        "verify", tmp_path / "b", "--agreement-data", frames, "--in-process", "--json", "--max-flips", 1
+    )
+    (row,) = json.loads(answer.out)["agreement"]
+    assert (row["reference"], row["images"], row["flipped"]) == ("agreement.jsonl", 4, found["flipped"])
+    refused = export(sonoedge, tiny_run, tmp_path / "c", *arguments, phantoms)
+    assert refused.code == 3
+    assert "were used for" in refused.err
+    assert not (tmp_path / "c").exists()
 
 
 def test_a_recipe_is_followed_measured_stored_and_repeated(sonoedge: Run, tiny_run: Path, tmp_path: Path) -> None:

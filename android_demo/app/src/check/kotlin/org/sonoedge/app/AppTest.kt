@@ -3,23 +3,21 @@ package org.sonoedge.app
 import android.Manifest
 import android.content.Intent
 import android.graphics.Bitmap
+import android.view.View
 import android.widget.Spinner
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertFalse
 import org.junit.Assert.assertNotNull
 import org.junit.Assert.assertNull
 import org.junit.Assert.assertSame
-import org.junit.Assert.assertThrows
 import org.junit.Assert.assertTrue
 import org.junit.Test
 import org.junit.runner.RunWith
 import org.robolectric.RobolectricTestRunner
 import org.robolectric.RuntimeEnvironment
 import org.robolectric.Shadows.shadowOf
-import org.sonoedge.core.BundleException
 import org.sonoedge.core.loadBundle
 import java.io.File
-import java.io.FileNotFoundException
 
 /** The app as a person uses it, with a real bundle and the real interpreter. */
 @RunWith(RobolectricTestRunner::class)
@@ -32,10 +30,12 @@ class AppTest {
             app.openPicture(png(phantom()))
             val answer = app.state.prediction!!
             assertTrue(app.words(R.id.result)!!.startsWith(answer.label))
+            assertEquals(app.state.answer!!.assessment.text, app.words(R.id.verdict))
+            assertTrue(app.words(R.id.gate)!!.startsWith("This bundle has no gate"))
             assertTrue(app.words(R.id.band_text)!!.contains("decision at 50.0 %"))
             assertTrue(app.words(R.id.latency)!!.contains("backbone"))
             assertTrue(app.words(R.id.shares)!!.contains("bias"))
-            assertTrue(app.words(R.id.identity)!!.contains(loadBundle(Vectors.bundle).digest.take(12)))
+            assertTrue(app.words(R.id.identity)!!.contains(app.state.bundle!!.digest.take(12)))
             assertNull(app.words(R.id.error))
             assertFalse(app.state.shown!!.rgb.contentEquals(app.state.picture!!.image.rgb))
             assertColourful(app.photograph("result"))
@@ -59,6 +59,53 @@ class AppTest {
             app.activity.findViewById<Spinner>(R.id.explain_map).setSelection(3)
             app.settle()
             assertEquals(app.state.picture!!.image.rgb.toList(), app.state.shown!!.rgb.toList())
+        }
+    }
+
+    @Test
+    fun `a refused picture shows no probability and no heat map`() {
+        installBundle(gated = true)
+        RunningApp().use { app ->
+            app.activity.model.setSettings(Settings("tflite-fp32", 1, Accelerator.CPU))
+            app.settle()
+            val cases = Vectors.verdicts("bundle").filter { it["artifact"] == "tflite-fp32" }
+            assertEquals(4, cases.map { it["verdict"] }.toSet().size)
+            // Ends with a refused one.
+            for (case in cases.sortedBy { it["verdict"] == "refused" }) {
+                app.openPicture(png(drawn(case["picture"] as List<*>)))
+                assertEquals(case["text"], app.words(R.id.verdict))
+                assertTrue(app.words(R.id.gate)!!.startsWith("Distance from the training images"))
+                val refused = case["verdict"] == "refused"
+                assertEquals(refused, app.state.prediction == null)
+                for (id in listOf(R.id.result, R.id.band_text, R.id.shares, R.id.latency)) {
+                    assertEquals("$case", refused, app.words(id) == null)
+                }
+                for (id in listOf(R.id.band, R.id.explain_row, R.id.explain_title)) {
+                    assertEquals(refused, app.activity.findViewById<View>(id).visibility == View.GONE)
+                }
+                val covered = !app.state.shown!!.rgb.contentEquals(app.state.picture!!.image.rgb)
+                if (refused) assertFalse(covered)
+            }
+            app.activity.model.explain("benign", MapChoice.Fused)
+            app.settle()
+            assertTrue(app.state.shown!!.rgb.contentEquals(app.state.picture!!.image.rgb))
+            app.photograph("refused")
+            // The golden pictures, generated too, are outside the gate.
+            app.click(R.id.tab_self_test)
+            app.click(R.id.run_self_test)
+            assertEquals("PASS", app.words(R.id.self_test_verdict))
+        }
+    }
+
+    @Test
+    fun `what speaks against a picture is told`() {
+        installBundle()
+        RunningApp().use { app ->
+            app.openPicture(png(drawn(listOf("flat", 130L, 140L, 7L))))
+            assertTrue(app.words(R.id.verdict)!!.startsWith("Uncertain"))
+            assertTrue(app.words(R.id.hints)!!.startsWith("Too dark"))
+            assertEquals(3, app.words(R.id.hints)!!.lines().size)
+            assertNotNull(app.words(R.id.result))
         }
     }
 
@@ -108,29 +155,9 @@ class AppTest {
                 assertNotNull(app.words(R.id.error))
                 assertEquals("small", BundleStore(RuntimeEnvironment.getApplication()).load()?.name)
             }
-            app.openPicture(png(phantom()))
+            app.openPicture(png(drawn(listOf("grey", 130L, 140L, 1L))))
             assertNotNull(app.state.prediction)
         }
-    }
-
-    @Test
-    fun `a built-in bundle is unpacked where its digest is the pinned one, and only there`() {
-        val context = RuntimeEnvironment.getApplication()
-        val digest = loadBundle(Vectors.bundle).digest
-        fun store(vararg assets: Pair<String, ByteArray>): BundleStore {
-            val named = mapOf(*assets)
-            return BundleStore(context) { name -> (named[name] ?: throw FileNotFoundException(name)).inputStream() }
-        }
-        assertNull(store().load())
-        val zip = "bundle.zip" to zipOfBundle()
-        assertTrue(assertThrows(BundleException::class.java) { store(zip).load() }.message.contains("without its digest"))
-        val other = "bundle.sha256" to "0".repeat(64).toByteArray()
-        assertThrows(BundleException::class.java) { store(zip, other).load() }
-        assertNull(store().load())
-        val own = "bundle.sha256" to "$digest\n".toByteArray()
-        assertEquals(digest, store(zip, own).load()!!.digest)
-        // Unpacked once; from then on it is the app's own.
-        assertEquals(digest, store().load()!!.digest)
     }
 
     @Test
@@ -247,10 +274,6 @@ class AppTest {
             app.settle()
             assertNull(app.words(R.id.error))
             assertEquals("student", BundleStore(RuntimeEnvironment.getApplication()).load()!!.first!!.name)
-            // A folder pushed from a workstation counts before it.
-            val pushed = File(RuntimeEnvironment.getApplication().getExternalFilesDir(null), "bundle")
-            Vectors.cascade.copyRecursively(pushed)
-            assertEquals(pushed, BundleStore(RuntimeEnvironment.getApplication()).load()!!.first!!.folder.parentFile)
         }
     }
 
@@ -287,12 +310,12 @@ class AppTest {
             app.settle()
             assertEquals("tflite-fp32", app.state.prediction!!.artifact)
             assertTrue(app.state.prediction!!.logit != first.logit)
-            app.activity.findViewById<Spinner>(R.id.accelerator).setSelection(Accelerator.NNAPI.ordinal)
+            app.activity.findViewById<Spinner>(R.id.accelerator).setSelection(Accelerator.GPU.ordinal)
             app.settle()
-            assertTrue(app.words(R.id.executed)!!.contains("NNAPI (vendor driver) is not used"))
+            assertTrue(app.words(R.id.executed)!!.contains("GPU is not used"))
             app.photograph("settings")
         }
-        RunningApp().use { assertEquals("tflite-fp32" to Accelerator.NNAPI, it.state.settings.artifact to it.state.settings.accelerator) }
+        RunningApp().use { assertEquals("tflite-fp32" to Accelerator.GPU, it.state.settings.artifact to it.state.settings.accelerator) }
     }
 
     @Test
@@ -309,45 +332,6 @@ class AppTest {
             app.activity.onTrimMemory(android.content.ComponentCallbacks2.TRIM_MEMORY_COMPLETE)
             app.openPicture(png(phantom()))
             assertEquals(answer!!.logit, app.state.prediction!!.logit, 0.0)
-        }
-    }
-
-    @Test
-    fun `the camera asks first, and a refusal is told`() {
-        installBundle()
-        RunningApp().use { app ->
-            assertNull(shadowOf(app.activity).lastRequestedPermission)
-            app.click(R.id.tab_camera)
-            assertEquals(listOf(Manifest.permission.CAMERA), shadowOf(app.activity).lastRequestedPermission.requestedPermissions.toList())
-            app.activity.onRequestPermissionsResult(MainActivity.USE_CAMERA, arrayOf(Manifest.permission.CAMERA), intArrayOf(-1))
-            assertTrue(app.words(R.id.error)!!.contains("may not be used"))
-        }
-    }
-
-    @Test
-    fun `a device without a camera is told`() {
-        installBundle()
-        shadowOf(RuntimeEnvironment.getApplication()).grantPermissions(Manifest.permission.CAMERA)
-        RunningApp().use { app ->
-            app.click(R.id.tab_camera)
-            assertTrue(app.words(R.id.error)!!.contains("no camera"))
-        }
-    }
-
-    @Test
-    fun `frames are classified live, and one is kept as the picture`() {
-        installBundle()
-        RunningApp().use { app ->
-            app.activity.model.update { copy(screen = Screen.CAMERA) }
-            app.activity.model.frame(phantom(320, 240))
-            val end = System.nanoTime() + 20_000_000_000
-            while (app.state.live == null && System.nanoTime() < end) app.settle()
-            assertNotNull(app.words(R.id.live_result))
-            app.photograph("camera")
-            app.click(R.id.freeze)
-            assertEquals(Screen.PICTURE, app.state.screen)
-            assertEquals(320, app.state.picture!!.image.width)
-            assertNotNull(app.state.prediction)
         }
     }
 

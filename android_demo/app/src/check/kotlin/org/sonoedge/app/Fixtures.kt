@@ -13,6 +13,8 @@ import org.robolectric.Shadows.shadowOf
 import org.robolectric.android.controller.ActivityController
 import org.sonoedge.core.JsonReader
 import org.sonoedge.core.RgbImage
+import org.sonoedge.core.SUMS
+import org.sonoedge.core.sha256
 import java.io.ByteArrayInputStream
 import java.io.ByteArrayOutputStream
 import java.io.File
@@ -25,6 +27,11 @@ object Vectors {
     private val folder = File(System.getProperty("vectors")!!)
     val bundle = File(folder, "bundle")
     val cascade = File(folder, "cascade")
+
+    /** Whole answers to [drawn] pictures, of a bundle as it is and for one view. */
+    fun verdicts(bundle: String): List<Map<String, Any?>> = cases("verdicts").filter {
+        it["bundle"] == bundle && it["gated"] == true && it["views"] == 1L
+    }
 
     @Suppress("UNCHECKED_CAST")
     fun cases(name: String): List<Map<String, Any?>> =
@@ -50,6 +57,28 @@ fun noise(height: Int, width: Int, seed: Int): RgbImage = RgbImage(
     },
 )
 
+/** Its picture `drawn`: [kind, height, width, seed]. */
+fun drawn(picture: List<*>): RgbImage {
+    val kind = picture[0] as String
+    val (height, width, seed) = picture.drop(1).map { (it as Long).toInt() }
+    if (kind == "noise") return noise(height, width, seed)
+    val (one, two) = noise(height, width, seed).rgb to noise(height, width, seed + 1).rgb
+    return RgbImage(
+        width, height,
+        ByteArray(3 * height * width) { i ->
+            val (x, y) = i / 3 % width to i / 3 / width
+            val distance = Math.abs(x - width / 2) * 32 / width + Math.abs(y - height / 2) * 32 / height
+            when (kind) {
+                "flat" -> seed.toByte()
+                "board" -> ((x / seed + y / seed) % 2 * 255).toByte()
+                "ramp" -> (2 * (if (seed % 2 == 1) 3 else 1) * distance).toByte()
+                "grey" -> one[i / 3 * 3 + 1]
+                else -> (if (y < height / 2) one else two)[i / 3 * 3 + 1]
+            }
+        },
+    )
+}
+
 /** Its first [rows] are those of the picture of that seed, the others of the next: neither steep nor flat. */
 fun mixed(height: Int, width: Int, seed: Int, rows: Int): RgbImage {
     val rgb = noise(height, width, seed + 1).rgb
@@ -57,11 +86,22 @@ fun mixed(height: Int, width: Int, seed: Int, rows: Int): RgbImage {
     return RgbImage(width, height, rgb)
 }
 
-/** The app's own bundle folder, filled with a small bundle; [change] may damage it. */
-fun installBundle(bundle: File = Vectors.bundle, change: (File) -> Unit = {}) {
+/** The app's own bundle folder, filled with a small bundle, by default without its gate; [change] may damage it. */
+fun installBundle(bundle: File = Vectors.bundle, gated: Boolean = false, change: (File) -> Unit = {}) {
     val folder = File(RuntimeEnvironment.getApplication().filesDir, "bundle")
     bundle.copyRecursively(folder, overwrite = true)
+    if (!gated) removeGate(folder)
     change(folder)
+}
+
+/** Takes the gates out of a bundle, and of the one inside it: then quality and threshold decide. */
+fun removeGate(folder: File) {
+    for (part in listOf(File(folder, "first"), folder).filter { it.isDirectory }) {
+        File(part, "domain.npz").delete()
+        val names = part.walk().filter { it.isFile }.map { it.relativeTo(part).invariantSeparatorsPath }
+        val listed = names.filter { it != SUMS }.sorted()
+        File(part, SUMS).writeText(listed.joinToString("") { "${sha256(File(part, it))}  $it\n" })
+    }
 }
 
 /** The app on the screen, after everything it does by itself. */
@@ -88,6 +128,12 @@ class RunningApp : AutoCloseable {
         settle()
     }
 
+    /** Another window, such as a system dialog, comes and goes. */
+    fun interrupt() {
+        controller.pause().resume()
+        settle()
+    }
+
     /** Turn the phone. */
     fun turn() {
         val turned = android.content.res.Configuration(activity.resources.configuration)
@@ -106,6 +152,16 @@ class RunningApp : AutoCloseable {
             Thread.sleep(5)
         } while (System.nanoTime() < end)
         error("still busy: ${state.busy}")
+    }
+
+    /** Wait until the worker's news have made [done] true. */
+    fun await(done: RunningApp.() -> Boolean) {
+        val end = System.nanoTime() + 60_000_000_000
+        while (!done()) {
+            check(System.nanoTime() < end) { "It never came: $state" }
+            settle()
+            Thread.sleep(5)
+        }
     }
 
     /** What a person sees, as build/reports/NAME.png. */

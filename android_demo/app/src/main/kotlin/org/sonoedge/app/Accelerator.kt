@@ -12,13 +12,11 @@ import org.sonoedge.core.ModelRunner
 import org.sonoedge.core.ms
 import org.tensorflow.lite.Delegate
 import org.tensorflow.lite.TensorFlowLite
-import org.tensorflow.lite.nnapi.NnApiDelegate
 import java.io.File
 
 /** What runs the backbone. The head is a few small matrix products and always runs on one CPU thread. */
 enum class Accelerator(val title: String) {
     CPU("CPU"),
-    NNAPI("NNAPI (vendor driver)"),
     GPU("GPU"),
 }
 
@@ -88,21 +86,24 @@ private fun open(
                 "settings.",
         )
     }
-    val (first, firstDelegate) = openFile(firstBundle, parts[0], threads, accelerator)
-    val (full, fullDelegate) = try {
-        openFile(bundle, parts[1], threads, accelerator)
+    val files = ArrayList<Pair<Classifier, Delegate?>>()
+    try {
+        files += openFile(firstBundle, parts[0], threads, accelerator)
+        files += openFile(bundle, parts[1], threads, accelerator)
+        return Cascade(files[0].first, files[1].first) to files.mapNotNull { it.second }
     } catch (error: DemoException) {
-        first.close()
-        firstDelegate?.close()
+        for ((model, delegate) in files) {
+            model.close()
+            delegate?.close()
+        }
         throw error
     }
-    return Cascade(first, full) to listOfNotNull(firstDelegate, fullDelegate)
 }
 
 private fun openFile(
     bundle: Bundle, artifact: Artifact, threads: Int, accelerator: Accelerator,
 ): Pair<Classifier, Delegate?> {
-    val delegate = if (accelerator == Accelerator.CPU) null else delegateFor(accelerator)
+    val delegate = if (accelerator == Accelerator.CPU) null else gpuDelegate()
     var backbone: ModelRunner? = null
     try {
         backbone = TfliteRunner(File(bundle.folder, artifact.backbone), threads, delegate)
@@ -115,22 +116,9 @@ private fun openFile(
     }
 }
 
-/** Without the system's library the delegate would take no part of the model and say nothing. */
-private fun requireNnApi() = try {
-    System.loadLibrary("neuralnetworks")
-} catch (error: UnsatisfiedLinkError) {
-    throw ModelException("this device has no NNAPI library.", error)
-}
-
-private fun delegateFor(accelerator: Accelerator): Delegate = try {
-    when (accelerator) {
-        Accelerator.NNAPI -> {
-            requireNnApi()
-            NnApiDelegate()
-        }
-        // Not part of this build: an app that adds the GPU library finds it here by name.
-        else -> Class.forName("org.tensorflow.lite.gpu.GpuDelegate").getDeclaredConstructor().newInstance() as Delegate
-    }
+/** Not part of this build: an app that adds the GPU library finds it here by name. */
+private fun gpuDelegate(): Delegate = try {
+    Class.forName("org.tensorflow.lite.gpu.GpuDelegate").getDeclaredConstructor().newInstance() as Delegate
 } catch (error: ClassNotFoundException) {
     throw ModelException("this build holds no GPU library (see the README for how to add it).", error)
 } catch (error: ReflectiveOperationException) {

@@ -10,13 +10,16 @@ import org.sonoedge.core.DemoException
 import org.sonoedge.core.Golden
 import org.sonoedge.core.ModelException
 import org.sonoedge.core.RgbImage
+import org.sonoedge.core.answer
 import org.sonoedge.core.benchmark
 import org.sonoedge.core.heatMap
 import org.sonoedge.core.overlay
 import org.sonoedge.core.runJson
 import org.sonoedge.core.selfTests
 import java.io.IOException
-import java.util.concurrent.Executors
+import java.util.concurrent.LinkedBlockingQueue
+import java.util.concurrent.ThreadPoolExecutor
+import java.util.concurrent.TimeUnit
 import java.util.concurrent.atomic.AtomicBoolean
 
 /**
@@ -29,7 +32,10 @@ class DemoModel(context: Context) {
     private val store = BundleStore(this.context)
     private val preferences = this.context.getSharedPreferences("settings", Context.MODE_PRIVATE)
     private val main = Handler(Looper.getMainLooper())
-    private val worker = Executors.newSingleThreadExecutor()
+
+    // A frame that the camera delivers after close() is dropped.
+    private val worker =
+        ThreadPoolExecutor(1, 1, 0, TimeUnit.SECONDS, LinkedBlockingQueue(), ThreadPoolExecutor.DiscardPolicy())
     private val frameInWork = AtomicBoolean(false)
     private val cancelled = AtomicBoolean(false)
 
@@ -74,13 +80,13 @@ class DemoModel(context: Context) {
     /** Classify a picture that another app offers. */
     fun openPicture(uri: Uri) = work(R.string.classifying, then = ::classify) {
         val picture = readPicture(context.contentResolver, uri)
-        ({ copy(picture = picture, prediction = null, shown = picture.image, screen = Screen.PICTURE) })
+        ({ copy(picture = picture, answer = null, shown = picture.image, screen = Screen.PICTURE) })
     }
 
     /** Keep the camera's last frame as the picture. */
     fun freeze() {
         val live = state.live ?: return
-        update { copy(picture = Picture(live.frame), prediction = null, shown = live.frame, screen = Screen.PICTURE) }
+        update { copy(picture = Picture(live.frame), answer = null, shown = live.frame, screen = Screen.PICTURE) }
         classify()
     }
 
@@ -90,16 +96,15 @@ class DemoModel(context: Context) {
         val (bundle, picture) = (now.bundle ?: return) to (now.picture ?: return)
         work(R.string.classifying) {
             val open = open(bundle, now.settings)
-            val prediction = open.model.predict(picture.image)
+            val answer = answer(bundle, open.model, picture.image)
             val tolerances = logitTolerances
             // The two models of a cascade have branches of their own.
-            val gone = now.map is MapChoice.Branch && now.map.name !in prediction.branchCams
+            val gone = now.map is MapChoice.Branch && now.map.name !in answer.prediction?.branchCams.orEmpty()
             val map = if (gone) MapChoice.Fused else now.map
-            val shown = draw(now.copy(prediction = prediction, map = map))
+            val shown = draw(now.copy(answer = answer, map = map))
             ({
                 copy(
-                    prediction = prediction, map = map, shown = shown, executed = open.executed,
-                    logitTolerances = tolerances,
+                    answer = answer, map = map, shown = shown, executed = open.executed, logitTolerances = tolerances,
                 )
             })
         }
@@ -176,18 +181,26 @@ class DemoModel(context: Context) {
             try {
                 val bundle = state.bundle ?: return@execute post { copy(live = null) }
                 val open = open(bundle, state.settings)
-                val live = Live(image, open.model.predict(image))
+                val live = Live(image, answer(bundle, open.model, image))
                 val tolerances = logitTolerances
                 post {
                     if (screen != Screen.CAMERA) this
                     else copy(live = live, executed = open.executed, logitTolerances = tolerances, error = null)
                 }
-            } catch (error: DemoException) {
-                post { copy(error = error.message) }
+            } catch (error: Exception) {
+                frameFailed(error)
+            } catch (error: OutOfMemoryError) {
+                frameFailed(error)
             } finally {
                 frameInWork.set(false)
             }
         }
+    }
+
+    /** The answer to an earlier frame must not stand beside the words. */
+    private fun frameFailed(error: Throwable) {
+        val words = words(error)
+        post { if (screen != Screen.CAMERA) this else copy(live = null, error = words) }
     }
 
     /** Give back what can be opened again. */
@@ -205,7 +218,7 @@ class DemoModel(context: Context) {
         copy(bundle = bundle).withoutResults()
 
     private fun UiState.withoutResults(): UiState =
-        copy(prediction = null, selfTests = emptyList(), benchmark = null, executed = null)
+        copy(answer = null, shown = picture?.image, selfTests = emptyList(), benchmark = null, executed = null)
 
     private fun draw(now: UiState): RgbImage? {
         val image = now.picture?.image ?: return null
@@ -241,25 +254,33 @@ class DemoModel(context: Context) {
         update { copy(busy = context.getString(busy), error = null) }
         worker.execute {
             var next = then
-            fun failed(words: String): UiState.() -> UiState {
+            fun failed(error: Throwable): UiState.() -> UiState {
                 next = {}
+                val words = words(error)
                 return { copy(error = words) }
             }
             val change = try {
                 job()
-            } catch (error: DemoException) {
-                failed(error.message)
-            } catch (_: OutOfMemoryError) {
-                closeModel()
-                failed(context.getString(R.string.error_memory))
-            } catch (error: RuntimeException) {
-                failed(context.getString(R.string.error_unexpected, error.toString()))
+            } catch (error: Exception) {
+                failed(error)
+            } catch (error: OutOfMemoryError) {
+                failed(error)
             }
             main.post {
                 update { change().copy(busy = null) }
                 next()
             }
         }
+    }
+
+    /** What went wrong, for the screen; on the worker. */
+    private fun words(error: Throwable): String = when (error) {
+        is DemoException -> error.message
+        is OutOfMemoryError -> {
+            closeModel()
+            context.getString(R.string.error_memory)
+        }
+        else -> context.getString(R.string.error_unexpected, error.toString())
     }
 
     private fun readSettings(): Settings {

@@ -38,6 +38,10 @@ class LiveCamera(
     private var reader: ImageReader? = null
     private var device: CameraDevice? = null
 
+    /** The system has not yet said whether it opened the camera; changes before it is asked and on [thread]. */
+    private var opening = false
+    private var closed = false
+
     /** Start; the permission is granted already. */
     @SuppressLint("MissingPermission")
     fun open() {
@@ -53,31 +57,37 @@ class LiveCamera(
             val size = sizes.filter { it.width <= MAX_WIDTH }.maxByOrNull { it.width * it.height } ?: sizes.firstOrNull()
                 ?: return onError(context.getString(R.string.camera_none))
             reader = ImageReader.newInstance(size.width, size.height, ImageFormat.YUV_420_888, 2).also { reader ->
-                reader.setOnImageAvailableListener({ deliver(it.acquireLatestImage(), degrees) }, handler)
+                reader.setOnImageAvailableListener({ deliver(it, degrees) }, handler)
             }
+            opening = true
             manager.openCamera(id, Opening(), handler)
         } catch (error: CameraAccessException) {
-            failed(error)
-        } catch (error: SecurityException) {
-            failed(error)
-        } catch (error: IllegalArgumentException) {
-            failed(error)
+            notOpened(error)
+        } catch (error: RuntimeException) { // SecurityException, IllegalArgumentException
+            notOpened(error)
         }
     }
 
+    /** A camera that is just being opened is closed as soon as the system hands it over. */
     override fun close() {
         handler.post {
+            closed = true
             device?.close()
             reader?.close()
-            thread.quitSafely()
+            if (!opening) thread.quitSafely()
         }
     }
 
-    private fun deliver(image: Image?, degrees: Int) {
+    private fun deliver(reader: ImageReader, degrees: Int) {
+        if (closed) return
         val frame = try {
-            image?.use { toRgb(it).upright(ORIENTATION.getValue(degrees)) } ?: return
+            reader.acquireLatestImage()?.use { toRgb(it).upright(ORIENTATION.getValue(degrees)) } ?: return
         } catch (error: ImageException) {
             return failed(error)
+        } catch (error: RuntimeException) { // an image that the system has taken back
+            return failed(error)
+        } catch (_: OutOfMemoryError) {
+            return onError(context.getString(R.string.error_memory))
         }
         onFrame(frame)
     }
@@ -90,43 +100,68 @@ class LiveCamera(
         return rgbFromYuv(image.width, image.height, y, u, v)
     }
 
-    private fun failed(error: Exception) = onError(context.getString(R.string.camera_failed, error.message))
+    private fun failed(error: Exception) = failed(error.message ?: error.toString())
+
+    private fun failed(why: String) {
+        if (!closed) onError(context.getString(R.string.camera_failed, why))
+    }
+
+    private fun notOpened(error: Exception) {
+        opening = false
+        failed(error)
+    }
+
+    /** What is asked of an open camera; the system may take it away at any time. */
+    private inline fun attempt(action: () -> Unit) = try {
+        action()
+    } catch (error: CameraAccessException) {
+        failed(error)
+    } catch (error: RuntimeException) { // IllegalStateException: it is closed already
+        failed(error)
+    }
 
     private inner class Opening : CameraDevice.StateCallback() {
         override fun onOpened(camera: CameraDevice) {
+            opening = false
+            if (closed) return giveBack(camera)
             device = camera
             val surface = reader?.surface ?: return
-            try {
+            attempt {
                 val outputs = listOf(OutputConfiguration(surface))
                 camera.createCaptureSession(
                     SessionConfiguration(SessionConfiguration.SESSION_REGULAR, outputs, handler::post, Running(camera)),
                 )
-            } catch (error: CameraAccessException) {
-                failed(error)
             }
         }
 
-        override fun onDisconnected(camera: CameraDevice) = camera.close()
+        override fun onDisconnected(camera: CameraDevice) {
+            failed("another app took it")
+            giveBack(camera)
+        }
 
         override fun onError(camera: CameraDevice, error: Int) {
+            failed("code $error")
+            giveBack(camera)
+        }
+
+        private fun giveBack(camera: CameraDevice) {
+            opening = false
+            device = null
             camera.close()
-            onError(context.getString(R.string.camera_failed, "code $error"))
+            if (closed) thread.quitSafely()
         }
     }
 
     private inner class Running(private val camera: CameraDevice) : CameraCaptureSession.StateCallback() {
         override fun onConfigured(session: CameraCaptureSession) {
             val surface = reader?.surface ?: return
-            try {
+            attempt {
                 val request = camera.createCaptureRequest(CameraDevice.TEMPLATE_PREVIEW).apply { addTarget(surface) }
                 session.setRepeatingRequest(request.build(), null, handler)
-            } catch (error: CameraAccessException) {
-                failed(error)
             }
         }
 
-        override fun onConfigureFailed(session: CameraCaptureSession) =
-            onError(context.getString(R.string.camera_failed, "no session"))
+        override fun onConfigureFailed(session: CameraCaptureSession) = failed("no session")
     }
 
     private companion object {

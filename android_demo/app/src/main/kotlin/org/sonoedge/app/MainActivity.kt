@@ -31,7 +31,8 @@ class MainActivity : Activity() {
 
     override fun onResume() {
         super.onResume()
-        if (model.state.screen == Screen.CAMERA) startCamera()
+        // Never asks: the answer of a permission dialog resumes the Activity, and would be followed by the next one.
+        if (model.state.screen == Screen.CAMERA && mayUseCamera()) startCamera()
     }
 
     override fun onPause() {
@@ -64,8 +65,9 @@ class MainActivity : Activity() {
     }
 
     override fun onRequestPermissionsResult(request: Int, permissions: Array<String>, results: IntArray) {
-        if (results.firstOrNull() == PackageManager.PERMISSION_GRANTED) startCamera()
-        else model.update { copy(error = getString(R.string.camera_denied)) }
+        if (results.firstOrNull() == PackageManager.PERMISSION_GRANTED) {
+            if (model.state.screen == Screen.CAMERA) startCamera()
+        } else model.update { copy(error = getString(R.string.camera_denied)) }
     }
 
     private fun wire() {
@@ -86,14 +88,17 @@ class MainActivity : Activity() {
 
     private fun open(screen: Screen) {
         model.update { copy(screen = screen, error = error.takeIf { bundle == null }, live = null) }
-        if (screen == Screen.CAMERA) startCamera() else stopCamera()
+        when {
+            screen != Screen.CAMERA -> stopCamera()
+            mayUseCamera() -> startCamera()
+            else -> requestPermissions(arrayOf(Manifest.permission.CAMERA), USE_CAMERA)
+        }
     }
+
+    private fun mayUseCamera() = checkSelfPermission(Manifest.permission.CAMERA) == PackageManager.PERMISSION_GRANTED
 
     private fun startCamera() {
         if (camera != null) return
-        if (checkSelfPermission(Manifest.permission.CAMERA) != PackageManager.PERMISSION_GRANTED) {
-            return requestPermissions(arrayOf(Manifest.permission.CAMERA), USE_CAMERA)
-        }
         @Suppress("DEPRECATION") // Activity.getDisplay needs Android 11.
         val turned = when (windowManager.defaultDisplay.rotation) {
             Surface.ROTATION_90 -> 90

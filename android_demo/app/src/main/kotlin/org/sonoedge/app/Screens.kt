@@ -8,12 +8,15 @@ import android.widget.Button
 import android.widget.ImageView
 import android.widget.Spinner
 import android.widget.TextView
+import org.sonoedge.core.Answer
 import org.sonoedge.core.Artifact
 import org.sonoedge.core.CASCADE
+import org.sonoedge.core.Domain
 import org.sonoedge.core.Prediction
 import org.sonoedge.core.RgbImage
 import org.sonoedge.core.SelfTest
 import org.sonoedge.core.Stages
+import org.sonoedge.core.Words
 
 /** Draws a [UiState] into the views; choices go back to the model. */
 class Screens(private val activity: Activity, private val model: DemoModel) {
@@ -39,6 +42,8 @@ class Screens(private val activity: Activity, private val model: DemoModel) {
         draw(R.id.picture, state.shown)
         text(R.id.picture_note, state.picture?.let(::pictureNote) ?: string(R.string.no_picture))
         val answer = state.prediction
+        verdict(state.answer, R.id.verdict, R.id.hints)
+        text(R.id.gate, state.answer?.let { gate(it.domain) })
         result(state, answer, R.id.result, R.id.decider, R.id.band, R.id.latency)
         text(R.id.band_text, answer?.let { bandText(it, state) })
         text(R.id.shares, answer?.let(::shares))
@@ -58,7 +63,8 @@ class Screens(private val activity: Activity, private val model: DemoModel) {
 
     private fun camera(state: UiState) {
         draw(R.id.frame, state.live?.frame)
-        result(state, state.live?.prediction, R.id.live_result, R.id.live_decider, R.id.live_band, R.id.live_latency)
+        verdict(state.live?.answer, R.id.live_verdict, R.id.live_hints)
+        result(state, state.live?.answer?.prediction, R.id.live_result, R.id.live_decider, R.id.live_band, R.id.live_latency)
         view<Button>(R.id.freeze).isEnabled = state.live != null
     }
 
@@ -124,6 +130,15 @@ class Screens(private val activity: Activity, private val model: DemoModel) {
         text(R.id.executed, state.executed?.let(::executed))
     }
 
+    private fun verdict(answer: Answer?, title: Int, hints: Int) {
+        text(title, answer?.assessment?.text)
+        text(hints, answer?.hints?.joinToString("\n", transform = Words::hint))
+    }
+
+    private fun gate(domain: Domain?): String =
+        domain?.let { string(R.string.gate, it.distance, it.warning, it.threshold) } ?: string(R.string.gate_none)
+
+    /** The model's numbers; of a refused picture there are none. */
     private fun result(state: UiState, answer: Prediction?, title: Int, decider: Int, band: Int, latency: Int) {
         val positive = state.bundle?.positiveLabel
         text(title, answer?.let { string(R.string.result, it.label, positive, 100 * it.probability) })

@@ -1,5 +1,6 @@
 package org.sonoedge.app
 
+import org.sonoedge.core.Answer
 import org.sonoedge.core.Benchmark
 import org.sonoedge.core.Bundle
 import org.sonoedge.core.CamMap
@@ -17,7 +18,7 @@ sealed class MapChoice {
 }
 
 /** A frame of the camera and its answer. */
-data class Live(val frame: RgbImage, val prediction: Prediction)
+data class Live(val frame: RgbImage, val answer: Answer)
 
 /**
  * Everything the screen shows; a new one replaces it as a whole.
@@ -36,7 +37,7 @@ data class UiState(
     val executed: Executed? = null,
     val logitTolerances: Map<String, Float> = emptyMap(),
     val picture: Picture? = null,
-    val prediction: Prediction? = null,
+    val answer: Answer? = null,
     val explained: String? = null,
     val map: MapChoice = MapChoice.Fused,
     val shown: RgbImage? = null,
@@ -47,6 +48,9 @@ data class UiState(
     val busy: String? = null,
     val error: String? = null,
 ) {
+    /** The numbers and maps of [answer]; null for a refused picture. */
+    val prediction: Prediction? get() = answer?.prediction
+
     /** The class whose heat map is shown. */
     val explainedLabel: String? get() = explained ?: prediction?.label
 

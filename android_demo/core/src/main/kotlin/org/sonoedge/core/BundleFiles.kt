@@ -12,9 +12,6 @@ import java.util.zip.ZipInputStream
 
 const val SUMS = "SHA256SUMS"
 
-/** Signs SHA256SUMS, and so cannot be listed in it; not checked here. */
-const val SIGNATURE = "SHA256SUMS.sig"
-
 /** SHA-256 of a file's content, 64 lower-case hexadecimal digits, read in blocks. */
 fun sha256(file: File): String = file.inputStream().use { stream ->
     val digest = MessageDigest.getInstance("SHA-256")
@@ -24,8 +21,12 @@ fun sha256(file: File): String = file.inputStream().use { stream ->
         if (count < 0) break
         digest.update(block, 0, count)
     }
-    digest.digest().joinToString("") { "%02x".format(it) }
+    hexadecimal(digest)
 }
+
+/** SHA-256 of bytes, as of a file. */
+internal fun sha256(bytes: ByteArray): String =
+    hexadecimal(MessageDigest.getInstance("SHA-256").apply { update(bytes) })
 
 /**
  * Compare every file of a bundle with its SHA256SUMS.
@@ -160,3 +161,5 @@ private val BY_CODE_POINT = Comparator<String> { a, b ->
     val at = (0 until minOf(x.size, y.size)).firstOrNull { x[it] != y[it] }
     if (at == null) x.size.compareTo(y.size) else x[at].compareTo(y[at])
 }
+
+private fun hexadecimal(digest: MessageDigest) = digest.digest().joinToString("") { "%02x".format(it) }

@@ -34,7 +34,8 @@ data class CascadeSpec(
  * of the full model's, so that all answers are on one scale with one threshold, and its maps and shares are scaled
  * alike. Milliseconds are those of both models where both ran. Each model resizes the picture to its own size.
  *
- * @param full of a bundle with a cascade; [first] of the bundle inside it.
+ * @param full of a bundle with a cascade; [first] of the bundle inside it. Both are closed by [close] only.
+ * @throws BundleException only one of the two has a gate: the other one's answers would go unguarded.
  */
 class Cascade(private val first: Classifier, private val full: Classifier) : Model {
     private val bundle = full.bundle
@@ -47,6 +48,16 @@ class Cascade(private val first: Classifier, private val full: Classifier) : Mod
     override val artifact = bundle.choices.first { it.name == CASCADE }
     override val classifiers = mapOf(firstName to first, full.artifact.name to full)
     override val escalated get() = spec.escalated
+
+    init {
+        if ((first.gate == null) != (full.gate == null)) {
+            val without = if (first.gate == null) "the cheap model" else "the full model"
+            throw BundleException(
+                "In this cascade $without has no gate against images unlike those of training. Export it again, or " +
+                    "choose one file in the settings.",
+            )
+        }
+    }
 
     override fun predict(image: RgbImage): Prediction {
         val cheap = first.predict(image)

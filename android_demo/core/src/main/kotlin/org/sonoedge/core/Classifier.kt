@@ -32,6 +32,7 @@ data class Latency(val resizeMs: Double, val invokeMs: Double, val headMs: Doubl
  *
  * @property artifact which file answered; of a cascade's cheap model with the folder before it.
  * @property cam fused Grad-CAM map, or null where the head has none; [branchCams] and [shares] are by branch.
+ * @property domain where the picture lies among those of training, for the model that decided; null without a gate.
  * @property scale what the file's own logit was multiplied by: 1, but for a cascade's cheap model.
  */
 data class Prediction(
@@ -44,6 +45,7 @@ data class Prediction(
     val cam: CamMap?,
     val branchCams: Map<String, CamMap>,
     val shares: Map<String, Float>,
+    val domain: Domain?,
     val scale: Double = 1.0,
 ) {
     /**
@@ -71,7 +73,7 @@ interface Model : AutoCloseable {
     /** The share of images (0–1) for which a cascade asks both models; null where there is only one. */
     val escalated: Double?
 
-    /** Classify one picture of any size. */
+    /** The model's numbers for one picture of any size, whatever it shows; [answer] is for a person. */
     fun predict(image: RgbImage): Prediction
 
     /**
@@ -84,9 +86,10 @@ interface Model : AutoCloseable {
 }
 
 /**
- * An open artifact: picture -> prediction and maps.
+ * An open artifact: picture -> prediction and maps, of any picture; see [answer] for what a person gets.
  *
- * @throws BundleException the files' tensors are not what bundle.json says; both runners are closed then.
+ * @throws BundleException the files' tensors are not what bundle.json says, or domain.npz does not fit; both runners
+ *   are closed then.
  */
 class Classifier(
     val bundle: Bundle,
@@ -96,10 +99,12 @@ class Classifier(
 ) : Model {
     override val classifiers = mapOf(artifact.name to this)
     override val escalated: Double? get() = null
+    internal val gate: DomainGate?
 
     init {
         try {
             check()
+            gate = loadGate(bundle, artifact.name)
         } catch (error: BundleException) {
             close()
             throw error
@@ -114,7 +119,7 @@ class Classifier(
         val invoked = System.nanoTime()
         val outputs = head.run(maps)
         val latency = Latency(ms(start, resized), ms(resized, invoked), ms(invoked, System.nanoTime()))
-        return prediction(outputs, latency)
+        return prediction(outputs, latency, gate?.check(maps))
     }
 
     override fun turns(image: RgbImage): List<Latency> = listOf(predict(image).latency)
@@ -124,7 +129,7 @@ class Classifier(
         head.close()
     }
 
-    private fun prediction(outputs: Map<String, FloatArray>, latency: Latency): Prediction {
+    private fun prediction(outputs: Map<String, FloatArray>, latency: Latency, domain: Domain?): Prediction {
         val probability = outputs.getValue("probability")[0].toDouble()
         val shapes = head.outputShapes()
         fun cam(name: String): CamMap? =
@@ -140,6 +145,7 @@ class Classifier(
             cam = cam("cam"),
             branchCams = names.mapNotNull { name -> cam("cam_$name")?.let { name to it } }.toMap(),
             shares = (names + BIAS).mapNotNull { name -> outputs["share_$name"]?.let { name to it[0] } }.toMap(),
+            domain = domain,
         )
     }
 

@@ -30,6 +30,13 @@ class NpzTest {
             assertEquals(listOf(2, 2), array.shape)
             assertArrayEquals(floatArrayOf(3f, 4f), array.row(1))
         }
+        val halves = byteArrayOf(0, 0x3C, 0, 0xC0.toByte(), 1, 0, 0xFF.toByte(), 0x7B, 0, 0x7C, 1, 0x7C)
+        assertArrayEquals(
+            floatArrayOf(1f, -2f, Math.scalb(1f, -24), 65504f, Float.POSITIVE_INFINITY, Float.NaN),
+            readNpy(npy("{'descr': '<f2', 'fortran_order': False, 'shape': (6,), }", halves), "a").floats,
+        )
+        val letters = byteArrayOf('a'.code.toByte(), 0, 0, 0, 'b'.code.toByte(), 0, 0, 0, 'c'.code.toByte(), 0, 0, 0, 0, 0, 0, 0)
+        assertEquals(listOf("ab", "c"), readNpy(npy("{'descr': '<U2', 'fortran_order': False, 'shape': (2,), }", letters), "a").texts)
         assertEquals(emptyList<Int>(), readNpy(npy("{'descr': '|u1', 'fortran_order': False, 'shape': (), }", byteArrayOf(7)), "a").shape)
     }
 
@@ -37,13 +44,15 @@ class NpzTest {
     fun `what it cannot read is refused in words`() {
         val four = floats(1f, 2f, 3f, 4f)
         for ((header, data, words) in listOf(
-            Triple("{'descr': '<f8', 'fortran_order': False, 'shape': (2,), }", four, "only uint8 and float32"),
-            Triple("{'descr': '|O', 'fortran_order': False, 'shape': (2,), }", four, "only uint8 and float32"),
+            Triple("{'descr': '<f8', 'fortran_order': False, 'shape': (2,), }", four, "only uint8, float16"),
+            Triple("{'descr': '|O', 'fortran_order': False, 'shape': (2,), }", four, "only uint8, float16"),
             Triple("{'descr': '<f4', 'fortran_order': True, 'shape': (2, 2), }", four, "Fortran"),
             Triple("{'descr': '<f4', 'fortran_order': False, 'shape': (5,), }", four, "truncated"),
             Triple("{'descr': '<f4', 'fortran_order': False, 'shape': (3,), }", four, "truncated"),
             Triple("{'descr': '<f4', 'fortran_order': False, 'shape': (99999, 99999, 99999), }", four, "truncated"),
             Triple("{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999,), }", four, "too large"),
+            Triple("{'descr': '<U3', 'fortran_order': False, 'shape': (4,), }", four, "truncated"),
+            Triple("{'descr': '<U1', 'fortran_order': False, 'shape': (4,), }", four, "no text"),
             Triple("{'shape': (4,)}", four, "unreadable header"),
         )) {
             val error = assertThrows<BundleException>(header) { readNpy(npy(header, data), "a.npy") }
@@ -80,11 +89,13 @@ class NpzTest {
     private fun floats(vararg values: Float): ByteArray =
         ByteBuffer.allocate(4 * values.size).order(ByteOrder.LITTLE_ENDIAN).also { b -> values.forEach { b.putFloat(it) } }.array()
 
-    private fun npy(header: String, data: ByteArray, version: Int = 1): ByteArray {
-        val size = header.length + 1
-        val length = ByteBuffer.allocate(if (version == 1) 2 else 4).order(ByteOrder.LITTLE_ENDIAN)
-        if (version == 1) length.putShort(size.toShort()) else length.putInt(size)
-        val magic = byteArrayOf(0x93.toByte()) + "NUMPY".toByteArray() + byteArrayOf(version.toByte(), 0)
-        return magic + length.array() + "$header\n".toByteArray(Charsets.ISO_8859_1) + data
-    }
+}
+
+/** A `.npy` file. */
+fun npy(header: String, data: ByteArray, version: Int = 1): ByteArray {
+    val size = header.length + 1
+    val length = ByteBuffer.allocate(if (version == 1) 2 else 4).order(ByteOrder.LITTLE_ENDIAN)
+    if (version == 1) length.putShort(size.toShort()) else length.putInt(size)
+    val magic = byteArrayOf(0x93.toByte()) + "NUMPY".toByteArray() + byteArrayOf(version.toByte(), 0)
+    return magic + length.array() + "$header\n".toByteArray(Charsets.ISO_8859_1) + data
 }

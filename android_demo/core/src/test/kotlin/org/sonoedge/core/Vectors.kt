@@ -49,6 +49,28 @@ class Recorded(
     override fun close() { closed = true }
 }
 
+/** Its picture `drawn`: [kind, height, width, seed]. */
+fun drawn(picture: List<*>): RgbImage {
+    val kind = picture[0] as String
+    val (height, width, seed) = picture.drop(1).map { (it as Long).toInt() }
+    if (kind == "noise") return noise(height, width, seed)
+    val (one, two) = noise(height, width, seed).rgb to noise(height, width, seed + 1).rgb
+    return RgbImage(
+        width, height,
+        ByteArray(3 * height * width) { i ->
+            val (x, y) = i / 3 % width to i / 3 / width
+            val distance = Math.abs(x - width / 2) * 32 / width + Math.abs(y - height / 2) * 32 / height
+            when (kind) {
+                "flat" -> seed.toByte()
+                "board" -> ((x / seed + y / seed) % 2 * 255).toByte()
+                "ramp" -> (2 * (if (seed % 2 == 1) 3 else 1) * distance).toByte()
+                "grey" -> one[i / 3 * 3 + 1]
+                else -> (if (y < height / 2) one else two)[i / 3 * 3 + 1]
+            }
+        },
+    )
+}
+
 /** The generated picture of scripts/write_vectors.py. */
 fun noise(height: Int, width: Int, seed: Int): RgbImage {
     val rgb = ByteArray(3 * height * width) { i ->
