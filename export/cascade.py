@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fit, measure and write; the new bundle appears when it has been read back."""
-    from train.data import load_dataset
+    from train.data import scan_folder
 
     if not 0.5 < args.agreement <= 1:
         raise UsageError(f"--agreement is a share above 0.5, up to 1. Received: {args.agreement}.")
@@ -68,7 +68,9 @@ def run(args: argparse.Namespace) -> int:
         Classifier(first, names[0], threads=args.threads),
         Classifier(full, names[1], threads=args.threads),
     )
-    by_digest = {s.sha256: s.path for s in load_dataset(args.data, classes=full.labels).samples}
+    # As they lie there: the bundles say which images they know, whatever groups the run formed or left out.
+    found = scan_folder(args.data, classes=full.labels, skip_unreadable=True).dataset
+    by_digest = {sample.sha256: sample.path for sample in found.samples}
     paths = {subset: _paths(subset, by_digest, first, full) for subset in ("val", "test")}
     logits = {subset: _logits(models, paths[subset], subset, quiet=args.quiet) for subset in paths}
     threshold = models[1].artifact.threshold
