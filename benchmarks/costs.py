@@ -76,7 +76,7 @@ def predict_cost(bundle: Path, runs: int = 150) -> dict[str, dict[str, float]]:
         ours: list[float] = []
 
         def predict(classifier: Classifier = classifier, ours: list[float] = ours) -> None:
-            latency = classifier.predict(frame).latency_ms
+            latency = classifier.explain_raw(frame)[0].latency_ms
             ours.append(latency["invoke"] + latency["head"])
 
         raw = measure({"raw": invoke, "predict": predict}, runs=runs)["raw"].p50_ms

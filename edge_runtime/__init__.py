@@ -1,7 +1,7 @@
 """SonoEdge on the device: load a bundle, image -> prediction -> heat map.
 
     from edge_runtime import Classifier
-    prediction = Classifier("bundle").predict_file("frame.png")
+    answer = Classifier("bundle").predict_file("frame.png")
 
 Research use only; not a medical device. NumPy and Pillow are imported with the first of these names, an interpreter
 when a bundle is opened: the command line must be able to say a sentence where one of them cannot be loaded.
@@ -12,8 +12,9 @@ import sys
 import typing
 
 if typing.TYPE_CHECKING:
+    from edge_runtime.assess import Assessment
     from edge_runtime.bundle import Bundle, load_bundle
-    from edge_runtime.classifier import Classifier, Prediction
+    from edge_runtime.classifier import Answer, Classifier, Prediction
     from edge_runtime.errors import (
         AccuracyError,
         BundleError,
@@ -37,6 +38,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AccuracyError",
+    "Answer",
+    "Assessment",
     "Bundle",
     "BundleError",
     "Classifier",
@@ -58,7 +61,7 @@ __all__ = [
     "read_image",
 ]
 
-_MODULES = ("errors", "bundle", "classifier", "explain", "image")
+_MODULES = ("errors", "assess", "bundle", "classifier", "explain", "image")
 
 
 def __getattr__(name: str) -> typing.Any:

@@ -1,25 +1,48 @@
-"""From numbers to plain words, the same on the page, in a stream and in DICOM."""
+"""The one place where gate, picture quality, shifted views and threshold become a verdict.
+
+In this order, the first that applies:
+
+    outside_training                       -> refused         the gate: too far from the training images
+    unlike_training and not_b_mode         -> refused         two weak signs are together a strong one
+    unlike_training or not_b_mode          -> uncertain
+    shifted_view                           -> uncertain       only where shifted views were asked for
+    probability >= threshold               -> suspicious
+    else                                   -> not_suspicious
+
+The page (`serve/assets/assess.js`) and the Android app follow the same table; ``tests/vectors/assess.json`` holds
+them to it. A cascade is assessed by the gate of the model that decided. `verify`, golden images, exports and
+benchmarks look at numbers, not at verdicts: they use `PredictsFiles.explain_raw`, which no gate guards.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from edge_runtime.bundle import Bundle
 from edge_runtime.domain import Domain
 from edge_runtime.image import UInt8Image
+from edge_runtime.words import words
 
-NOT_B_MODE = frozenset({"flat", "colour", "speckle"})
-"""Hints (see `edge_runtime.quality`) that speak against a B-mode picture: no verdict, whatever the probability."""
+SUSPICIOUS, NOT_SUSPICIOUS, UNCERTAIN, REFUSED = "suspicious", "not_suspicious", "uncertain", "refused"
+VERDICTS = (SUSPICIOUS, NOT_SUSPICIOUS, UNCERTAIN, REFUSED)
+OUTSIDE_TRAINING, UNLIKE_TRAINING = "outside_training", "unlike_training"
+NOT_B_MODE, SHIFTED_VIEW = "not_b_mode", "shifted_view"
+REASONS = (OUTSIDE_TRAINING, UNLIKE_TRAINING, NOT_B_MODE, SHIFTED_VIEW)
+SPEAK_AGAINST_B_MODE = frozenset({"flat", "colour", "speckle"})
+"""Hints (see `edge_runtime.quality`) that are the reason ``not_b_mode``."""
 SHAVE = 0.04
 """The part of width and height that a shifted view leaves out."""
+MAX_VIEWS = 9
+"""A picture and its shifted views."""
 
 
 @dataclass(frozen=True)
 class Band:
-    """Smallest and largest probability over ``views`` slightly shifted crops of one frame.
+    """Smallest and largest probability over ``views`` slightly shifted crops of one picture.
 
-    It says how much the answer hangs on the framing, measured on this very image; it is not a confidence
+    It says how much the answer hangs on the framing, measured on this very picture; it is not a confidence
     interval of the diagnosis.
     """
 
@@ -30,10 +53,26 @@ class Band:
 
 @dataclass(frozen=True)
 class Assessment:
-    """``code`` is ``suspicious``, ``not_suspicious``, ``uncertain`` or ``refused``; ``text`` says it in words."""
+    """The verdict on one picture.
 
-    code: str
+    Attributes:
+        verdict: one of `VERDICTS`.
+        reasons: those of `REASONS` that apply, in that order; empty where the threshold decided.
+        text: both in words.
+    """
+
+    verdict: str
+    reasons: tuple[str, ...]
     text: str
+
+    @property
+    def refused(self) -> bool:
+        """Whether the model's numbers mean nothing for this picture."""
+        return self.verdict == REFUSED
+
+    def to_json(self) -> dict[str, Any]:
+        """``verdict``, ``reasons``, ``text``."""
+        return {"verdict": self.verdict, "reasons": list(self.reasons), "text": self.text}
 
 
 def shifted_views(image: UInt8Image, count: int) -> list[UInt8Image]:
@@ -47,7 +86,7 @@ def shifted_views(image: UInt8Image, count: int) -> list[UInt8Image]:
 
 
 def band_of(probabilities: Sequence[float]) -> Band | None:
-    """The band over several views; None for a single one."""
+    """The band over a picture and its shifted views; None for the picture alone."""
     if len(probabilities) < 2:
         return None
     return Band(min(probabilities), max(probabilities), len(probabilities))
@@ -57,32 +96,46 @@ def assess(
     bundle: Bundle,
     probability: float,
     threshold: float,
-    band: Band | None,
-    domain: Domain | None,
-    hints: Sequence[Mapping[str, str]] = (),
+    *,
+    gate: Domain | None = None,
+    hints: Iterable[str] = (),
+    band: Band | None = None,
 ) -> Assessment:
-    """The verdict in words: refused before uncertain before the side of the threshold.
+    """The verdict by the table of this module.
 
-    Two weak signs against a picture are together a strong one: unlike the training images, and not grey speckle.
+    Args:
+        bundle: for its labels.
+        probability: of the positive label, 0–1.
+        threshold: from which on a picture is positive.
+        gate: where the picture lies; None for a bundle without a gate.
+        hints: codes of `edge_runtime.quality.hints`.
+        band: over shifted views; None unless they were asked for.
     """
-    if domain is not None and not domain.inside:
-        return Assessment(
-            "refused", "No assessment: this is not like the images the model was trained on. Check the picture."
-        )
-    unusual = domain is not None and not domain.usual
-    if any(hint["code"] in NOT_B_MODE for hint in hints):
-        if unusual:
-            return Assessment("refused", "No assessment: this does not look like a grey ultrasound picture.")
-        return Assessment("uncertain", "Uncertain – look again: this does not look like a grey ultrasound picture.")
-    if unusual:
-        return Assessment(
-            "uncertain",
-            "Uncertain – unlike the training images (another scanner or setting?): not validated there.",
-        )
-    if band is not None and band.low < threshold <= band.high:
-        return Assessment(
-            "uncertain", "Uncertain – look again: a slightly shifted view of this frame changes the answer."
-        )
-    if probability >= threshold:
-        return Assessment("suspicious", f"Suspicious: the model reads this frame as {bundle.positive_label}.")
-    return Assessment("not_suspicious", f"Not suspicious: the model reads this frame as {bundle.negative_label}.")
+    reasons = []
+    if gate is not None and not gate.inside:
+        reasons.append(OUTSIDE_TRAINING)
+    elif gate is not None and not gate.usual:
+        reasons.append(UNLIKE_TRAINING)
+    if not SPEAK_AGAINST_B_MODE.isdisjoint(hints):
+        reasons.append(NOT_B_MODE)
+    if OUTSIDE_TRAINING in reasons or len(reasons) == 2:
+        return _in_words(bundle, REFUSED, tuple(reasons))
+    if not reasons and band is not None and band.low < threshold <= band.high:
+        reasons.append(SHIFTED_VIEW)
+    if reasons:
+        return _in_words(bundle, UNCERTAIN, tuple(reasons))
+    return _in_words(bundle, SUSPICIOUS if probability >= threshold else NOT_SUSPICIOUS, ())
+
+
+def over_time(bundle: Bundle, own: Assessment, smoothed: float, threshold: float) -> Assessment:
+    """The verdict on a frame of a stream: its own where that has a reason, else the smoothed probability's side."""
+    return own if own.reasons else assess(bundle, smoothed, threshold)
+
+
+def _in_words(bundle: Bundle, verdict: str, reasons: tuple[str, ...]) -> Assessment:
+    table = words()
+    label = bundle.positive_label if verdict == SUSPICIOUS else bundle.negative_label
+    clauses = table["and"].join(table["reasons"][reason] for reason in reasons)
+    # Not str.format: a label may hold braces.
+    text = table["verdicts"][verdict]["text"].replace("{reasons}", clauses).replace("{label}", label)
+    return Assessment(verdict, reasons, text)

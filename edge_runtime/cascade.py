@@ -8,7 +8,7 @@ import numpy as np
 
 from edge_runtime.backends import Float32Array
 from edge_runtime.bundle import MANIFEST, Bundle, CascadeSpec, load_bundle
-from edge_runtime.classifier import Classifier, Prediction, PredictsFiles
+from edge_runtime.classifier import Answer, Classifier, Prediction, PredictsFiles
 from edge_runtime.errors import BundleError
 from edge_runtime.image import UInt8Image
 from edge_runtime.trust import load_trusted
@@ -23,7 +23,7 @@ class Cascade(PredictsFiles):
 
     `Prediction.artifact` says which model decided: the cheap one's is ``<first>/<artifact>``. Its logit is the
     estimate of the full model's, so that all answers are on one scale with one threshold, and its maps and shares
-    are scaled alike. Milliseconds are those of both models where both ran.
+    are scaled alike. Milliseconds are those of both models where both ran. Threads may share it.
 
     Raises:
         BundleError: the cheap model's bundle does not fit.
@@ -61,7 +61,7 @@ class Cascade(PredictsFiles):
             )
         return self.full.gated
 
-    def decider(self, prediction: Prediction) -> Classifier:
+    def decider(self, prediction: Prediction | Answer) -> Classifier:
         """The model that gave an answer."""
         return self.models[prediction.artifact]
 

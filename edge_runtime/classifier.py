@@ -1,20 +1,29 @@
-"""Image -> prediction and explanation, with one artifact of a bundle."""
+"""Image -> verdict, prediction and explanation, with one artifact of a bundle.
+
+predict     what a user gets: gate, picture quality and threshold together; nothing of a refused picture but why
+explain_raw the model's numbers alone, for replays, exports and benchmarks: no gate guards them
+"""
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import numpy as np
+
+from edge_runtime.assess import Assessment, Band, assess, band_of, shifted_views
 from edge_runtime.backends import Float32Array, is_available, open_model
 from edge_runtime.bundle import Artifact, Bundle
-from edge_runtime.domain import Domain, DomainGate, load_gate
-from edge_runtime.errors import BundleError, ImageError, MissingExtraError
+from edge_runtime.domain import Domain, DomainGate, features_of, load_gate
+from edge_runtime.errors import BundleError, ImageError, MissingExtraError, ModelError
 from edge_runtime.image import UInt8Image, read_image, to_input
+from edge_runtime.quality import hints, measure
 from edge_runtime.trust import load_trusted
 
 EXTRA_OF_RUNTIME = {"tflite": "litert", "openvino": "openvino", "onnx": "onnx"}
@@ -22,7 +31,9 @@ EXTRA_OF_RUNTIME = {"tflite": "litert", "openvino": "openvino", "onnx": "onnx"}
 
 @dataclass(frozen=True)
 class Prediction:
-    """One answer. ``probability`` and ``logit`` are of the bundle's positive label.
+    """The model's numbers for one image, whatever it shows; an `Answer` is what a user gets.
+
+    ``probability`` and ``logit`` are of the bundle's positive label.
 
     Attributes:
         image: the path as given.
@@ -49,10 +60,76 @@ class Prediction:
         return body
 
 
+@dataclass(frozen=True)
+class Answer:
+    """The verdict on one image, and the numbers behind it.
+
+    A refused image has no label, probability, logit, band and outputs (None), unless it was asked for with
+    ``gated=False``; its verdict is ``refused`` even then.
+
+    Attributes:
+        image, label, probability, logit, threshold, artifact, latency_ms: see `Prediction`.
+        assessment: verdict, reasons and both in words.
+        gate: where the image lies among those of training; None where the bundle has no gate.
+        hints: codes of `edge_runtime.quality.hints`.
+        band: over shifted views, where they were asked for.
+        outputs: of the head and the maps, see `PredictsFiles.explain_raw`.
+        features: what the gate looked at, for `edge_runtime.drift`; None without a gate.
+    """
+
+    image: str
+    label: str | None
+    probability: float | None
+    logit: float | None
+    threshold: float
+    artifact: str
+    latency_ms: dict[str, float]
+    assessment: Assessment
+    gate: Domain | None
+    hints: tuple[str, ...]
+    band: Band | None
+    outputs: Mapping[str, Float32Array] | None = field(repr=False, compare=False)
+    features: Float32Array | None = field(repr=False, compare=False)
+
+    @property
+    def verdict(self) -> str:
+        """One of `edge_runtime.assess.VERDICTS`."""
+        return self.assessment.verdict
+
+    @property
+    def withheld(self) -> bool:
+        """Whether the image was refused and therefore has no numbers."""
+        return self.outputs is None
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields of a prediction (null where withheld), ``verdict``, ``reasons``, ``text`` and ``gate``."""
+        return {
+            "image": self.image,
+            "label": self.label,
+            "probability": self.probability,
+            "logit": self.logit,
+            "threshold": self.threshold,
+            "artifact": self.artifact,
+            "latency_ms": {name: round(value, 3) for name, value in self.latency_ms.items()},
+            **self.assessment.to_json(),
+            "gate": self.gate.to_json() if self.gate else None,
+        }
+
+
 class PredictsFiles(ABC):
     """What follows from `explain_prepared`; ``input_size`` is (height, width) of what that takes."""
 
+    bundle: Bundle
     input_size: tuple[int, int]
+
+    @property
+    @abstractmethod
+    def gated(self) -> bool:
+        """Whether a gate judges every image."""
+
+    @abstractmethod
+    def decider(self, prediction: Prediction | Answer) -> Classifier:
+        """The model that gave an answer."""
 
     @abstractmethod
     def explain_prepared(
@@ -74,36 +151,100 @@ class PredictsFiles(ABC):
     ) -> tuple[Prediction, dict[str, Float32Array]]:
         """A prediction, every output of the head (see `edge_runtime.explain`), and the maps as ``map_<branch>``.
 
-        A cascade's are those of the model that decided.
+        A cascade's are those of the model that decided. Neither gate nor picture quality is asked: see `predict`.
         """
         start = perf_counter()
         model_input = to_input(image, self.input_size)
         return self.explain_prepared(model_input, image, name=name, decode_ms=decode_ms, resize_ms=_since(start))
 
-    def predict(self, image: UInt8Image, *, name: str = "", decode_ms: float = 0.0) -> Prediction:
-        """Classify one RGB image, uint8 (height, width, 3) of any size."""
-        return self.explain_raw(image, name=name, decode_ms=decode_ms)[0]
+    def predict_prepared(
+        self,
+        model_input: Float32Array,
+        image: UInt8Image,
+        *,
+        name: str = "",
+        decode_ms: float = 0.0,
+        resize_ms: float = 0.0,
+        gated: bool = True,
+        views: int = 1,
+    ) -> Answer:
+        """`predict` with a prepared input, see `explain_prepared`; ``image`` is what quality and views look at."""
+        if gated:
+            _ = self.gated  # a cascade says here that it is half without a gate
+        prediction, outputs = self.explain_prepared(
+            model_input, image, name=name, decode_ms=decode_ms, resize_ms=resize_ms
+        )
+        if not np.isfinite([prediction.probability, prediction.logit]).all():
+            raise ModelError("The model did not answer with a number.")
+        gate, band = self.decider(prediction).gate, None
+        features = features_of(outputs, gate.branches) if gate else None
+        domain = gate.judge(features) if gate and features is not None else None
+        found = hints(image, measure(image))
+        numbers = (self.bundle, prediction.probability, prediction.threshold)
+        assessment = assess(*numbers, gate=domain, hints=found)
+        if views > 1 and not assessment.refused:
+            shifted = [self.explain_raw(view)[0].probability for view in shifted_views(image, views - 1)]
+            band = band_of([prediction.probability, *shifted])
+            assessment = assess(*numbers, gate=domain, hints=found, band=band)
+        withheld = gated and assessment.refused
+        return Answer(
+            image=name,
+            label=None if withheld else prediction.label,
+            probability=None if withheld else prediction.probability,
+            logit=None if withheld else prediction.logit,
+            threshold=prediction.threshold,
+            artifact=prediction.artifact,
+            latency_ms=prediction.latency_ms,
+            assessment=assessment,
+            gate=domain,
+            hints=found,
+            band=band,
+            outputs=None if withheld else outputs,
+            features=features,
+        )
 
-    def predict_file(self, path: str | Path) -> Prediction:
-        """Classify one image file.
+    def predict(
+        self, image: UInt8Image, *, name: str = "", decode_ms: float = 0.0, gated: bool = True, views: int = 1
+    ) -> Answer:
+        """The verdict on one RGB image, uint8 (height, width, 3) of any size, with the numbers behind it.
+
+        Args:
+            image: the picture.
+            name: for `Answer.image`.
+            decode_ms: what it took to decode.
+            gated: False gives the numbers of a refused image, too.
+            views: 2 to 9 classify as many less one slightly shifted crops, too (`Answer.band`).
+
+        Raises:
+            BundleError: a cascade of which only one model has a gate.
+            ModelError: the model answers with something that is not a number.
+        """
+        start = perf_counter()
+        model_input = to_input(image, self.input_size)
+        return self.predict_prepared(
+            model_input, image, name=name, decode_ms=decode_ms, resize_ms=_since(start), gated=gated, views=views
+        )
+
+    def predict_file(self, path: str | Path, *, gated: bool = True) -> Answer:
+        """`predict` with one image file.
 
         Raises:
             ImageError: the file cannot be decoded.
         """
         image, decode_ms = timed_image(path)
-        return self.predict(image, name=str(path), decode_ms=decode_ms)
+        return self.predict(image, name=str(path), decode_ms=decode_ms, gated=gated)
 
-    def predict_files(self, paths: Iterable[str | Path]) -> Iterator[Prediction | ImageError]:
-        """Classify files one after the other; a file that cannot be decoded yields its error, not an end."""
+    def predict_files(self, paths: Iterable[str | Path], *, gated: bool = True) -> Iterator[Answer | ImageError]:
+        """`predict` with files one after the other; one that cannot be decoded yields its error, not an end."""
         for path in paths:
             try:
-                yield self.predict_file(path)
+                yield self.predict_file(path, gated=gated)
             except ImageError as error:
                 yield error
 
 
 class Classifier(PredictsFiles):
-    """An open artifact.
+    """An open artifact. Threads may share it: one image is computed at a time, each caller gets its own.
 
     Args:
         bundle: a loaded bundle, or its path; by path, the device's policy is enforced (`edge_runtime.trust`).
@@ -129,6 +270,8 @@ class Classifier(PredictsFiles):
         # The head is a few small matrix products: a second thread would cost more than it brings.
         self.head = open_model(self.bundle.path / self.artifact.head, runtime, threads=1)
         self.input_size = (self.bundle.input.height, self.bundle.input.width)
+        # An interpreter has one set of tensors: between set, invoke and get nobody else may touch it.
+        self._lock = threading.Lock()
         self._check_tensors()
 
     @property
@@ -136,7 +279,7 @@ class Classifier(PredictsFiles):
         """The models that can give an answer, as `Prediction.artifact` names them: this one."""
         return {self.artifact.name: self}
 
-    def decider(self, prediction: Prediction) -> Classifier:
+    def decider(self, prediction: Prediction | Answer) -> Classifier:
         """The model that gave an answer: this one (see `edge_runtime.cascade`)."""
         return self
 
@@ -154,10 +297,6 @@ class Classifier(PredictsFiles):
         """Whether every answer comes with a gate's verdict."""
         return self.gate is not None
 
-    def domain(self, outputs: Mapping[str, Float32Array]) -> Domain | None:
-        """The gate's verdict on one image, from what `explain_raw` returned for it; None without a gate."""
-        return self.gate.check(outputs) if self.gate else None
-
     def explain_prepared(
         self,
         model_input: Float32Array,
@@ -168,11 +307,12 @@ class Classifier(PredictsFiles):
         resize_ms: float = 0.0,
     ) -> tuple[Prediction, dict[str, Float32Array]]:
         """See `PredictsFiles.explain_prepared`; ``image`` is not looked at."""
-        resized = perf_counter()
-        maps = self.backbone.run({"image": model_input})
-        invoked = perf_counter()
-        outputs = self.head.run(maps)
-        done = perf_counter()
+        with self._lock:
+            resized = perf_counter()
+            maps = self.backbone.run({"image": model_input})
+            invoked = perf_counter()
+            outputs = self.head.run(maps)
+            done = perf_counter()
         latency_ms = {
             "decode": decode_ms,
             "resize": resize_ms,
@@ -184,7 +324,8 @@ class Classifier(PredictsFiles):
 
     def logit(self, model_input: Float32Array) -> float:
         """The logit of one prepared input, float32 (1, height, width, 3), 0–255."""
-        return float(self.head.run(self.backbone.run({"image": model_input}))["logit"].reshape(()))
+        with self._lock:
+            return float(self.head.run(self.backbone.run({"image": model_input}))["logit"].reshape(()))
 
     def _prediction(self, outputs: dict[str, Float32Array], name: str, latency_ms: dict[str, float]) -> Prediction:
         probability = float(outputs["probability"].reshape(()))

@@ -61,20 +61,12 @@ class Domain:
         return self.distance <= min(self.warning, self.threshold)
 
     def to_json(self) -> dict[str, Any]:
-        """``distance``, ``threshold``, ``warning``, ``inside``, ``usual``."""
+        """``distance`` (None for a NaN), ``warning``, ``threshold``."""
         return {
             "distance": round(self.distance, 4) if np.isfinite(self.distance) else None,
-            "threshold": round(self.threshold, 4),
             "warning": round(self.warning, 4),
-            "inside": self.inside,
-            "usual": self.usual,
+            "threshold": round(self.threshold, 4),
         }
-
-    @classmethod
-    def from_json(cls, body: Mapping[str, Any]) -> Domain:
-        """The inverse of `to_json`."""
-        distance = float("nan") if body["distance"] is None else body["distance"]
-        return cls(distance, body["threshold"], body["warning"])
 
 
 @dataclass(frozen=True)

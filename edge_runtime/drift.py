@@ -1,7 +1,7 @@
 """Drift: are the images of these days still like those the model was trained on?
 
     drift = Drift(load_gate(bundle, artifact))
-    verdict = drift.add(outputs)
+    domain = drift.add(features)
     print(drift.to_json()["shift"])
 
 From the same features as the out-of-domain gate (`edge_runtime.domain`), which looks at one image at a time: a
@@ -12,14 +12,13 @@ image.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.backends import Float32Array
-from edge_runtime.domain import Domain, DomainGate, features_of, standardise
+from edge_runtime.domain import Domain, DomainGate, standardise
 
 
 class Drift:
@@ -32,13 +31,12 @@ class Drift:
         self._distance = 0.0
         self._images = self._flagged = self._refused = 0
 
-    def add(self, outputs: Mapping[str, Float32Array]) -> Domain:
+    def add(self, features: Float32Array) -> Domain:
         """Count one image; the gate's verdict on it. One that is not a number is refused and counts in no mean.
 
         Args:
-            outputs: feature maps, ``map_<branch>`` float32 (1, h, w, c).
+            features: float32 (C,), see `edge_runtime.domain.features_of`.
         """
-        features = features_of(outputs, self._gate.branches)
         verdict = self._gate.judge(features)
         with self._lock:
             self._refused += not verdict.inside

@@ -12,9 +12,13 @@
     └── AccuracyError         no quantized candidate keeps the accuracy within the budget
 
 The command line prints ``error: <message>`` and exits with ``exit_code``; it never shows a traceback for these.
+`REFUSED_EXIT_CODE` is no error: every image was answered, some of them with ``refused``.
 """
 
 from __future__ import annotations
+
+REFUSED_EXIT_CODE = 11
+"""Of `predict`, `explain` and `stream` after refusals (`edge_runtime.assess`); that of an unreadable image wins."""
 
 
 class SonoEdgeError(Exception):

@@ -1,14 +1,14 @@
 """Optional local counters: what went through a device, without any image in them.
 
     monitor = Monitor()
-    monitor.answered(prediction)
-    monitor.watch(prediction.artifact, classifier, outputs)
-    monitor.refused("ImageError")
+    monitor.answered(answer)
+    monitor.watch(classifier.decider(answer), answer)
+    monitor.unreadable("ImageError")
     print(monitor.prometheus())
 
-Counts, a histogram of probabilities and one of latency, per artifact, and, where the bundle has an out-of-domain
-gate, the drift of the features (``sonoedge predict --counters FILE``; the server has its own counters,
-`edge_runtime.serve.metrics`). Nothing is sent anywhere; a restart starts from zero.
+Counts by verdict and by reason, a histogram of probabilities and one of latency, per artifact, and, where the
+bundle has an out-of-domain gate, the drift of the features (``sonoedge predict --counters FILE``). The server has
+its own counters, `edge_runtime.serve.metrics`. Nothing is sent anywhere; a restart starts from zero.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_runtime.backends import Float32Array
-from edge_runtime.classifier import Classifier, Prediction
+from edge_runtime.classifier import Answer, Classifier
 from edge_runtime.drift import Drift
 
 PROBABILITY_BOUNDS = tuple(round(0.1 * i, 1) for i in range(1, 11))
@@ -51,47 +50,55 @@ class Monitor:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._labels: Counter[tuple[str, str]] = Counter()
-        self._refusals: Counter[str] = Counter()
+        self._verdicts: Counter[tuple[str, str]] = Counter()
+        self._reasons: Counter[tuple[str, str]] = Counter()
+        self._unreadable: Counter[str] = Counter()
         self._probability: dict[str, Histogram] = {}
         self._latency: dict[str, Histogram] = {}
         self._drift: dict[str, Drift | None] = {}
 
-    def answered(self, prediction: Prediction) -> None:
-        """Count one answer."""
-        name = prediction.artifact
+    def answered(self, answer: Answer) -> None:
+        """Count one answer, refusals among them; a withheld probability is in no histogram."""
+        name = answer.artifact
         with self._lock:
-            self._labels[name, prediction.label] += 1
-            self._probability.setdefault(name, Histogram(PROBABILITY_BOUNDS)).add(prediction.probability)
-            total = sum(prediction.latency_ms.values())
+            self._verdicts[name, answer.verdict] += 1
+            for reason in answer.assessment.reasons:
+                self._reasons[name, reason] += 1
+            if answer.probability is not None:
+                self._probability.setdefault(name, Histogram(PROBABILITY_BOUNDS)).add(answer.probability)
+            total = sum(answer.latency_ms.values())
             self._latency.setdefault(name, Histogram(LATENCY_BOUNDS_MS)).add(total)
 
-    def watch(self, artifact: str, classifier: Classifier, outputs: Mapping[str, Float32Array]) -> None:
-        """Count one image's features towards the drift, where the bundle has a gate.
+    def watch(self, decider: Classifier, answer: Answer) -> None:
+        """Count one image's features towards the drift, where the bundle has a gate; refused ones count, too.
 
         Args:
-            artifact: as in the prediction.
-            classifier: the model that decided.
-            outputs: its feature maps, see `Classifier.explain_raw`.
+            decider: the model that decided.
+            answer: its answer.
         """
         with self._lock:
-            if artifact not in self._drift:
-                self._drift[artifact] = Drift(classifier.gate) if classifier.gate else None
-            drift = self._drift[artifact]
-        if drift is not None:
-            drift.add(outputs)
+            if answer.artifact not in self._drift:
+                self._drift[answer.artifact] = Drift(decider.gate) if decider.gate else None
+            drift = self._drift[answer.artifact]
+        if drift is not None and answer.features is not None:
+            drift.add(answer.features)
 
-    def refused(self, reason: str) -> None:
-        """Count an input without an answer, by a short reason such as the name of the error."""
+    def unreadable(self, kind: str) -> None:
+        """Count an input without an answer, by the name of the error."""
         with self._lock:
-            self._refusals[reason] += 1
+            self._unreadable[kind] += 1
 
     def to_json(self) -> dict[str, Any]:
         """All counters as one JSON object."""
         with self._lock:
             return {
-                "answers": [{"artifact": a, "label": b, "count": n} for (a, b), n in sorted(self._labels.items())],
-                "refusals": dict(sorted(self._refusals.items())),
+                "verdicts": [
+                    {"artifact": a, "verdict": b, "count": n} for (a, b), n in sorted(self._verdicts.items())
+                ],
+                "reasons": [
+                    {"artifact": a, "reason": b, "count": n} for (a, b), n in sorted(self._reasons.items())
+                ],
+                "unreadable": dict(sorted(self._unreadable.items())),
                 "probability": {name: h.to_json() for name, h in sorted(self._probability.items())},
                 "latency_ms": {name: h.to_json() for name, h in sorted(self._latency.items())},
                 "drift": {name: drift.to_json() for name, drift in sorted(self._drift.items()) if drift},
@@ -100,13 +107,15 @@ class Monitor:
     def prometheus(self) -> str:
         """The same in the Prometheus text format 0.0.4."""
         body = self.to_json()
-        lines = ["# TYPE sonoedge_answers_total counter"]
-        lines += [
-            _sample("sonoedge_answers_total", {"artifact": item["artifact"], "label": item["label"]}, item["count"])
-            for item in body["answers"]
-        ]
-        lines.append("# TYPE sonoedge_refusals_total counter")
-        lines += [_sample("sonoedge_refusals_total", {"reason": k}, n) for k, n in body["refusals"].items()]
+        lines = []
+        for name, label in (("verdicts", "verdict"), ("reasons", "reason")):
+            lines.append(f"# TYPE sonoedge_{name}_total counter")
+            lines += [
+                _sample(f"sonoedge_{name}_total", {"artifact": item["artifact"], label: item[label]}, item["count"])
+                for item in body[name]
+            ]
+        lines.append("# TYPE sonoedge_unreadable_total counter")
+        lines += [_sample("sonoedge_unreadable_total", {"error": k}, n) for k, n in body["unreadable"].items()]
         for name, key in (("sonoedge_probability", "probability"), ("sonoedge_latency_milliseconds", "latency_ms")):
             lines.append(f"# TYPE {name} histogram")
             for artifact, histogram in body[key].items():

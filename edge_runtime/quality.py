@@ -1,4 +1,4 @@
-"""Plain hints about the picture itself: what an operator can mend before trusting any answer."""
+"""Plain hints about the picture itself: what an operator can change before trusting any answer."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge_runtime.image import UInt8Image
+from edge_runtime.words import words
 
 # All 439 BUSI training images are inside these limits (brightness 30–139, contrast 30–74, speckle 0.021–0.059,
 # colour 0, overlay at most 0.0012), with room for other scanners.
@@ -65,21 +66,20 @@ def measure(image: UInt8Image) -> Quality:
     return Quality(float(levels.mean()), float(levels.std()), speckle, float((spread > 48).mean()), overlay)
 
 
-def hints(image: UInt8Image, quality: Quality) -> list[dict[str, str]]:
-    """What to mend, as ``{"code", "text"}``; empty for an ordinary B-mode image."""
-    found = []
-    if min(image.shape[:2]) < SMALL:
-        found.append(("small", f"Very small picture: its shorter side has fewer than {SMALL} pixels."))
-    if quality.brightness < DARK:
-        found.append(("dark", "Too dark: raise the gain, or check that the probe touches the skin."))
-    if quality.brightness > BRIGHT:
-        found.append(("bright", "Too bright: lower the gain."))
-    if quality.contrast < FLAT:
-        found.append(("flat", "Next to no contrast: is this an image?"))
-    if quality.colour > COLOURED:
-        found.append(("colour", "Coloured picture: a grey B-mode image is expected, without Doppler."))
-    if quality.speckle < SPECKLE:
-        found.append(("speckle", "No speckle: this does not look like an ultrasound image."))
-    if quality.overlay > OVERLAY:
-        found.append(("overlay", "Text or callipers in the picture: freeze a clean frame, or crop."))
-    return [{"code": code, "text": text} for code, text in found]
+def hints(image: UInt8Image, quality: Quality) -> tuple[str, ...]:
+    """Codes of what to change, in words in `edge_runtime.words`; empty for an ordinary B-mode image."""
+    found = {
+        "small": min(image.shape[:2]) < SMALL,
+        "dark": quality.brightness < DARK,
+        "bright": quality.brightness > BRIGHT,
+        "flat": quality.contrast < FLAT,
+        "colour": quality.colour > COLOURED,
+        "speckle": quality.speckle < SPECKLE,
+        "overlay": quality.overlay > OVERLAY,
+    }
+    return tuple(code for code, applies in found.items() if applies)
+
+
+def hint_texts(codes: tuple[str, ...]) -> list[dict[str, str]]:
+    """``{"code", "text"}`` of each hint."""
+    return [{"code": code, "text": words()["hints"][code]} for code in codes]

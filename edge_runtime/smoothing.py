@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import math
 from collections import deque
-
-from edge_runtime.assess import Band
+from dataclasses import dataclass
 
 DEFAULT_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Recent:
+    """Smallest and largest probability of the last ``frames`` frames."""
+
+    low: float
+    high: float
+    frames: int
 
 
 class Smoother:
     """Exponential average of the logit with a time constant in seconds, correct for uneven frame times.
 
     After a pause of dt seconds the new frame weighs 1 - exp(-dt / tau); so a step is followed to 63 % after tau
-    and to 95 % after 3 tau, whatever the frame rate, and a pause longer than 10 tau starts afresh. The band is
-    the range of the frames' own probabilities over the last 3 tau.
+    and to 95 % after 3 tau, whatever the frame rate, and a pause longer than 10 tau starts afresh. Beside it
+    stands the range of the frames' own probabilities over the last 3 tau.
     """
 
     def __init__(self, seconds: float = DEFAULT_SECONDS) -> None:
@@ -24,8 +32,8 @@ class Smoother:
         self._last = 0.0
         self._recent: deque[tuple[float, float]] = deque()
 
-    def add(self, logit: float, when: float) -> tuple[float, Band | None]:
-        """Take in a frame's logit at ``when`` (seconds, rising); returns the smoothed probability and the band."""
+    def add(self, logit: float, when: float) -> tuple[float, Recent | None]:
+        """Take in a frame's logit at ``when`` (seconds, rising); returns the smoothed probability and the range."""
         pause = when - self._last
         if self._logit is None or self.seconds <= 0 or pause > 10 * self.seconds:
             self._logit = logit
@@ -37,8 +45,8 @@ class Smoother:
         while self._recent and self._recent[0][0] < when - 3 * self.seconds:
             self._recent.popleft()
         values = [probability for _, probability in self._recent]
-        band = Band(min(values), max(values), len(values)) if len(values) > 1 else None
-        return sigmoid(self._logit), band
+        recent = Recent(min(values), max(values), len(values)) if len(values) > 1 else None
+        return sigmoid(self._logit), recent
 
 
 def sigmoid(logit: float) -> float:

@@ -1,4 +1,4 @@
-"""Frames -> results: crop, classify, smooth over time, put into words."""
+"""Frames -> results: crop, classify, assess, smooth over time."""
 
 from __future__ import annotations
 
@@ -9,16 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from edge_runtime.assess import Assessment, Band, assess
-from edge_runtime.backends import Float32Array
+from edge_runtime.assess import Assessment, over_time
 from edge_runtime.cascade import Cascade
-from edge_runtime.classifier import Classifier, Prediction
-from edge_runtime.domain import Domain
+from edge_runtime.classifier import Answer, Classifier
 from edge_runtime.explain import explanation, heat_map, overlay
 from edge_runtime.frames import Frame, Source, newest
 from edge_runtime.image import UInt8Image
 from edge_runtime.region import Region, detect_region
-from edge_runtime.smoothing import DEFAULT_SECONDS, Smoother
+from edge_runtime.smoothing import DEFAULT_SECONDS, Recent, Smoother
 
 
 @dataclass(frozen=True)
@@ -27,39 +25,37 @@ class FrameResult:
 
     Attributes:
         frame, seconds: which, and when it was shown.
-        prediction: of this frame alone.
-        smoothed: probability after the temporal filter; the assessment is on this one.
-        band: range of the frames' own probabilities over the last three time constants.
+        answer: to this frame alone.
+        smoothed: probability after the temporal filter; None where the frame's numbers are withheld.
+        recent: range of the frames' own probabilities over the last three time constants.
+        assessment: the frame's own where it has a reason, else that of ``smoothed``.
         dropped: frames overtaken so far.
         total_ms: from taking the frame to this answer, everything included.
         image: the classified part of the frame.
-        outputs: of the head.
     """
 
     frame: int
     seconds: float
-    prediction: Prediction
-    smoothed: float
-    band: Band | None
+    answer: Answer
+    smoothed: float | None
+    recent: Recent | None
     assessment: Assessment
-    domain: Domain | None
     dropped: int
     total_ms: float
     image: UInt8Image
-    outputs: dict[str, Float32Array]
 
     def to_json(self) -> dict[str, Any]:
         """One line of ``sonoedge stream --json``."""
-        own = self.prediction.to_json()
+        own = self.answer.to_json()
         del own["image"]
         return {
             "frame": self.frame,
             "seconds": round(self.seconds, 4),
             **own,
+            **self.assessment.to_json(),
             "smoothed": self.smoothed,
-            "band": asdict(self.band) if self.band else None,
-            "assessment": self.assessment.code,
-            "domain": self.domain.to_json() if self.domain else None,
+            "recent": asdict(self.recent) if self.recent else None,
+            "band": asdict(self.answer.band) if self.answer.band else None,
             "dropped": self.dropped,
             "total_ms": round(self.total_ms, 3),
         }
@@ -73,11 +69,12 @@ class FrameStream:
         source: see `edge_runtime.frames`; of a live one only the newest frame is taken.
         crop: ``none``, ``auto`` (the source's own region, else detected on the first frame and then kept, so
             that the picture does not jitter), or a rectangle.
-        smooth_seconds: time constant of the filter; 0 switches it off.
+        smooth_seconds: time constant of the filter; 0 switches it off. Refused frames leave it as it is.
+        gated: False gives the numbers of refused frames, too.
+        views: 2 to 9 also classify as many less one slightly shifted crops of each frame.
 
     Attributes:
-        dropped: live frames overtaken; unreadable: frames that could not be decoded; region: the crop in use;
-            gated: whether a gate judges every frame.
+        dropped: live frames overtaken; unreadable: frames that could not be decoded; region: the crop in use.
     """
 
     def __init__(
@@ -87,10 +84,14 @@ class FrameStream:
         *,
         crop: str | Region = "none",
         smooth_seconds: float = DEFAULT_SECONDS,
+        gated: bool = True,
+        views: int = 1,
     ) -> None:
         self._classifier, self._source, self._crop = classifier, source, crop
+        if gated:
+            _ = classifier.gated  # a cascade says here that it is half without a gate
+        self._gated, self._views = gated, views
         self._smoother = Smoother(smooth_seconds)
-        self.gated = classifier.gated
         self.dropped = self.unreadable = 0
         self.region: Region | None = None
         self.first: UInt8Image | None = None
@@ -114,22 +115,21 @@ class FrameStream:
         if not part.size:
             # A frame smaller than the first one: the rectangle lies outside.
             part = image
-        prediction, outputs = self._classifier.explain_raw(part, name=f"frame {frame.number}")
-        smoothed, band = self._smoother.add(prediction.logit, frame.seconds)
-        domain = self._classifier.decider(prediction).domain(outputs)
-        verdict = assess(self._classifier.bundle, smoothed, prediction.threshold, band, domain)
+        answer = self._classifier.predict(part, name=f"frame {frame.number}", gated=self._gated, views=self._views)
+        smoothed, recent, assessment = None, None, answer.assessment
+        if answer.logit is not None:
+            smoothed, recent = self._smoother.add(answer.logit, frame.seconds)
+            assessment = over_time(self._classifier.bundle, assessment, smoothed, answer.threshold)
         return FrameResult(
             frame=frame.number,
             seconds=frame.seconds,
-            prediction=prediction,
+            answer=answer,
             smoothed=smoothed,
-            band=band,
-            assessment=verdict,
-            domain=domain,
+            recent=recent,
+            assessment=assessment,
             dropped=self.dropped,
             total_ms=1e3 * (perf_counter() - start),
             image=part,
-            outputs=outputs,
         )
 
     def _choose_region(self, image: UInt8Image) -> Region | None:
@@ -142,17 +142,22 @@ class FrameStream:
 
 
 def annotate(classifier: Classifier | Cascade, result: FrameResult) -> UInt8Image:
-    """The frame, its heat map for the positive class, two lines of text below: uint8 (height + 36, width, 3)."""
+    """The frame, its heat map for the positive class, two lines of text below: uint8 (height + 36, width, 3).
+
+    A refused frame has no heat map and no number.
+    """
     from PIL import Image, ImageDraw
 
     label = classifier.bundle.positive_label
-    bundle = classifier.decider(result.prediction).bundle
-    heat = heat_map(explanation(bundle, result.outputs, label).cam, result.image.shape[:2])
-    picture = overlay(result.image, heat)
+    picture, number = result.image, ""
+    if result.answer.outputs is not None:
+        bundle = classifier.decider(result.answer).bundle
+        heat = heat_map(explanation(bundle, result.answer.outputs, label).cam, picture.shape[:2])
+        picture, number = overlay(picture, heat), f"  p({label})={result.smoothed:.3f}"
     height, width = picture.shape[:2]
     canvas = Image.new("RGB", (width, height + 36))
     canvas.paste(Image.fromarray(picture))
     draw = ImageDraw.Draw(canvas)
-    draw.text((4, height + 3), f"{result.assessment.code}  p({label})={result.smoothed:.3f}", fill=(230, 230, 230))
+    draw.text((4, height + 3), result.assessment.verdict + number, fill=(230, 230, 230))
     draw.text((4, height + 19), f"frame {result.frame}  research use only", fill=(240, 163, 74))
     return np.asarray(canvas)

@@ -89,6 +89,7 @@ class Candidate:
         error: then, why: for example an operator that the interpreter lacks.
         p50_ms: median latency of the backbone.
         device: interpreter and, for OpenVINO, the precisions that it really executes.
+        int8_share: of the multiply-adds, 0–1.
     """
 
     name: str
@@ -99,6 +100,7 @@ class Candidate:
     error: str = ""
     p50_ms: float = float("nan")
     device: Mapping[str, Any] = field(default_factory=dict)
+    int8_share: float = 1.0
 
     def within(self, budget: Budget) -> bool:
         """Whether it runs and its point estimates are within the budget."""
@@ -122,6 +124,7 @@ class Candidate:
             "threshold": round(found.threshold, 6),
             "size_bytes": self.size_bytes,
             "p50_ms": self.p50_ms if np.isfinite(self.p50_ms) else None,
+            "int8_share": round(self.int8_share, 4),
             "executed": dict(self.device.get("executed", {})),
             "budget": asdict(budget),
         }
@@ -129,20 +132,33 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Ladder:
-    """All rungs, timed in one run together with float32 (``float_p50_ms``)."""
+    """All candidates, timed in one run together with float32 (``float_p50_ms``).
+
+    ``min_speedup``: how many times as fast as float32 a file must be; 0 where nothing can be promised.
+    """
 
     candidates: tuple[Candidate, ...]
     budget: Budget
     float_p50_ms: float
+    min_speedup: float = 0.0
 
     @property
     def chosen(self) -> Candidate | None:
-        """The fastest within the budget; of those equally fast the one with the smallest logit error."""
-        passing = [c for c in self.candidates if c.within(self.budget)]
+        """The fastest that is within the budget and fast enough; of those equally fast the one with the smallest
+        logit error."""
+        passing = [c for c in self.candidates if c.within(self.budget) and self.is_fast(c)]
         if not passing:
             return None
         limit = min(c.p50_ms for c in passing) * (1 + LATENCY_TIE)
         return min((c for c in passing if c.p50_ms <= limit), key=_logit_error)
+
+    def speedup(self, candidate: Candidate) -> float:
+        """How many times as fast as float32."""
+        return self.float_p50_ms / candidate.p50_ms
+
+    def is_fast(self, candidate: Candidate) -> bool:
+        """Whether it is as many times as fast as float32 as it must be."""
+        return not self.speedup(candidate) < self.min_speedup
 
     @property
     def nearest(self) -> Candidate | None:
@@ -219,8 +235,8 @@ def ladder_table(ladder: Ladder) -> str:
     """The whole ladder as a table for the terminal."""
     width = max(len(c.name) for c in ladder.candidates)
     lines = [
-        f"  {'candidate':<{width}}{'MB':>7}{'p50 ms':>9}{'flipped':>9}  {'95 % interval':<14}{'expected':>9}"
-        f"{'accuracy':>9}{'AUC':>9}{'|logit|':>9}{'threshold':>10}  verdict"
+        f"  {'candidate':<{width}}{'MB':>7}{'int8':>6}{'p50 ms':>9}{'faster':>8}{'flipped':>9}"
+        f"  {'95 % interval':<14}{'expected':>9}{'accuracy':>9}{'AUC':>9}{'|logit|':>9}{'threshold':>10}  verdict"
     ]
     chosen, images = ladder.chosen, 0
     for c in ladder.candidates:
@@ -231,7 +247,8 @@ def ladder_table(ladder: Ladder) -> str:
         images = len(found.logits)
         interval = f"{100 * found.flips.low:.1f}–{100 * found.flips.high:.1f} %"
         lines.append(
-            f"  {c.name:<{width}}{c.size_bytes / 1e6:>7.1f}{c.p50_ms:>9.2f}{f'{found.flipped}/{images}':>9}  "
+            f"  {c.name:<{width}}{c.size_bytes / 1e6:>7.1f}{100 * c.int8_share:>5.0f}%{c.p50_ms:>9.2f}"
+            f"{f'{ladder.speedup(c):.1f}x':>8}{f'{found.flipped}/{images}':>9}  "
             f"{interval:<14}{f'{100 * found.expected_flips:.1f} %':>9}{found.accuracy_difference.value:>+9.4f}"
             f"{found.auc_difference.value:>+9.4f}"
             f"{found.logit_error:>9.3f}{found.threshold:>10.3f}  {found.verdict(ladder.budget)}"

@@ -161,7 +161,7 @@ def _logits(
     rows = []
     for path in tqdm(paths, desc=f"both models, {subset}", unit="image", disable=quiet):
         image = read_image(path)
-        rows.append([model.predict(image).logit for model in models])
+        rows.append([model.explain_raw(image)[0].logit for model in models])
     first, full = np.array(rows, np.float64).reshape(-1, 2).T
     return first, full
 
@@ -180,7 +180,7 @@ def _timed(
     floating = Classifier(bundle, float_name, threads=args.threads) if float_name else None
     times: dict[str, list[float]] = {"cascade": [], "full": [], "float": [], "first": [], "escalated": []}
     labels: list[tuple[str, str]] = []
-    cascade.full.predict(read_image(paths[0]))
+    cascade.full.explain_raw(read_image(paths[0]))
     for turn in range(_ROUNDS):
         for path in tqdm(paths, desc="latency", unit="image", disable=args.quiet):
             image = read_image(path)
@@ -205,7 +205,7 @@ def _timed(
 
 def _milliseconds(model: Classifier | Cascade, image: UInt8Image) -> tuple[float, Prediction]:
     start = perf_counter()
-    prediction = model.predict(image)
+    prediction, _ = model.explain_raw(image)
     return 1e3 * (perf_counter() - start), prediction
 
 

@@ -6,7 +6,9 @@ A search over one branch need not run the others: in the fused model of the pape
 
 from __future__ import annotations
 
+import math
 import struct
+import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
@@ -69,6 +71,7 @@ def tflite_operators(model: bytes) -> tuple[Operator, ...]:
             operation=codes[parsed.operatorCodes[op.opcodeIndex].builtinCode],
             branches=frozenset(name for name, found in reached.items() if number in found),
             inputs=tuple(writer[int(i)] for i in op.inputs if int(i) in writer),
+            macs=_tflite_macs(codes[parsed.operatorCodes[op.opcodeIndex].builtinCode], op, graph.tensors),
         )
         for number, op in enumerate(graph.operators)
     )
@@ -101,6 +104,7 @@ def openvino_operators(model: Any) -> tuple[Operator, ...]:
             operation=node.get_type_name(),
             branches=frozenset(feeds[node.get_friendly_name()]),
             inputs=tuple(source.get_friendly_name() for source in _sources(node)),
+            macs=_openvino_macs(node),
         )
         for node in model.get_ordered_ops()
         if node.get_type_name() not in _PASSIVE and node.get_friendly_name() in feeds
@@ -114,6 +118,23 @@ def read_openvino(path: Path) -> Any:
     core = openvino.Core()
     core.set_property({"ENABLE_MMAP": False})
     return core.read_model(path)
+
+
+def openvino_bytes(model: Any) -> tuple[bytes, bytes]:
+    """The bytes of an `openvino.Model`'s .xml and .bin files; `openvino_from_bytes` reads them back."""
+    import openvino
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.xml"
+        openvino.save_model(model, str(path), compress_to_fp16=False)
+        return path.read_bytes(), path.with_suffix(".bin").read_bytes()
+
+
+def openvino_from_bytes(xml: bytes, weights: bytes) -> Any:
+    """An `openvino.Model` from the bytes of its .xml and .bin files."""
+    import openvino
+
+    return openvino.Core().read_model(xml, weights)
 
 
 def store_as_float16(model: Any, names: Set[str]) -> None:
@@ -173,6 +194,26 @@ def _openvino_feeds(model: Any) -> dict[str, set[str]]:
                 fed.add(branch)
                 stack += [port.get_source_output().get_node() for port in node.inputs()]
     return feeds
+
+
+def _tflite_macs(operation: str, operator: Any, tensors: Sequence[Any]) -> int:
+    """Multiply-adds of one call. Kernels are (out, h, w, in), depthwise ones (1, h, w, out), matrices (out, in)."""
+    if operation not in {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"}:
+        return 0
+    kernel, result = (tensors[int(i)].shape for i in (operator.inputs[1], operator.outputs[0]))
+    per_value = kernel[1:3] if operation == "DEPTHWISE_CONV_2D" else kernel[1:]
+    return math.prod(map(int, result)) * math.prod(map(int, per_value))
+
+
+def _openvino_macs(node: Any) -> int:
+    """Multiply-adds of one call. Kernels are (out, in, h, w), grouped ones (groups, out, in, h, w)."""
+    operation, result = node.get_type_name(), math.prod(node.get_output_shape(0)) if node.get_output_size() else 0
+    if operation in {"Convolution", "GroupConvolution"}:
+        kernel = node.get_input_shape(1)
+        return result * math.prod(kernel[1 if operation == "Convolution" else 2 :])
+    if operation == "MatMul":
+        return result * node.get_input_shape(0)[-2 if node.get_attributes().get("transpose_a") else -1]
+    return 0
 
 
 def _signature_outputs(parsed: Any) -> dict[str, int]:

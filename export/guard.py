@@ -1,10 +1,13 @@
-"""The accuracy guard: build a ladder of quantized candidates, measure each, take the fastest that decides the same.
+"""The accuracy guard: build and measure quantized candidates, take the fastest that decides the same.
 
-Rungs: everything quantized; whole branches spared, worst first; the most harmful stretches of operators spared,
-until the budget holds. What is spared calculates in float32. Harm is measured on the logit, never guessed from a
-layer's name. The search looks at one branch at a time, on files that hold nothing else; every candidate on the
-ladder is then built whole and runs in the real interpreter over all validation images, against the float32 file of
-the same runtime.
+Candidates, until the budget holds: everything quantized; whole branches spared, the most harmful first; the most
+harmful operators spared, in the branches that are left; the same with other range rules. What is spared calculates
+in float32. At least `MIN_INT8_SHARE` of the multiply-adds stay in int8: below that a float16 file is the better
+one. Harm is measured on the logit, never guessed from a layer's name.
+
+Branches do not touch one another, so that a candidate's logits follow from files of single branches: a branch is
+run once, whatever the others do. What may be published is then built whole and timed, and the one that is taken
+runs over all validation images, in the real interpreter and against the float32 file of the same runtime.
 
 The guard *chooses* by point estimates and *says* PASS, FAIL or INCONCLUSIVE from 95 % intervals: few images decide
 little (see `export.candidates`).
@@ -21,17 +24,22 @@ import numpy as np
 from tqdm import tqdm
 
 from edge_runtime.backends import Runner
+from edge_runtime.doctor import int8_dot_products
 from edge_runtime.errors import ModelError
 from edge_runtime.latency import measure
 from export.candidates import Budget, Candidate, Comparison, Ladder
 from export.judge import SCREENED_IMAGES, SEARCH_IMAGES, Judge
 from export.memory import released
 from export.quantizers import Quantizer
-from export.recipes import Recipe, recipe_for
+from export.recipes import Recipe, assignments, int8_share, range_rules, recipe_for
 
 LATENCY_RUNS = 25
-CLOSE_HARM = 2.0
-"""Squared errors of drafts on a few images that differ by less say little: both are built."""
+MIN_INT8_SHARE = 0.9
+"""Of the multiply-adds, in every file that the guard takes."""
+MIN_SPEEDUP = 3.0
+"""Over float32, where the processor has int8 dot products and the model is heavy: see `speedup_wanted`."""
+HEAVY_MACS = 5_000_000_000
+"""Below that a call is not mostly multiply-adds, and int8 cannot make it three times as fast."""
 Ranges = Mapping[str, str]
 _STEPS = (1, 2, 3, 4, 6, 8, 12, 16, 20)
 _WANTED_MIXES = 2
@@ -41,46 +49,30 @@ _WANTED_MIXES = 2
 def climb(
     quantizer: Quantizer, judge: Judge, folder: Path, budget: Budget, *, mix: bool = False, progress: bool
 ) -> Ladder:
-    """Build and measure the rungs.
+    """Build and measure candidates.
 
     Args:
         quantizer: builds candidates.
         judge: measures them.
         folder: where candidates are written.
-        budget: what may be lost; a first rung within it ends the search,
+        budget: what may be lost; a first candidate within it ends the search,
         mix: unless mixes are asked for.
     """
-    search = _Search(quantizer, judge, folder, progress)
-    rungs = Rungs(quantizer, judge, folder)
-    ranges = search.best_ranges(judge.branches)
-    plain = rungs.add(
-        f"w8a8, {_in_words(ranges)} ranges", recipe_for(frozenset(), quantizer.operators, ranges=ranges)
-    )
-    if plain.within(budget) and not mix:
-        return rungs.ladder(budget)
-
-    def spare(name: str, names: frozenset[str], own: Ranges) -> bool:
-        """A rung on which these operators calculate in float32; whether it is within the budget."""
-        recipe = recipe_for(names, quantizer.operators, ranges=own, kept=quantizer.spared)
-        return rungs.add(name, recipe).within(budget)
-
-    harm = search.branch_harm(ranges)
-    ranked = sorted(harm, key=lambda branch: -harm[branch])
-    for count in range(1, len(ranked)):
-        kept = set(ranked[:count])
-        names = frozenset(op.name for op in quantizer.operators if op.branches and op.branches <= kept)
-        choices = search.ranked_ranges(ranked[count:])
-        for own in choices:
-            named = f", {next(iter(own.values()))} ranges" if len(choices) > 1 else ""
-            spare(f"mixed by branch, {' + '.join(ranked[:count])} {quantizer.spared}{named}", names, own)
-    passed = 0
-    for names in search.operator_mixes(ranked, ranges, budget):
-        passed += spare(
-            f"mixed by operator, {len(names)} of {len(quantizer.operators)} {quantizer.spared}", names, ranges
+    rungs = Rungs(quantizer, judge, folder, progress=progress)
+    search = _Search(rungs, budget, progress)
+    for ranges in search.range_choices():
+        plain = rungs.add(
+            f"w8a8, {_in_words(ranges)} ranges", recipe_for(frozenset(), quantizer.operators, ranges=ranges)
         )
-        if passed == _WANTED_MIXES:
+        if (plain.within(budget) and not mix) or search.spare(ranges):
             break
     return rungs.ladder(budget)
+
+
+def speedup_wanted(quantizer: Quantizer) -> float:
+    """How many times as fast as float32 a file must be here; 0 where nothing can be promised."""
+    heavy = sum(operator.macs for operator in quantizer.operators) >= HEAVY_MACS
+    return MIN_SPEEDUP if heavy and int8_dot_products() else 0.0
 
 
 def _in_words(ranges: Ranges) -> str:
@@ -90,100 +82,173 @@ def _in_words(ranges: Ranges) -> str:
 
 
 class Rungs:
-    """Builds, opens and measures candidates; one that cannot be built or run is kept with the reason."""
+    """Builds and measures candidates; one that cannot be built or run is kept with the reason."""
 
-    def __init__(self, quantizer: Quantizer, judge: Judge, folder: Path) -> None:
-        self._quantizer, self._judge, self._folder = quantizer, judge, folder
+    def __init__(self, quantizer: Quantizer, judge: Judge, folder: Path, *, progress: bool = False) -> None:
+        self.quantizer, self.judge = quantizer, judge
+        self._folder, self._progress = folder, progress
         self._candidates: list[Candidate] = []
-        self._runners: dict[Path, Runner] = {}
+        self._parts: dict[tuple[object, ...], Path] = {}
 
     def add(self, name: str, recipe: Recipe) -> Candidate:
-        """The measured candidate, whose latency `ladder` adds."""
-        folder = self._folder / f"rung-{len(self._candidates)}"
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"backbone{self._quantizer.suffix}"
+        """A candidate measured branch by branch; `ladder` adds size and latency."""
+        path = self._folder / f"rung-{len(self._candidates)}" / f"backbone{self.quantizer.suffix}"
+        share = int8_share(recipe, self.quantizer.operators)
         try:
-            self._quantizer.build(path, recipe)
-            runner = self._judge.open(path)
+            comparison = self.screen(dict.fromkeys(self.judge.branches, recipe), SCREENED_IMAGES)
         except ModelError as error:
-            candidate = Candidate(name, recipe, path, error=str(error))
+            candidate = Candidate(name, recipe, path, error=str(error), int8_share=share)
         else:
-            self._runners[path] = runner
-            candidate = Candidate(
-                name,
-                recipe,
-                path,
-                size_bytes=sum(file.stat().st_size for file in folder.iterdir()),
-                comparison=self._judge.compare(path, runner, name),
-                device=runner.device,
-            )
+            candidate = Candidate(name, recipe, path, comparison=comparison, int8_share=share)
         self._candidates.append(candidate)
         return candidate
 
+    def screen(self, recipes: Mapping[str, Recipe], images: int) -> Comparison:
+        """The comparison with float32 when each branch follows its recipe; branches without one are float32.
+
+        Raises:
+            ModelError: a branch cannot be built or run.
+        """
+        parts = {branch: self._part(branch, recipe) for branch, recipe in recipes.items()}
+        files = {branch: path for branch, path in parts.items() if path is not None}
+        return self.judge.screen(files, images=images)
+
+    def _part(self, branch: str, recipe: Recipe) -> Path | None:
+        """The file of one branch, built once; None where all of it is float."""
+        operators = self.quantizer.operators
+        inside = {operator.name for operator in operators if branch in operator.branches}
+        precisions = {n: p for n, p in assignments(recipe, operators).items() if n in inside}
+        if set(precisions.values()) <= {"float"}:
+            return None
+        ranges = {n: r for n, r in range_rules(recipe, operators).items() if n in inside}
+        key = (branch, recipe.ranges, *precisions.items(), *ranges.items())
+        if key not in self._parts:
+            path = self._folder / "parts" / str(len(self._parts)) / f"backbone{self.quantizer.suffix}"
+            path.parent.mkdir(parents=True)
+            self.quantizer.build(path, recipe, branch)
+            self._parts[key] = path
+        return self._parts[key]
+
     def ladder(self, budget: Budget, *, runs: int = LATENCY_RUNS) -> Ladder:
-        """All candidates with latency, from one interleaved run together with float32."""
-        frame = {"image": self._judge.sample()}
+        """All candidates, with size and latency from one interleaved run together with float32.
+
+        The one that is taken is then measured whole on all validation images; where that is not within the budget,
+        the next is.
+        """
+        runners: dict[int, Runner] = {}
+        for number, candidate in enumerate(self._candidates):
+            if candidate.comparison is not None:
+                runners |= self._build_whole(number, candidate)
+        frame = {"image": self.judge.sample()}
 
         def call(runner: Runner) -> Callable[[], Any]:
             return lambda: runner.run(frame)
 
-        calls = {str(path): call(runner) for path, runner in self._runners.items()}
-        latency = measure({"float32": call(self._judge.float_runner), **calls}, runs=runs)
-        timed = tuple(
-            replace(c, p50_ms=latency[str(c.path)].p50_ms) if str(c.path) in latency else c
-            for c in self._candidates
-        )
-        return Ladder(timed, budget, latency["float32"].p50_ms)
+        calls = {str(number): call(runner) for number, runner in runners.items()}
+        latency = measure({"float32": call(self.judge.float_runner), **calls}, runs=runs)
+        for number in runners:
+            self._candidates[number] = replace(self._candidates[number], p50_ms=latency[str(number)].p50_ms)
+        confirmed: set[int] = set()
+        while True:
+            ladder = Ladder(
+                tuple(self._candidates), budget, latency["float32"].p50_ms, speedup_wanted(self.quantizer)
+            )
+            chosen = ladder.chosen or ladder.nearest
+            number = -1 if chosen is None else self._candidates.index(chosen)
+            if chosen is None or number in confirmed:
+                return ladder
+            whole = self.judge.compare(chosen.path, runners[number], chosen.name)
+            self._candidates[number] = replace(chosen, comparison=whole)
+            confirmed.add(number)
+
+    def _build_whole(self, number: int, candidate: Candidate) -> dict[int, Runner]:
+        """The open file of a candidate by its number; none, and the reason in its place, where it does not run."""
+        candidate.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.quantizer.build(candidate.path, candidate.recipe)
+            runner = self.judge.open(candidate.path)
+        except ModelError as error:
+            self._candidates[number] = replace(candidate, comparison=None, error=str(error))
+            return {}
+        size = sum(file.stat().st_size for file in candidate.path.parent.iterdir())
+        self._candidates[number] = replace(candidate, size_bytes=size, device=runner.device)
+        return {number: runner}
 
 
 class _Search:
-    """Finds out on one-branch files what harms the logit."""
+    """Finds out on one-branch files what harms the logit, and proposes what to spare."""
 
-    def __init__(self, quantizer: Quantizer, judge: Judge, folder: Path, progress: bool) -> None:
-        self._quantizer, self._judge, self._progress = quantizer, judge, progress
-        self._folder = folder / "search"
+    def __init__(self, rungs: Rungs, budget: Budget, progress: bool) -> None:
+        self._rungs, self._budget, self._progress = rungs, budget, progress
+        self._quantizer, self._branches = rungs.quantizer, rungs.judge.branches
         self._harm: dict[str, dict[str, float]] = {}
-        self._all = frozenset(operator.name for operator in quantizer.operators)
+        self._all = frozenset(operator.name for operator in self._quantizer.operators)
 
-    def best_ranges(self, branches: Sequence[str]) -> dict[str, str]:
-        """By branch, the rule for activation ranges with the smallest logit error.
+    def range_choices(self) -> Iterator[Ranges]:
+        """By branch, the rule for activation ranges: the best first, then one rule for all after the other.
 
-        One rule for all, where the runtime knows no other: then the sum over the branches given decides.
+        Where each rule is a calibration of its own, the runtime's default goes first, unmeasured.
         """
         rules = self._quantizer.range_rules
-        harm = {rule: self._harm_of(rule) for rule in rules}
         if self._quantizer.ranges_by_operator:
-            return {b: min(rules, key=lambda rule: harm[rule][b]) for b in self._judge.branches}
-        best = min(rules, key=lambda rule: sum(harm[rule][branch] for branch in branches))
-        return dict.fromkeys(self._judge.branches, best)
+            harm = {rule: self._harm_of(rule) for rule in rules}
+            best = {b: min(rules, key=lambda rule: harm[rule][b]) for b in self._branches}
+            rules = tuple(sorted(rules, key=lambda rule: sum(harm[rule].values())))
+        else:
+            best = dict.fromkeys(self._branches, rules[0])
+        yield best
+        for rule in rules:
+            if set(best.values()) != {rule}:
+                yield dict.fromkeys(self._branches, rule)
 
-    def ranked_ranges(self, branches: Sequence[str]) -> list[dict[str, str]]:
-        """`best_ranges`, then the other rules where one rule holds for all branches and their harm is close."""
-        best = self.best_ranges(branches)
-        if self._quantizer.ranges_by_operator:
-            return [best]
-        total = {rule: sum(self._harm_of(rule)[b] for b in branches) for rule in self._quantizer.range_rules}
-        close = [rule for rule in total if total[rule] <= CLOSE_HARM * min(total.values())]
-        return [dict.fromkeys(self._judge.branches, rule) for rule in sorted(close, key=lambda rule: total[rule])]
+    def spare(self, ranges: Ranges) -> bool:
+        """Add candidates that spare branches, then operators; whether one of them is within the budget."""
+        harm = {branch: self._harm_of(rule)[branch] for branch, rule in ranges.items()}
+        ranked = sorted(harm, key=lambda branch: -harm[branch])
+        spared: frozenset[str] = frozenset()
+        for count in range(1, len(ranked)):
+            kept = set(ranked[:count])
+            names = frozenset(op.name for op in self._quantizer.operators if op.branches and op.branches <= kept)
+            recipe = self._recipe(names, ranges)
+            if int8_share(recipe, self._quantizer.operators) < MIN_INT8_SHARE:
+                break
+            spared = names
+            named = f"mixed by branch, {' + '.join(ranked[:count])} {self._quantizer.spared}"
+            if self._rungs.add(named, recipe).within(self._budget):
+                return True
+        rest = [b for b in ranked if any(b in op.branches and op.name not in spared for op in self._operators)]
+        passed = 0
+        for names in self._operator_mixes(rest, spared, ranges):
+            named = f"mixed by operator, {len(names)} of {len(self._operators)} {self._quantizer.spared}"
+            passed += self._rungs.add(named, self._recipe(names, ranges)).within(self._budget)
+            if passed == _WANTED_MIXES:
+                break
+        return passed > 0
 
-    def branch_harm(self, ranges: Ranges) -> dict[str, float]:
+    @property
+    def _operators(self) -> Sequence[Any]:
+        return self._quantizer.operators
+
+    def _recipe(self, names: frozenset[str], ranges: Ranges) -> Recipe:
+        """These operators spared, the others int8."""
+        return recipe_for(names, self._quantizer.operators, ranges=ranges, kept=self._quantizer.spared)
+
+    def _harm_of(self, rule: str) -> dict[str, float]:
         """By branch, squared logit error when only that branch is quantized; infinite where it cannot run."""
-        return {branch: self._harm_of(rule)[branch] for branch, rule in ranges.items()}
+        if rule not in self._harm:
+            bar = tqdm(self._branches, desc=f"{rule} ranges", disable=not self._progress, leave=False)
+            self._harm[rule] = {branch: self._harm_alone(branch, Recipe(ranges=rule)) for branch in bar}
+        return self._harm[rule]
 
-    def _harm_of(self, ranges: str) -> dict[str, float]:
-        if ranges not in self._harm:
-            bar = tqdm(self._judge.branches, desc=f"{ranges} ranges", disable=not self._progress, leave=False)
-            self._harm[ranges] = {branch: self._harm_alone(branch, Recipe(ranges=ranges)) for branch in bar}
-        return self._harm[ranges]
+    def _operator_mixes(
+        self, ranked: Sequence[str], spared: frozenset[str], ranges: Ranges
+    ) -> Iterator[frozenset[str]]:
+        """Sets of operators to spare beside those spared already that hold the budget: the smallest sets first.
 
-    def operator_mixes(self, ranked: Sequence[str], ranges: Ranges, budget: Budget) -> Iterator[frozenset[str]]:
-        """Sets of operators to spare that are predicted to hold the budget: the smallest sets first.
-
-        Where the prediction finds none, the one with the smallest logit error.
+        Where none does, the one with the smallest logit error.
         """
-        fragile = [branch for branch in ranked if not self._holds({branch: Recipe(ranges=ranges[branch])}, budget)]
-        fragile = fragile or list(ranked[:1])
-        stretches = self._stretches(fragile)
+        fragile = [branch for branch in ranked if not self._holds(branch, spared, ranges)] or list(ranked[:1])
+        stretches = self._stretches(fragile, spared)
         harm = []
         for branch, names in tqdm(stretches, desc="operators", disable=not self._progress, leave=False):
             alone = recipe_for(self._all - names, self._quantizer.operators, ranges=ranges)
@@ -192,25 +257,27 @@ class _Search:
         best: tuple[float, frozenset[str]] | None = None
         held = False
         for count in (step for step in _STEPS if step < len(stretches)):
-            kept: frozenset[str] = frozenset().union(*(stretches[i][1] for i in order[:count]))
-            recipe = recipe_for(kept, self._quantizer.operators, ranges=ranges, kept=self._quantizer.spared)
-            found = self._screen(dict.fromkeys(self._judge.branches, recipe), SCREENED_IMAGES)
+            kept = spared.union(*(stretches[i][1] for i in order[:count]))
+            recipe = self._recipe(kept, ranges)
+            if int8_share(recipe, self._quantizer.operators) < MIN_INT8_SHARE:
+                break
+            found = self._screen(dict.fromkeys(self._branches, recipe), SCREENED_IMAGES)
             if found is None:
                 continue
             if best is None or found.logit_error < best[0]:
                 best = (found.logit_error, kept)
-            if found.within(budget):
+            if found.within(self._budget):
                 held = True
                 yield kept
         if not held and best is not None:
             yield best[1]
 
-    def _stretches(self, branches: Sequence[str]) -> list[tuple[str, frozenset[str]]]:
+    def _stretches(self, branches: Sequence[str], spared: frozenset[str]) -> list[tuple[str, frozenset[str]]]:
         """Runs of consecutive operators of the branches; what two of them share counts with the first."""
         stretches: list[tuple[str, frozenset[str]]] = []
-        taken: set[str] = set()
+        taken = set(spared)
         for branch in branches:
-            names = [op.name for op in self._quantizer.operators if branch in op.branches and op.name not in taken]
+            names = [op.name for op in self._operators if branch in op.branches and op.name not in taken]
             taken |= set(names)
             parts = np.array_split(np.array(names, object), min(self._quantizer.stretches, len(names)) or 1)
             stretches += [(branch, frozenset(part)) for part in parts if len(part)]
@@ -221,18 +288,12 @@ class _Search:
         found = self._screen({branch: recipe}, SEARCH_IMAGES)
         return float("inf") if found is None else found.logit_error**2
 
-    def _holds(self, recipes: Mapping[str, Recipe], budget: Budget) -> bool:
-        found = self._screen(recipes, SCREENED_IMAGES)
-        return found is not None and found.within(budget)
+    def _holds(self, branch: str, spared: frozenset[str], ranges: Ranges) -> bool:
+        found = self._screen({branch: self._recipe(spared, ranges)}, SCREENED_IMAGES)
+        return found is not None and found.within(self._budget)
 
     def _screen(self, recipes: Mapping[str, Recipe], images: int) -> Comparison | None:
-        files = {}
         try:
-            for branch, recipe in recipes.items():
-                folder = self._folder / branch
-                folder.mkdir(parents=True, exist_ok=True)
-                files[branch] = folder / f"backbone{self._quantizer.suffix}"
-                self._quantizer.build(files[branch], recipe, branch, draft=True)
-            return self._judge.screen(files, images=images)
+            return self._rungs.screen(recipes, images)
         except ModelError:
             return None

@@ -154,10 +154,17 @@ def _choose(
         say(ladder_table(ladder))
         return ladder.nearest
     chosen = _best_mix(ladder) if policy.precision == "mixed" else ladder.chosen
+    slow = [c for c in ladder.candidates if c.within(policy.budget) and not ladder.is_fast(c)]
+    if chosen is None and slow and not policy.allow_drop:
+        raise AccuracyError(
+            f"No int8 candidate for {runtime} that keeps the budget is {ladder.min_speedup:g} times as fast as "
+            f"float32.\n{ladder_table(ladder)}\n  Take the float16 file instead: --format {runtime}-fp16."
+        )
     if chosen is None and not policy.allow_drop:
         raise AccuracyError(
             f"No int8 candidate for {runtime} is within the budget.\n{ladder_table(ladder)}\n"
-            f"  Nearest: {ladder.nearest.name}. Take it with --allow-drop, or widen --max-drop or --max-flips."
+            f"  Nearest: {ladder.nearest.name}. {runtime}-fp16 keeps the decisions at half of float32's size: "
+            f"--format {runtime}-fp16. Or take the nearest with --allow-drop, or widen --max-drop or --max-flips."
         )
     say(ladder_table(ladder))
     if chosen is None:

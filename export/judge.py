@@ -22,6 +22,8 @@ from train.data import Dataset
 SCREENED_IMAGES = 256
 SEARCH_IMAGES = 24
 _VERSION = "2"
+_KEPT_FILES = 6
+"""Of each branch, whose maps stay in memory: as many as a search goes back to."""
 
 
 class Judge:
@@ -59,7 +61,7 @@ class Judge:
         # Spread over the set, and the same ones in every run.
         order = np.random.default_rng(0).permutation(len(dataset))
         self._screened = [int(i) for i in order[:SCREENED_IMAGES]]
-        self._last_maps: dict[str, tuple[str, list[Float32Array]]] = {}
+        self._known_maps: dict[tuple[str, str], list[Float32Array]] = {}
 
     @property
     def branches(self) -> tuple[str, ...]:
@@ -111,17 +113,20 @@ class Judge:
         return [self.float_runner.run({"image": preprocess_file(self._path(i), self._size)}) for i in bar]
 
     def _branch_maps(self, branch: str, path: Path, count: int) -> Sequence[Float32Array]:
-        """Maps of one branch on the first screened images; those of the last file are kept.
+        """Maps of one branch on the first screened images; those of the last files of each branch are kept.
 
         A search changes one branch at a time: the others, which may be the slow ones, are not run again.
         """
-        content = _content(path)
-        kept, maps = self._last_maps.get(branch, ("", []))
-        if kept != content or len(maps) < count:
+        key = (branch, _content(path))
+        maps = self._known_maps.pop(key, [])
+        if len(maps) < count:
             runner = self.open(path)
-            images = (preprocess_file(self._path(i), self._size) for i in self._screened[:count])
-            maps = [runner.run({"image": image})[branch] for image in images]
-            self._last_maps[branch] = (content, maps)
+            images = (preprocess_file(self._path(i), self._size) for i in self._screened[len(maps) : count])
+            maps += [runner.run({"image": image})[branch] for image in images]
+        self._known_maps[key] = maps  # the last one in the order of use
+        used = [known for known in self._known_maps if known[0] == branch]
+        for old in used[:-_KEPT_FILES]:
+            del self._known_maps[old]
         return maps
 
     def _whole(self, path: Path, runner: Runner, name: str) -> Logits:

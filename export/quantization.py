@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from export.memory import released
 from export.recipes import DYNAMIC, FLOAT16, WEIGHT_ONLY
 from train.quiet import quiet
 
-QUANTIZATION_VERSION = "2"
+QUANTIZATION_VERSION = "3"
 """Raise it when a recipe would give other files: cached ones are then not used."""
 _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _FLOAT_ARITHMETIC = {
@@ -27,6 +27,8 @@ _FLOAT_ARITHMETIC = {
 }
 """Precisions that keep activations in float32, and which operators they change; the others are plain float."""
 _NAMES_PER_EXPRESSION = 40
+_PASSING = frozenset({"MaxPool", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Concat", "Pad", "StridedSlice"})
+"""OpenVINO operators that compute on whatever they are given, int8 or float."""
 
 
 def quantize_tflite(
@@ -68,22 +70,16 @@ def _general_scales(model: bytes) -> bytes:
 
 
 @released()
-def quantize_openvino(
-    model: Any,
-    inputs: Sequence[NDArray[np.float32]],
-    *,
-    ignored: Sequence[str] = (),
-    asymmetric: bool = False,
-    bias_correction: bool = True,
-) -> Any:
-    """Static int8 of an `openvino.Model` with NNCF: per-channel weights, fast bias correction.
+def quantize_openvino(model: Any, inputs: Sequence[NDArray[np.float32]], *, asymmetric: bool) -> Any:
+    """Static int8 of a whole `openvino.Model` with NNCF: per-channel weights, fast bias correction.
+
+    The result still holds its float32 weights behind FakeQuantize nodes, so that `spare_openvino` can take
+    quantizers out again; `compress_openvino` stores them as int8.
 
     Args:
         model: float32.
-        inputs: calibration inputs.
-        ignored: names of operators that stay in float32.
+        inputs: calibration inputs, float32 (1, height, width, 3) each.
         asymmetric: activations with a zero point, which swish and other non-ReLU activations use better.
-        bias_correction: off for a quick look.
     """
     with quiet():
         import nncf
@@ -96,9 +92,74 @@ def quantize_openvino(
             preset=presets.MIXED if asymmetric else presets.PERFORMANCE,
             target_device=nncf.TargetDevice.CPU,
             fast_bias_correction=True,
-            advanced_parameters=nncf.AdvancedQuantizationParameters(disable_bias_correction=not bias_correction),
-            ignored_scope=nncf.IgnoredScope(names=list(ignored), validate=False) if ignored else None,
+            advanced_parameters=nncf.AdvancedQuantizationParameters(backend_params={"compress_weights": False}),
         )
+
+
+def spare_openvino(model: Any, exact: Any, names: Set[str]) -> None:
+    """Let operators of a model from `quantize_openvino` compute in float32 again, in place.
+
+    Their inputs bypass the quantizers, and their biases are those before bias correction. A quantizer in front of
+    pooling or reshaping goes when all that it feeds is spared. Activation ranges and the corrected biases of the
+    other operators do not depend on what is spared, so that no second calibration is needed.
+
+    Args:
+        model: fully quantized, weights not compressed.
+        exact: the float32 model that it was made from, with the same names.
+        names: of the operators to spare.
+    """
+    originals = {node.get_friendly_name(): node for node in exact.get_ordered_ops()}
+    for node in model.get_ordered_ops():
+        if node.get_friendly_name() in names:
+            for port in node.inputs():
+                source = port.get_source_output().get_node()
+                if source.get_type_name() == "FakeQuantize":
+                    port.replace_source_output(source.input_value(0))
+            _restore_bias(node, originals)
+    for node in model.get_ordered_ops():
+        if node.get_type_name() == "FakeQuantize":
+            readers = _readers(node)
+            if readers and readers <= names:
+                for port in node.output(0).get_target_inputs():
+                    port.replace_source_output(node.input_value(0))
+    model.validate_nodes_and_infer_types()
+
+
+def compress_openvino(model: Any) -> None:
+    """Store the quantized weights of a model from `quantize_openvino` as int8, in place."""
+    from openvino._offline_transformations import compress_quantize_weights_transformation
+
+    compress_quantize_weights_transformation(model)
+
+
+def _restore_bias(node: Any, originals: Mapping[str, Any]) -> None:
+    for port in node.output(0).get_target_inputs():
+        add = port.get_node()
+        if add.get_type_name() != "Add":
+            continue
+        original = originals.get(add.get_friendly_name())
+        if original is None:
+            # The float model has no bias here: bias correction brought one.
+            for reader in add.output(0).get_target_inputs():
+                reader.replace_source_output(node.output(0))
+            continue
+        for own, exact in zip(add.inputs(), original.inputs(), strict=True):
+            constants = own.get_source_output().get_node(), exact.get_source_output().get_node()
+            if all(constant.get_type_name() == "Constant" for constant in constants):
+                own.replace_source_output(constants[1].output(0))
+
+
+def _readers(node: Any) -> set[str]:
+    """Names of the computing operators that read a node's result, perhaps through pooling or reshaping."""
+    found: set[str] = set()
+    stack = [port.get_node() for port in node.output(0).get_target_inputs()]
+    while stack:
+        reader = stack.pop()
+        if reader.get_type_name() in _PASSING:
+            stack += [port.get_node() for output in reader.outputs() for port in output.get_target_inputs()]
+        else:
+            found.add(reader.get_friendly_name())
+    return found
 
 
 def _litert_rules(precisions: Mapping[str, str], base: str) -> list[dict[str, Any]]:

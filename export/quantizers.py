@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edge_runtime.errors import UsageError
 from edge_runtime.files import sha256_bytes, sha256_file, write_bytes_atomic
@@ -23,17 +22,24 @@ from export.calibration import CalibrationSet
 from export.calibration_audit import audit_activations
 from export.graphs import (
     openvino_branch,
+    openvino_bytes,
+    openvino_from_bytes,
     openvino_operators,
     read_openvino,
     store_as_float16,
     tflite_branch,
     tflite_operators,
 )
-from export.quantization import QUANTIZATION_VERSION, quantize_openvino, quantize_tflite
+from export.quantization import (
+    QUANTIZATION_VERSION,
+    compress_openvino,
+    quantize_openvino,
+    quantize_tflite,
+    spare_openvino,
+)
 from export.ranges import ActivationStatistics, collect_statistics, quantizer_ranges
 from export.recipes import FLOAT, FLOAT16, TFLITE_ONLY, Operator, Recipe, assignments, range_rules
 
-_DRAFT_IMAGES = 12
 _SIXTEEN_BITS = "extremes"
 """The default range of 16-bit activations: they have steps enough to clip nothing."""
 
@@ -58,14 +64,13 @@ class Quantizer(Protocol):
     spared: str
     stretches: int
 
-    def build(self, path: Path, recipe: Recipe, branch: str | None = None, *, draft: bool = False) -> None:
+    def build(self, path: Path, recipe: Recipe, branch: str | None = None) -> None:
         """Write the backbone, or the part of it that one branch needs, as the recipe says.
 
         Args:
             path: of the file; OpenVINO writes weights beside it.
             recipe: what is quantized how.
             branch: output name.
-            draft: a quicker approximation will do.
 
         Raises:
             ModelError, UsageError: the recipe cannot be followed.
@@ -110,7 +115,7 @@ class TFLiteQuantizer:
             progress=self._progress,
         )
 
-    def build(self, path: Path, recipe: Recipe, branch: str | None = None, *, draft: bool = False) -> None:
+    def build(self, path: Path, recipe: Recipe, branch: str | None = None) -> None:
         """See `Quantizer.build`."""
         precisions = assignments(recipe, self.operators)
         rule = _checked_rule(recipe, self)
@@ -143,11 +148,15 @@ class TFLiteQuantizer:
 
 
 class OpenVINOQuantizer:
-    """NNCF post-training quantization of an OpenVINO file; operators are kept in float by ignored scopes."""
+    """NNCF post-training quantization of an OpenVINO file.
+
+    Each range rule is calibrated once, for a fully quantized model; every recipe takes quantizers out of it again.
+    """
 
     runtime, suffix, stretches, ranges_by_operator = "openvino", ".xml", 8, False
     spared: str = FLOAT16
-    range_rules: tuple[str, ...] = ("symmetric", "asymmetric")
+    # With a zero point first: swish needs it, and after ReLU both are the same.
+    range_rules: tuple[str, ...] = ("asymmetric", "symmetric")
 
     def __init__(
         self,
@@ -159,10 +168,13 @@ class OpenVINOQuantizer:
     ) -> None:
         self._model, self._calibration, self._size, self._cache = float_model, calibration, size, cache
         self._digest = sha256_file(float_model) + sha256_file(float_model.with_suffix(".bin"))
+        self._quantized: dict[str, tuple[bytes, bytes]] = {}
         self.operators = openvino_operators(read_openvino(float_model))
 
-    def build(self, path: Path, recipe: Recipe, branch: str | None = None, *, draft: bool = False) -> None:
+    def build(self, path: Path, recipe: Recipe, branch: str | None = None) -> None:
         """See `Quantizer.build`."""
+        from export.conversion import save_openvino
+
         rule = _checked_rule(recipe, self)
         precisions = assignments(recipe, self.operators)
         if foreign := sorted(set(TFLITE_ONLY) & set(precisions.values())):
@@ -171,47 +183,38 @@ class OpenVINOQuantizer:
             )
         if any(own.ranges not in {"", recipe.ranges} for own in recipe.rules):
             raise UsageError("OpenVINO has one rule for all ranges: a recipe's rules cannot have their own.")
-        ignored = sorted(name for name, precision in precisions.items() if precision in {FLOAT, FLOAT16})
-        halved = {name for name, precision in precisions.items() if precision == FLOAT16}
-        tools = [version("nncf"), version("openvino")]
-        described = [QUANTIZATION_VERSION, *tools, self._digest, self._calibration.digest]
-        described += [rule, ignored, branch, draft]
-        cached = self._cache / f"openvino-{sha256_bytes(json.dumps(described).encode())[:32]}.npz"
-        files = path, path.with_suffix(".bin")
-        if (known := read_arrays(cached)) is None:
-            self._quantize(path, ignored, branch, rule, draft=draft)
-            write_arrays(cached, **{file.suffix: np.frombuffer(file.read_bytes(), np.uint8) for file in files})
+        spared = {name for name, precision in precisions.items() if precision in {FLOAT, FLOAT16}}
+        exact = read_openvino(self._model)
+        if spared == set(precisions):
+            model = exact
         else:
-            for file in files:
-                write_bytes_atomic(file, known[file.suffix].tobytes())
-        if halved:
-            from export.conversion import save_openvino
-
-            model = read_openvino(path)
-            store_as_float16(model, halved)
-            save_openvino(model, path)
+            model = openvino_from_bytes(*self._calibrated(rule))
+            spare_openvino(model, exact, spared)
+        if branch is not None:
+            model = openvino_branch(model, branch)
+        compress_openvino(model)
+        store_as_float16(model, {name for name, precision in precisions.items() if precision == FLOAT16})
+        save_openvino(model, path)
 
     def audit(self, recipe: Recipe) -> dict[str, Any] | None:
         """None: NNCF keeps its statistics to itself."""
         return None
 
-    def _quantize(self, path: Path, ignored: list[str], branch: str | None, rule: str, *, draft: bool) -> None:
-        from export.conversion import save_openvino
-
-        model = read_openvino(self._model)
-        if branch is not None:
-            model = openvino_branch(model, branch)
-        if {operator.name for operator in openvino_operators(model)} - set(ignored):
-            inputs = self._inputs[: _DRAFT_IMAGES if draft else None]
-            asymmetric = rule == "asymmetric"
-            model = quantize_openvino(
-                model, inputs, ignored=ignored, asymmetric=asymmetric, bias_correction=not draft
-            )
-        save_openvino(model, path)
-
-    @cached_property
-    def _inputs(self) -> list[NDArray[np.float32]]:
-        return list(self._calibration.inputs(self._size))
+    def _calibrated(self, rule: str) -> tuple[bytes, bytes]:
+        """The fully quantized model by a range rule: the bytes of its .xml and of its .bin."""
+        if rule not in self._quantized:
+            versions = [f"{package} {version(package)}" for package in ("nncf", "openvino")]
+            described = [QUANTIZATION_VERSION, *versions, self._digest, self._calibration.digest, rule]
+            cached = self._cache / f"openvino-{sha256_bytes(json.dumps(described).encode())[:32]}.npz"
+            known = read_arrays(cached)
+            if known is None:
+                inputs = list(self._calibration.inputs(self._size))
+                model = quantize_openvino(read_openvino(self._model), inputs, asymmetric=rule == "asymmetric")
+                xml, weights = openvino_bytes(model)
+                known = {"xml": np.frombuffer(xml, np.uint8), "bin": np.frombuffer(weights, np.uint8)}
+                write_arrays(cached, **known)
+            self._quantized[rule] = known["xml"].tobytes(), known["bin"].tobytes()
+        return self._quantized[rule]
 
 
 def _checked_rule(recipe: Recipe, quantizer: Quantizer) -> str:

@@ -2,14 +2,14 @@
 
 Per image and activation tensor the smallest and largest value and a few sampled values are kept, not only a running
 summary. Every rule for choosing ranges, the share of values they would clip, and their stability between draws of
-calibration images follow from one pass, which is stored in shards and goes on where it was interrupted.
+calibration images follow from one pass, which is stored image by image: an interrupted one goes on where it was,
+and another run on the same backbones sees no image twice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -22,7 +22,7 @@ from edge_runtime.backends import default_threads
 from edge_runtime.errors import ModelError
 from edge_runtime.files import sha256_bytes
 from export.cache import read_arrays, write_arrays
-from export.graphs import parse_tflite, tflite_text
+from export.graphs import pack_tflite, parse_tflite, tflite_text
 from train.quiet import quiet
 
 Float = NDArray[np.float32]
@@ -31,8 +31,7 @@ RANGE_RULES: tuple[str, ...] = get_args(RangeRule)
 SAMPLES_PER_IMAGE = 128
 """Values of every tensor kept of each image: 38,400 of 300 images, enough for a share of one in a thousand."""
 PERCENTILE = 99.9
-SHARD_IMAGES = 25
-_VERSION = "1"
+_VERSION = "2"
 _SHRINK = np.linspace(0.30, 1.0, 36, dtype=np.float32)
 _LEAST_SQUARES_SAMPLES = 8192
 
@@ -70,30 +69,26 @@ def collect_statistics(
 
     Args:
         model: flatbuffer with one input, the image.
-        inputs: float32 (1, height, width, 3), 0–255; read lazily, shard by shard.
+        inputs: float32 (1, height, width, 3), 0–255; read lazily, one by one.
         digests: SHA-256 of every image file, in the order of the inputs: the key of the cache.
-        cache: folder of finished shards.
+        cache: folder of finished images.
     """
     key = sha256_bytes(model)
     recorder: _Recorder | None = None
     parts: list[ActivationStatistics] = []
-    stream = iter(inputs)
     with tqdm(total=len(digests), desc="calibration", unit="img", disable=not progress) as bar:
-        for start in range(0, len(digests), SHARD_IMAGES):
-            names = digests[start : start + SHARD_IMAGES]
-            described = "\n".join([_VERSION, str(SAMPLES_PER_IMAGE), key, *names])
+        for digest, model_input in zip(digests, inputs, strict=True):
+            described = "\n".join([_VERSION, str(SAMPLES_PER_IMAGE), key, digest])
             path = None if cache is None else cache / f"activations-{sha256_bytes(described.encode())[:32]}.npz"
-            shard = islice(stream, len(names))
-            if path is not None and (known := read_arrays(path)) is not None:
+            known = None if path is None else read_arrays(path)
+            if known is not None:
                 parts.append(ActivationStatistics(tuple(map(str, known.pop("names"))), **known))
-                for _ in shard:
-                    pass
-                bar.update(len(names))
-                continue
-            recorder = recorder or _Recorder(model, threads or default_threads())
-            parts.append(recorder.record(shard, bar))
-            if path is not None:
-                write_arrays(path, **vars(parts[-1]) | {"names": np.array(parts[-1].names)})
+            else:
+                recorder = recorder or _Recorder(model, threads or default_threads())
+                parts.append(recorder.record(model_input, int(digest[:8], 16)))
+                if path is not None:
+                    write_arrays(path, **vars(parts[-1]) | {"names": np.array(parts[-1].names)})
+            bar.update(1)
     return ActivationStatistics(
         parts[0].names,
         np.concatenate([part.minima for part in parts]),
@@ -154,36 +149,34 @@ def _least_squares(values: Float, low: Float, high: Float) -> tuple[Any, Any]:
 
 
 class _Recorder:
-    """An interpreter that keeps all intermediate tensors."""
+    """An interpreter that keeps all intermediate tensors: each operator's result is an output of its graph.
+
+    The interpreter's own way of preserving tensors leaves out XNNPACK's kernels, and is slower.
+    """
 
     def __init__(self, model: bytes, threads: int) -> None:
-        graph = parse_tflite(model).subgraphs[0]
-        indices = [int(i) for i in graph.inputs] + [int(i) for op in graph.operators for i in op.outputs if i >= 0]
-        self.names = tuple(tflite_text(graph.tensors[i].name) for i in indices)
+        parsed = parse_tflite(model)
+        graph = parsed.subgraphs[0]
+        results = [int(i) for op in graph.operators for i in op.outputs if i >= 0]
+        self._indices = [int(i) for i in graph.inputs] + results
+        self.names = tuple(tflite_text(graph.tensors[i].name) for i in self._indices)
+        graph.outputs, parsed.signatureDefs = results, []
         with quiet():
             try:
-                self._interpreter = Interpreter(
-                    model_content=model, num_threads=threads, experimental_preserve_all_tensors=True
-                )
+                self._interpreter = Interpreter(model_content=pack_tflite(parsed), num_threads=threads)
                 self._interpreter.allocate_tensors()
             except (ValueError, RuntimeError) as error:
                 raise ModelError(f"The float backbone cannot be run for calibration: {error}") from error
-        self._indices = indices
-        self._views = [self._interpreter.tensor(i) for i in indices]
+        self._views = [self._interpreter.tensor(i) for i in self._indices]
 
-    def record(self, inputs: Iterator[Float], bar: Any) -> ActivationStatistics:
-        """Statistics of some images."""
-        minima, maxima, samples = [], [], []
-        for number, model_input in enumerate(inputs):
-            self._interpreter.set_tensor(self._indices[0], model_input)
-            self._interpreter.invoke()
-            # Views, not copies: 40 M values a frame. They must be gone before the next invocation.
-            values = [view().reshape(-1) for view in self._views]
-            minima.append([value.min() for value in values])
-            maxima.append([value.max() for value in values])
-            samples.append([_spread(value, number) for value in values])
-            del values
-            bar.update(1)
+    def record(self, model_input: Float, number: int) -> ActivationStatistics:
+        """Statistics of one image; ``number`` decides which values are sampled: its own, whatever came before."""
+        self._interpreter.set_tensor(self._indices[0], model_input)
+        self._interpreter.invoke()
+        # Views, not copies: 40 M values a frame. They must be gone before the next invocation.
+        values = [view().reshape(-1) for view in self._views]
+        minima, maxima = ([[end(value) for value in values]] for end in (np.min, np.max))
+        samples = [[_spread(value, number) for value in values]]
         return ActivationStatistics(
             self.names, np.array(minima, np.float32), np.array(maxima, np.float32), np.array(samples, np.float32)
         )

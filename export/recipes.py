@@ -46,12 +46,14 @@ class Operator:
         operation: type, in the runtime's spelling.
         branches: the branch outputs that depend on it.
         inputs: names of the operators whose results it reads.
+        macs: multiply-adds of one image.
     """
 
     name: str
     operation: str
     branches: frozenset[str]
     inputs: tuple[str, ...] = ()
+    macs: int = 0
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,18 @@ def assignments(recipe: Recipe, operators: Sequence[Operator]) -> dict[str, str]
     for rule in recipe.rules:
         chosen |= dict.fromkeys(_matching(rule, operators), rule.precision)
     return chosen
+
+
+def int8_share(recipe: Recipe, operators: Sequence[Operator]) -> float:
+    """Share of the multiply-adds that run on int8 weights and activations, 0–1; 1 for a graph without any.
+
+    Raises:
+        UsageError: a rule that matches no operator.
+    """
+    precisions = assignments(recipe, operators)
+    total = sum(operator.macs for operator in operators)
+    int8 = sum(operator.macs for operator in operators if precisions[operator.name] in {"w8a8", DYNAMIC})
+    return int8 / total if total else 1.0
 
 
 def range_rules(recipe: Recipe, operators: Sequence[Operator]) -> dict[str, str]:

@@ -3,21 +3,26 @@
     python scripts/write_vectors.py             the JSON and picture files, from edge_runtime alone
     python scripts/write_vectors.py --bundle    both bundles first, through `sonoedge export` (needs TensorFlow)
     python scripts/write_vectors.py --cascade   the same, but the small bundle stays as it is
+    python scripts/write_vectors.py --gate      fit the gates of both bundles again
 
 Files (arrays are base64 of their C-order little-endian bytes, ``{"dtype", "shape", "data"}``):
 
     resize.json         generated pictures -> resized pictures
     heat.json           colour table; Grad-CAM maps -> heat maps and overlays
     decision.json       probabilities and thresholds -> labels
+    assess.json         gates, hints, bands and probabilities -> verdicts, all combinations
+    quality.json        generated pictures -> measures and hints
+    gate.json           feature maps -> distances
+    verdicts.json       generated pictures -> the whole answer; nothing of a refused one but why
     answers.json        the small bundle's artifacts on generated pictures
     pictures.json       the files in pictures/ -> decoded RGB as stored, or null where they are refused
     orientation.json    EXIF orientations -> the upright picture
     bundle_errors.json  changes to the small bundle -> words that the error must hold
-    bundle/             a real bundle of a few kilobytes
+    bundle/             a real bundle of a few kilobytes, with a gate
     cascade_answers.json, cascade_decisions.json, cascade_errors.json, cascade/
                         the same for a bundle with a cascade: a smaller model with its own size in front of that one
 
-Generated pictures need no file: see `noise`.
+Generated pictures need no file: see `noise` and `drawn`.
 """
 
 from __future__ import annotations
@@ -38,13 +43,16 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from edge_runtime import Classifier, load_bundle
-from edge_runtime.bundle import CascadeSpec
+from edge_runtime.assess import Band, assess
+from edge_runtime.bundle import CascadeSpec, read_manifest, write_manifest
 from edge_runtime.cascade import Cascade, cut_of, estimate, first_bundle
 from edge_runtime.colormap import COLORMAP
+from edge_runtime.domain import DOMAIN, Domain, features_of
 from edge_runtime.errors import ImageError
 from edge_runtime.explain import explanation, heat_map, overlay
 from edge_runtime.files import write_bytes_atomic, write_text_atomic
 from edge_runtime.image import decode_image, resize, to_input
+from edge_runtime.quality import hints, measure
 
 VECTORS = Path(__file__).resolve().parents[1] / "tests" / "vectors"
 # (height, width) -> (height, width): smaller, larger, one pixel, a line, unchanged, odd, one axis only, a phone's,
@@ -62,6 +70,13 @@ _RESIZES = [
     ((170, 44), (32, 32)),
 ]
 _ANSWERED = [(48, 48), (96, 131), (30, 41), (768, 1024)]
+_DRAWN = [
+    ("grey", 130, 140, 1), ("grey", 130, 140, 2), ("grey", 768, 1024, 3), ("grey", 40, 50, 4),
+    ("mixed", 130, 140, 5), ("mixed", 200, 140, 6), ("noise", 130, 140, 5), ("noise", 130, 140, 6),
+    ("flat", 130, 140, 90), ("flat", 1, 1, 7), ("flat", 2, 300, 250), ("board", 130, 140, 1),
+    ("board", 150, 131, 5), ("ramp", 140, 160, 1), ("ramp", 140, 160, 0),
+]  # fmt: skip
+_FITTED = [(("grey", "mixed", "noise")[seed % 3], 60 + seed, 60 + 7 * (seed % 23), seed) for seed in range(120)]
 _CASCADED = [((64, 60), seed, 8 * seed) for seed in range(9)] + [((768, 1024), 9, 300), ((31, 41), 10, 20)]
 
 
@@ -82,6 +97,29 @@ def noise(height: int, width: int, seed: int = 1) -> NDArray[np.uint8]:
 def mixed(height: int, width: int, seed: int, rows: int) -> NDArray[np.uint8]:
     """`noise` of which the first rows are of that seed, the others of the next: neither steep nor flat."""
     return np.concatenate([noise(height, width, seed)[:rows], noise(height, width, seed + 1)[rows:]])
+
+
+def drawn(kind: str, height: int, width: int, seed: int) -> NDArray[np.uint8]:
+    """A generated picture, uint8 (height, width, 3).
+
+    ``noise``: see there. ``grey``: its green channel three times. ``mixed``: that of `mixed`, half of the rows
+    each. ``flat``: ``seed`` everywhere. ``board``: 255 where (x // seed + y // seed) is odd, else 0. ``ramp``:
+    twice what `noise` adds to its grain, so no speckle.
+    """
+    y, x = np.indices((height, width))
+    if kind == "noise":
+        return noise(height, width, seed)
+    if kind == "flat":
+        plane = np.full((height, width), seed)
+    elif kind == "board":
+        plane = (x // seed + y // seed) % 2 * 255
+    elif kind == "ramp":
+        distance = abs(x - width // 2) * 32 // width + abs(y - height // 2) * 32 // height
+        plane = 2 * (3 if seed % 2 else 1) * distance
+    else:
+        picture = noise(height, width, seed) if kind == "grey" else mixed(height, width, seed, height // 2)
+        plane = picture[:, :, 1]
+    return np.repeat(plane.astype(np.uint8)[:, :, None], 3, axis=2)
 
 
 def pack(array: NDArray[Any]) -> dict[str, Any]:
@@ -137,6 +175,109 @@ def decision_vectors() -> list[dict[str, Any]]:
         }
         for p, t in pairs
     ]
+
+
+def assess_vectors() -> dict[str, Any]:
+    """`edge_runtime.assess.assess` over the product of gates, hints, bands and probabilities, in that order.
+
+    ``expected`` has one character for each combination, a place in ``assessments``; the last factor runs fastest.
+    A gate's null distance is not a number; null is no gate, or no band.
+    """
+    bundle, threshold = load_bundle(VECTORS / "bundle"), 0.5
+    gates = [None, *(Domain(distance, 2.0, 1.0) for distance in (0.5, 1.0, 1.25, 2.0, 2.25, float("nan")))]
+    gates += [Domain(0.75, 0.5, 3.0), Domain(0.25, 0.5, 3.0)]
+    found = [
+        (),
+        ("flat",),
+        ("colour",),
+        ("speckle",),
+        ("small", "dark", "bright", "overlay"),
+        ("colour", "overlay"),
+    ]
+    bands = [None, Band(0.25, 0.75, 5), Band(0.5, 0.75, 5), Band(0.25, 0.5, 5), Band(0.125, 0.25, 5)]
+    probabilities = [0.25, 0.5, 0.75]
+    assessments: list[dict[str, Any]] = []
+    expected = ""
+    for gate in gates:
+        for codes in found:
+            for band in bands:
+                for probability in probabilities:
+                    verdict = assess(bundle, probability, threshold, gate=gate, hints=codes, band=band).to_json()
+                    if verdict not in assessments:
+                        assessments.append(verdict)
+                    expected += str(assessments.index(verdict))
+    return {
+        "labels": list(bundle.labels),
+        "positive_label": bundle.positive_label,
+        "threshold": threshold,
+        "gates": [gate and gate.to_json() for gate in gates],
+        "hints": [list(codes) for codes in found],
+        "bands": [band and asdict(band) for band in bands],
+        "probabilities": probabilities,
+        "assessments": assessments,
+        "expected": expected,
+    }
+
+
+def quality_vectors() -> list[dict[str, Any]]:
+    """`edge_runtime.quality` of `drawn` pictures."""
+    cases = []
+    for kind, height, width, seed in _DRAWN:
+        picture = drawn(kind, height, width, seed)
+        quality = measure(picture)
+        cases.append(
+            {"picture": [kind, height, width, seed], **asdict(quality), "hints": list(hints(picture, quality))}
+        )
+    return cases
+
+
+def gate_vectors() -> list[dict[str, Any]]:
+    """The distance of maps under the small bundle's gate, `edge_runtime.domain`."""
+    bundle = load_bundle(VECTORS / "bundle")
+    model, cases = Classifier(bundle, "tflite-fp32", threads=1), []
+    for picture in _DRAWN[::5]:
+        outputs = model.explain_raw(drawn(*picture))[1]
+        maps = {branch.name: outputs[f"map_{branch.name}"] for branch in bundle.branches}
+        assert model.gate is not None
+        domain = model.gate.check(outputs)
+        cases.append(
+            {
+                "artifact": "tflite-fp32",
+                "maps": {name: pack(array) for name, array in maps.items()},
+                "distance": domain.distance,
+                "warning": domain.warning,
+                "threshold": domain.threshold,
+            }
+        )
+    return cases
+
+
+def verdict_vectors() -> list[dict[str, Any]]:
+    """What both bundles answer to `drawn` pictures, with the gate and without; ``views`` of a band or 1."""
+    small, cascade = load_bundle(VECTORS / "bundle"), Cascade(load_bundle(VECTORS / "cascade"), threads=1)
+    models = [*(("bundle", Classifier(small, a.name, threads=1)) for a in small.artifacts), ("cascade", cascade)]
+    cases = []
+    for name, model in models:
+        for picture in _DRAWN:
+            for gated, views in ((True, 1), (False, 1), (True, 5)):
+                answer = model.predict(drawn(*picture), gated=gated, views=views)
+                body = answer.to_json()
+                del body["image"], body["latency_ms"]
+                if answer.gate is not None:
+                    # Unrounded: the limits are single floats of the file.
+                    body["gate"] = {key: getattr(answer.gate, key) for key in body["gate"]}
+                cases.append(
+                    {
+                        "bundle": name,
+                        "picture": list(picture),
+                        "gated": gated,
+                        "views": views,
+                        **body,
+                        "hints": list(answer.hints),
+                        "band": asdict(answer.band) if answer.band else None,
+                    }
+                )
+    return cases
 
 
 def answer_vectors() -> list[dict[str, Any]]:
@@ -208,7 +349,7 @@ def cascade_decision_vectors() -> list[dict[str, Any]]:
             _Fixed(cascade.first.head, first_logit),
             _Fixed(cascade.full.head, 3),
         )
-        prediction = cascade.predict(noise(8, 8))
+        prediction, _ = cascade.explain_raw(noise(8, 8))
         cases.append(
             {
                 "scale": scale,
@@ -410,17 +551,53 @@ def write_cascade_bundle(target: Path) -> None:
         first = load_bundle(Path(folder) / "student")
         models = Classifier(first, "tflite-int8", threads=1), Classifier(full, "tflite-fp32", threads=1)
         pictures = [mixed(40 + seed % 30, 60, seed, seed) for seed in range(60)]
-        logits = [np.array([model.predict(picture).logit for picture in pictures]) for model in models]
+        logits = [np.array([model.explain_raw(picture)[0].logit for picture in pictures]) for model in models]
         cut = cut_of(models[1].artifact.threshold)
         fit = fit_cascade(*logits, cut)
         spec = CascadeSpec("first", "tflite-int8", "tflite-fp32", fit.scale, fit.offset, 0.0, {})
         estimates = [
-            estimate(spec, models[0].predict(mixed(*size, seed, rows)).logit) for size, seed, rows in _CASCADED
+            estimate(spec, models[0].explain_raw(mixed(*size, seed, rows))[0].logit)
+            for size, seed, rows in _CASCADED
         ]
         spec = replace(spec, margin=_margin(np.array(estimates) - cut))
         escalated = float(np.mean(np.abs(spec.scale * logits[0] + spec.offset - cut) < spec.margin))
         metrics = {"validation": {"images": len(pictures), "escalated": escalated}}
         write_cascade(first, full, replace(spec, metrics=metrics), target, threads=1)
+
+
+def write_gates(folder: Path) -> None:
+    """Fit the gate of every model below ``folder`` on grey pictures, and renew all sums."""
+    from export.domain import distances, fit_gate
+    from export.domain import pack as packed
+
+    folders = [path for path in (folder / "first", folder) if path.is_dir()]
+    for path in folders:
+        (path / DOMAIN).unlink(missing_ok=True)
+        bundle = read_manifest(path)
+        write_manifest(bundle)
+        models = {a.name: Classifier(bundle, a.name, threads=1) for a in bundle.artifacts}
+        gate = fit_gate(_features(models[bundle.artifacts[-1].name], _FITTED), bundle, directions=4)
+        limits = {name: _limits(distances(gate, _features(model, _DRAWN))) for name, model in models.items()}
+        write_bytes_atomic(path / DOMAIN, packed(gate, limits))
+        write_manifest(bundle)
+
+
+def _features(model: Classifier, pictures: list[tuple[str, int, int, int]]) -> NDArray[np.float32]:
+    names = [branch.name for branch in model.bundle.branches]
+    return np.stack([features_of(model.explain_raw(drawn(*picture))[1], names) for picture in pictures])
+
+
+def _limits(distance: NDArray[np.float64]) -> Any:
+    """Both in wide gaps between pictures, so that no interpreter's rounding moves one to the other side."""
+    order = np.log(np.sort(distance))
+    gaps = np.diff(order)
+    # A third of the pictures and more is usual, two and more are flagged, two and more refused.
+    first = len(order) // 3 + int(np.argmax(gaps[len(order) // 3 : -5]))
+    second = first + 2 + int(np.argmax(gaps[first + 2 : -1]))
+    warning, threshold = (float(np.exp((order[i] + order[i + 1]) / 2)) for i in (first, second))
+    from export.domain import Limits
+
+    return Limits(warning, threshold)
 
 
 def _margin(distance: NDArray[np.float64]) -> float:
@@ -475,6 +652,10 @@ def write(folder: Path) -> None:
         ("resize", resize_vectors()),
         ("heat", heat_vectors()),
         ("decision", decision_vectors()),
+        ("assess", assess_vectors()),
+        ("quality", quality_vectors()),
+        ("gate", gate_vectors()),
+        ("verdicts", verdict_vectors()),
         ("answers", answer_vectors()),
         ("pictures", picture_vectors(files)),
         ("orientation", orientation_vectors()),
@@ -504,11 +685,15 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Write tests/vectors from edge_runtime.")
     parser.add_argument("--bundle", action="store_true", help="export the small bundle and the cascade anew, too")
     parser.add_argument("--cascade", action="store_true", help="export the cascade anew, too")
+    parser.add_argument("--gate", action="store_true", help="fit the gates of both bundles again")
     args = parser.parse_args(argv)
     if args.bundle:
         write_bundle(VECTORS / "bundle")
     if args.bundle or args.cascade:
         write_cascade_bundle(VECTORS / "cascade")
+    if args.bundle or args.cascade or args.gate:
+        write_gates(VECTORS / "bundle")
+        write_gates(VECTORS / "cascade")
     write(VECTORS)
     return 0
 

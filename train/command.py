@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from edge_runtime.errors import UsageError
-from train.options import PIXEL_RANGE, SEED_RANGE, check_new_run, check_ranges
+from train.options import DEFAULT_COPIES, PIXEL_RANGE, SEED_RANGE, check_new_run, check_ranges
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     fit.add_argument("--sweep", metavar="FILE", help=(
         "TOML with lists of learning_rate, batch_size, units, weight_decay: the best on validation is trained"
     ))  # fmt: skip
-    fit.add_argument("--augment", type=int, default=0, metavar="N", help="augmented copies per training image")
+    fit.add_argument("--augment", type=int, metavar="N", help=(
+        f"augmented copies per training image (default: {DEFAULT_COPIES}, with --protocol paper 0)"
+    ))  # fmt: skip
     fit.add_argument("--fine-tune", metavar="REGEX", help="then train these layers too, e.g. 'vgg19/block5_.*'")
     fit.add_argument("--fine-tune-epochs", type=int, default=10, help="default: %(default)s")
     fit.add_argument("--fine-tune-rate", type=float, default=1e-5, metavar="RATE", help="default: %(default)s")
@@ -81,10 +83,11 @@ def run(args: argparse.Namespace) -> int:
     if args.sweep and args.protocol == "paper":
         raise UsageError("--sweep chooses what --protocol paper fixes: use one of them.")
     units = _integers(args.units, "--units")
+    copies = args.augment if args.augment is not None else 0 if args.protocol == "paper" else DEFAULT_COPIES
     check_ranges(
         ("--dropout", args.dropout, 0.0, 0.99),
         ("--input-size", args.input_size, *PIXEL_RANGE),
-        ("--augment", args.augment, 0, 100),
+        ("--augment", copies, 0, 100),
         ("--fine-tune-epochs", args.fine_tune_epochs, 1, 10_000),
         ("--fine-tune-rate", args.fine_tune_rate, 1e-9, 1.0),
         ("--workers", args.workers, 1, 256),
@@ -113,7 +116,7 @@ def run(args: argparse.Namespace) -> int:
         protocol=args.protocol,
         seed=args.seed,
         sweep=args.sweep,
-        augment=args.augment,
+        augment=copies,
         fine_tune=args.fine_tune,
         fine_tune_epochs=args.fine_tune_epochs,
         fine_tune_rate=args.fine_tune_rate,

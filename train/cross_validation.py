@@ -22,12 +22,12 @@ from edge_runtime.files import sha256_bytes, sha256_file, write_text_atomic
 from train.backbones import parse_backbones, weights_file
 from train.data import Dataset
 from train.fit import LOGISTIC, FitSettings
-from train.metrics import youden_threshold
+from train.metrics import steady_threshold
 from train.model import FusionModel
 from train.split import Strategy
 from train.stages import TrainSettings, build, fit_subsets
 
-_VERSION = 3
+_VERSION = 4
 _INNER = 7  # one seventh of the training folds stops the fit
 _PLAIN = FitSettings(1e-3, 32, epochs=60, patience=10, weight_decay=1e-2)
 _STRONG = replace(_PLAIN, weight_decay=1.0)
@@ -56,7 +56,7 @@ ROWS = {
         Row("mixup", "… decay 1, mixed features", {"fits": (replace(_STRONG, mixup=True),)}),
         Row("averaged", "… decay 1, mean of the weights", {"fits": (replace(_STRONG, averaged=True),)}),
         Row("logistic", "the last maps, logistic regression", {"fits": (LOGISTIC,)}),
-        Row("stages", "B0's earlier stages too, logistic regression (the default)", _STAGES),
+        Row("stages", "B0's earlier stages too, logistic regression", _STAGES),
         Row("copies", "… and 2 augmented copies an image", _COPIES),
         Row("vgg19", "VGG19 alone, 2 copies", {**_COPIES, "backbones": "vgg19"}),
         Row("b0", "EfficientNetB0 alone, 2 copies", {**_COPIES, "backbones": "efficientnetb0"}),
@@ -199,7 +199,7 @@ def _run(
     from sklearn.metrics import roc_auc_score
 
     fitted = fit_subsets(model, subsets, settings, cache=cache, progress=progress, stress=stress)
-    threshold = youden_threshold(subsets["val"].y, fitted.logits["val"])
+    threshold = steady_threshold(subsets["val"].y, fitted.logits["val"])
     return {
         "images": [sample.relative_path for sample in subsets["test"].samples],
         "logits": [round(float(x), 6) for x in fitted.logits["test"]],

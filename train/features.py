@@ -16,6 +16,7 @@ import sys
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from time import perf_counter
 
 import keras
 import numpy as np
@@ -87,6 +88,36 @@ def extract_features(
                 _write_shard(folders[name], shard_names, features)
                 known[name].update(zip(shard_names, features, strict=True))
     return {name: np.stack([known[name][row] for row in names]) for name in branches}
+
+
+def cost_in_words(
+    branches: dict[str, keras.Model], samples: Sequence[Sample], copied: Sequence[Sample], copies: int, cache: Path
+) -> str | None:
+    """What computing the features will take here, from one timed batch; None where the cache knows them all.
+
+    Args:
+        samples: images that are wanted as they are.
+        copied: images of which ``copies`` augmented copies are wanted.
+    """
+    rows = [_row_name(sample, 0) for sample in samples]
+    rows += [_row_name(sample, copy) for copy in range(1, copies + 1) for sample in copied]
+    known = {name: _read_shards(cache / _cache_key(branch)) for name, branch in branches.items()}
+    missing = {name: sum(row not in shards for row in set(rows)) for name, shards in known.items()}
+    if not any(missing.values()):
+        return None
+    seconds = 0.0
+    for name, branch in branches.items():
+        batch = np.zeros((_BATCH, *branch.input_shape[1:]), np.float32)
+        branch.predict_on_batch(batch)  # the first call compiles
+        started = perf_counter()
+        branch.predict_on_batch(batch)
+        seconds += (perf_counter() - started) / _BATCH * missing[name]
+    copied_text = f" and {copies * len(copied)} augmented copies" if copies else ""
+    took = f"{seconds / 60:.0f} minutes" if seconds > 90 else f"{seconds:.0f} s"
+    return (
+        f"features of {len(samples)} images{copied_text}, {max(missing.values())} of them not in the cache: "
+        f"about {took} here"
+    )
 
 
 def compute_features(

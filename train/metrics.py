@@ -37,6 +37,7 @@ from train.intervals import (
 
 __all__ = [
     "METRIC_NAMES",
+    "STEADY_RULE",
     "Interval",
     "classification_metrics",
     "clopper_pearson",
@@ -215,6 +216,9 @@ def youden_threshold(y_true: ArrayLike, logit: ArrayLike) -> float:
     """
     cuts, hits, rejections = _cuts(y_true, logit)
     return float(sigmoid(cuts[np.argmax(hits * rejections[-1] + rejections[:-1] * hits[0])]))
+
+
+STEADY_RULE = "widest gap between validation scores among cuts within one standard error of the best Youden's J"
 
 
 def steady_threshold(y_true: ArrayLike, logit: ArrayLike) -> float:

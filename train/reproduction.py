@@ -26,7 +26,7 @@ from train.data import Dataset, load_dataset
 from train.features import Features, extract_features
 from train.fit import DEFAULT_GRID, PAPER, FeatureSet, FitResult, fit_default, fit_paper, head_logits
 from train.intervals import Interval
-from train.metrics import classification_metrics, sigmoid, youden_threshold
+from train.metrics import classification_metrics, sigmoid, steady_threshold
 from train.model import Head, build_head, build_model
 from train.split import SUBSETS, Strategy, apply_split, leak_count, make_split
 from train.stopping import History
@@ -36,7 +36,7 @@ Protocol = Literal["paper", "honest"]
 STRATEGIES: dict[Protocol, Strategy] = {"paper": "paper", "honest": "grouped"}
 """``paper``: single images split at random, Table II, threshold 0.5. ``honest``: split by source image or patient,
 head by logistic regression, threshold from validation."""
-_VERSION = 1
+_VERSION = 2
 _UNITS = "units"
 
 
@@ -171,7 +171,7 @@ class _Lab:
             for subset in ("val", "test"):
                 logits[subset].append(head_logits(head, sets[subset]))
         joined = {subset: mean_probability(parts) for subset, parts in logits.items()}
-        threshold = 0.5 if protocol == "paper" else youden_threshold(subsets["val"].y, joined["val"])
+        threshold = 0.5 if protocol == "paper" else steady_threshold(subsets["val"].y, joined["val"])
         test = subsets["test"]
         return Unit(
             system,

@@ -15,7 +15,7 @@ from edge_runtime.files import write_text_atomic
 from edge_runtime.peak import peak_bytes
 from train.data import Dataset
 from train.intervals import without_nan
-from train.metrics import paired_auc_difference, steady_threshold
+from train.metrics import STEADY_RULE, paired_auc_difference, steady_threshold
 from train.results import (
     Logits,
     draw_figures,
@@ -63,7 +63,7 @@ def write_taught(folder: Path, teacher: Run, subsets: dict[str, Dataset], taught
         "settings": {**taught.settings, "split": teacher.split.strategy},
         "labels": list(teacher.split.labels),
         "threshold": threshold,
-        "threshold_rule": "Youden's J on validation, within one standard error, in the widest gap",
+        "threshold_rule": STEADY_RULE,
         "dataset": {
             "digest": joined(subsets).digest,
             "notes": list(teacher.card["dataset"]["notes"]),

@@ -16,9 +16,9 @@ from edge_runtime.files import atomic_directory, write_text_atomic
 from edge_runtime.peak import peak_bytes, reset_peak
 from train.backbones import parse_backbones, weights_digest
 from train.data import Dataset, load_dataset, scan_folder
-from train.features import default_cache
+from train.features import cost_in_words, default_cache
 from train.intervals import without_nan
-from train.metrics import youden_threshold
+from train.metrics import STEADY_RULE, steady_threshold
 from train.model import HeadSpec
 from train.quiet import silent
 from train.results import draw_figures, predictions_csv, subset_metrics, summary
@@ -83,8 +83,10 @@ def train(
             say("note: untrained backbones (--weights none): good for trying the pipeline, not for accuracy.")
         cache = cache or default_cache()
         waiting = Waiting()
+        everything = [sample for subset in SUBSETS for sample in subsets[subset].samples]
+        if cost := cost_in_words(model.branches, everything, subsets["train"].samples, settings.augment, cache):
+            say(cost)
         if workers > 1:
-            everything = [sample for subset in SUBSETS for sample in subsets[subset].samples]
             tasks: list[Task] = [(everything, 0)]
             if settings.augment:
                 tasks.append((subsets["train"].samples, settings.augment))
@@ -104,13 +106,13 @@ def train(
         fitted = fit_subsets(model, subsets, settings, cache=cache, progress=progress)
         logits, result, tuned = fitted.logits, fitted.result, fitted.tuned
         val_y = subsets["val"].y
-        threshold = 0.5 if settings.protocol == "paper" else youden_threshold(val_y, logits["val"])
+        threshold = 0.5 if settings.protocol == "paper" else steady_threshold(val_y, logits["val"])
         metrics = {subset: subset_metrics(subsets[subset], logits[subset], threshold) for subset in ("val", "test")}
         card = {
             "settings": asdict(settings),
             "labels": list(split.labels),
             "threshold": threshold,
-            "threshold_rule": "0.5" if settings.protocol == "paper" else "Youden's J on validation",
+            "threshold_rule": "0.5" if settings.protocol == "paper" else STEADY_RULE,
             "chosen_fit": asdict(result.settings),
             "candidates": result.candidates,
             "temperature": fitted.temperature,

@@ -99,5 +99,5 @@ def _measure(bundle: Bundle, runs: int) -> dict[str, Any]:
     for artifact in bundle.artifacts:
         if is_available(artifact.runtime):
             classifier = Classifier(bundle, artifact.name)
-            calls[artifact.name] = lambda c=classifier: c.predict(image)
+            calls[artifact.name] = lambda c=classifier: c.explain_raw(image)
     return {name: asdict(result) for name, result in measure(calls, runs=runs).items()}

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from edge_runtime.bundle import INTENDED_USE
 from edge_runtime.cascade import Cascade, open_classifier
-from edge_runtime.classifier import Classifier, Prediction, timed_image
-from edge_runtime.commands.predict import image_paths, line, output_stems
+from edge_runtime.classifier import Answer, Classifier, timed_image
+from edge_runtime.commands.predict import UNGATED, exit_code, image_paths, line, output_stems, refusal_note
 from edge_runtime.device_profile import add_profile, chosen
 from edge_runtime.eigencam import eigen_cam
 from edge_runtime.errors import DataError, UsageError
@@ -45,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "lesion mask to outline: a file for one image, or a folder with masks of the images' names"
     ))  # fmt: skip
     parser.add_argument("--opacity", type=float, default=0.5, metavar="X", help="of the hottest spot, 0 to 1")
+    parser.add_argument("--ungated", action="store_true", help=UNGATED)
     parser.add_argument("--threads", type=int, help="interpreter threads (default: cores, at most 4)")
     add_profile(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
@@ -58,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit code 0, or 3 when an image or its mask could not be used; the others are explained all the same."""
+    """Exit code 0; 3 when an image or its mask could not be used, else 11 when one was refused."""
     if not 0.0 <= args.opacity <= 1.0:
         raise UsageError(f"--opacity is a share from 0 to 1. Received: {args.opacity}.")
     paths = image_paths(args.images)
@@ -69,40 +70,48 @@ def run(args: argparse.Namespace) -> int:
     _check_names(classifier, args)
     if not args.json:
         print(INTENDED_USE, file=sys.stderr)
-    failed = unmasked = 0
+    if not args.ungated:
+        _ = classifier.gated  # a cascade says here that it is half without a gate
+    failed = refused = unmasked = 0
     for path, stem in zip(paths, output_stems(paths), strict=True):
         try:
             image, decode_ms = timed_image(path)
             mask = _mask(args.mask, path, image)
-            prediction, result = _explain(classifier, image, str(path), decode_ms, args)
+            answer = classifier.predict(image, name=str(path), decode_ms=decode_ms, gated=not args.ungated)
         except DataError as error:
             print(f"error: {error}", file=sys.stderr)
             failed += 1
             continue
         unmasked += args.mask is not None and mask is None
-        summary = {**prediction.to_json(), "method": args.method}
+        summary = {**answer.to_json(), "method": args.method}
+        result = _explain(classifier, answer, args)
+        if result is None:
+            refused += 1
+            print(json.dumps(summary, ensure_ascii=False) if args.json else line(answer), flush=True)
+            continue
         body = write_explanation(
             args.out / stem, image, result, summary, branch=args.branch, mask=mask, opacity=args.opacity
         )
-        print(json.dumps(body, ensure_ascii=False) if args.json else _line(prediction, body), flush=True)
+        print(json.dumps(body, ensure_ascii=False) if args.json else _line(answer, body), flush=True)
     if unmasked:
         print(f"note: {unmasked} images have no mask in {args.mask}.", file=sys.stderr)
     if failed:
         print(f"error: {failed} of {len(paths)} images could not be explained.", file=sys.stderr)
-    return DataError.exit_code if failed else 0
+    refusal_note(refused, len(paths))
+    return exit_code(unreadable=failed, refused=refused)
 
 
-def _explain(
-    classifier: Classifier | Cascade, image: UInt8Image, name: str, decode_ms: float, args: argparse.Namespace
-) -> tuple[Prediction, Explanation]:
-    prediction, outputs = classifier.explain_raw(image, name=name, decode_ms=decode_ms)
-    label = prediction.label if args.label == PREDICTED else args.label
-    result = explanation(classifier.decider(prediction).bundle, outputs, label)
+def _explain(classifier: Classifier | Cascade, answer: Answer, args: argparse.Namespace) -> Explanation | None:
+    """None for a refused image."""
+    outputs, label = answer.outputs, answer.label if args.label == PREDICTED else args.label
+    if outputs is None or label is None:
+        return None
+    result = explanation(classifier.decider(answer).bundle, outputs, label)
     if args.method == "eigencam":
         maps = {name.removeprefix("map_"): array for name, array in outputs.items() if name.startswith("map_")}
         single = {branch: eigen_cam({branch: array}) for branch, array in maps.items()}
         result = Explanation(label, eigen_cam(maps), single, result.shares)
-    return prediction, result
+    return result
 
 
 def _check_names(classifier: Classifier | Cascade, args: argparse.Namespace) -> None:
@@ -130,7 +139,7 @@ def _mask(masks: Path | None, path: Path, image: UInt8Image) -> NDArray[np.bool_
     return None if found is None else read_mask(found, (image.shape[0], image.shape[1]))
 
 
-def _line(prediction: Prediction, body: dict[str, Any]) -> str:
+def _line(answer: Answer, body: dict[str, Any]) -> str:
     peak = body["peak_xy"]
     where = f"peak at x={peak[0]} y={peak[1]}" if peak else "nothing speaks for it"
-    return f"{line(prediction)}  [{body['explained_label']}: {where}]"
+    return f"{line(answer)}  [{body['explained_label']}: {where}]"

@@ -11,14 +11,16 @@ from pathlib import Path
 
 from edge_runtime.bundle import INTENDED_USE
 from edge_runtime.cascade import open_classifier
-from edge_runtime.classifier import Prediction, timed_image
+from edge_runtime.classifier import Answer, timed_image
 from edge_runtime.device_profile import add_profile, chosen
-from edge_runtime.errors import DataError, ImageError, UsageError
+from edge_runtime.errors import REFUSED_EXIT_CODE, DataError, ImageError, UsageError
 from edge_runtime.explain import explanation
 from edge_runtime.explanation_files import write_explanation
 from edge_runtime.files import write_text_atomic
 from edge_runtime.image import find_images
 from edge_runtime.monitor import Monitor
+
+UNGATED = "give numbers and heat maps of refused images, too; they mean nothing"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
     parser.add_argument("--explain", metavar="DIR", help="write overlay PNG, panel PNG, NPZ and JSON per image")
     parser.add_argument("--explain-class", metavar="LABEL", help="class to explain (default: the predicted one)")
+    parser.add_argument("--ungated", action="store_true", help=UNGATED)
     parser.add_argument("--counters", type=Path, metavar="FILE", help="write counts and drift (.prom or JSON)")
     parser.epilog = (
         "examples:\n"
@@ -41,41 +44,56 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit code 0, or 3 when an image could not be read; the others are answered all the same."""
+    """Exit code 0; 3 when an image could not be read, else 11 when one was refused; all others are answered."""
     artifact, threads = chosen(args)
     classifier = open_classifier(args.bundle, artifact, threads=threads)
     if args.explain_class and args.explain_class not in classifier.bundle.labels:
         raise UsageError(
             f"Unknown class {args.explain_class!r}. The bundle has: {', '.join(classifier.bundle.labels)}."
         )
+    if not args.ungated:
+        _ = classifier.gated  # a cascade says here that it is half without a gate
     paths = image_paths(args.images)
     stems = output_stems(paths)
     if not args.json:
         print(INTENDED_USE, file=sys.stderr)
-    failed, monitor = 0, Monitor()
+    failed, refused, monitor = 0, 0, Monitor()
     for path, stem in zip(paths, stems, strict=True):
         try:
             image, decode_ms = timed_image(path)
-            prediction, outputs = classifier.explain_raw(image, name=str(path), decode_ms=decode_ms)
+            answer = classifier.predict(image, name=str(path), decode_ms=decode_ms, gated=not args.ungated)
         except ImageError as error:
             print(f"error: {error}", file=sys.stderr)
             failed += 1
-            monitor.refused(type(error).__name__)
+            monitor.unreadable(type(error).__name__)
             continue
-        decider = classifier.decider(prediction)
-        if args.explain:
-            result = explanation(decider.bundle, outputs, args.explain_class or prediction.label)
-            write_explanation(Path(args.explain) / stem, image, result, prediction.to_json())
-        monitor.answered(prediction)
+        refused += answer.withheld
+        decider = classifier.decider(answer)
+        if args.explain and answer.outputs is not None and answer.label is not None:
+            result = explanation(decider.bundle, answer.outputs, args.explain_class or answer.label)
+            write_explanation(Path(args.explain) / stem, image, result, answer.to_json())
+        monitor.answered(answer)
         if args.counters:
-            monitor.watch(prediction.artifact, decider, outputs)
-        print(json.dumps(prediction.to_json(), ensure_ascii=False) if args.json else line(prediction), flush=True)
+            monitor.watch(decider, answer)
+        print(json.dumps(answer.to_json(), ensure_ascii=False) if args.json else line(answer), flush=True)
     if args.counters:
         json_text = json.dumps(monitor.to_json(), ensure_ascii=False) + "\n"
         write_text_atomic(args.counters, monitor.prometheus() if args.counters.suffix == ".prom" else json_text)
     if failed:
         print(f"error: {failed} of {len(paths)} images could not be read.", file=sys.stderr)
-    return DataError.exit_code if failed else 0
+    refusal_note(refused, len(paths))
+    return exit_code(unreadable=failed, refused=refused)
+
+
+def refusal_note(refused: int, count: int) -> None:
+    """Say on standard error how many of ``count`` images were refused."""
+    if refused:
+        print(f"note: {refused} of {count} images were refused and have no result (--ungated).", file=sys.stderr)
+
+
+def exit_code(*, unreadable: int, refused: int) -> int:
+    """Of a command that answered images one by one: what could not be read weighs more than what was refused."""
+    return DataError.exit_code if unreadable else REFUSED_EXIT_CODE if refused else 0
 
 
 def output_stems(paths: Sequence[Path]) -> list[Path]:
@@ -120,10 +138,11 @@ def image_paths(arguments: Sequence[str]) -> list[Path]:
     return list(dict.fromkeys(paths))
 
 
-def line(prediction: Prediction) -> str:
-    """One answer for the terminal."""
-    total = sum(prediction.latency_ms.values())
-    return (
-        f"{prediction.label:<10} p={prediction.probability:.4f} (threshold {prediction.threshold:.4f})  "
-        f"{total:7.1f} ms  {prediction.artifact}  {prediction.image}"
-    )
+def line(answer: Answer) -> str:
+    """One answer for the terminal; a verdict other than the label's own says why."""
+    total = sum(answer.latency_ms.values())
+    tail = f"{total:7.1f} ms  {answer.artifact}  {answer.image}"
+    why = f"  [{answer.assessment.text}]" if answer.assessment.reasons else ""
+    if answer.probability is None:
+        return f"{answer.verdict:<10} {tail}{why}"
+    return f"{answer.label:<10} p={answer.probability:.4f} (threshold {answer.threshold:.4f})  {tail}{why}"

@@ -26,6 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "what clients must present; on other addresses than 127.0.0.1 one is made where none is given "
         "(or in the environment as SONOEDGE_TOKEN)"
     ))  # fmt: skip
+    parser.add_argument("--public-url", metavar="URL", help=(
+        "the address, such as https://station.example, under which a reverse proxy offers this server; clients "
+        "need a token"
+    ))  # fmt: skip
     parser.add_argument("--workers", type=int, default=1, help="frames computed at once (default: %(default)s)")
     parser.add_argument("--threads", type=int, help="threads per interpreter (default: cores, at most 4)")
     add_profile(parser)
@@ -58,7 +62,8 @@ def run(args: argparse.Namespace) -> int:
     from edge_runtime.serve.station import Station
 
     token = args.token or os.environ.get("SONOEDGE_TOKEN")
-    if token is None and not is_loopback(args.host):
+    reachable = not is_loopback(args.host)
+    if token is None and (reachable or args.public_url):
         token = secrets.token_urlsafe(18)
     if token is not None and len(token) < 8:
         raise UsageError("A token has at least 8 characters.")
@@ -70,6 +75,7 @@ def run(args: argparse.Namespace) -> int:
 
     settings = Settings(
         token=token,
+        public_url=args.public_url,
         max_upload=args.max_upload_mib * 2**20,
         litert_js=VENDOR if (VENDOR / "index.js").is_file() else None,
     )
@@ -96,7 +102,14 @@ def run(args: argparse.Namespace) -> int:
     scheme = "https" if args.certificate else "http"
     socket = server.config.bind_socket() if args.port == 0 else None
     port = socket.getsockname()[1] if socket else args.port
-    print(f"{INTENDED_USE}\nopen {scheme}://{_shown(args.host)}:{port}/", file=sys.stderr)
+    address = args.public_url or f"{scheme}://{_shown(args.host)}:{port}/"
+    print(f"{INTENDED_USE}\nopen {address}", file=sys.stderr)
+    if reachable and not args.certificate:
+        print(
+            "warning: without --certificate and --key pictures and the token cross the network unencrypted, and "
+            "browsers on other machines give the page no camera.",
+            file=sys.stderr,
+        )
     if token is not None:
         print(f"token: {token}", file=sys.stderr)
     # How long a thread with a frame to run may wait for one that writes an answer: by default 5 ms, which is as

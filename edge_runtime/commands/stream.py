@@ -6,6 +6,7 @@ import argparse
 import io
 import json
 import sys
+from collections import Counter
 from contextlib import ExitStack
 from importlib.util import find_spec
 from itertools import islice
@@ -15,9 +16,11 @@ from time import perf_counter
 import numpy as np
 from PIL import Image
 
+from edge_runtime.assess import MAX_VIEWS
 from edge_runtime.bundle import INTENDED_USE
 from edge_runtime.cascade import Cascade, open_classifier
 from edge_runtime.classifier import Classifier
+from edge_runtime.commands.predict import UNGATED, exit_code, refusal_note
 from edge_runtime.device_profile import add_profile, chosen
 from edge_runtime.dicom import read_dicom
 from edge_runtime.errors import DataError, MissingExtraError, UsageError
@@ -46,6 +49,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--smooth", type=float, default=DEFAULT_SECONDS, metavar="SECONDS", help=(
         "time constant of the filter, 0: off (default: %(default)s)"
     ))  # fmt: skip
+    parser.add_argument("--views", type=int, default=1, metavar="N", help=(
+        "classify N - 1 slightly shifted crops of each frame, too: 'uncertain' where one changes the answer (to 9)"
+    ))  # fmt: skip
+    parser.add_argument("--ungated", action="store_true", help=UNGATED)
     parser.add_argument("--annotated", type=Path, metavar="FILE|DIR", help=(
         "write frames with heat map: .gif, .mp4, .dcm (Secondary Capture) or a folder"
     ))  # fmt: skip
@@ -68,11 +75,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit code 0 (also after Ctrl-C), or 3 when a frame could not be read or none was there."""
+    """Exit code 0 (also after Ctrl-C); 3 when a frame could not be read or none was there; else 11 for refusals."""
     if args.max_frames is not None and args.max_frames < 1:
         raise UsageError("--max-frames is at least 1.")
     if not 0 <= args.smooth <= 60:
         raise UsageError("--smooth is 0 to 60 seconds.")
+    if not 1 <= args.views <= MAX_VIEWS:
+        raise UsageError(f"--views is 1 to {MAX_VIEWS}.")
     crop, fps = parse_crop(args.crop), check_fps(args.fps)
     source = open_source(args.source, fps=fps)
     if args.realtime and not source.live:
@@ -80,7 +89,9 @@ def run(args: argparse.Namespace) -> int:
     _check_report(args, source)
     artifact, threads = chosen(args)
     classifier = open_classifier(args.bundle, artifact, threads=threads)
-    stream = FrameStream(classifier, source, crop=crop, smooth_seconds=args.smooth)
+    stream = FrameStream(
+        classifier, source, crop=crop, smooth_seconds=args.smooth, gated=not args.ungated, views=args.views
+    )
     if not args.json:
         print(INTENDED_USE, file=sys.stderr)
     with ExitStack() as stack:
@@ -94,7 +105,10 @@ def run(args: argparse.Namespace) -> int:
         if recorder:
             recorder.text = _summary_text(results)
     if args.report and results:
-        _write_report(args, source, classifier, results)
+        if all(line.smoothed is None for line in results):
+            print("note: every frame was refused: no report is written.", file=sys.stderr)
+        else:
+            _write_report(args, source, classifier, results)
     if args.crop_picture and stream.first is not None:
         picture = stream.region.outline(stream.first) if stream.region else stream.first
         buffer = io.BytesIO()
@@ -103,7 +117,9 @@ def run(args: argparse.Namespace) -> int:
     if not results:
         raise DataError(f"No readable frame in {args.source} ({stream.unreadable} unreadable).")
     _report(results, stream)
-    return DataError.exit_code if stream.unreadable else 0
+    refused = sum(line.smoothed is None for line in results)
+    refusal_note(refused, len(results))
+    return exit_code(unreadable=stream.unreadable, refused=refused)
 
 
 def _run(
@@ -134,12 +150,12 @@ def _run(
 class _Line:
     """What the summary needs of a frame; pictures and maps are let go, so that a day's stream fits in memory."""
 
-    __slots__ = ("artifact", "bare_ms", "code", "frame", "smoothed", "total_ms")
+    __slots__ = ("artifact", "bare_ms", "frame", "smoothed", "total_ms", "verdict")
 
     def __init__(self, result: FrameResult) -> None:
-        latency = result.prediction.latency_ms
-        self.code, self.smoothed, self.total_ms = result.assessment.code, result.smoothed, result.total_ms
-        self.frame, self.artifact = result.frame, result.prediction.artifact
+        latency = result.answer.latency_ms
+        self.verdict, self.smoothed, self.total_ms = result.assessment.verdict, result.smoothed, result.total_ms
+        self.frame, self.artifact = result.frame, result.answer.artifact
         self.bare_ms = latency["invoke"] + latency["head"]
 
 
@@ -162,15 +178,16 @@ def _write_report(
     from edge_runtime.dicom_report import Finding, structured_report
 
     assert source.dicom is not None
-    number = max(range(len(lines)), key=lambda i: lines[i].smoothed)
+    answered = [(line.smoothed, i) for i, line in enumerate(lines) if line.smoothed is not None]
+    probability, number = max(answered, key=lambda pair: pair[0])
     highest, evidence, frame = lines[number], source.dicom.dataset, lines[number].frame
     if args.deidentify:
         evidence, frame = read_dicom(args.annotated.read_bytes()).dataset, number + 1
     finding = Finding(
         artifact=highest.artifact,
-        probability=highest.smoothed,
+        probability=probability,
         threshold=classifier.artifact.threshold,
-        assessment=highest.code,
+        assessment=highest.verdict,
         frame=frame if int(evidence.get("NumberOfFrames") or 1) > 1 else None,
         text=_summary_text(lines),
     )
@@ -192,13 +209,18 @@ def _report(lines: list[_Line], stream: FrameStream) -> None:
 def _summary_text(lines: list[_Line]) -> str:
     if not lines:
         return "no frames"
-    counts = {code: sum(line.code == code for line in lines) for code in dict.fromkeys(line.code for line in lines)}
-    shares = ", ".join(f"{code} {count}" for code, count in counts.items())
-    return f"highest smoothed probability {max(line.smoothed for line in lines):.3f}; {shares}. {INTENDED_USE}"
+    counts = Counter(line.verdict for line in lines)
+    shares = ", ".join(f"{verdict} {count}" for verdict, count in counts.items())
+    smoothed = [line.smoothed for line in lines if line.smoothed is not None]
+    highest = f"highest smoothed probability {max(smoothed):.3f}; " if smoothed else ""
+    return f"{highest}{shares}. {INTENDED_USE}"
 
 
 def _text(result: FrameResult) -> str:
+    numbers = ", ".join(result.assessment.reasons)
+    if result.answer.probability is not None:
+        numbers = f"p={result.answer.probability:.4f} smoothed={result.smoothed:.4f}"
     return (
-        f"{result.frame:>6} {result.seconds:8.2f} s  {result.assessment.code:<14} "
-        f"p={result.prediction.probability:.4f} smoothed={result.smoothed:.4f}  {result.total_ms:6.1f} ms"
+        f"{result.frame:>6} {result.seconds:8.2f} s  {result.assessment.verdict:<14} {numbers}  "
+        f"{result.total_ms:6.1f} ms"
     )

@@ -3,6 +3,7 @@
     station     open interpreters and what one image yields
     admission   how many requests are read and answered at a time
     uploads     bytes of an image out of a request, within limits
+    throttle    wrong tokens per address
     guard       token, hosts, origins, security headers, and no detail of an error in an answer
     app         routes
     live        WebSocket for frames: the newest wins

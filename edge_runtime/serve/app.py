@@ -20,6 +20,8 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 
+from edge_runtime.assess import MAX_VIEWS
+from edge_runtime.domain import DOMAIN
 from edge_runtime.errors import ImageError, MissingExtraError, ModelError
 from edge_runtime.monitor import drift_samples
 from edge_runtime.serve.admission import Admission, Busy
@@ -39,7 +41,6 @@ _TYPES = {
     ".webmanifest": "application/manifest+json",
     ".wasm": "application/wasm",
 }
-MAX_VIEWS = 9
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Settings:
 
     Attributes:
         token: what clients must present; None on a loopback address.
+        public_url: where a reverse proxy offers this server; it needs a token.
         max_upload: bytes.
         read_seconds: for a client to send its image.
         waiting: requests that may stand in line.
@@ -56,6 +58,7 @@ class Settings:
     """
 
     token: str | None = None
+    public_url: str | None = None
     max_upload: int = MAX_UPLOAD
     read_seconds: float = READ_SECONDS
     waiting: int = 256
@@ -84,7 +87,7 @@ class _Application:
         self.admission = Admission(2 * station.workers + 2, settings.waiting)
         self.ready = asyncio.Event()
         self.files = _page_files(settings.litert_js)
-        live = Live(self.station, self.metrics, self.ready)
+        self.live = Live(self.station, self.metrics, self.ready)
         starlette = Starlette(
             routes=[
                 Route("/healthz", self._health),
@@ -95,7 +98,7 @@ class _Application:
                 Route("/v1/predict", self._predict, methods=["POST"]),
                 Route("/v1/explain", self._explain, methods=["POST"]),
                 Route("/bundle/{path:path}", self._bundle_file),
-                WebSocketRoute("/v1/live", live.endpoint),
+                WebSocketRoute("/v1/live", self.live.endpoint),
                 *(Route(f"/{name}", self._page) for name in self.files),
             ],
             lifespan=self._lifespan,
@@ -108,7 +111,7 @@ class _Application:
                 ),
             },
         )
-        self.guard = Guard(starlette, token=settings.token)
+        self.guard = Guard(starlette, token=settings.token, public_url=settings.public_url)
         self.asgi: ASGIApp = self.guard
 
     @asynccontextmanager
@@ -150,7 +153,11 @@ class _Application:
         return JSONResponse({"status": "ready" if ready else "starting"}, 200 if ready else 503)
 
     async def _metrics(self, _request: Request) -> Response:
-        gauges = {"ready": float(self.ready.is_set()), "requests_present": float(self.admission.present)}
+        gauges = {
+            "ready": float(self.ready.is_set()),
+            "requests_present": float(self.admission.present),
+            "live_streams": float(self.live.streams),
+        }
         text = self.metrics.text(gauges)
         if self.ready.is_set() and self.station.drifts:
             found = {name: drift.to_json() for name, drift in self.station.drifts.items()}
@@ -167,14 +174,15 @@ class _Application:
             if len(body) > 4096:
                 raise HTTPException(413, "The token is too long.")
         try:
-            token = json.loads(body, parse_constant=_no_constant)["token"]
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            token = json.loads(body, parse_constant=_no_constant)["token"].encode()
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise HTTPException(400, 'Send JSON: {"token": "…"}.') from error
-        if not isinstance(token, str) or not self.guard.accepts(token):
-            await asyncio.sleep(0.5)  # slows guessing down
-            raise HTTPException(401, "Wrong token.")
+        if refusal := self.guard.refusal_of(token, request.client):
+            return refusal
+        # A proxy may end TLS: the browser's own word counts too.
+        secure = request.url.scheme == "https" or request.headers.get("origin", "").startswith("https:")
         response = Response(status_code=204)
-        response.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=request.url.scheme == "https")
+        response.set_cookie(COOKIE, self.guard.session, httponly=True, samesite="strict", secure=secure)
         return response
 
     async def _bundle(self, _request: Request) -> Response:
@@ -182,10 +190,12 @@ class _Application:
         return JSONResponse({**self.station.describe(), "offline": "litert/index.js" in self.files})
 
     async def _bundle_file(self, request: Request) -> Response:
-        """TensorFlow Lite files for the browser: only those that bundle.json names."""
+        """What the browser needs: the TensorFlow Lite files that bundle.json names, and the gate."""
         await self.ready.wait()
         bundle, path = self.station.bundle, request.path_params["path"]
         allowed = {name for a in bundle.artifacts if a.runtime == "tflite" for name in (a.backbone, a.head)}
+        if (bundle.path / DOMAIN).is_file():
+            allowed.add(DOMAIN)
         if path not in allowed:
             raise HTTPException(404, "No such file of the bundle.")
         return FileResponse(bundle.path / path, media_type="application/octet-stream")
@@ -207,7 +217,7 @@ class _Application:
             try:
                 body = await loop.run_in_executor(self.station.executor, self.station.answer, data, wish)
             except ImageError as error:
-                self.metrics.add("images_refused_total")
+                self.metrics.add("images_unreadable_total")
                 # Without the decoder's own words, which can quote the file.
                 text = str(error).partition(": ")[0].rstrip(".") + "."
                 raise HTTPException(413 if "At most" in text or "at most" in str(error) else 422, text) from error
@@ -217,8 +227,7 @@ class _Application:
                 raise HTTPException(422, str(error)) from error
             except MemoryError as error:
                 raise HTTPException(413, "The image needs more memory than there is.") from error
-        self.metrics.add("answers_total", f'assessment="{body["assessment"]["code"]}"')
-        self.metrics.observe(perf_counter() - start)
+        self.metrics.answered(body["artifact"], body["verdict"], perf_counter() - start)
         return JSONResponse(body)
 
 

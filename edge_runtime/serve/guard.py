@@ -5,13 +5,17 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import logging
+import secrets
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Address, Headers, MutableHeaders
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
+
+from edge_runtime.errors import UsageError
+from edge_runtime.serve.throttle import Throttle
 
 COOKIE = "sonoedge_token"
 LOG = logging.getLogger("sonoedge.serve")
@@ -43,17 +47,51 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def origin_of(url: str) -> str:
+    """The origin of ``url`` as a browser writes it: scheme, name, and the port unless it is the scheme's own.
+
+    Raises:
+        UsageError: not an http or https address with a name.
+    """
+    try:
+        parts = urlsplit(url)
+        name, port = parts.hostname, parts.port
+    except ValueError:
+        name = port = None
+    if not name or parts.scheme not in {"http", "https"} or parts.username is not None or parts.query:
+        raise UsageError(f"--public-url is an address such as https://station.example. Received: {url!r}.")
+    name = f"[{name}]" if ":" in name else name
+    own = {"http": 80, "https": 443}[parts.scheme]
+    return f"{parts.scheme}://{name}" + (f":{port}" if port not in {None, own} else "")
+
+
 class Guard:
     """ASGI middleware.
 
     Args:
         app: the application.
-        token: what clients must send as ``Authorization: Bearer`` or as the session cookie; None on loopback.
+        token: what clients must send as ``Authorization: Bearer`` or exchange for the session cookie; None on
+            loopback.
+        public_url: where a reverse proxy offers this server; requests from that page are not from another site.
+        throttle: counts wrong tokens.
+
+    Attributes:
+        session: value of the cookie: random and of this process, so that it says nothing about the token.
+
+    Raises:
+        UsageError: a public address that is none, or one without a token.
     """
 
-    def __init__(self, app: ASGIApp, *, token: str | None) -> None:
+    def __init__(
+        self, app: ASGIApp, *, token: str | None, public_url: str | None = None, throttle: Throttle | None = None
+    ) -> None:
         self._app = app
-        self._token = token
+        self._token = None if token is None else token.encode()
+        self._origin = None if public_url is None else origin_of(public_url)
+        if self._origin is not None and token is None:
+            raise UsageError("A server behind a proxy has a token.")
+        self._throttle = throttle or Throttle()
+        self.session = secrets.token_urlsafe(32)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in {"http", "websocket"}:
@@ -83,12 +121,12 @@ class Guard:
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
-        host = headers.get("host", "")
+        host = headers.get("host", "").lower()
         if self._token is None and not is_loopback(_host_name(host)):
             # Another name for this address: DNS rebinding lets a web site talk to local servers that way.
-            return _json(421, "This server answers on 127.0.0.1 and localhost only.")
+            return _json(421, "This server answers on 127.0.0.1 and localhost only. A proxy needs --public-url.")
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and origin != self._origin and _netloc(origin) != host:
             return _json(403, "Requests from other sites are refused.")
         if headers.get("sec-fetch-site") in {"cross-site", "same-site"} and scope["path"].startswith(
             _OPEN_PREFIXES
@@ -96,15 +134,26 @@ class Guard:
             return _json(403, "Requests from other sites are refused.")
         if self._token is None or scope["path"] == _LOGIN or not scope["path"].startswith(_OPEN_PREFIXES):
             return None
-        if not self.accepts(_bearer(headers)) and not self.accepts(_cookie(headers)):
-            response = _json(401, "A token is required.")
-            response.headers["www-authenticate"] = "Bearer"
-            return response
-        return None
+        if hmac.compare_digest(_cookie(headers), self.session.encode()):
+            return None
+        client = scope.get("client")
+        return self.refusal_of(_bearer(headers), Address(*client) if client else None)
 
-    def accepts(self, token: str) -> bool:
-        """Compare in constant time."""
-        return self._token is not None and hmac.compare_digest(token.encode(), self._token.encode())
+    def refusal_of(self, token: bytes, client: Address | None) -> Response | None:
+        """401 for a token that is missing or wrong, 429 for one that comes too soon after wrong ones, else None."""
+        address = client.host if client else ""
+        if token:
+            if wait := self._throttle.wait(address):
+                # Not even compared: otherwise many guesses at once would find the one that gets another answer.
+                response = _json(429, "Too many wrong tokens from this address. Try again later.")
+                response.headers["retry-after"] = str(wait)
+                return response
+            if self._token is not None and hmac.compare_digest(token, self._token):
+                return None
+            self._throttle.wrong(address)
+        response = _json(401, "Wrong token." if token else "A token is required.")
+        response.headers["www-authenticate"] = "Bearer"
+        return response
 
     @staticmethod
     async def _refuse(response: Response, scope: Scope, receive: Receive, send: Send) -> None:
@@ -127,17 +176,25 @@ def _host_name(host: str) -> str:
         return ""
 
 
-def _bearer(headers: Headers) -> str:
+def _netloc(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc.lower() or None
+    except ValueError:
+        return None
+
+
+def _bearer(headers: Headers) -> bytes:
+    """The bytes as sent: a token outside ASCII comes as UTF-8 from most clients."""
     kind, _, token = headers.get("authorization", "").partition(" ")
-    return token.strip() if kind.lower() == "bearer" else ""
+    return token.strip().encode("latin-1") if kind.lower() == "bearer" else b""
 
 
-def _cookie(headers: Headers) -> str:
+def _cookie(headers: Headers) -> bytes:
     try:
         morsel = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
     except CookieError:
-        return ""
-    return morsel.value if morsel else ""
+        return b""
+    return morsel.value.encode() if morsel else b""
 
 
 def _place(error: BaseException) -> str:

@@ -2,8 +2,9 @@
 
 The client sends binary messages, each an image file of at most `MAX_FRAME` bytes; frames are
 numbered from 1 in the order of arrival. For every frame that was computed the server sends one JSON object: the
-fields of /v1/explain and ``frame``, ``dropped`` (since the start), ``smoothed`` (see `edge_runtime.smoothing`),
-``total_ms`` (from taking the frame to the answer).
+fields of /v1/explain and ``frame``, ``dropped`` (since the start), ``smoothed`` and ``recent`` (see
+`edge_runtime.smoothing`; null for a refused frame), ``total_ms`` (from taking the frame to the answer). The query
+parameter ``views`` asks for shifted views of every frame.
 While an interpreter works on one frame the next is taken and decoded: frames come as fast as the model computes.
 An undecodable frame is answered ``{"frame", "error"}`` and the stream goes on.
 """
@@ -18,8 +19,7 @@ from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from edge_runtime.assess import assess
-from edge_runtime.domain import Domain
+from edge_runtime.assess import MAX_VIEWS, Assessment, over_time
 from edge_runtime.errors import SonoEdgeError
 from edge_runtime.serve.metrics import Metrics
 from edge_runtime.serve.station import Station, Wish
@@ -30,6 +30,7 @@ MAX_STREAMS = 8
 _IN_HAND = 2
 """Frames of one client that are worked on at a time: one in an interpreter, one being decoded."""
 _IDLE_SECONDS = 60.0
+_VIEWS = {str(number) for number in range(1, MAX_VIEWS + 1)}
 
 
 class Live:
@@ -37,26 +38,32 @@ class Live:
 
     def __init__(self, station: Station, metrics: Metrics, ready: asyncio.Event) -> None:
         self._station, self._metrics, self._ready = station, metrics, ready
-        self._streams = 0
+        self.streams = 0
 
     async def endpoint(self, socket: WebSocket) -> None:
         """Serve one client until it goes away or is silent for a minute."""
-        if self._streams >= MAX_STREAMS:
+        if self.streams >= MAX_STREAMS:
             await socket.close(1013)
             return
-        self._streams += 1
+        self.streams += 1
         try:
+            if socket.query_params.get("views", "1") not in _VIEWS:
+                await socket.close(1008)
+                return
             await socket.accept()
             await self._ready.wait()
             await _Stream(socket, self._station, self._metrics).run()
         finally:
-            self._streams -= 1
+            self.streams -= 1
 
 
 class _Stream:
     def __init__(self, socket: WebSocket, station: Station, metrics: Metrics) -> None:
         self._socket, self._station, self._metrics = socket, station, metrics
-        self._wish = Wish(explain=True, peak=False, crop=socket.query_params.get("crop") == "auto")
+        query = socket.query_params
+        self._wish = Wish(
+            explain=True, peak=False, crop=query.get("crop") == "auto", views=int(query.get("views", "1"))
+        )
         self._smoother = Smoother()
         self._newest: tuple[int, bytes] | None = None
         self._arrived = asyncio.Event()
@@ -114,34 +121,28 @@ class _Stream:
             try:
                 body = await work
             except SonoEdgeError as error:
-                self._metrics.add("images_refused_total")
+                self._metrics.add("images_unreadable_total")
                 await self._socket.send_json({"frame": number, "error": str(error).partition(": ")[0]})
                 continue
             finally:
                 self._free.release()
             seconds = perf_counter() - start
-            self._metrics.observe(seconds)
-            await self._socket.send_json(
-                {**self._smoothed(body, number, start), "total_ms": round(1e3 * seconds, 3)}
-            )
+            answer = self._smoothed(body, number, start)
+            self._metrics.answered(answer["artifact"], answer["verdict"], seconds)
+            await self._socket.send_json({**answer, "total_ms": round(1e3 * seconds, 3)})
 
     def _smoothed(self, body: dict[str, Any], number: int, when: float) -> dict[str, Any]:
-        """The answer of the stream so far: the verdict is on the smoothed probability."""
-        probability, band = self._smoother.add(body["logit"], when)
-        domain = body["domain"]
-        verdict = assess(
-            self._station.bundle,
-            probability,
-            body["threshold"],
-            band,
-            Domain.from_json(domain) if domain else None,
-            body["hints"],
-        )
+        """The answer of the stream so far; a refused frame leaves the filter as it is."""
+        smoothed, recent = None, None
+        assessment = Assessment(body["verdict"], tuple(body["reasons"]), body["text"])
+        if body["logit"] is not None:
+            smoothed, recent = self._smoother.add(body["logit"], when)
+            assessment = over_time(self._station.bundle, assessment, smoothed, body["threshold"])
         return {
             **body,
-            "assessment": asdict(verdict),
-            "band": asdict(band) if band else None,
-            "smoothed": probability,
+            **assessment.to_json(),
+            "smoothed": smoothed,
+            "recent": asdict(recent) if recent else None,
             "frame": number,
             "dropped": self._dropped,
         }

@@ -22,8 +22,9 @@ class Metrics:
         with self._lock:
             self._counters[name, labels] += amount
 
-    def observe(self, seconds: float) -> None:
-        """One answered image."""
+    def answered(self, artifact: str, verdict: str, seconds: float) -> None:
+        """One answered image or live frame; name and labels as in ``sonoedge predict --counters``."""
+        self.add("verdicts_total", f'artifact="{artifact}",verdict="{verdict}"')
         with self._lock:
             self._seconds += seconds
             self._count += 1

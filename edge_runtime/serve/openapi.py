@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from edge_runtime.assess import REASONS, VERDICTS
 from edge_runtime.bundle import INTENDED_USE
 
 
@@ -11,26 +12,21 @@ def description(*, token: bool) -> dict[str, Any]:
     """The document served as ``/openapi.json``; ``token`` says whether this server asks for one."""
     answer = _object(
         image=_string("always `upload`: a file name could hold a patient's name"),
-        label=_string("the positive label where probability >= threshold"),
-        probability=_number("of the positive label, 0–1"),
-        logit=_number("its logit"),
+        label=_nullable(_string("the positive label where probability >= threshold; null where refused")),
+        probability=_nullable(_number("of the positive label, 0–1; null where refused")),
+        logit=_nullable(_number("its logit; null where refused")),
         threshold=_number("probability"),
         artifact=_string("the file of the bundle that answered"),
         latency_ms=_object(decode=_number(), resize=_number(), invoke=_number(), head=_number()),
-        assessment=_object(
-            code={"type": "string", "enum": ["suspicious", "not_suspicious", "uncertain", "refused"]},
-            text=_string("in words"),
-        ),
-        band=_nullable(_object(low=_number(), high=_number(), views={"type": "integer"})),
-        domain=_nullable(
+        verdict={"type": "string", "enum": list(VERDICTS)},
+        reasons={"type": "array", "items": {"type": "string", "enum": list(REASONS)}},
+        text=_string("verdict and reasons in words"),
+        gate=_nullable(
             _object(
-                distance=_nullable(_number()),
-                threshold=_number(),
-                warning=_number(),
-                inside={"type": "boolean"},
-                usual={"type": "boolean"},
+                distance=_nullable(_number()), warning=_number("flagged above"), threshold=_number("refused above")
             )
         ),
+        band=_nullable(_object(low=_number(), high=_number(), views={"type": "integer"})),
         hints={"type": "array", "items": _object(code=_string(), text=_string())},
         image_size={"type": "array", "items": {"type": "integer"}, "description": "height, width"},
         crop=_nullable({"type": "array", "items": {"type": "integer"}}),
@@ -70,7 +66,7 @@ def description(*, token: bool) -> dict[str, Any]:
         for code, text in {
             "400": "malformed request", "401": "token missing or wrong", "403": "request from another site",
             "408": "client too slow", "413": "too many bytes or pixels", "415": "not an image type",
-            "422": "not a readable image", "503": "too many requests waiting",
+            "422": "not a readable image", "429": "too many wrong tokens", "503": "too many requests waiting",
         }.items()
     }  # fmt: skip
     document: dict[str, Any] = {
@@ -85,7 +81,7 @@ def description(*, token: bool) -> dict[str, Any]:
             "/v1/explain": {
                 "post": _operation(
                     "Classify and explain one image",
-                    {"allOf": [answer, _object(explanation=explained)]},
+                    {"allOf": [answer, _object(explanation=_nullable(explained))]},
                     failures,
                     requestBody=upload,
                     parameters=parameters,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,19 +15,20 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from edge_runtime.assess import assess, band_of, shifted_views
 from edge_runtime.bundle import INTENDED_USE, Bundle
 from edge_runtime.cascade import Cascade, open_classifier
 from edge_runtime.classifier import Classifier
 from edge_runtime.colormap import COLORMAP
+from edge_runtime.domain import DOMAIN
 from edge_runtime.drift import Drift
-from edge_runtime.errors import DataError, ImageError, ModelError
+from edge_runtime.errors import DataError, ImageError
 from edge_runtime.explain import explanation
 from edge_runtime.image import UInt8Image, decode_image, is_dicom, to_input
-from edge_runtime.quality import hints, measure
+from edge_runtime.quality import hint_texts
 from edge_runtime.region import Region, detect_region
 from edge_runtime.sums import SUMS, bundle_digest
 from edge_runtime.trust import load_trusted
+from edge_runtime.words import words
 
 MAX_PIXELS = 25_000_000
 MIN_SIDE = 16
@@ -42,7 +44,7 @@ class Wish:
     Attributes:
         explain: Grad-CAM maps and the branches' shares.
         peak: with ``explain``, also where the heat map peaks; live frames do without.
-        views: 1 for the frame alone, up to 9 for a band over shifted crops.
+        views: 1 for the frame alone; 2 to 9 for a band over shifted crops, which may make it ``uncertain``.
         crop: classify the detected scan area only.
         preview: the decoded picture as JPEG, for formats that a browser cannot show.
     """
@@ -116,11 +118,13 @@ class Station:
                     "size_bytes": a.size_bytes,
                     "backbone": {"path": a.backbone, "sha256": digests[a.backbone]},
                     "head": {"path": a.head, "sha256": digests[a.head]},
+                    "gate": {"path": DOMAIN, "sha256": digests[DOMAIN]} if DOMAIN in digests else None,
                 }
                 for a in self.bundle.artifacts
                 if a.runtime == "tflite"
             ],
             "colormap": np.rint(COLORMAP).astype(int).tolist(),
+            "words": words(),
             "intended_use": INTENDED_USE,
         }
 
@@ -140,44 +144,38 @@ class Station:
             )
         region = _region(data, image) if wish.crop else None
         frame = region.crop(image) if region else image
-        found = hints(frame, measure(frame))
         # Ready before an interpreter is free: live frames wait for nothing else.
         start = perf_counter()
         model_input = to_input(frame, self.input_size)
         resize_ms = 1e3 * (perf_counter() - start)
         classifier = self._classifiers.get()
         try:
-            prediction, outputs = classifier.explain_prepared(
-                model_input, frame, name=UPLOAD_NAME, decode_ms=decode_ms, resize_ms=resize_ms
+            answer = classifier.predict_prepared(
+                model_input, frame, name=UPLOAD_NAME, decode_ms=decode_ms, resize_ms=resize_ms, views=wish.views
             )
-            shifted = [classifier.predict(view).probability for view in shifted_views(frame, wish.views - 1)]
         finally:
             self._classifiers.put(classifier)
-        if not np.isfinite([prediction.probability, prediction.logit]).all():
-            raise ModelError("The model did not answer with a number.")
-        band = band_of([prediction.probability, *shifted])
-        domain = self.drifts[prediction.artifact].add(outputs) if self.gated else None
-        verdict = assess(self.bundle, prediction.probability, prediction.threshold, band, domain, found)
+        if answer.features is not None:
+            self.drifts[answer.artifact].add(answer.features)
         body = {
-            **prediction.to_json(),
-            "assessment": asdict(verdict),
-            "band": asdict(band) if band else None,
-            "domain": domain.to_json() if domain else None,
-            "hints": found,
+            **answer.to_json(),
+            "band": asdict(answer.band) if answer.band else None,
+            "hints": hint_texts(answer.hints),
             "image_size": list(image.shape[:2]),
             "crop": [region.left, region.top, region.right, region.bottom] if region else None,
             "intended_use": INTENDED_USE,
         }
         if wish.explain:
-            body["explanation"] = _explanation(
-                classifier.decider(prediction).bundle, outputs, frame, peak=wish.peak
+            bundle = classifier.decider(answer).bundle
+            body["explanation"] = (
+                _explanation(bundle, answer.outputs, frame, peak=wish.peak) if answer.outputs else None
             )
         if wish.preview:
             body["preview"] = _preview(image)
         return body
 
 
-def _explanation(bundle: Bundle, outputs: dict[str, Any], frame: UInt8Image, *, peak: bool) -> dict[str, Any]:
+def _explanation(bundle: Bundle, outputs: Mapping[str, Any], frame: UInt8Image, *, peak: bool) -> dict[str, Any]:
     """Signed maps (above zero speaks for the positive label) on their own grids, and the shares."""
     result = explanation(bundle, outputs, bundle.positive_label)
     maps = {"fused": outputs["cam"], **{branch.name: outputs[f"cam_{branch.name}"] for branch in bundle.branches}}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 
-from starlette.datastructures import UploadFile
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 MAX_UPLOAD = 32 * 1024 * 1024
@@ -16,10 +16,74 @@ FIELD = "image"
 _RAW_TYPES = ("image/", "application/octet-stream", "application/dicom")
 
 
-class _InMemoryParser(MultiPartParser):
-    """Never spools to a temporary file: no image may touch the disk."""
+_MAX_PARTS = 9
+_MAX_HEADERS = 16 * 1024
+"""Bytes of the headers of all parts together."""
 
-    spool_max_size = MAX_UPLOAD + 1
+
+class _Form:
+    """Keeps the bytes of the one file of a form in memory; a framework's own parser writes to the disk."""
+
+    def __init__(self, boundary: bytes) -> None:
+        self.file: bytes | None = None
+        self._parts = self._header_bytes = 0
+        self._name, self._value, self._disposition = bytearray(), bytearray(), b""
+        self._data: bytearray | None = None
+        self._has_file = False
+        self._parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": self._part_begin,
+                "on_header_field": lambda data, start, end: self._header(self._name, data[start:end]),
+                "on_header_value": lambda data, start, end: self._header(self._value, data[start:end]),
+                "on_header_end": self._header_end,
+                "on_headers_finished": self._headers_finished,
+                "on_part_data": self._part_data,
+                "on_part_end": self._part_end,
+            },
+        )
+
+    def feed(self, chunk: bytes) -> None:
+        """Raises `FormParserError` for a form that is malformed or has more than one file."""
+        self._parser.write(chunk)
+
+    def _part_begin(self) -> None:
+        self._parts += 1
+        self._disposition = b""
+        if self._parts > _MAX_PARTS:
+            raise FormParserError("too many parts")
+
+    def _header(self, kept: bytearray, data: bytes) -> None:
+        self._header_bytes += len(data)
+        if self._header_bytes > _MAX_HEADERS:
+            raise FormParserError("headers too long")
+        kept += data
+
+    def _header_end(self) -> None:
+        if bytes(self._name).lower() == b"content-disposition":
+            self._disposition = bytes(self._value)
+        self._name.clear()
+        self._value.clear()
+
+    def _headers_finished(self) -> None:
+        _, options = parse_options_header(self._disposition)
+        if b"name" not in options:
+            raise FormParserError("a part without a name")
+        self._data = None
+        if b"filename" in options:
+            if self._has_file:
+                raise FormParserError("more than one file")
+            self._has_file = True
+            if options[b"name"] == FIELD.encode():
+                self._data = bytearray()
+
+    def _part_data(self, data: bytes, start: int, end: int) -> None:
+        if self._data is not None:
+            self._data += data[start:end]
+
+    def _part_end(self) -> None:
+        if self._data is not None:
+            self.file, self._data = bytes(self._data), None
 
 
 async def read_image_bytes(request: Request, *, limit: int = MAX_UPLOAD, seconds: float = READ_SECONDS) -> bytes:
@@ -48,21 +112,16 @@ async def read_image_bytes(request: Request, *, limit: int = MAX_UPLOAD, seconds
 
 
 async def _form(request: Request, limit: int) -> bytes:
-    parser = _InMemoryParser(request.headers, _limited(request, limit), max_files=1, max_fields=8)
     try:
-        form = await parser.parse()
-        field = form.get(FIELD)
-        if not isinstance(field, UploadFile):
-            raise HTTPException(422, f"The form has no complete file field {FIELD!r}.")
-        return _present(await field.read())
-    except MultiPartException as error:
+        _, options = parse_options_header(request.headers["content-type"])
+        form = _Form(options[b"boundary"])
+        async for chunk in _limited(request, limit):
+            form.feed(chunk)
+    except (FormParserError, LookupError, ValueError) as error:
         raise HTTPException(400, "The form is malformed or has more than one file.") from error
-    except (KeyError, ValueError, LookupError, AssertionError) as error:
-        raise HTTPException(400, "The form is malformed.") from error
-    finally:
-        # Also those of a form that broke off, which the parser leaves to the garbage collector.
-        for file in parser._files_to_close_on_error:
-            file.close()
+    if form.file is None:
+        raise HTTPException(422, f"The form has no complete file field {FIELD!r}.")
+    return _present(form.file)
 
 
 async def _limited(request: Request, limit: int) -> AsyncGenerator[bytes, None]:

@@ -68,7 +68,7 @@ def test_a_report_on_a_loop(float_bundle: Path, tmp_path: Path, sonoedge: Any) -
     assert found["Decision threshold of the model"] == pytest.approx(highest["threshold"])
     positive = highest["smoothed"] >= highest["threshold"]
     assert found["Model label"] == (bundle.positive_label if positive else bundle.negative_label)
-    assert found["Assessment"] == highest["assessment"].replace("_", " ")
+    assert found["Assessment"] == highest["verdict"].replace("_", " ")
     assert found["image"].ReferencedSOPInstanceUID == source.SOPInstanceUID
     assert found["image"].ReferencedFrameNumber == highest["frame"]
     assert found["Algorithm Name"] == [f"SonoEdge {bundle.name}"]

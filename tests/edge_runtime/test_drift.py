@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edge_runtime.bundle import Bundle
-from edge_runtime.domain import DomainGate
+from edge_runtime.domain import DomainGate, features_of
 from edge_runtime.drift import Drift
 from edge_runtime.monitor import drift_samples
 from edge_runtime.serve.station import Station, Wish
@@ -37,20 +37,21 @@ def gate() -> DomainGate:
     )
 
 
-def maps(count: int, *, tilt: float = 0.0) -> list[dict[str, np.ndarray]]:
-    """Maps with pooled vectors near the directions; ``tilt`` turns branch b, in spreads."""
+def features(count: int, *, tilt: float = 0.0) -> list[np.ndarray]:
+    """Of maps with pooled vectors near the directions; ``tilt`` turns branch b, in spreads."""
     found = []
     for noise in RNG.normal(size=(count, 5)) * SPREAD:
         a = DIRECTIONS["a"] + noise[:2]
         b = DIRECTIONS["b"] + noise[2:] + np.array([0.8, 0.0, -0.6]) * tilt * SPREAD
-        found.append({
+        maps = {
             "map_a": np.broadcast_to(3 * a, (1, 2, 2, 2)).astype(np.float32),
             "map_b": np.broadcast_to(7 * b, (1, 1, 1, 3)).astype(np.float32),
-        })  # fmt: skip
+        }
+        found.append(features_of(maps, ("a", "b")))
     return found
 
 
-def seen(images: list[dict[str, np.ndarray]]) -> dict[str, Any]:
+def seen(images: list[np.ndarray]) -> dict[str, Any]:
     drift = Drift(gate())
     for image in images:
         drift.add(image)
@@ -58,7 +59,7 @@ def seen(images: list[dict[str, np.ndarray]]) -> dict[str, Any]:
 
 
 def test_images_like_those_of_training_show_no_more_than_chance() -> None:
-    body = seen(maps(400))
+    body = seen(features(400))
     assert body["images"] == 400
     assert body["by_chance"] == pytest.approx(0.05)
     assert body["shift"] < 2 * body["by_chance"]
@@ -66,7 +67,7 @@ def test_images_like_those_of_training_show_no_more_than_chance() -> None:
 
 
 def test_a_small_shift_of_all_images_is_seen_in_the_branch_that_has_it() -> None:
-    body = seen(maps(100, tilt=1.5))
+    body = seen(features(100, tilt=1.5))
     assert body["by_branch"]["b"] > 5 * body["by_chance"]
     assert body["by_branch"]["a"] < 3 * body["by_chance"]
     assert body["refused"] == 0
@@ -84,17 +85,17 @@ def test_nothing_seen_is_no_number() -> None:
 
 def test_what_is_not_a_number_is_refused_and_spoils_no_mean() -> None:
     drift = Drift(gate())
-    image = maps(1)[0]
+    image = features(1)[0]
     drift.add(image)
     before = drift.to_json()
-    verdict = drift.add({**image, "map_a": np.full((1, 2, 2, 2), np.nan, np.float32)})
+    verdict = drift.add(np.append(image[:-1], np.float32("nan")))
     assert not verdict.inside
     assert drift.to_json() == {**before, "refused": 1}
     json.dumps(drift.to_json(), allow_nan=False)
 
 
 def test_threads_lose_no_image() -> None:
-    drift, images = Drift(gate()), maps(20)
+    drift, images = Drift(gate()), features(20)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(drift.add, images * 20))
     assert drift.to_json()["images"] == 400

@@ -90,7 +90,7 @@ def speckle(level: float = 80.0) -> np.ndarray:
 
 
 def codes(image: np.ndarray) -> set[str]:
-    return {hint["code"] for hint in hints(image, measure(image))}
+    return set(hints(image, measure(image)))
 
 
 def test_quality_hints() -> None:

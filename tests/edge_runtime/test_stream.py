@@ -213,9 +213,9 @@ def test_stream_answers_equal_single_answers(float_bundle: Path, phantoms: Path)
     results = list(FrameStream(classifier, open_source(str(phantoms)), smooth_seconds=0))
     assert len(results) == len(paths)
     for path, result in zip(paths, results, strict=True):
-        assert result.prediction.probability == classifier.predict(read_image(path)).probability
-        assert result.smoothed == pytest.approx(result.prediction.probability, abs=1e-6)
-        latency = result.prediction.latency_ms
+        assert result.answer.probability == classifier.predict(read_image(path)).probability
+        assert result.smoothed == pytest.approx(result.answer.probability, abs=1e-6)
+        latency = result.answer.latency_ms
         assert result.total_ms >= latency["invoke"] + latency["head"] + latency["resize"]
 
 
@@ -239,7 +239,7 @@ def test_lines_annotations_and_summary(float_bundle: Path, tmp_path: Path, sonoe
     assert result.code == 0
     lines = [json.loads(line) for line in result.out.splitlines()]
     assert [line["frame"] for line in lines] == [1, 2, 3, 4, 5, 6]
-    assert {"smoothed", "assessment", "dropped", "total_ms", "band"} <= set(lines[0])
+    assert {"smoothed", "verdict", "reasons", "gate", "dropped", "total_ms", "band", "recent"} <= set(lines[0])
     assert len(list((tmp_path / "out").glob("*.png"))) == 6
     assert "6 frames answered, 0 dropped" in result.err
 

@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 
 from edge_runtime import BundleError, Classifier, SonoEdgeError, load_bundle
+from edge_runtime.assess import REASONS, VERDICTS
 from edge_runtime.bundle import MANIFEST
 from edge_runtime.cascade import Cascade
 from edge_runtime.sums import SUMS, sums_text
 from edge_runtime.verify import load_golden, replay
+from edge_runtime.words import words
 
 ROOT = Path(__file__).resolve().parents[2]
 VECTORS = ROOT / "tests" / "vectors"
@@ -40,7 +42,7 @@ def unpack(value: dict[str, Any]) -> np.ndarray:
 
 
 def assert_same(new: Any, old: Any, where: str) -> None:
-    """Equal, floats to 1e-4: another processor's kernels may round differently."""
+    """Equal, floats to 1e-4 (relative, or 1e-4): another processor's kernels may round differently."""
     if isinstance(new, dict) and "dtype" in new:
         assert (new["dtype"], new["shape"]) == (old["dtype"], old["shape"]), where
         exact = new["dtype"] == "uint8"
@@ -54,7 +56,7 @@ def assert_same(new: Any, old: Any, where: str) -> None:
         for i, value in enumerate(new):
             assert_same(value, old[i], f"{where}[{i}]")
     elif isinstance(new, float):
-        assert new == pytest.approx(old, abs=1e-4), where
+        assert new == pytest.approx(old, rel=1e-4, abs=1e-4), where
     else:
         assert new == old, where
 
@@ -81,6 +83,23 @@ def test_both_models_of_the_cascade_decide_both_ways() -> None:
         cases = json.loads((VECTORS / f"{name}.json").read_text())
         assert {case["artifact"].rpartition("/")[0] for case in cases} == {"", "first"}
         assert len({(case["artifact"], case["label"]) for case in cases}) == 4
+
+
+def test_the_verdicts_are_of_every_kind_and_nothing_of_a_refused_picture_is_left() -> None:
+    cases = json.loads((VECTORS / "verdicts.json").read_text())
+    assert {case["verdict"] for case in cases} == set(VERDICTS)
+    assert {reason for case in cases for reason in case["reasons"]} == set(REASONS) - {"shifted_view"}
+    assert {case["artifact"] for case in cases if case["bundle"] == "cascade"} == {
+        "first/tflite-int8",
+        "tflite-fp32",
+    }
+    for case in cases:
+        numbers = [case[key] for key in ("label", "probability", "logit")]
+        assert (None in numbers) == (case["verdict"] == "refused" and case["gated"])
+        assert case["band"] is None or (case["verdict"] != "refused" and case["views"] > 1)
+    assert {q for case in json.loads((VECTORS / "quality.json").read_text()) for q in case["hints"]} == set(
+        words()["hints"]
+    )
 
 
 @pytest.mark.parametrize("artifact", ["first/tflite-int8", "tflite-fp32"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,10 +16,10 @@ from edge_runtime.errors import AccuracyError, ModelError, UsageError
 from edge_runtime.files import write_bytes_atomic
 from export.candidates import Budget, Candidate, Comparison, Ladder, compare, ladder_table, refit_threshold
 from export.graphs import pack_tflite, parse_tflite
-from export.guard import Rungs, climb
+from export.guard import HEAVY_MACS, MIN_INT8_SHARE, MIN_SPEEDUP, Rungs, climb, speedup_wanted
 from export.int8 import Int8Policy, write_int8
 from export.quantizers import TFLiteQuantizer
-from export.recipes import Recipe, assignments
+from export.recipes import Operator, Recipe, assignments
 from train.data import Dataset, Sample
 from train.intervals import Interval
 from train.metrics import sigmoid
@@ -144,6 +145,51 @@ def test_a_sound_model_needs_no_search(tmp_path: Path) -> None:
     assert ladder.chosen is ladder.candidates[0]
 
 
+def test_the_guard_goes_on_to_operators_and_other_ranges_before_it_gives_up(tmp_path: Path) -> None:
+    place = bench(tmp_path, two_branches(1))
+    quantizer = place.source.quantizer("tflite")
+    ladder = climb(quantizer, place.judge, tmp_path / "ladder", Budget(-1, -1), progress=False)
+    assert ladder.chosen is None
+    names = [c.name for c in ladder.candidates]
+    for rule in quantizer.range_rules:
+        assert f"w8a8, {rule} ranges" in names
+    spared = [
+        {op.name for op in quantizer.operators if assignments(c.recipe, quantizer.operators)[op.name] == "float"}
+        for c in ladder.candidates
+    ]
+    left = {op.name for op in quantizer.operators if op.branches == {"left"}}
+    assert any(kept & left for kept in spared), "operators of the sound branch are spared too"
+    assert all(c.int8_share >= MIN_INT8_SHARE for c in ladder.candidates)
+
+
+def test_where_float_would_do_most_of_the_work_the_float16_file_is_named(tmp_path: Path) -> None:
+    """Both branches are equally heavy: sparing the fragile one would leave half of the multiply-adds in int8."""
+    place = bench(tmp_path, two_branches(1, wide=8))
+    with pytest.raises(AccuracyError, match="--format tflite-fp16"):
+        int8(place, Int8Policy(Budget(0, 0), validation=place.judge.dataset), tmp_path / "out", [])
+    assert not (tmp_path / "out" / "backbone.tflite").exists()
+
+
+def test_a_file_that_is_not_fast_enough_is_not_taken() -> None:
+    exact, quick = candidate("exact", 20.0, comparison(0, 0.1)), candidate("quick", 10.0, comparison(9, 0.1))
+    ladder = Ladder((exact, quick), Budget(), 30.0, min_speedup=3.0)
+    assert ladder.chosen is None
+    assert replace(ladder, min_speedup=1.5).chosen is exact
+    assert ladder.speedup(quick) == 3.0 and ladder.is_fast(quick)
+
+
+@pytest.mark.parametrize(
+    ("macs", "dot_products", "wanted"),
+    [(HEAVY_MACS, ["AVX512-VNNI"], MIN_SPEEDUP), (HEAVY_MACS, [], 0.0), (HEAVY_MACS - 1, ["AVX512-VNNI"], 0.0)],
+)
+def test_speed_is_demanded_of_heavy_models_on_processors_with_int8_dot_products(
+    macs: int, dot_products: list[str], wanted: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("export.guard.int8_dot_products", lambda: dot_products)
+    quantizer = SimpleNamespace(operators=(Operator("a", "CONV_2D", frozenset({"left"}), macs=macs),))
+    assert speedup_wanted(quantizer) == wanted  # type: ignore[arg-type]
+
+
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     """A model whose right branch is fragile."""
@@ -221,8 +267,8 @@ class Lacking(TFLiteQuantizer):
 
     everything = False
 
-    def build(self, path: Path, recipe: Recipe, branch: str | None = None, *, draft: bool = False) -> None:
-        super().build(path, recipe, branch, draft=draft)
+    def build(self, path: Path, recipe: Recipe, branch: str | None = None) -> None:
+        super().build(path, recipe, branch)
         if branch is None and (self.everything or recipe.precision == "w8a8"):
             model = parse_tflite(path.read_bytes())
             code = model.operatorCodes[model.subgraphs[0].operators[-1].opcodeIndex]

@@ -13,8 +13,8 @@ from edge_runtime.backends import open_model
 from edge_runtime.classifier import preprocess_file
 from edge_runtime.errors import UsageError
 from export import quantizers
-from export.graphs import parse_tflite, tflite_branch, tflite_operators, tflite_text
-from export.recipes import TFLITE_ONLY, Recipe, Rule, recipe_for
+from export.graphs import parse_tflite, read_openvino, tflite_branch, tflite_operators, tflite_text
+from export.recipes import TFLITE_ONLY, Recipe, Rule, int8_share, recipe_for
 
 
 @pytest.fixture(scope="module")
@@ -219,15 +219,14 @@ def test_openvino_keeps_the_named_operators_in_float_and_caches(
 def test_another_version_of_the_tools_quantizes_again(
     updated: str, vino: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    quantizer = vino.source.quantizer("openvino")
-    quantizer.build(tmp_path / "backbone.xml", Recipe())
+    vino.source.quantizer("openvino").build(tmp_path / "backbone.xml", Recipe())
     calls: list[str] = []
     quantize = quantizers.quantize_openvino
     monkeypatch.setattr(quantizers, "quantize_openvino", lambda *a, **k: calls.append("again") or quantize(*a, **k))
-    quantizer.build(tmp_path / "backbone.xml", Recipe())
+    vino.source.quantizer("openvino").build(tmp_path / "backbone.xml", Recipe())
     assert not calls
     monkeypatch.setattr(quantizers, "version", lambda name: "99" if name == updated else version(name))
-    quantizer.build(tmp_path / "backbone.xml", Recipe())
+    vino.source.quantizer("openvino").build(tmp_path / "backbone.xml", Recipe())
     assert calls
 
 
@@ -260,3 +259,63 @@ def test_recipes_that_a_runtime_does_not_know(place: Bench, vino: Bench, tmp_pat
         place.source.quantizer("tflite").build(tmp_path / "backbone.tflite", Recipe(ranges="asymmetric"))
     with pytest.raises(UsageError, match="matches no operator"):
         place.source.quantizer("tflite").build(tmp_path / "backbone.tflite", Recipe(rules=(Rule("nosuch"),)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fragile", [None, 0])
+def test_openvino_spared_without_a_second_calibration_equals_a_fresh_one(
+    fragile: int | None, tmp_path: Path
+) -> None:
+    """Each operator is spared alone: bias correction and ranges of the others must not depend on it.
+
+    Most files are equal to the last bit; in others OpenVINO fuses operators in another way.
+    """
+    import nncf
+    import openvino
+
+    place = bench(tmp_path, two_branches(fragile), "openvino", images=8)
+    quantizer = place.source.quantizer("openvino")
+    inputs = list(place.source.calibration.inputs((SIZE, SIZE)))
+    exact = outputs(place.judge.float_path, "openvino", place)
+    weighted = [op.name for op in quantizer.operators if op.macs]
+    assert weighted
+    for name in weighted:
+        quantizer.build(tmp_path / "backbone.xml", recipe_for(frozenset({name}), quantizer.operators))
+        fresh = nncf.quantize(
+            read_openvino(place.source.openvino_float),
+            nncf.Dataset(inputs),
+            subset_size=len(inputs),
+            preset=nncf.QuantizationPreset.MIXED,
+            target_device=nncf.TargetDevice.CPU,
+            fast_bias_correction=True,
+            ignored_scope=nncf.IgnoredScope(names=[name]),
+        )
+        openvino.save_model(fresh, str(tmp_path / "fresh.xml"), compress_to_fp16=False)
+        ours, theirs = (_errors(tmp_path / f"{stem}.xml", exact, place) for stem in ("backbone", "fresh"))
+        assert theirs.keys() == ours.keys() and max(theirs.values()) > 0
+        for branch in theirs:
+            assert ours[branch] <= 1.05 * theirs[branch]
+
+
+def _errors(path: Path, exact: list[dict[str, np.ndarray]], place: Bench) -> dict[str, float]:
+    """Root mean square error of each map of an OpenVINO file."""
+    found = outputs(path, "openvino", place)
+    return {
+        name: float(np.sqrt(np.mean([(f[name] - e[name]) ** 2 for f, e in zip(found, exact, strict=True)])))
+        for name in exact[0]
+    }
+
+
+def test_multiply_adds_are_counted_alike_in_both_runtimes(vino: Bench) -> None:
+    """By hand: 12x12 and 6x6 maps, 3x3 kernels, 3 -> 8 -> 8 -> 6 channels, two branches."""
+    by_hand = 2 * 9 * (144 * 3 * 8 + 144 * 8 * 8 + 36 * 8 * 6)
+    for runtime in ("tflite", "openvino"):
+        assert sum(op.macs for op in vino.source.quantizer(runtime).operators) == by_hand
+
+
+def test_the_int8_share_counts_multiply_adds(vino: Bench) -> None:
+    operators = vino.source.quantizer("tflite").operators
+    left = frozenset(op.name for op in operators if op.branches == {"left"})
+    assert int8_share(recipe_for(frozenset(), operators), operators) == 1.0
+    assert int8_share(recipe_for(left, operators), operators) == pytest.approx(0.5)
+    assert int8_share(recipe_for(left, operators, kept="float16"), operators) == pytest.approx(0.5)

@@ -15,7 +15,6 @@ from int8_models import SIZE, bench, two_branches
 from edge_runtime.errors import ModelError
 from export.ranges import (
     RANGE_RULES,
-    SHARD_IMAGES,
     ActivationStatistics,
     activation_ranges,
     clipped_share,
@@ -97,18 +96,18 @@ def test_minima_and_maxima_are_those_of_the_interpreter(model: bytes) -> None:
 
 
 def test_an_interrupted_calibration_goes_on(model: bytes, tmp_path: Path) -> None:
-    count = 2 * SHARD_IMAGES + 3
+    count, whole_before = 7, 3
     consumed = 0
 
     def breaking() -> Iterator[np.ndarray]:
         for number, image in enumerate(images(count)):
-            if number == SHARD_IMAGES + 5:
+            if number == whole_before:
                 raise KeyboardInterrupt
             yield image
 
     with pytest.raises(KeyboardInterrupt):
         collect_statistics(model, breaking(), digests(count), cache=tmp_path)
-    assert len(list(tmp_path.iterdir())) == 1
+    assert len(list(tmp_path.iterdir())) == whole_before
 
     def counting() -> Iterator[np.ndarray]:
         nonlocal consumed
@@ -121,10 +120,20 @@ def test_an_interrupted_calibration_goes_on(model: bytes, tmp_path: Path) -> Non
     np.testing.assert_array_equal(resumed.minima, whole.minima)
     np.testing.assert_array_equal(resumed.samples, whole.samples)
     assert consumed == count
-    assert len(list(tmp_path.iterdir())) == 3
+    assert len(list(tmp_path.iterdir())) == count
     other = collect_statistics(model, images(3), [f"{i:064x}" for i in range(100, 103)], cache=tmp_path)
     assert len(other.minima) == 3
-    assert len(list(tmp_path.iterdir())) == 4, "other images have their own shard"
+    assert len(list(tmp_path.iterdir())) == count + 3, "other images have entries of their own"
+
+
+def test_another_run_that_shares_images_sees_only_the_others(
+    model: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In another order, too: what is kept of an image does not depend on the images before it."""
+    first = collect_statistics(model, images(4), digests(4), cache=tmp_path)
+    monkeypatch.setattr("export.ranges._Recorder.record", lambda *_: pytest.fail("an image was seen twice"))
+    again = collect_statistics(model, reversed(list(images(4))), digests(4)[::-1], cache=tmp_path)
+    np.testing.assert_array_equal(again.samples, first.samples[::-1])
 
 
 def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ async function start() {
     fail(error);
     return;
   }
+  history.names = info.words.verdicts;
   $("intended-use").textContent = info.intended_use;
   $("positive").textContent = info.positive_label;
   choices($("classes"), [...info.labels].reverse().map((label) => [label, `for ${label}`]), info.positive_label, (value) => {
@@ -105,18 +106,12 @@ async function analyse(blob) {
     const bitmap = await createImageBitmap(blob).catch(() => null);
     if (mine !== turn) return;
     if (bitmap) show(bitmap);
-    const wish = { crop: $("crop").checked, preview: !bitmap };
-    const first = await explain(blob, wish);
+    const result = await explain(blob, { crop: $("crop").checked, preview: !bitmap, views: views() });
     if (mine !== turn) return;
-    if (first.preview) show(await pictureOf(first.preview));
-    render({ ...first, where: engineName() });
-    const entry = history.add(answer, $("picture"), $("heat"), opacity());
+    if (result.preview) show(await pictureOf(result.preview));
+    render({ ...result, where: engineName() });
+    history.add(answer, $("picture"), $("heat"), opacity());
     historyState();
-    if (first.assessment.code === "refused") return;
-    $("bar-text").textContent = "Checking how much the framing matters …";
-    const second = await explain(blob, { ...wish, preview: false, views: 5 });
-    history.update(entry, { ...second, where: entry.answer.where });
-    if (mine === turn) render({ ...second, where: entry.answer.where, latency_ms: first.latency_ms });
   } catch (error) {
     if (mine === turn) fail(error);
   }
@@ -153,7 +148,10 @@ function fitHeat(width, height) {
 function drawHeat() {
   const canvas = $("heat");
   canvas.style.opacity = opacity();
-  if (!answer?.explanation) return;
+  if (!answer?.explanation) {
+    canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
+    return;
+  }
   const [height, width] = answer.image_size;
   const [left, top, right, bottom] = answer.crop ?? [0, 0, width, height];
   const x = canvas.width / width, y = canvas.height / height;
@@ -175,37 +173,40 @@ function drawHeat() {
     : `${answer.artifact} answered, which has no such branch: all of its map is shown.`;
 }
 
+/** How many slightly shifted views are asked for: none but the picture itself unless the box is ticked. */
+const views = () => ($("framing").checked ? 5 : 1);
 const place = (share) => `${100 * share}%`;
 const opacity = () => $("opacity").value / 100;
 
 function render(result) {
   answer = result;
-  const probability = result.smoothed ?? result.probability;
-  say(result.assessment.code, result.assessment.text);
-  $("scale").hidden = false;
-  $("probability").textContent = percent(probability);
-  $("needle").style.left = place(probability);
+  const probability = result.smoothed ?? result.probability, refused = probability === null;
+  say(result.verdict, result.text);
+  $("scale").hidden = refused;
+  $("probability").textContent = refused ? "–" : percent(probability);
+  $("needle").style.left = place(probability ?? 0);
   $("tick").style.left = place(result.threshold);
   $("tick").dataset.side = result.threshold > 0.85 ? "right" : result.threshold < 0.15 ? "left" : "middle";
-  const band = result.band;
+  // Live, the bar shows how the last frames differ; else how the shifted views do, where they were asked for.
+  const band = result.recent ?? result.band;
   $("band").hidden = !band;
   if (band) {
     $("band").style.left = place(band.low);
     $("band").style.width = place(band.high - band.low);
   }
-  const range = band ? `${percent(band.low)} to ${percent(band.high)} over ${band.views} ` : "";
-  const kind = result.smoothed === undefined ? "slightly shifted views. " : "recent frames. ";
-  $("bar-text").textContent = `${band ? range + kind : ""}Called suspicious from ${percent(result.threshold)}.`;
+  const over = result.recent ? `${result.recent.frames} recent frames` : band && `${band.views} slightly shifted views`;
+  const range = band ? `${percent(band.low)} to ${percent(band.high)} over ${over}. ` : "";
+  $("bar-text").textContent = `${range}Called suspicious from ${percent(result.threshold)}.`;
   $("hints").replaceChildren(...hintItems(result));
-  $("heat-controls").disabled = false;
+  $("heat-controls").disabled = !result.explanation;
+  $("stage-note").hidden = true;
   facts();
   drawHeat();
 }
 
 function hintItems(result) {
-  const items = (result.hints ?? []).map(({ text }) => [text, ""]);
-  if (result.hints === null) items.push(["Picture quality and likeness to training images are not checked in this browser.", ""]);
-  else if (!items.length && result.domain?.usual !== false) items.push(["Picture quality: nothing to mend.", "fine"]);
+  const items = result.hints.map(({ text }) => [text, ""]);
+  if (!items.length && !result.reasons.length) items.push(["Picture quality: nothing to change.", "fine"]);
   return items.map(([text, className]) => Object.assign(document.createElement("li"), { textContent: text, className }));
 }
 
@@ -216,7 +217,8 @@ function facts() {
     const parts = Object.entries(answer.latency_ms).map(([name, value]) => `${name} ${value.toFixed(1)}`).join(", ");
     rows.push(["Time", `${total.toFixed(0)} ms (${parts})`]);
     if (answer.frame !== undefined) rows.push(["Frames", `${answer.frame} sent, ${answer.dropped} dropped by the station, ${source.skipped} not sent`]);
-    if (answer.domain) rows.push(["Unlike training", `${answer.domain.distance ?? "–"} (flagged above ${answer.domain.warning}, refused above ${answer.domain.threshold})`]);
+    const { gate } = answer;
+    if (gate) rows.push(["Unlike training", `${gate.distance?.toFixed(3) ?? "–"} (flagged above ${gate.warning.toFixed(3)}, refused above ${gate.threshold.toFixed(3)})`]);
     const shares = answer.explanation?.logit_shares;
     if (shares) rows.push(["Logit", `${answer.logit.toFixed(2)} = ${Object.entries(shares).map(([name, value]) => `${name} ${value.toFixed(2)}`).join(" + ")}`]);
   }
@@ -265,7 +267,7 @@ async function startLive(begin) {
     if (!answer || answer.image_size[0] !== height || answer.image_size[1] !== width) fitHeat(width, height);
     render({ ...result, where: engineName() });
   };
-  live = engineName() === "server" ? new remote.LiveStream($("crop").checked, onAnswer, () => {
+  live = engineName() === "server" ? new remote.LiveStream($("crop").checked, views(), onAnswer, () => {
     if (mine === turn && live) {
       stopLive();
       fail(new Error("The station ended the live stream."));
@@ -294,7 +296,7 @@ function browserStream(onAnswer, onError) {
       busy = true;
       frame++;
       try {
-        onAnswer({ ...(await local.explain(info, blob)), frame, dropped: 0 });
+        onAnswer({ ...(await local.explain(info, blob, { views: views() })), frame, dropped: 0 });
       } catch (error) {
         onError(error);
       }

@@ -8,6 +8,7 @@ export class History {
   constructor(list) {
     this.list = list;
     this.entries = [];
+    this.names = {}; // of the verdicts, from the bundle's words
   }
 
   add(answer, picture, heat, opacity) {
@@ -34,10 +35,11 @@ export class History {
   update(entry, answer) {
     entry.answer = answer;
     const title = document.createElement("strong");
-    title.textContent = `${entry.number}. ${symbolOf(answer.assessment.code)} ${answer.assessment.text.split(/[:–]/)[0].trim()}`;
+    title.textContent = `${entry.number}. ${symbolOf(answer.verdict)} ${this.names[answer.verdict].name}`;
     const line = document.createElement("div");
     const band = answer.band ? ` (${percent(answer.band.low)} to ${percent(answer.band.high)})` : "";
-    line.textContent = `${percent(answer.probability)}${band}, threshold ${percent(answer.threshold)}`;
+    line.textContent = answer.probability === null ? answer.text
+      : `${percent(answer.probability)}${band}, threshold ${percent(answer.threshold)}`;
     const foot = document.createElement("div");
     foot.className = "small";
     foot.textContent = `${new Date(entry.time).toLocaleTimeString()} · ${answer.artifact} · ${answer.where}`;

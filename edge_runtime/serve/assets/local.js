@@ -1,4 +1,5 @@
 // Offline mode: the bundle's TensorFlow Lite files run in this tab through LiteRT.js, no server needed.
+import { assess, hints, judge, measure, readGate } from "./assess.js";
 import { resizeRgb, rgbOverBlack } from "./resize.js";
 
 const SHAVE = 0.04;
@@ -26,8 +27,9 @@ const modelUrl = (path, sha256) => `bundle/${path}?sha256=${sha256}`;
 
 /** Everything that offline mode fetches. */
 export function offlineUrls(info) {
-  const { backbone, head } = browserArtifact(info);
-  return [modelUrl(backbone.path, backbone.sha256), modelUrl(head.path, head.sha256), "litert/index.js",
+  const { backbone, head, gate } = browserArtifact(info);
+  const files = [backbone, head, gate].filter(Boolean).map(({ path, sha256 }) => modelUrl(path, sha256));
+  return [...files, "litert/index.js",
     "litert/wasm-utils.js", ...["", "_compat"].flatMap((kind) =>
       ["js", "wasm"].map((suffix) => `litert/wasm/litert_wasm${kind}_internal.${suffix}`))];
 }
@@ -51,7 +53,8 @@ async function load(info) {
     [artifact.backbone, artifact.head].map(async ({ path, sha256 }) =>
       litert.loadAndCompile(await bytesOf(modelUrl(path, sha256), sha256), options)),
   );
-  return { litert, artifact, backbone, head };
+  const kept = artifact.gate && await bytesOf(modelUrl(artifact.gate.path, artifact.gate.sha256), artifact.gate.sha256);
+  return { litert, artifact, backbone, head, gate: kept ? await readGate(kept, artifact.name) : null };
 }
 
 async function run(litert, model, arrays) {
@@ -85,7 +88,7 @@ async function forward(model, info, rgb, width, height) {
     outputs[own] ??= outputs.cam;
   }
   const done = performance.now();
-  return { outputs, latency: { resize: resized - start, invoke: invoked - resized, head: done - invoked } };
+  return { outputs, maps, latency: { resize: resized - start, invoke: invoked - resized, head: done - invoked } };
 }
 
 function crop(rgb, width, [left, top, right, bottom]) {
@@ -126,43 +129,42 @@ export async function pixelsOf(blob) {
   return { rgb, width, height, decode: performance.now() - start };
 }
 
-/** The station's answer, computed here. Not here: quality hints, the out-of-domain gate and cropping. */
+/** The station's answer, computed here. A refused picture has no numbers and no heat map. */
 export async function explain(info, blob, { views = 1 } = {}) {
   const model = await openModel(info);
   const { rgb, width, height, decode } = await pixelsOf(blob);
-  const { outputs, latency } = await forward(model, info, rgb, width, height);
-  const probability = outputs.probability.data[0];
+  const { outputs, maps, latency } = await forward(model, info, rgb, width, height);
+  const probability = outputs.probability.data[0], logit = outputs.logit.data[0];
+  if (!Number.isFinite(probability) || !Number.isFinite(logit)) throw new Error("The model did not answer with a number.");
+  const { threshold } = model.artifact;
+  const gate = model.gate && judge(model.gate, maps);
+  const found = hints(measure(rgb, width, height), width, height);
+  let assessment = assess(info, probability, threshold, { gate, hints: found });
+  const refused = assessment.verdict === "refused";
+  if (refused) views = 1;
   const probabilities = [probability];
   for (const box of shiftedBoxes(width, height, views - 1)) {
     const view = await forward(model, info, crop(rgb, width, box), box[2] - box[0], box[3] - box[1]);
     probabilities.push(view.outputs.probability.data[0]);
   }
-  const { threshold } = model.artifact;
   const positive = info.positive_label, negative = info.labels.find((label) => label !== positive);
   const band = probabilities.length > 1
     ? { low: Math.min(...probabilities), high: Math.max(...probabilities), views: probabilities.length } : null;
+  if (band) assessment = assess(info, probability, threshold, { gate, hints: found, band });
   const shares = {};
   for (const name of [...info.branches.map((branch) => branch.name), "bias"]) shares[name] = outputs[`share_${name}`].data[0];
   return {
-    image: "upload", probability, logit: outputs.logit.data[0], threshold, artifact: model.artifact.name,
-    label: probability >= threshold ? positive : negative,
+    image: "upload", probability: refused ? null : probability, logit: refused ? null : logit,
+    threshold, artifact: model.artifact.name,
+    label: refused ? null : probability >= threshold ? positive : negative,
     latency_ms: { decode, ...latency },
-    band, assessment: assess(probability, threshold, band, positive, negative),
-    domain: null, hints: null, image_size: [height, width], crop: null,
-    explanation: {
+    ...assessment, gate, band, hints: found.map((code) => ({ code, text: info.words.hints[code] })),
+    image_size: [height, width], crop: null,
+    explanation: refused ? null : {
       logit_shares: shares,
       maps: Object.fromEntries([["fused", grid(outputs.cam)],
         ...info.branches.map(({ name }) => [name, grid(outputs[`cam_${name}`])])]),
     },
     intended_use: info.intended_use,
   };
-}
-
-function assess(probability, threshold, band, positive, negative) {
-  if (band && band.low < threshold && threshold <= band.high) {
-    return { code: "uncertain", text: "Uncertain – look again: a slightly shifted view of this frame changes the answer." };
-  }
-  return probability >= threshold
-    ? { code: "suspicious", text: `Suspicious: the model reads this frame as ${positive}.` }
-    : { code: "not_suspicious", text: `Not suspicious: the model reads this frame as ${negative}.` };
 }

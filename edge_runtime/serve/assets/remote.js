@@ -39,10 +39,11 @@ export function explain(blob, { views = 1, crop = false, preview = false } = {})
 
 /** Live frames: `send(blob)`, answers go to `onAnswer`; at most two frames are under way at a time. */
 export class LiveStream {
-  constructor(crop, onAnswer, onClose) {
+  constructor(crop, views, onAnswer, onClose) {
     const url = new URL("v1/live", location.href);
     url.protocol = url.protocol.replace("http", "ws");
     if (crop) url.searchParams.set("crop", "auto");
+    url.searchParams.set("views", views);
     this.open = 0;
     this.socket = new WebSocket(url);
     this.socket.addEventListener("message", (event) => {

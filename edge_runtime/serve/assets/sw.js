@@ -1,6 +1,6 @@
 // Keeps the page, and the model when asked to, so that both work without the station.
 const SHELL = "sonoedge-page";
-const PAGE = ["./", "style.css", "app.js", "remote.js", "local.js", "resize.js", "heat.js", "history.js", "camera.js",
+const PAGE = ["./", "style.css", "app.js", "assess.js", "remote.js", "local.js", "resize.js", "heat.js", "history.js", "camera.js",
   "icon.svg", "manifest.webmanifest"];
 
 self.addEventListener("install", (event) => {
