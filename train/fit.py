@@ -202,6 +202,7 @@ def fit_keras(
         epochs=settings.epochs,
         batch_size=settings.batch_size if targets is not None else None,
         class_weight=weights,
+        shuffle=targets is not None,  # a `PyDataset` has an order of its own
         callbacks=[*callbacks, *restore, *mean, stop, bar],
         verbose=0,
     )
