@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from edge_runtime.backends import Float32Array
-from train.bootstrap import group_index, percentile_interval, resamples
-from train.intervals import UNDEFINED, Interval
+from train.bootstrap import percentile_interval, resamples
+from train.intervals import UNDEFINED, Interval, group_index
 
 Float = NDArray[np.float64]
 THRESHOLDS: Float = np.round(np.arange(0.05, 1.0, 0.05), 2)

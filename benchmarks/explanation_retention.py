@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 
 from benchmarks.runfile import Candidate, Run
-from train.bootstrap import group_index, percentile_interval, resamples
-from train.intervals import Interval, union
+from train.bootstrap import percentile_interval, resamples
+from train.intervals import Interval, group_index, union
 
 FLOAT_BOUND, INTEGER_BOUND = 0.9999, 0.98
 """Smallest median cosine at which a file keeps the explanation: fp32, and everything else."""

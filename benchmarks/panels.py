@@ -92,13 +92,14 @@ def provenance(run: Run) -> str:
 
 def limits(results: Sequence[Result]) -> str:
     """What a reader must not conclude."""
-    counts = [len(found.run.data.images) for found in results if found.run.data]
+    counts = [len({image.group for image in found.run.data.images}) for found in results if found.run.data]
     few = ""
     if counts:
         bound = percent(1 - 0.025 ** (1 / min(counts)))
-        few = f"With {min(counts)} images, zero flips still allow {bound} (exact 95 % bound). "
+        few = f"With {min(counts)} groups of images, zero flips still allow {bound} (exact 95 % bound). "
     items = [
-        f"{few}INCONCLUSIVE means that these images cannot tell, not that nothing was lost.",
+        f"{few}PASS means that the whole interval is within the budget, FAIL that it is outside, INCONCLUSIVE that "
+        "it crosses the budget: these images cannot tell. Intervals are by group (patient or source image).",
         "Thresholds were chosen on validation images. Test figures belong to the hospital and scanner of the "
         "training data, "
         "external ones to theirs.",

@@ -218,7 +218,7 @@ def ladders(run: Run) -> str:
             [
                 text_cell(str(rung["candidate"]), words=True),
                 Cell(tag(str(rung["verdict"]), str(rung["verdict"])), str(rung["verdict"])),
-                Cell(f"{rung['flipped']:d} of {rung['images']:d}", rung["flipped"]),
+                Cell(_flipped(rung), rung["flipped"]),
                 number_cell(rung["accuracy_difference"][0], "+.3f"),
                 number_cell(rung.get("p50_ms"), milliseconds),
             ]
@@ -235,6 +235,12 @@ def ladders(run: Run) -> str:
             )
         )
     return "".join(parts)
+
+
+def _flipped(rung: Any) -> str:
+    """``0 of 95 in 71 groups``; bundles of earlier versions do not tell the groups."""
+    groups = rung.get("groups")
+    return f"{rung['flipped']:d} of {rung['images']:d}{f' in {groups:d} groups' if isinstance(groups, int) else ''}"
 
 
 def _is_rung(rung: Any) -> bool:

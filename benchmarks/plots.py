@@ -227,8 +227,8 @@ def ladder(rungs: Sequence[Mapping[str, Any]]) -> str:
     x = Scale(
         min([i.low for _, i in found] + [limit]) - 0.01,
         max(0.02, *(i.high for _, i in found)) + 0.01,
-        8,
-        _WIDE - 12,
+        24,  # half of a tick's label stands out on each side
+        _WIDE - 24,
     )
     drawing = Drawing(
         _WIDE, height, "Guard ladder",

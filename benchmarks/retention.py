@@ -1,8 +1,8 @@
 """What an artifact keeps of the full model's accuracy, with intervals: everything is computed from a `Run`.
 
 Retention is judged on the same images, pair by pair. The verdict against a share r of the full accuracy A: PASS
-where the whole 95 % interval of the paired difference lies above ``-(1 - r) A``, FAIL where it lies below,
-INCONCLUSIVE where it holds the limit: few images decide little.
+if the whole 95 % interval of the paired difference lies above ``-(1 - r) A``, FAIL if it lies below, INCONCLUSIVE
+if it holds the limit: few images decide little. All intervals are by group: copies of an image add nothing.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from benchmarks.runfile import Candidate, Run
-from train.bootstrap import group_index, percentile_interval, resamples
-from train.intervals import UNDEFINED, Interval, flip_rate, paired_accuracy_difference, union, wilson
+from train.bootstrap import percentile_interval, resamples
+from train.intervals import UNDEFINED, Interval, flip_rate, group_index, paired_accuracy_difference, union, wilson
 from train.metrics import (
     classification_metrics,
     expected_calibration_error,
@@ -48,10 +48,12 @@ class Confusion:
 class Flips:
     """Decisions that differ from the reference's, by true class and direction, with McNemar's exact test.
 
-    ``lost`` were right before and are wrong now, ``gained`` the other way round.
+    ``lost`` were right before and are wrong now, ``gained`` the other way round. The test counts groups: those with
+    more lost than gained images against those with fewer.
     """
 
     total: int
+    groups: int
     rate: Interval
     negative_to_positive: int
     negative_to_negative: int
@@ -123,7 +125,7 @@ def scores(run: Run, candidate: Candidate) -> Scores | None:
     return Scores(
         metrics={name: metrics[name] for name in METRICS},
         confusion=confusion(y, decided),
-        reliability=reliability(y, probability),
+        reliability=reliability(y, probability, groups),
         roc=tuple(tuple(float(v) for v in axis) for axis in corners),
         retention=retention,
     )
@@ -178,14 +180,16 @@ def calibration_error(y: NDArray[np.int64], probability: Float, groups: Sequence
     return percentile_interval(value, np.concatenate(drawn))
 
 
-def reliability(y: NDArray[np.int64], probability: Float) -> tuple[Bin, ...]:
-    """The bins of equal width that hold images, with Wilson intervals."""
+def reliability(y: NDArray[np.int64], probability: Float, groups: Sequence[str]) -> tuple[Bin, ...]:
+    """The bins of equal width that hold images, with Wilson intervals of as many images as there are groups."""
+    group = group_index(groups, y.size)
     index = np.minimum((probability * BINS).astype(np.int64), BINS - 1)
     bins = []
     for k in np.unique(index):
         inside = index == k
-        count = int(inside.sum())
-        bins.append(Bin(count, float(probability[inside].mean()), wilson(float(y[inside].sum()), count)))
+        units = np.unique(group[inside]).size
+        observed = wilson(float(y[inside].mean()) * units, units)
+        bins.append(Bin(int(inside.sum()), float(probability[inside].mean()), observed))
     return tuple(bins)
 
 
@@ -199,19 +203,21 @@ def compare(
     """A candidate's (logits, threshold) against the reference's."""
     theirs, ours = (sigmoid(logits) >= threshold for logits, threshold in (reference, candidate))
     accuracy = float((theirs == y).mean())
-    difference = paired_accuracy_difference(theirs == y, ours == y)
+    difference = paired_accuracy_difference(theirs == y, ours == y, groups)
     lost, gained = int(((theirs == y) & (ours != y)).sum()), int(((theirs != y) & (ours == y)).sum())
+    net = np.bincount(group_index(groups, y.size), (ours == y).astype(int) - (theirs == y))
     up, down, positive = ours & ~theirs, theirs & ~ours, y == 1
     flips = Flips(
         total=int((up | down).sum()),
-        rate=flip_rate(theirs, ours),
+        groups=net.size,
+        rate=flip_rate(theirs, ours, groups),
         negative_to_positive=int((up & ~positive).sum()),
         negative_to_negative=int((down & ~positive).sum()),
         positive_to_negative=int((down & positive).sum()),
         positive_to_positive=int((up & positive).sum()),
         lost=lost,
         gained=gained,
-        mcnemar_p=mcnemar(lost, gained),
+        mcnemar_p=mcnemar(int((net < 0).sum()), int((net > 0).sum())),
     )
     return Retention(
         reference=name,

@@ -33,7 +33,7 @@ class Speed:
 class CascadeCost:
     """What a cascade saves: milliseconds where the cheap model decides, where both are asked, and on average.
 
-    ``escalated`` is the share of images for which both are asked, exact interval where images were scored.
+    ``escalated`` is the share of images for which both are asked, exact interval by group where images were scored.
     """
 
     escalated: Interval
@@ -61,8 +61,10 @@ def cascade_cost(run: Run, c: Candidate) -> CascadeCost | None:
         return None
     share = Interval(c.escalated, 0.0, 1.0)
     if run.data is not None and c.logits is not None:
-        count = len(run.data.images)
-        share = clopper_pearson(round(c.escalated * count), count)
+        # Which images were escalated is not in the record: as many trials as groups.
+        units = len({image.group for image in run.data.images})
+        found_share = clopper_pearson(c.escalated * units, units)
+        share = Interval(c.escalated, found_share.low, found_share.high)
     if c.timing is None:
         return CascadeCost(share, None, None, None)
     found = turns(rounds_of(c.timing))

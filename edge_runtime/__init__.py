@@ -12,9 +12,10 @@ import sys
 import typing
 
 if typing.TYPE_CHECKING:
+    from edge_runtime.answer import Answer, Prediction
     from edge_runtime.assess import Assessment
     from edge_runtime.bundle import Bundle, load_bundle
-    from edge_runtime.classifier import Answer, Classifier, Prediction
+    from edge_runtime.classifier import Classifier
     from edge_runtime.errors import (
         AccuracyError,
         BundleError,
@@ -61,7 +62,7 @@ __all__ = [
     "read_image",
 ]
 
-_MODULES = ("errors", "assess", "bundle", "classifier", "explain", "image")
+_MODULES = ("errors", "answer", "assess", "bundle", "classifier", "explain", "image")
 
 
 def __getattr__(name: str) -> typing.Any:

@@ -5,6 +5,7 @@
       <artifact>/backbone.*  image -> one feature map per branch
       <artifact>/head.*      maps -> logit, probability, Grad-CAM maps, channel weights, shares
       golden.npz             generated images with the results every artifact must reproduce
+      agreement.jsonl        where the export was given unlabelled frames (`edge_runtime.agreement`)
       MODEL_CARD.md
       sbom.cdx.json          what the bundle was made with (CycloneDX)
       <first>/               where there is a cascade: a whole bundle of the cheap model that is asked first

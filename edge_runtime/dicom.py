@@ -122,7 +122,12 @@ def read_dicom(
 
 
 def secondary_capture(
-    pictures: Sequence[UInt8Image], source: DicomImage | None, *, text: str, deidentify: bool
+    pictures: Sequence[UInt8Image],
+    source: DicomImage | None,
+    *,
+    text: str,
+    deidentify: bool,
+    frame_ms: float | None = None,
 ) -> bytes:
     """A DICOM Secondary Capture of overlays (PS3.3 A.8), one picture or a multi-frame true colour object.
 
@@ -131,6 +136,7 @@ def secondary_capture(
         source: its patient and study attributes are copied, so that the result files itself under the study.
         text: the result in words, written to Image Comments.
         deidentify: copy nothing, take new study identifiers, and say so (PS3.3 C.7.1.1).
+        frame_ms: from one picture to the next; None: as in the source, else 40 ms.
     """
     try:
         from pydicom.dataset import FileDataset, FileMetaDataset
@@ -183,7 +189,7 @@ def secondary_capture(
     if many:
         out.NumberOfFrames = len(pictures)
         out.FrameIncrementPointer = 0x00181063
-        out.FrameTime = f"{(source.frame_ms if source and source.frame_ms else 40.0):.3f}"[:16]
+        out.FrameTime = f"{frame_ms or (source and source.frame_ms) or 40.0:.3f}"[:16]
     data = stack.tobytes()
     out.PixelData = data + b"\0" * (len(data) % 2)
     out["PixelData"].VR = "OB"

@@ -18,7 +18,7 @@ import numpy as np
 from edge_runtime.backends import is_available
 from edge_runtime.bundle import RUNTIMES, Bundle
 from edge_runtime.classifier import EXTRA_OF_RUNTIME
-from edge_runtime.errors import SonoEdgeError
+from edge_runtime.errors import SonoEdgeError, how_to_install
 from edge_runtime.trust import POLICY_VARIABLE, device_policy, load_trusted, read_signature
 
 OK, WARNING, FAILURE, UNKNOWN = "ok", "warning", "failure", "unknown"
@@ -75,7 +75,7 @@ def examine(bundle: str | Path | None, *, root: Path = Path("/")) -> tuple[list[
     if loaded is not None:
         checks += [check_bundle(loaded), check_signature(loaded)]
     if all(not is_available(runtime) for runtime in RUNTIMES):
-        checks.append(Check("interpreter", FAILURE, "none is installed", f'pip install "sonoedge[{pi_extra()}]"'))
+        checks.append(Check("interpreter", FAILURE, "none is installed", how_to_install(pi_extra())))
     return checks, loaded
 
 
@@ -225,9 +225,7 @@ def check_bundle(bundle: Bundle) -> Check:
     runnable = [a.name for a in bundle.artifacts if is_available(a.runtime)]
     if not runnable:
         has = ", ".join(f"{a.name} ({EXTRA_OF_RUNTIME[a.runtime]})" for a in bundle.artifacts)
-        advice = (
-            f'It has: {has}. Install one: pip install "sonoedge[{EXTRA_OF_RUNTIME[bundle.artifacts[0].runtime]}]"'
-        )
+        advice = f"It has: {has}. Install one: {how_to_install(EXTRA_OF_RUNTIME[bundle.artifacts[0].runtime])}"
         return Check("bundle", FAILURE, f"{bundle.name}: no artifact can run on this device", advice)
     others = [a.name for a in bundle.artifacts if a.name not in runnable]
     finding = f"{bundle.name}: runs {runnable[0]} by default; also {', '.join(runnable[1:]) or 'nothing else'}"

@@ -21,6 +21,11 @@ REFUSED_EXIT_CODE = 11
 """Of `predict`, `explain` and `stream` after refusals (`edge_runtime.assess`); that of an unreadable image wins."""
 
 
+def how_to_install(extra: str) -> str:
+    """The command that brings an extra. SonoEdge is on no package index: there is a checkout, or a wheel file."""
+    return f'pip install ".[{extra}]" in the checkout, or pip install "sonoedge-0.1.0-py3-none-any.whl[{extra}]"'
+
+
 class SonoEdgeError(Exception):
     """Base of all expected errors. ``exit_code`` is what the command line returns."""
 
@@ -78,7 +83,7 @@ class MissingExtraError(SonoEdgeError):
     exit_code = 7
 
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f'{package} is not installed. Install it with: pip install "sonoedge[{extra}]"')
+        super().__init__(f"{package} is not installed. Install it with: {how_to_install(extra)}")
         self.package = package
         self.extra = extra
 

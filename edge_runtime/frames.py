@@ -93,10 +93,26 @@ def open_camera(device: str, kind: str) -> Source:
             container = av.open(device, format=kind)
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise DataError(f"The camera {device} cannot be opened ({kind}): {error}") from error
-        start = perf_counter()
-        with container:
-            for number, frame in enumerate(container.decode(video=0), start=1):
-                yield Frame(number, perf_counter() - start, frame.to_ndarray(format="rgb24"))
+        start, number = perf_counter(), 0
+        try:
+            with container:
+                for packet in container.demux(video=0):
+                    try:
+                        pictures = packet.decode()
+                    except av.error.InvalidDataError as error:
+                        # One broken frame, as cameras send them at the start.
+                        number += 1
+                        text = f"frame {number} cannot be decoded: {error.strerror}"
+                        yield Frame(number, perf_counter() - start, None, text)
+                        continue
+                    for picture in pictures:
+                        number += 1
+                        yield Frame(number, perf_counter() - start, picture.to_ndarray(format="rgb24"))
+        except (av.error.FFmpegError, OSError) as error:
+            reason = error.strerror or type(error).__name__
+            raise DataError(
+                f"The camera {device} stopped after {number} frames ({reason}). Is it plugged in?"
+            ) from error
 
     return Source(frames, live=True)
 

@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from edge_runtime.classifier import Answer, Classifier
+from edge_runtime.answer import Answer
+from edge_runtime.classifier import Classifier
 from edge_runtime.drift import Drift
 
 PROBABILITY_BOUNDS = tuple(round(0.1 * i, 1) for i in range(1, 11))

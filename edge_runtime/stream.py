@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from edge_runtime.answer import Answer
 from edge_runtime.assess import Assessment, over_time
 from edge_runtime.cascade import Cascade
-from edge_runtime.classifier import Answer, Classifier
+from edge_runtime.classifier import Classifier
 from edge_runtime.explain import explanation, heat_map, overlay
 from edge_runtime.frames import Frame, Source, newest
 from edge_runtime.image import UInt8Image

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_runtime.proportion import GroupedCount, Verdict, judged
 from export.recipes import Recipe
 from train.data import Dataset
-from train.intervals import Interval
-from train.metrics import flip_rate, paired_accuracy_difference, paired_auc_difference, sigmoid
+from train.intervals import Interval, differing
+from train.metrics import paired_accuracy_difference, paired_auc_difference, sigmoid
 
 Logits = NDArray[np.float64]
-Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 LATENCY_TIE = 0.03
 """Candidates whose medians differ by less are equally fast: the measurement cannot tell them apart."""
 _SLACK = 1e-12
@@ -39,41 +39,90 @@ class Comparison:
     Attributes:
         logits: float64 (N,).
         threshold: probability, refitted to the full model's sensitivity where quantization had changed it.
-        flipped: decisions that differ.
-        flips, accuracy_difference, auc_difference: with 95 % intervals; a negative difference is a loss.
+        differing: decisions that differ, by group.
+        accuracy_difference, auc_difference: with 95 % intervals by group; a negative difference is a loss.
         logit_error: root mean square.
         expected_flips: share of decisions that flip when every image gets every image's logit error. A count of
             flips is coarse, and the best of several candidates is lucky; this estimate uses all pairs.
+        frames: the same as ``differing`` on unlabelled frames of other groups, where there are some.
     """
 
     logits: Logits
     threshold: float
-    flipped: int
-    flips: Interval
+    differing: GroupedCount
     accuracy_difference: Interval
     auc_difference: Interval
     logit_error: float
     expected_flips: float = 0.0
+    frames: GroupedCount | None = None
+
+    @property
+    def flipped(self) -> int:
+        """Decisions that differ on the validation images."""
+        return self.differing.events
+
+    @property
+    def flips(self) -> Interval:
+        """Their share."""
+        return self.differing.interval()
+
+    @property
+    def all_flips(self) -> GroupedCount:
+        """On validation images and unlabelled frames: what the verdict on flips comes from."""
+        return self.differing if self.frames is None else self.differing + self.frames
 
     def within(self, budget: Budget) -> bool:
         """Whether the point estimates are within the budget."""
         return (
             -self.accuracy_difference.value <= budget.max_drop + _SLACK
             and -self.auc_difference.value <= budget.max_drop + _SLACK
-            and self.flips.value <= budget.max_flips + _SLACK
+            and self.differing.share <= budget.max_flips + _SLACK
             and self.expected_flips <= budget.max_flips + _SLACK
+            and (self.frames is None or self.frames.share <= budget.max_flips + _SLACK)
         )
 
-    def verdict(self, budget: Budget) -> Verdict:
-        """PASS when even the unfavourable ends of the intervals are within the budget."""
-        if not self.within(budget):
-            return "FAIL"
-        sure = (
-            -self.accuracy_difference.low <= budget.max_drop
-            and -self.auc_difference.low <= budget.max_drop
-            and self.flips.high <= budget.max_flips
+    def verdicts(self, budget: Budget) -> dict[str, Verdict]:
+        """Of flips, accuracy and AUC: PASS if the whole interval is within the budget, FAIL if it is outside.
+
+        INCONCLUSIVE if it crosses the budget. The accuracy cannot fall by more than the share of decisions that
+        differ, which unlabelled frames tell too.
+        """
+        accuracy, auc = (
+            Interval(-d.value, -d.high, -d.low) for d in (self.accuracy_difference, self.auc_difference)
         )
-        return "PASS" if sure else "INCONCLUSIVE"
+        flips = self.all_flips
+        fallen = judged(accuracy, budget.max_drop)
+        if fallen == "INCONCLUSIVE" and flips.verdict(budget.max_drop) == "PASS":
+            fallen = "PASS"
+        return {
+            "flips": flips.verdict(budget.max_flips),
+            "accuracy": fallen,
+            "AUC": judged(auc, budget.max_drop),
+        }
+
+    def verdict(self, budget: Budget) -> Verdict:
+        """PASS if all three pass, FAIL if one of them fails, else INCONCLUSIVE."""
+        found = set(self.verdicts(budget).values())
+        return "FAIL" if "FAIL" in found else "INCONCLUSIVE" if "INCONCLUSIVE" in found else "PASS"
+
+    def missing(self, budget: Budget) -> int | None:
+        """How many more groups without a flip make flips and accuracy PASS; None where no number does."""
+        limits = [budget.max_flips]
+        if self.verdicts(budget)["accuracy"] == "INCONCLUSIVE":
+            limits.append(budget.max_drop)
+        return self.all_flips.missing(min(limits))
+
+    def open_words(self, budget: Budget) -> str:
+        """What an INCONCLUSIVE verdict lacks: `` (297 more groups for PASS)``; empty for the other verdicts."""
+        if self.verdict(budget) != "INCONCLUSIVE":
+            return ""
+        found, parts = self.verdicts(budget), []
+        if "INCONCLUSIVE" in (found["flips"], found["accuracy"]):
+            more = self.missing(budget)
+            parts.append("no number of groups is enough" if more is None else f"{more} more groups for PASS")
+        if found["AUC"] == "INCONCLUSIVE":
+            parts.append("AUC needs more labelled images")
+        return f" ({'; '.join(parts)})"
 
 
 @dataclass(frozen=True)
@@ -114,9 +163,13 @@ class Candidate:
         return {
             "candidate": self.name,
             "verdict": found.verdict(budget),
+            "verdicts": found.verdicts(budget),
+            "within_budget": found.within(budget),
             "images": len(found.logits),
+            "groups": found.differing.groups,
             "flipped": found.flipped,
             "flips": _rounded(found.flips),
+            "groups_missing": found.missing(budget),
             "accuracy_difference": _rounded(found.accuracy_difference),
             "auc_difference": _rounded(found.auc_difference),
             "logit_error": round(found.logit_error, 5),
@@ -127,7 +180,7 @@ class Candidate:
             "int8_share": round(self.int8_share, 4),
             "executed": dict(self.device.get("executed", {})),
             "budget": asdict(budget),
-        }
+        } | ({} if found.frames is None else {"agreement": counted_json(found.frames, budget)})
 
 
 @dataclass(frozen=True)
@@ -182,9 +235,8 @@ def compare(dataset: Dataset, reference: Logits, threshold: float, logits: Logit
     return Comparison(
         logits=logits,
         threshold=own,
-        flipped=int((ours != theirs).sum()),
-        flips=flip_rate(theirs, ours),
-        accuracy_difference=paired_accuracy_difference(theirs == y, ours == y),
+        differing=differing(theirs, ours, dataset.groups),
+        accuracy_difference=paired_accuracy_difference(theirs == y, ours == y, dataset.groups),
         auc_difference=paired_auc_difference(y, reference, logits, dataset.groups),
         logit_error=float(np.sqrt(np.mean((logits - reference) ** 2))),
         expected_flips=_expected_flips(reference - _logit(threshold), logits - _logit(own)),
@@ -231,33 +283,79 @@ def refit_threshold(y: NDArray[np.int64], reference: Logits, logits: Logits, thr
     return threshold if best == limit else float(sigmoid(best))
 
 
+def promise(candidate: Candidate | None, budget: Budget) -> dict[str, Any]:
+    """What a bundle promises about a file's decisions: ``kept`` (bool), and ``text`` for the user."""
+    found = candidate.comparison if candidate else None
+    if found is None:
+        return {"kept": False, "text": "no accuracy promise: not measured, there are no validation images"}
+    images = f"{found.differing.images} validation images"
+    if found.frames is not None:
+        images += f" and {found.frames.images} unlabelled frames"
+    flips = found.all_flips.counted_words()
+    if not found.within(budget):
+        return {
+            "kept": False,
+            "text": (
+                f"no accuracy promise: outside the budget (accuracy and AUC drop {budget.max_drop:g}, flips "
+                f"{100 * budget.max_flips:g} %) on {images}: flips {flips}, expected "
+                f"{100 * found.expected_flips:.1f} %, accuracy {found.accuracy_difference.value:+.4f}, AUC "
+                f"{found.auc_difference.value:+.4f}; verdict {found.verdict(budget)}"
+            ),
+        }
+    return {
+        "kept": True,
+        "text": (
+            f"within the budget (accuracy and AUC drop {budget.max_drop:g}, flips {100 * budget.max_flips:g} %) on "
+            f"{images}: flips {flips}; verdict {found.verdict(budget)}{found.open_words(budget)}"
+        ),
+    }
+
+
+def counted_json(count: GroupedCount, budget: Budget) -> dict[str, Any]:
+    """Decisions that differ on unlabelled frames, for the bundle."""
+    return {
+        "images": count.images,
+        "groups": count.groups,
+        "flipped": count.events,
+        "flips": _rounded(count.interval()),
+        "verdict": count.verdict(budget.max_flips),
+        "groups_missing": count.missing(budget.max_flips),
+    }
+
+
 def ladder_table(ladder: Ladder) -> str:
     """The whole ladder as a table for the terminal."""
     width = max(len(c.name) for c in ladder.candidates)
     lines = [
-        f"  {'candidate':<{width}}{'MB':>7}{'int8':>6}{'p50 ms':>9}{'faster':>8}{'flipped':>9}"
-        f"  {'95 % interval':<14}{'expected':>9}{'accuracy':>9}{'AUC':>9}{'|logit|':>9}{'threshold':>10}  verdict"
+        f"  {'candidate':<{width}}{'MB':>7}{'int8':>6}{'p50 ms':>9}{'faster':>8}  "
+        f"{'flipped, 95 % interval by group':<34}{'expected':>9}"
+        f"{'accuracy':>9}{'AUC':>9}{'|logit|':>9}{'threshold':>10}  verdict"
     ]
-    chosen, images = ladder.chosen, 0
+    chosen, measured = ladder.chosen, None
     for c in ladder.candidates:
         found = c.comparison
         if found is None:
             lines.append(f"  {c.name:<{width}}  skipped: {c.error.splitlines()[0]}")
             continue
-        images = len(found.logits)
-        interval = f"{100 * found.flips.low:.1f}–{100 * found.flips.high:.1f} %"
+        measured = found.differing
+        budget = ladder.budget
         lines.append(
             f"  {c.name:<{width}}{c.size_bytes / 1e6:>7.1f}{100 * c.int8_share:>5.0f}%{c.p50_ms:>9.2f}"
-            f"{f'{ladder.speedup(c):.1f}x':>8}{f'{found.flipped}/{images}':>9}  "
-            f"{interval:<14}{f'{100 * found.expected_flips:.1f} %':>9}{found.accuracy_difference.value:>+9.4f}"
+            f"{f'{ladder.speedup(c):.1f}x':>8}  {measured.counted_words():<34}"
+            f"{f'{100 * found.expected_flips:.1f} %':>9}{found.accuracy_difference.value:>+9.4f}"
             f"{found.auc_difference.value:>+9.4f}"
-            f"{found.logit_error:>9.3f}{found.threshold:>10.3f}  {found.verdict(ladder.budget)}"
-            f"{' <- taken' if c is chosen else ''}"
+            f"{found.logit_error:>9.3f}{found.threshold:>10.3f}  {found.verdict(budget)}"
+            f"{found.open_words(budget)}{' <- taken' if c is chosen else ''}"
         )
     budget = ladder.budget
+    counted = f"{measured.images} validation images in {measured.groups} groups; " if measured else ""
     lines.append(
-        f"  {images} validation images; float32 {ladder.float_p50_ms:.2f} ms; budget: accuracy and AUC drop "
+        f"  {counted}float32 {ladder.float_p50_ms:.2f} ms; budget: accuracy and AUC drop "
         f"{budget.max_drop:g}, flips {100 * budget.max_flips:g} %"
+    )
+    lines.append(
+        "  Point estimates choose. Verdicts come from intervals by group: PASS if the whole interval is within the "
+        "budget, FAIL if it is outside, INCONCLUSIVE if it crosses it."
     )
     return "\n".join(lines)
 

@@ -12,17 +12,21 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edge_runtime.answer import Prediction
 from edge_runtime.bundle import MANIFEST, Bundle, CascadeSpec, load_bundle, write_manifest
 from edge_runtime.cascade import Cascade, check_pair, cut_of
-from edge_runtime.classifier import Classifier, Prediction
+from edge_runtime.classifier import Classifier
 from edge_runtime.errors import BundleError, DataError, UsageError
 from edge_runtime.files import atomic_directory, check_replaceable
 from edge_runtime.image import UInt8Image, read_image
 from export.cascade_fit import AGREEMENT, Float, agreement, counted, fit_cascade
+
+if TYPE_CHECKING:
+    from train.data import Sample
 
 FIRST = "first"
 _ROUNDS = 3
@@ -52,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fit, measure and write; the new bundle appears when it has been read back."""
-    from train.data import scan_folder
+    from train.data import group_scan, scan_folder
 
     if not 0.5 < args.agreement <= 1:
         raise UsageError(f"--agreement is a share above 0.5, up to 1. Received: {args.agreement}.")
@@ -68,10 +72,13 @@ def run(args: argparse.Namespace) -> int:
         Classifier(first, names[0], threads=args.threads),
         Classifier(full, names[1], threads=args.threads),
     )
-    # As they lie there: the bundles say which images they know, whatever groups the run formed or left out.
-    found = scan_folder(args.data, classes=full.labels, skip_unreadable=True).dataset
-    by_digest = {sample.sha256: sample.path for sample in found.samples}
-    paths = {subset: _paths(subset, by_digest, first, full) for subset in ("val", "test")}
+    # As they lie there: the bundles say which images they know, whatever their runs left out.
+    scan = scan_folder(args.data, classes=full.labels, skip_unreadable=True)
+    group_of = {s.sha256: s.group for s in group_scan(scan).samples}
+    by_digest = {s.sha256: replace(s, group=group_of.get(s.sha256, s.sha256)) for s in scan.dataset.samples}
+    samples = {subset: _samples(subset, by_digest, first, full) for subset in ("val", "test")}
+    paths = {subset: [s.path for s in own] for subset, own in samples.items()}
+    groups = {subset: [s.group for s in own] for subset, own in samples.items()}
     logits = {subset: _logits(models, paths[subset], subset, quiet=args.quiet) for subset in paths}
     threshold = models[1].artifact.threshold
     if not 0 < threshold < 1:
@@ -82,15 +89,15 @@ def run(args: argparse.Namespace) -> int:
     measured = {
         "wanted_agreement": args.agreement,
         "validation": {
-            **counted(spec, *logits["val"], cut),
+            **counted(spec, *logits["val"], cut, groups["val"]),
             "expected_agreement": round(fit.expected_agreement, 5),
         },
     }
     if paths["test"]:
-        measured["test"] = counted(spec, *logits["test"], cut)
+        measured["test"] = counted(spec, *logits["test"], cut, groups["test"])
 
     def timed(draft: Cascade) -> CascadeSpec:
-        measured["latency_ms"], against_float = _timed(draft, paths["test"] or paths["val"], args)
+        measured["latency_ms"], against_float = _timed(draft, samples["test"] or samples["val"], args)
         measured["test" if paths["test"] else "validation"] |= against_float
         return replace(spec, metrics=measured)
 
@@ -127,7 +134,7 @@ def write_cascade(
     return load_bundle(out)
 
 
-def _paths(subset: str, by_digest: dict[str, Path], first: Bundle, full: Bundle) -> list[Path]:
+def _samples(subset: str, by_digest: dict[str, Sample], first: Bundle, full: Bundle) -> list[Sample]:
     """Images that the full model's run calls ``subset`` and that the cheap model was not trained on.
 
     Raises:
@@ -141,7 +148,7 @@ def _paths(subset: str, by_digest: dict[str, Path], first: Bundle, full: Bundle)
             "with the full model's split (sonoedge distill does)."
         )
     digits = len(next(iter(wanted), ""))
-    found = [path for digest, path in sorted(by_digest.items()) if digest[:digits] in wanted] if digits else []
+    found = [sample for digest, sample in sorted(by_digest.items()) if digest[:digits] in wanted] if digits else []
     if subset == "val" and not found:
         raise DataError("None of these images is a validation image of the full model's run.")
     return found
@@ -167,7 +174,7 @@ def _logits(
 
 
 def _timed(
-    cascade: Cascade, paths: list[Path], args: argparse.Namespace
+    cascade: Cascade, samples: list[Sample], args: argparse.Namespace
 ) -> tuple[dict[str, float], dict[str, Any]]:
     """Milliseconds from the decoded image to the answer; cascade, full model and its float32 file take turns.
 
@@ -180,6 +187,7 @@ def _timed(
     floating = Classifier(bundle, float_name, threads=args.threads) if float_name else None
     times: dict[str, list[float]] = {"cascade": [], "full": [], "float": [], "first": [], "escalated": []}
     labels: list[tuple[str, str]] = []
+    paths = [sample.path for sample in samples]
     cascade.full.explain_raw(read_image(paths[0]))
     for turn in range(_ROUNDS):
         for path in tqdm(paths, desc="latency", unit="image", disable=args.quiet):
@@ -199,7 +207,9 @@ def _timed(
         return {name: round(value, 3) for name, value in found.items()}, {}
     found["speedup_over_float"] = found["float_mean"] / found["cascade_mean"]
     positive = np.array(labels) == bundle.positive_label
-    against_float = agreement("agreement_with_float", positive[:, 0], positive[:, 1])
+    against_float = agreement(
+        "agreement_with_float", positive[:, 0], positive[:, 1], [sample.group for sample in samples]
+    )
     return {name: round(value, 3) for name, value in found.items()}, against_float
 
 
@@ -216,7 +226,7 @@ def _over_float(ms: dict[str, float]) -> str:
 
 
 def _table(measured: dict[str, Any], out: Path, bundle: Bundle) -> str:
-    lines = [f"{'':<12}{'images':>8}{'full model asked':>18}{'agreement with it':>28}  (95 % interval)"]
+    lines = [f"{'':<12}{'images':>8}{'full model asked':>18}{'agreement with it':>28}  (95 % interval by group)"]
     for subset in ("validation", "test"):
         if row := measured.get(subset):
             low, high = row["agreement_interval"]

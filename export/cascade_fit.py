@@ -8,6 +8,7 @@ both stay below what is allowed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,20 +77,21 @@ def fit_cascade(first: Float, full: Float, cut: float, agreement: float = AGREEM
     return Fit(scale, offset, float(margin), float(1 - decided.mean()), 1 - lost, 1 - observed)
 
 
-def counted(spec: CascadeSpec, first: Float, full: Float, cut: float) -> dict[str, Any]:
-    """How the cascade decides, against the full model."""
+def counted(spec: CascadeSpec, first: Float, full: Float, cut: float, groups: Sequence[str]) -> dict[str, Any]:
+    """How the cascade decides, against the full model; ``groups``: N names of patients or source images."""
     distance = spec.scale * first + spec.offset - cut
     decided = np.abs(distance) >= spec.margin
     decisions = np.where(decided, distance >= 0, full >= cut)
     return {
         "images": len(first),
+        "groups": len(set(groups)),
         "escalated": round(float(1 - decided.mean()), 4),
-        **agreement("agreement", full >= cut, decisions),
+        **agreement("agreement", full >= cut, decisions, groups),
     }
 
 
-def agreement(name: str, a: NDArray[np.bool_], b: NDArray[np.bool_]) -> dict[str, Any]:
-    """Share of equal decisions and its exact 95 % interval."""
-    flips = flip_rate(a, b)
+def agreement(name: str, a: NDArray[np.bool_], b: NDArray[np.bool_], groups: Sequence[str]) -> dict[str, Any]:
+    """Share of equal decisions and its exact 95 % interval by group."""
+    flips = flip_rate(a, b, groups)
     interval = [round(1 - flips.high, 5), round(1 - flips.low, 5)]
     return {name: round(1 - flips.value, 5), f"{name}_interval": interval}

@@ -6,13 +6,15 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edge_runtime.bundle import MANIFEST, Bundle
 from edge_runtime.errors import MissingExtraError, UsageError
 from edge_runtime.files import check_replaceable
 
 if TYPE_CHECKING:
+    from export.agreement import AgreementFrames
+    from export.calibration import CalibrationSet
     from train.run_folder import Run
 
 
@@ -46,13 +48,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     guard.add_argument("--max-flips", type=float, default=0.01, metavar="X", help=(
         "largest share of decisions that change (default: %(default)s)"
     ))  # fmt: skip
+    guard.add_argument("--agreement-data", type=Path, metavar="DIR", help=(
+        "unlabelled frames on which the published file's decisions are compared with float32's, too: flips need no "
+        "labels. An images.csv may name patients (image,patient). The answers are stored in the bundle for "
+        "`sonoedge verify --agreement-data` on the device"
+    ))  # fmt: skip
     guard.add_argument("--allow-drop", action="store_true", help="take the nearest candidate when none is within")
     guard.add_argument("--float16-weights", action="store_true", help=(
         "store what stays in float as float16 in TensorFlow Lite files too: smaller, but slow in browsers"
     ))  # fmt: skip
     guard.add_argument("--precision", default="guard", choices=PRECISIONS, help=(
-        "of the int8 formats. guard: search (default); mixed: the best mix found, whatever it costs; w8a8, w8a16: "
-        "no search; dynamic, fp16, fp32: write that format of the same runtime instead"
+        "of the int8 formats. guard: search (default); mixed: the best mix found; w8a8, w8a16: "
+        "no search (a file outside the budget is written with the words 'no accuracy promise'); "
+        "dynamic, fp16, fp32: write that format of the same runtime instead"
     ))  # fmt: skip
     guard.add_argument("--recipe", type=Path, metavar="FILE", help=(
         'own recipe instead of the search: {"base": "w8a8", "ranges": "percentile", "rules": [{"regex": …, '
@@ -164,9 +172,23 @@ def _request(args: argparse.Namespace, rows: tuple):  # type: ignore[no-untyped-
             data["val"] if data else None,
             args.layer_report,
             args.float16_weights,
+            _frames(args, data, calibration),
         ),
         cache=args.cache,
     )
+
+
+def _frames(args: argparse.Namespace, data: Any, calibration: CalibrationSet | None) -> AgreementFrames | None:
+    """The unlabelled frames, none of which the run or the calibration has used."""
+    if args.agreement_data is None:
+        return None
+    if data is None:
+        raise UsageError("--agreement-data needs a run folder, and a quantized format to compare with float32.")
+    from export.agreement import agreement_frames
+
+    used = dict.fromkeys(calibration.digests if calibration else (), "calibration")
+    used |= {s.sha256: subset for subset, images in data.items() for s in images.samples}
+    return agreement_frames(args.agreement_data, used)
 
 
 def _threshold(args: argparse.Namespace, run_folder: Run | None) -> float:
@@ -200,4 +222,7 @@ def _table(bundle: Bundle) -> str:
         error = a.metrics["golden_logit_error"]
         lines.append(f"{a.name:<16}{a.precision:<11}{a.size_bytes / 1e6:>8.1f}{a.threshold:>11.3f}{error:>35.1e}")
     lines += [f"wrote {bundle.path}", bundle.intended_use]
+    # Last, where nobody overlooks it.
+    promises = {a.name: a.metrics["promise"] for a in bundle.artifacts if "promise" in a.metrics}
+    lines += [f"{name}: {found['text']}" for name, found in promises.items() if not found["kept"]]
     return "\n".join(lines)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edge_runtime.errors import AccuracyError, ModelError, UsageError
+from export.agreement import AgreementFrames
 from export.candidates import Budget, Candidate, Ladder, ladder_table
 from export.formats import Source
 from export.guard import Rungs, climb
@@ -36,6 +37,7 @@ class Int8Policy:
         validation: images that the model was tuned on; without them nothing can be guarded.
         layer_report: folder for the error of every tensor.
         float16_weights: the guard stores what it spares as float16 for every runtime.
+        agreement: unlabelled frames on which the published file is compared with float32, too.
     """
 
     budget: Budget = field(default_factory=Budget)
@@ -45,6 +47,7 @@ class Int8Policy:
     validation: Dataset | None = None
     layer_report: Path | None = None
     float16_weights: bool = False
+    agreement: AgreementFrames | None = None
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,10 @@ def write_int8(
         else:
             mix = policy.precision == "mixed"
             ladder = climb(quantizer, judge, exact.parent, policy.budget, mix=mix, progress=progress)
+        free = asked is not None or policy.precision == "mixed"
         chosen = _choose(ladder, runtime, policy, say, asked_for=asked is not None)
+        chosen = _with_frames(chosen, judge, policy)
+        _check_frames(chosen, policy, say, free=free)
         for file in chosen.path.parent.iterdir():
             shutil.copyfile(file, path.with_name(file.name))
         assert chosen.comparison is not None
@@ -128,7 +134,33 @@ def measure_written(
     runner = judge.open(backbone)
     found = judge.compare(backbone, runner, backbone.parent.name)
     size = sum(file.stat().st_size for file in backbone.parent.glob(f"{backbone.stem}.*"))
-    return Candidate(backbone.parent.name, Recipe(), backbone, size, found, device=runner.device)
+    measured = Candidate(backbone.parent.name, Recipe(), backbone, size, found, device=runner.device)
+    return _with_frames(measured, judge, policy)
+
+
+def _with_frames(candidate: Candidate, judge: Judge, policy: Int8Policy) -> Candidate:
+    """The candidate, compared with float32 on the unlabelled frames, too, where there are some."""
+    if policy.agreement is None:
+        return candidate
+    return policy.agreement.add_to(candidate, judge.on(policy.agreement.dataset), judge.open(candidate.path))
+
+
+def _check_frames(chosen: Candidate, policy: Int8Policy, say: Callable[[str], None], *, free: bool) -> None:
+    """Say what the frames showed; raise `AccuracyError` where they take the guard's file out of the budget."""
+    found = chosen.comparison
+    if found is None or found.frames is None:
+        return
+    limit = policy.budget.max_flips
+    say(f"  unlabelled frames: {found.frames.words(limit)}")
+    say(
+        f"  with the validation images: {found.all_flips.counted_words()}; verdict "
+        f"{found.verdict(policy.budget)}{found.open_words(policy.budget)}"
+    )
+    if found.frames.share > limit and not (free or policy.allow_drop):
+        raise AccuracyError(
+            f"{chosen.name} holds the budget on validation images, not on the frames of --agreement-data: "
+            f"{found.frames.words(limit)}. Take it with --allow-drop, or widen --max-flips."
+        )
 
 
 def _judge(

@@ -54,6 +54,7 @@ class Judge:
     ) -> None:
         self.dataset, self.runtime, self.threshold = dataset, runtime, threshold
         self._size, self._cache, self._threads, self._progress = size, cache, threads, progress
+        self._head_path = head
         self._head = open_model(head, runtime, threads=1)
         self.float_path, self.float_runner = float_backbone, self.open(float_backbone)
         interpreter = self.float_runner.device["interpreter"]
@@ -80,6 +81,24 @@ class Judge:
     def reference(self) -> Logits:
         """Logits (N,) of float32."""
         return self._whole(self.float_path, self.float_runner, "float32 on validation")
+
+    def on(self, dataset: Dataset) -> Judge:
+        """The same judge on other images."""
+        return Judge(
+            dataset,
+            self._size,
+            self.runtime,
+            self._head_path,
+            self.float_path,
+            self.threshold,
+            cache=self._cache,
+            threads=self._threads,
+            progress=self._progress,
+        )
+
+    def logits(self, path: Path, runner: Runner, name: str) -> Logits:
+        """Logits (N,) of an open backbone on all images."""
+        return self._whole(path, runner, name)
 
     def compare(self, path: Path, runner: Runner, name: str) -> Comparison:
         """Measure an open candidate on all validation images."""

@@ -31,6 +31,7 @@ def model_card(bundle: Bundle, card: Mapping[str, Any] | None) -> str:
         error = a.metrics.get("golden_logit_error")
         shown = "" if error is None else f"{error:.2e}"
         lines.append(f"| {a.name} | {a.precision} | {a.size_bytes / 1e6:.1f} | {a.threshold:.3f} | {shown} |")
+    lines += _promises(bundle)
     lines += ["", "## Training", ""]
     if card is None:
         lines.append("A Keras model given by the user; nothing is known about its training.")
@@ -53,6 +54,25 @@ def model_card(bundle: Bundle, card: Mapping[str, Any] | None) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _promises(bundle: Bundle) -> list[str]:
+    """What is promised about the decisions of every quantized file."""
+    found = {a.name: a.metrics["promise"] for a in bundle.artifacts if "promise" in a.metrics}
+    if not found:
+        return []
+    lines = [
+        "",
+        "## Decisions against float32",
+        "",
+        "Point estimates choose the file. Verdicts come from 95 % intervals by group (patient or source image): "
+        "PASS if the whole interval is within the budget, FAIL if it is outside, INCONCLUSIVE if it crosses it.",
+        "",
+    ]
+    for name, promised in found.items():
+        text = promised["text"]
+        lines.append(f"- {name}: {text}." if promised["kept"] else f"- **{name}: {text}.**")
+    return lines
 
 
 def _training(card: Mapping[str, Any]) -> list[str]:

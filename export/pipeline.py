@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from edge_runtime.agreement import ANSWERS
 from edge_runtime.bundle import (
     GOLDEN,
     INTENDED_USE,
@@ -28,6 +29,7 @@ from edge_runtime.errors import VerificationError
 from edge_runtime.files import atomic_directory, write_bytes_atomic, write_text_atomic
 from edge_runtime.verify import load_golden, replay, run_golden
 from export.calibration import CalibrationSet
+from export.candidates import promise
 from export.formats import ExportFormat, Source
 from export.golden import check_maps, golden_images, pack, reference, tolerances
 from export.int8 import Int8Policy, measure_written, write_int8
@@ -91,6 +93,8 @@ def export_bundle(request: ExportRequest, out: Path, *, progress: bool, say: Say
         )
         bundle = _write_golden(bundle, request.model)
         write_text_atomic(folder / MODEL_CARD, model_card(bundle, request.run.card if request.run else None))
+        if request.int8.agreement is not None and request.int8.agreement.answers:
+            write_text_atomic(folder / ANSWERS, request.int8.agreement.lines())
         write_text_atomic(folder / SBOM, sbom(bundle))
         write_manifest(bundle)
         _verify(folder, request.formats)
@@ -121,6 +125,9 @@ def write_artifact(
             found = measure_written(source, row.runtime, backbone, head, request.int8, threshold, scratch)
             threshold = found.comparison.threshold if found.comparison else threshold
             metrics["validation"] = found.to_json(request.int8.budget)
+            metrics["promise"] = promise(found, request.int8.budget)
+        elif row.is_measured:
+            metrics["promise"] = promise(None, request.int8.budget)
     else:
         choice = write_int8(
             source,
@@ -134,6 +141,7 @@ def write_artifact(
             progress=progress,
         )
         recipe, precision, threshold = choice.recipe.to_json(), choice.recipe.precision, choice.threshold
+        metrics["promise"] = promise(choice.candidate, request.int8.budget)
         if choice.candidate is not None:
             metrics["validation"] = choice.candidate.to_json(request.int8.budget)
         if choice.activations is not None:

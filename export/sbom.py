@@ -69,7 +69,7 @@ def sbom(bundle: Bundle) -> str:
 
 
 def build_packages() -> dict[str, str]:
-    """Name -> version of ``sonoedge[export]`` and all that it needs, as installed here."""
+    """Name -> version of the extra ``export`` and all that it needs, as installed here."""
     found: dict[str, str] = {}
     waiting = [("sonoedge", frozenset({_EXTRA}))]
     seen: set[tuple[str, frozenset[str]]] = set()

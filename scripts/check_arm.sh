@@ -3,8 +3,8 @@
 #   apt-get install mmdebstrap qemu-user-static
 #   bash scripts/check_arm.sh BUNDLE IMAGES [COUNT]
 #
-# Builds a Debian 12 root for arm64 (what `pip install "sonoedge[pi]"` gives on a 64-bit Raspberry Pi OS) and one for
-# armhf (`sonoedge[pi32]`), installs our wheel into both, and runs `sonoedge verify`, `predict` and `predict
+# Builds a Debian 12 root for arm64 (what the extra `pi` gives on a 64-bit Raspberry Pi OS) and one for
+# armhf (`pi32`), installs our wheel into both, and runs `sonoedge verify`, `predict` and `predict
 # --explain` for every artifact there and here. Ends with a table; fails where a decision differs or a replay fails.
 #   ARM_WORK   where roots and results are kept for the next run (default: ~/.cache/sonoedge/arm)
 #   ARM_ARTIFACTS  only these artifacts, separated by commas
@@ -40,7 +40,7 @@ if [ ! -x "$work/arm64/usr/bin/python3.11" ]; then
   cp "$(command -v qemu-aarch64-static)" "$work/arm64.new/qemu"
   mv "$work/arm64.new" "$work/arm64"
 fi
-say 'pip install "sonoedge[pi]"'
+say 'wheel with the extra pi'
 rm -rf "$work/arm64/opt/site"
 pip install --quiet --target "$work/arm64/opt/site" "${tags[@]}" "${arm64_tags[@]}" --constraint constraints.txt "$wheel[pi]"
 echo "device install, arm64: $(du -sm "$work/arm64/opt/site" | cut -f1) MB"
@@ -59,7 +59,7 @@ if [ ! -x "$work/armhf/usr/bin/python3.11" ]; then
   cp "$(command -v qemu-arm-static)" "$work/armhf.new/qemu"
   mv "$work/armhf.new" "$work/armhf"
 fi
-say 'sonoedge[pi32]'
+say 'wheel with the extra pi32'
 rm -rf "$work/armhf/opt/site"
 pip install --quiet --target "$work/armhf/opt/site" "${tags[@]}" --platform manylinux_2_34_armv7l --no-deps \
   "$(grep -o 'tflite-runtime==[0-9.]*' pyproject.toml)" "$wheel"

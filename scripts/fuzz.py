@@ -1,7 +1,7 @@
 """Fuzz every parser that reads a file of somebody else's: images, DICOM, and the files of a bundle.
 
     python scripts/fuzz.py --bundle BUNDLE                       every target, 10,000 mutated inputs each
-    python scripts/fuzz.py --bundle BUNDLE --engine atheris      coverage-guided (pip install "sonoedge[fuzz]")
+    python scripts/fuzz.py --bundle BUNDLE --engine atheris      coverage-guided (pip install ".[fuzz]")
     python scripts/fuzz.py --bundle BUNDLE --target golden --runs 100000 --seed 7
 
 A target passes when every input gives a result or one of our errors; another exception, a result that breaks the

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,19 +13,6 @@ from train.intervals import Interval
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 _CHUNK_ELEMENTS = 4_000_000
-
-
-def group_index(groups: Sequence[str] | None, count: int) -> Int:
-    """Number the groups 0–G-1, one per image (N,); without groups, each image is its own.
-
-    Raises:
-        DataError: not one group per image.
-    """
-    if groups is None:
-        return np.arange(count)
-    if len(groups) != count:
-        raise DataError(f"There must be one group per image. Received: {len(groups)} groups, {count} images.")
-    return np.unique(np.asarray(groups), return_inverse=True)[1].reshape(-1)
 
 
 def resamples(y: Int, group: Int, count: int, seed: int) -> Iterator[Float]:

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from train.bootstrap import group_index, percentile_interval, resamples, weighted_auc
-from train.intervals import UNDEFINED, Interval
+from train.bootstrap import percentile_interval, resamples, weighted_auc
+from train.intervals import UNDEFINED, Interval, group_index
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]

@@ -7,44 +7,40 @@ Counts may be fractional where images are pooled into groups, so that an effecti
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq
-from scipy.stats import binomtest, norm
+from scipy.stats import norm
 
 from edge_runtime.errors import DataError
+from edge_runtime.proportion import (
+    GroupedCount,
+    Interval,
+    check_counts,
+    clopper_pearson,
+    group_index,
+)
 
-
-@dataclass(frozen=True)
-class Interval:
-    """A point estimate and its confidence limits; all three are NaN where the quantity is undefined."""
-
-    value: float
-    low: float
-    high: float
-
+__all__ = [
+    "UNDEFINED",
+    "GroupedCount",
+    "Interval",
+    "auc_score_interval",
+    "clopper_pearson",
+    "differing",
+    "flip_rate",
+    "group_index",
+    "paired_accuracy_difference",
+    "paired_difference",
+    "union",
+    "wilson",
+    "without_nan",
+]
 
 UNDEFINED = Interval(float("nan"), float("nan"), float("nan"))
-
-
-def clopper_pearson(k: int, n: int, level: float = 0.95) -> Interval:
-    """Exact interval of a proportion (Clopper and Pearson, Biometrika 26:404, 1934).
-
-    Args:
-        k: successes, 0–n.
-        n: trials, at least 1.
-        level: confidence, in (0, 1).
-
-    Raises:
-        DataError: counts or level out of range.
-    """
-    _check_counts(k, n, level)
-    limits = binomtest(int(k), int(n)).proportion_ci(level, method="exact")
-    return Interval(k / n, float(limits.low), float(limits.high))
 
 
 def wilson(k: float, n: float, level: float = 0.95) -> Interval:
@@ -53,7 +49,7 @@ def wilson(k: float, n: float, level: float = 0.95) -> Interval:
     Raises:
         DataError: counts or level out of range.
     """
-    _check_counts(k, n, level)
+    check_counts(k, n, level)
     p, z2 = k / n, _normal_quantile(level) ** 2
     middle = (p + z2 / (2 * n)) / (1 + z2 / n)
     half = np.sqrt(z2 * (p * (1 - p) + z2 / (4 * n)) / n) / (1 + z2 / n)
@@ -105,7 +101,7 @@ def paired_difference(only_a: float, only_b: float, n: float, level: float = 0.9
     Raises:
         DataError: counts or level out of range.
     """
-    _check_counts(only_a + only_b, n, level)
+    check_counts(only_a + only_b, n, level)
     z, estimate = _normal_quantile(level), (only_b - only_a) / n
 
     def excess(d: float) -> float:
@@ -117,24 +113,40 @@ def paired_difference(only_a: float, only_b: float, n: float, level: float = 0.9
     return Interval(estimate, _limit(excess, estimate, -1.0, z**2 / n), _limit(excess, estimate, 1.0, z**2 / n))
 
 
-def paired_accuracy_difference(correct_a: ArrayLike, correct_b: ArrayLike, level: float = 0.95) -> Interval:
-    """Accuracy of b minus accuracy of a on the same images: `paired_difference` of two bool arrays (N,).
+def paired_accuracy_difference(
+    correct_a: ArrayLike, correct_b: ArrayLike, groups: Sequence[str] | None, level: float = 0.95
+) -> Interval:
+    """Accuracy of b minus accuracy of a on the same images, two bool arrays (N,).
+
+    `paired_difference` of as many independent images as say the same as these groups (`edge_runtime.proportion`).
+
+    Args:
+        groups: N names of patients or source images; None: each image is its own.
 
     Raises:
         DataError: no images, or different lengths.
     """
     a, b = _paired_bools(correct_a, correct_b)
-    return paired_difference(int((a & ~b).sum()), int((b & ~a).sum()), a.size, level)
+    size = GroupedCount.of(a != b, groups).effective_size
+    only_a, only_b = (float(np.mean(one & ~other)) * size for one, other in ((a, b), (b, a)))
+    return paired_difference(only_a, only_b, size, level)
 
 
-def flip_rate(decision_a: ArrayLike, decision_b: ArrayLike, level: float = 0.95) -> Interval:
-    """Share of images on which two bool or 0/1 arrays (N,) of decisions differ, with its exact interval.
+def differing(decision_a: ArrayLike, decision_b: ArrayLike, groups: Sequence[str] | None) -> GroupedCount:
+    """Images on which two bool or 0/1 arrays (N,) of decisions differ, counted by group.
 
     Raises:
         DataError: no images, or different lengths.
     """
     a, b = _paired_bools(decision_a, decision_b)
-    return clopper_pearson(int((a != b).sum()), a.size, level)
+    return GroupedCount.of(a != b, groups)
+
+
+def flip_rate(
+    decision_a: ArrayLike, decision_b: ArrayLike, groups: Sequence[str] | None, level: float = 0.95
+) -> Interval:
+    """Share of images on which decisions differ, with its exact interval by group; arguments as `differing`."""
+    return differing(decision_a, decision_b, groups).interval(level)
 
 
 def union(interval: Interval, other: Interval) -> Interval:
@@ -154,13 +166,6 @@ def _paired_bools(a: ArrayLike, b: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
             f"Received: {first.shape} and {second.shape}."
         )
     return first.astype(bool), second.astype(bool)
-
-
-def _check_counts(k: float, n: float, level: float) -> None:
-    if not 0 < n < float("inf") or not 0 <= k <= n * (1 + 1e-12):
-        raise DataError(f"A proportion needs 0 <= k <= n and n > 0. Received: k={k}, n={n}.")
-    if not 0 < level < 1:
-        raise DataError(f"A confidence level lies between 0 and 1. Received: {level}.")
 
 
 def _normal_quantile(level: float) -> float:

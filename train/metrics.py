@@ -22,13 +22,14 @@ from scipy.special import expit
 from sklearn.metrics import roc_curve
 
 from edge_runtime.errors import DataError
-from train.bootstrap import collapsed, group_index, percentile_interval, resamples, weighted_auc
+from train.bootstrap import collapsed, percentile_interval, resamples, weighted_auc
 from train.intervals import (
     UNDEFINED,
     Interval,
     auc_score_interval,
     clopper_pearson,
     flip_rate,
+    group_index,
     paired_accuracy_difference,
     paired_difference,
     union,
@@ -183,8 +184,7 @@ def paired_mean_difference(
 ) -> Interval:
     """Mean of the second minus mean of the first, image by image, bootstrapped by group; for accuracy, say.
 
-    Unlike `paired_accuracy_difference` it does not take the images of a group for independent. Where all resamples
-    agree, the score interval of that many independent groups is joined.
+    Where all resamples agree, the score interval of that many independent groups is joined.
 
     Args:
         first, second: bool or float in 0–1 (N,).

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_runtime.answer import Answer
 from edge_runtime.bundle import INTENDED_USE
 from edge_runtime.cascade import Cascade, open_classifier
-from edge_runtime.classifier import Answer, Classifier, timed_image
+from edge_runtime.classifier import Classifier, timed_image
 from edge_runtime.commands.predict import UNGATED, exit_code, image_paths, line, output_stems, refusal_note
 from edge_runtime.device_profile import add_profile, chosen
 from edge_runtime.eigencam import eigen_cam

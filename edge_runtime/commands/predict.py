@@ -9,9 +9,10 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from edge_runtime.answer import Answer
 from edge_runtime.bundle import INTENDED_USE
 from edge_runtime.cascade import open_classifier
-from edge_runtime.classifier import Answer, timed_image
+from edge_runtime.classifier import timed_image
 from edge_runtime.device_profile import add_profile, chosen
 from edge_runtime.errors import REFUSED_EXIT_CODE, DataError, ImageError, UsageError
 from edge_runtime.explain import explanation

@@ -75,7 +75,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit code 0 (also after Ctrl-C); 3 when a frame could not be read or none was there; else 11 for refusals."""
+    """Answer a source frame by frame.
+
+    Returns 0 (also after Ctrl-C); 3 when a frame could not be read, none was there, or the source broke off; else
+    11 for refusals.
+    """
     if args.max_frames is not None and args.max_frames < 1:
         raise UsageError("--max-frames is at least 1.")
     if not 0 <= args.smooth <= 60:
@@ -101,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
             recorder = stack.enter_context(
                 Recorder(args.annotated, frame_ms=frame_ms, source=source.dicom, deidentify=args.deidentify)
             )
-        results = _run(args, stream, recorder, classifier, source.count)
+        results, problem = _run(args, stream, recorder, classifier, source.count)
         if recorder:
             recorder.text = _summary_text(results)
     if args.report and results:
@@ -115,10 +119,12 @@ def run(args: argparse.Namespace) -> int:
         Image.fromarray(picture).save(buffer, "PNG")
         write_bytes_atomic(args.crop_picture, buffer.getvalue())
     if not results:
-        raise DataError(f"No readable frame in {args.source} ({stream.unreadable} unreadable).")
+        raise problem or DataError(f"No readable frame in {args.source} ({stream.unreadable} unreadable).")
     _report(results, stream)
     refused = sum(line.smoothed is None for line in results)
     refusal_note(refused, len(results))
+    if problem:
+        raise problem
     return exit_code(unreadable=stream.unreadable, refused=refused)
 
 
@@ -128,23 +134,33 @@ def _run(
     recorder: Recorder | None,
     classifier: Classifier | Cascade,
     count: int | None,
-) -> list[_Line]:
-    """Answer all frames; Ctrl-C ends a stream, it does not spoil it."""
+) -> tuple[list[_Line], DataError | None]:
+    """Answer all frames; Ctrl-C and a source that breaks off end a stream, they do not spoil it.
+
+    Returns what was answered, and why that is not all.
+    """
     lines: list[_Line] = []
     shown = perf_counter()
     try:
         for result in islice(stream, args.max_frames):
             print(json.dumps(result.to_json()) if args.json else _text(result), flush=True)
             if recorder:
-                recorder.add(annotate(classifier, result))
+                recorder.add(annotate(classifier, result), result.seconds)
             lines.append(_Line(result))
+            if recorder and recorder.full:
+                return lines, DataError(
+                    f"{recorder.path.name} is full: it ends with frame {result.frame}, and so does this stream. "
+                    "Use .mp4 or a folder, which have no limit."
+                )
             if not args.quiet and perf_counter() - shown > 2:
                 shown = perf_counter()
                 of = f" of {count}" if count else ""
                 print(f"{len(lines)}{of} frames, {stream.dropped} dropped", file=sys.stderr)
     except KeyboardInterrupt:
         print("stopped.", file=sys.stderr)
-    return lines
+    except DataError as error:
+        return lines, error
+    return lines, None
 
 
 class _Line:

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from edge_runtime.agreement import FLOAT, Agreement, find_frames, measure_agreement
 from edge_runtime.bundle import Bundle, load_bundle
 from edge_runtime.cascade import first_bundle
-from edge_runtime.errors import MissingExtraError, VerificationError
+from edge_runtime.errors import MissingExtraError, UsageError, VerificationError
 from edge_runtime.sandbox import DEFAULT_SECONDS, replay_isolated
 from edge_runtime.trust import (
     device_policy,
@@ -38,6 +39,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="public key that must have signed the bundle (may be repeated: any of them)",
     )
     parser.add_argument("--policy", type=Path, metavar="FILE", help="policy to enforce (default: $SONOEDGE_POLICY)")
+    parser.add_argument(
+        "--agreement-data",
+        type=Path,
+        metavar="DIR",
+        help="unlabelled frames: compare decisions with the bundle's float32 file or its stored answers",
+    )
+    parser.add_argument(
+        "--max-flips",
+        type=float,
+        default=0.01,
+        metavar="X",
+        help="largest share of decisions that may differ on these frames (default: %(default)s)",
+    )
     parser.add_argument("--threads", type=int, help="interpreter threads (default: cores, at most 4)")
     parser.add_argument(
         "--timeout",
@@ -54,7 +68,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "examples:\n"
         "  sonoedge verify bundle\n"
         "  sonoedge verify bundle --artifact tflite-int8 --json\n"
-        "  sonoedge verify bundle --key clinic.pub"
+        "  sonoedge verify bundle --key clinic.pub\n"
+        "  sonoedge verify bundle --agreement-data frames/"
     )  # fmt: skip
 
 
@@ -73,8 +88,11 @@ def run(args: argparse.Namespace) -> int:
         results = [replay_isolated(bundle, name, threads=args.threads, seconds=args.timeout) for name in names]
     if bundle.cascade and not args.artifact:
         results += _replay_first(bundle, args)
+    agreed = _agreement(bundle, args, {r.artifact for r in results if r.skipped or r.failure})
     if args.json:
         body = {"bundle": str(bundle.path), "signature": signer, "artifacts": [_object(r) for r in results]}
+        if args.agreement_data:
+            body["agreement"] = [a.to_json(args.max_flips) for a in agreed]
         print(json.dumps(body, allow_nan=False))
     else:
         print(f"{bundle.path}: digests and schema are good; {len(golden['reference_logit'])} golden images")
@@ -85,11 +103,33 @@ def run(args: argparse.Namespace) -> int:
         )
         for result in results:
             print(_row(result))
+        for found in agreed:
+            unknown = f"; {found.left_out} frames without an answer left out" if found.left_out else ""
+            print(
+                f"{found.artifact}, decisions that differ from {found.reference}: "
+                f"{found.count.words(args.max_flips)}{unknown}"
+            )
     if all(result.skipped for result in results):
         raise MissingExtraError("An interpreter for this bundle", "litert")
     if failed := [r.artifact for r in results if not r.passed and not r.skipped]:
         raise VerificationError(f"{', '.join(failed)} does not reproduce its golden results on this machine.")
+    if failed := [a.artifact for a in agreed if a.count.verdict(args.max_flips) == "FAIL"]:
+        raise VerificationError(f"{', '.join(failed)} decides too often unlike float32 on {args.agreement_data}.")
     return 0
+
+
+def _agreement(bundle: Bundle, args: argparse.Namespace, broken: set[str]) -> list[Agreement]:
+    """Of every artifact that is asked for, runs here and is not float32 itself; empty without frames."""
+    if args.agreement_data is None:
+        return []
+    if not 0 <= args.max_flips <= 1:
+        raise UsageError(f"--max-flips is a share from 0 to 1. Received: {args.max_flips}.")
+    asked = [a for a in bundle.artifacts if args.artifact in (None, a.name)]
+    chosen = [a for a in asked if a.precision != FLOAT and a.name not in broken]
+    if not chosen:
+        raise UsageError("--agreement-data compares files with float32: no other artifact runs here.")
+    frames = find_frames(args.agreement_data)
+    return [measure_agreement(bundle, artifact, frames, threads=args.threads) for artifact in chosen]
 
 
 def _replay_first(bundle: Bundle, args: argparse.Namespace) -> list[Replay]:

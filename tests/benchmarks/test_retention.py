@@ -10,7 +10,7 @@ from measured_runs import FULL, candidate, make_run, scored_run
 from scipy.stats import binomtest
 from sklearn import metrics as sk
 
-from benchmarks.retention import METRICS, compare, mcnemar, scores, verdict
+from benchmarks.retention import METRICS, compare, mcnemar, reliability, scores, verdict
 from train.intervals import Interval
 from train.metrics import sigmoid
 
@@ -78,6 +78,25 @@ def test_flips_by_class_and_direction() -> None:
     assert r.accuracy_kept == 1.0
 
 
+def test_copies_of_an_image_prove_no_more_than_one() -> None:
+    """75 images with 18 copies each: intervals, McNemar's test and the reliability diagram count 75."""
+    rng = np.random.default_rng(0)
+    y, groups = np.repeat(np.arange(75) % 2, 18), [f"{i // 18:02d}" for i in range(1350)]
+    logits = np.repeat(rng.normal(0, 1, 75), 18) + 3.0 * y
+    r = compare("full", y, (logits, 0.5), (logits, 0.5), groups)
+    assert (r.flips.total, r.flips.groups) == (0, 75)
+    assert r.flips.rate.high == pytest.approx(1 - 0.025 ** (1 / 75))
+    assert set(r.verdicts.values()) == {"INCONCLUSIVE"}
+    # All copies of two images are lost: two events, not 36.
+    after = np.where(np.arange(1350) < 36, -np.sign(logits) * 9, logits)
+    worse = compare("full", y, (logits, 0.5), (after, 0.5), groups)
+    assert worse.flips.mcnemar_p >= 0.5
+    assert worse.flips.rate.high > 0.08
+    alone = reliability(y, sigmoid(logits), [str(i) for i in range(1350)])
+    copied = reliability(y, sigmoid(logits), groups)
+    assert all(b.observed.low < a.observed.low for a, b in zip(alone, copied, strict=True) if a.observed.low > 0)
+
+
 def test_each_side_is_judged_at_its_own_threshold() -> None:
     y = np.array([0, 1, 0, 1])
     logits = np.array([-2.0, -0.5, -1.5, 3.0])
@@ -98,6 +117,6 @@ def test_few_images_are_never_proof() -> None:
     same = scores(run, run.candidate("same"))
     assert same is not None and same.retention is not None
     assert same.retention.flips.total == 0
-    assert same.retention.flips.rate.high == pytest.approx(1 - 0.025 ** (1 / 40))
+    assert same.retention.flips.rate.high == pytest.approx(1 - 0.025 ** (1 / 20))  # 40 images, two a group
     assert set(same.retention.verdicts.values()) == {"INCONCLUSIVE"}
     assert list(same.retention.verdicts) == ["99 %", "99.9 %"]

@@ -1,6 +1,8 @@
 // Offline mode: the model runs in the tab, gives the station's answers, and does so when the station is gone.
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { fileOf, openPage, pictures, replayLimits, shot, startBrowser, startStation } from "./station.mjs";
@@ -82,7 +84,12 @@ test("in float32 they agree to rounding", { timeout: 600000 }, async () => {
 });
 
 test("a model of one branch, whose fused map is that branch's, agrees too", { timeout: 120000 }, async () => {
-  const bundle = fileURLToPath(new URL("../vectors/cascade/first", import.meta.url));
+  // Without its gate, which refuses every picture of another kind than its own.
+  const bundle = join(mkdtempSync(join(tmpdir(), "sonoedge-")), "bundle");
+  cpSync(fileURLToPath(new URL("../vectors/cascade/first", import.meta.url)), bundle, { recursive: true });
+  rmSync(join(bundle, "domain.npz"), { force: true });
+  const sums = readFileSync(join(bundle, "SHA256SUMS"), "utf8").replace(/.*domain\.npz\n/, "");
+  writeFileSync(join(bundle, "SHA256SUMS"), sums);
   const single = await startStation("--bundle", bundle);
   try {
     const other = await openPage(browser, single.url);
@@ -93,13 +100,65 @@ test("a model of one branch, whose fused map is that branch's, agrees too", { ti
     assert.ok(worst.map <= 0.1, `${worst.map}`);
   } finally {
     await single.stop();
+    rmSync(dirname(bundle), { recursive: true });
   }
+});
+
+test("the browser crops to the scan as the station does", { timeout: 120000 }, async () => {
+  const answers = await page.evaluate(async (text) => {
+    const [local, remote] = await Promise.all([import("./local.js"), import("./remote.js")]);
+    globalThis.info ??= await remote.bundleInfo();
+    const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+    const picture = await createImageBitmap(new Blob([bytes]));
+    const canvas = new OffscreenCanvas(picture.width + 300, picture.height + 200), context = canvas.getContext("2d");
+    context.fillRect(0, 0, canvas.width, canvas.height);
+    context.drawImage(picture, 120, 90);
+    const blob = await canvas.convertToBlob();
+    return [await remote.explain(blob, { crop: true }), await local.explain(globalThis.info, blob, { crop: true })];
+  }, readFileSync(paths[0]).toString("base64"));
+  const [s, b] = answers;
+  assert.ok(s.crop);
+  assert.deepEqual([b.crop, b.image_size, b.hints], [s.crop, s.image_size, s.hints]);
+  if (s.logit !== null && b.logit !== null) assert.ok(Math.abs(b.logit - s.logit) <= limits["tflite-int8"]);
+});
+
+test("live frames in the browser are smoothed", { timeout: 120000 }, async () => {
+  const seen = await page.evaluate(async (texts) => {
+    const [local, remote] = await Promise.all([import("./local.js"), import("./remote.js")]);
+    globalThis.info ??= await remote.bundleInfo();
+    const now = performance.now.bind(performance);
+    let time = now();
+    performance.now = () => time += 10; // a slow machine must not let the filter start afresh
+    const answers = [];
+    const stream = new local.LiveStream(globalThis.info, {}, (answer) => answers.push(answer), (error) => { throw error; });
+    for (const text of texts) {
+      await stream.send(new Blob([Uint8Array.from(atob(text), (character) => character.charCodeAt(0))]));
+    }
+    performance.now = now;
+    return answers;
+  }, paths.slice(0, 8).map((path) => readFileSync(path).toString("base64")));
+  assert.deepEqual(seen.map(({ frame }) => frame), paths.slice(0, 8).map((_, index) => index + 1));
+  const answered = seen.filter(({ probability }) => probability !== null);
+  assert.ok(answered.length >= 3);
+  const own = answered.map(({ probability }) => probability);
+  const near = (value, wanted) => assert.ok(Math.abs(value - wanted) < 1e-6, `${value} ${wanted}`);
+  near(answered[0].smoothed, own[0]);
+  const last = answered.at(-1);
+  near(last.recent.low, Math.min(...own));
+  near(last.recent.high, Math.max(...own));
+  assert.equal(last.recent.frames, own.length);
+  assert.ok(last.smoothed > last.recent.low && last.smoothed < last.recent.high && last.smoothed !== last.probability);
 });
 
 test("with the station gone, the kept page and model still answer", { timeout: 120000 }, async () => {
   await page.locator("#save-offline").click();
   await page.waitForFunction(() => /Kept/.test(document.getElementById("save-offline").textContent), null, { timeout: 60000 });
   const expected = (await both(page, paths[0])).browser;
+  // A station that hangs, as one behind a dead network does: it takes the connection and says nothing.
+  station.pause();
+  await page.reload();
+  await page.waitForFunction(() => document.getElementById("verdict").dataset.code === "idle");
+  station.go();
   assert.equal(await station.stop(), 0);
   page.problems = [];
   await page.reload();

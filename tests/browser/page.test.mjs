@@ -101,18 +101,62 @@ test("a file that is no picture gets one sentence, and the page goes on", async 
   await analyse(first);
 });
 
+const dicom = () => execFileSync(PYTHON, ["-c", "import sys; from edge_runtime.dicom import secondary_capture; "
+  + "from edge_runtime.image import read_image; "
+  + "sys.stdout.buffer.write(secondary_capture([read_image(sys.argv[1])] * 2, None, text='', deidentify=True))", first],
+{ maxBuffer: 1 << 28 });
+const cine = (buffer) => ({ name: "cine.dcm", mimeType: "application/dicom", buffer });
+
+/** What of a picture and its answer is on screen. */
+const onScreen = () => page.evaluate(() => {
+  const lit = (canvas) => canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.some((value, index) => index % 4 < 3 && value > 60);
+  const at = (id) => document.getElementById(id);
+  return {
+    picture: !at("frame").hidden && !at("picture").hidden && lit(at("picture")), heat: lit(at("heat")), scale: !at("scale").hidden,
+    hints: at("hints").children.length, facts: /Logit|Time/.test(at("facts").textContent), controls: !at("heat-controls").disabled,
+  };
+});
+const NOTHING = { picture: false, heat: false, scale: false, hints: 0, facts: false, controls: false };
+
 test("a DICOM file, which no browser can show, is shown and analysed", async () => {
-  const code = "import sys; from edge_runtime.dicom import secondary_capture; from edge_runtime.image import read_image; "
-    + "sys.stdout.buffer.write(secondary_capture([read_image(sys.argv[1])] * 2, None, text='', deidentify=True))";
-  const buffer = execFileSync(PYTHON, ["-c", code, first], { maxBuffer: 1 << 28 });
   const before = await entries();
-  await page.setInputFiles("#file", { name: "cine.dcm", mimeType: "application/dicom", buffer });
+  await page.setInputFiles("#file", cine(dicom()));
   await answered(before);
-  const lit = await page.evaluate(() => {
-    const canvas = document.getElementById("picture");
-    return canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.some((value, index) => index % 4 < 3 && value > 60);
+  assert.ok((await onScreen()).picture);
+  await shot(page, "dicom.png");
+});
+
+test("nothing of the last picture stays while a DICOM file is analysed, nor after it has failed", async () => {
+  await analyse(first);
+  assert.ok((await onScreen()).picture && (await onScreen()).facts);
+  let goOn;
+  const asked = new Promise((resolve) => {
+    page.route("**/v1/explain*", (route) => {
+      goOn = () => route.continue();
+      resolve();
+    }, { times: 1 });
   });
-  assert.ok(lit);
+  const before = await entries();
+  await page.setInputFiles("#file", cine(dicom()));
+  await asked;
+  assert.deepEqual(await onScreen(), NOTHING);
+  assert.equal(await code(), "busy");
+  await shot(page, "busy.png");
+  goOn();
+  await answered(before);
+  await page.setInputFiles("#file", cine(Buffer.concat([Buffer.alloc(128), Buffer.from("DICM"), Buffer.alloc(40)])));
+  await page.waitForFunction(() => document.getElementById("verdict").dataset.code === "error");
+  assert.deepEqual(await onScreen(), NOTHING);
+  assert.ok(await page.locator("#empty").isVisible());
+  await shot(page, "failed.png");
+  page.problems = page.problems.filter((text) => !/422/.test(text));
+});
+
+test("a picture is sent once", async () => {
+  const sent = () => page.requests.filter((url) => url.includes("/v1/explain")).length;
+  const before = sent();
+  await analyse(second);
+  assert.equal(sent(), before + 1);
 });
 
 test("the visit is saved as JSON without pictures or file names", async () => {
@@ -121,7 +165,8 @@ test("the visit is saved as JSON without pictures or file names", async () => {
   assert.ok(visit.results.length >= 3);
   assert.match(visit.intended_use, /Research use only/);
   assert.ok(!JSON.stringify(visit).includes("patient-name"));
-  assert.ok(visit.results.every((result) => result.preview === undefined && Number.isFinite(result.probability)));
+  assert.ok(visit.results.every(({ preview, probability, verdict }) => preview === undefined
+    && (verdict === "refused" ? probability === null : Number.isFinite(probability))));
 });
 
 test("the visit prints", async () => {
@@ -150,8 +195,7 @@ test("camera frames are answered live, and a frozen one is analysed as a picture
 test("the page fits a phone", async () => {
   const phone = await openPage(browser, station.url, { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true });
   await phone.setInputFiles("#file", fileOf(first));
-  await phone.waitForFunction(() => /views/.test(document.getElementById("bar-text").textContent)
-    || document.getElementById("verdict").dataset.code === "refused");
+  await phone.waitForSelector("#history li");
   await shot(phone, "phone.png");
   assert.ok(await phone.evaluate(() => document.documentElement.scrollWidth <= innerWidth));
   const small = await phone.locator("button:visible").evaluateAll((all) => all.filter((b) => b.getBoundingClientRect().height < 40).length);

@@ -47,6 +47,8 @@ export async function startStation(...options) {
   return {
     url,
     get log() { return log; },
+    pause: () => child.kill("SIGSTOP"),
+    go: () => child.kill("SIGCONT"),
     /** Its exit code; a station that has ended already is no matter. */
     stop: () => child.exitCode !== null ? Promise.resolve(child.exitCode) : new Promise((resolve) => {
       child.removeAllListeners("exit");

@@ -143,4 +143,4 @@ def test_without_highdicom_the_extra_is_named(
         tmp_path / "r.dcm",
     ]
     result = sonoedge(*command)
-    assert (result.code, "sonoedge[sr]" in result.err) == (7, True)
+    assert (result.code, ".[sr]" in result.err) == (7, True)

@@ -139,7 +139,7 @@ EXPECTED = [
     (errors.BundleError("text"), 4, "text"),
     (errors.VerificationError("text"), 5, "text"),
     (errors.ModelError("text"), 6, "text"),
-    (errors.MissingExtraError("openvino", "openvino"), 7, 'pip install "sonoedge[openvino]"'),
+    (errors.MissingExtraError("openvino", "openvino"), 7, 'pip install ".[openvino]"'),
     (errors.AccuracyError("text"), 8, "text"),
     (errors.TrustError("text"), 9, "text"),
     (OSError(errno.ENOSPC, "No space left on device", "out.bin"), 1, "No space left on device: out.bin"),
@@ -147,9 +147,9 @@ EXPECTED = [
     (OSError("odd"), 1, "odd"),
     (PermissionError(errno.EACCES, "Permission denied", "secret"), 1, "Permission denied: secret"),
     (MemoryError(), 1, "out of memory"),
-    (ModuleNotFoundError("No module named 'keras'", name="keras"), 7, 'pip install "sonoedge[train]"'),
+    (ModuleNotFoundError("No module named 'keras'", name="keras"), 7, 'pip install ".[train]"'),
     (ModuleNotFoundError("No module named 'keras.src'", name="keras.src"), 7, "keras is not installed"),
-    (ModuleNotFoundError("No module named 'nncf'", name="nncf"), 7, 'pip install "sonoedge[export]"'),
+    (ModuleNotFoundError("No module named 'nncf'", name="nncf"), 7, 'pip install ".[export]"'),
 ]
 
 
@@ -219,7 +219,7 @@ def test_missing_extra_while_a_command_is_imported(
     monkeypatch.setitem(sys.modules, "openvino", None)
     monkeypatch.setitem(cli.COMMANDS, "needy", ("needs_openvino_command", "needs an extra"))
     assert cli.main(["needy", "--help"]) == 7
-    assert 'pip install "sonoedge[openvino]"' in capsys.readouterr().err
+    assert 'pip install ".[openvino]"' in capsys.readouterr().err
 
 
 @pytest.mark.skipif(os.name == "nt", reason="pipes of POSIX")
@@ -324,6 +324,6 @@ def test_the_extra_named_in_the_message_is_declared(
 ) -> None:
     register(raising(ModuleNotFoundError(f"No module named {module!r}", name=module)))
     assert cli.main(["fake"]) == 7
-    extra = capsys.readouterr().err.partition("sonoedge[")[2].partition("]")[0]
+    extra = capsys.readouterr().err.partition('".[')[2].partition("]")[0]
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert extra in project["optional-dependencies"]

@@ -6,7 +6,6 @@ import io
 import random
 import struct
 import sys
-import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageFile
 
 from edge_runtime.errors import ImageError, MissingExtraError
 from edge_runtime.image import MAX_PIXELS, decode_image, find_images, read_image, resize, to_input
@@ -324,16 +323,13 @@ def test_missing_file_folder_and_overlong_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("width", "height"), [(30000, 30000), (9000, 9000), (MAX_PIXELS + 1, 1)])
-def test_forged_size_is_refused_before_any_pixel_is_decoded(width: int, height: int) -> None:
-    resource = pytest.importorskip("resource")
+def test_forged_size_is_refused_before_any_pixel_is_decoded(
+    width: int, height: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = forged_png(width, height)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    start = time.perf_counter()
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda _: pytest.fail("pixels were decoded"))
     with pytest.raises(ImageError, match="pixels"):
         decode_image(data)
-    assert time.perf_counter() - start < 1.0
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    assert grown * (1 if sys.platform == "darwin" else 1024) < 50_000_000
 
 
 @pytest.mark.parametrize("size", [(8, 8), (224, 224), (20, 100), (HEIGHT, WIDTH + 1)])

@@ -93,7 +93,7 @@ def test_all_good_is_exit_code_0_and_a_line_each(sonoedge: Run, run_bundle: Path
 
 def test_decision_is_probability_against_the_artifacts_threshold(run_bundle: Path, phantoms: Path) -> None:
     classifier = Classifier(run_bundle)
-    for prediction in classifier.predict_files(sorted(phantoms.glob("*/*.png"))[:12]):
+    for prediction in classifier.predict_files(sorted(phantoms.glob("*/*.png"))[:12], gated=False):
         assert not isinstance(prediction, ImageError)
         positive = prediction.probability >= classifier.artifact.threshold
         assert prediction.label == ("malignant" if positive else "benign")
@@ -143,7 +143,7 @@ def test_no_interpreter_names_the_extra(
     monkeypatch.setattr("edge_runtime.classifier.is_available", lambda runtime: False)
     result = sonoedge("predict", "--bundle", run_bundle, phantoms / "benign")
     assert result.code == 7
-    assert 'pip install "sonoedge[litert]"' in result.err
+    assert 'pip install ".[litert]"' in result.err
 
 
 def test_a_bundle_that_is_replaced_while_it_runs(run_bundle: Path, phantoms: Path, tmp_path: Path) -> None:
@@ -152,9 +152,9 @@ def test_a_bundle_that_is_replaced_while_it_runs(run_bundle: Path, phantoms: Pat
     shutil.copytree(run_bundle, copy)
     classifier = Classifier(copy, "tflite-int8")
     image = phantoms / "benign" / "benign_0001_a.png"
-    before = classifier.predict_file(image).logit
+    before = classifier.predict_file(image, gated=False).logit
     (copy / "tflite-int8" / "backbone.tflite").write_bytes(b"")
-    assert classifier.predict_file(image).logit == before
+    assert classifier.predict_file(image, gated=False).logit == before
 
 
 def test_a_bundle_without_an_artifact_for_this_device_names_those_it_has(

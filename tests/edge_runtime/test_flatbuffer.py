@@ -5,7 +5,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from time import perf_counter
 
 import pytest
 from hypothesis import example, given, settings
@@ -181,10 +180,8 @@ def test_sharing_does_not_multiply_the_work(model: bytes) -> None:
     table = len(data) + 4 * count
     data += b"".join(struct.pack("<I", table - at) for at in range(len(data), table, 4))
     data += struct.pack("<i4xHH", -8, 4, 4)
-    start = perf_counter()
     with pytest.raises(ModelError, match="elements to visit"):
         check_tflite(bytes(data))
-    assert perf_counter() - start < 30
 
 
 @pytest.mark.parametrize("data", [b"", b"TFL3", b"\0" * 8, b"\x04\0\0\0TFL3", b"\xff" * 64, b"PK\x03\x04" * 50])

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edge_runtime.answer import Answer
 from edge_runtime.assess import Assessment
-from edge_runtime.classifier import Answer
 from edge_runtime.monitor import LATENCY_BOUNDS_MS, PROBABILITY_BOUNDS, Histogram, Monitor
 
 

@@ -28,6 +28,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from drawn import VECTORS, board, grey
 from stations import GOOD, OCTETS, PATIENCE, Running, encode, frame, gauge, run_server, until
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
@@ -105,7 +106,7 @@ def test_the_description_matches_the_answers(client: httpx.Client) -> None:
     for part in schema["allOf"]:
         described |= part["properties"]
     assert set(answer) == set(described)
-    assert set(answer["explanation"]) == set(described["explanation"]["properties"])
+    assert set(answer["explanation"]) == set(described["explanation"]["anyOf"][0]["properties"])
     for path, methods in document["paths"].items():
         if path != "/v1/live":
             for method in methods:
@@ -698,7 +699,28 @@ def test_live_frames_are_answered_in_order(running: Running) -> None:
             assert answer["dropped"] == 0
             assert 0 <= answer["smoothed"] <= 1
             assert set(answer["explanation"]["maps"]) == {"fused", "branch_0", "branch_1"}
-        assert answer["band"]["views"] == 5
+            assert answer["band"] is None
+
+
+def test_a_refused_live_frame_has_no_number_and_leaves_the_filter_alone() -> None:
+    with run_server(VECTORS / "bundle") as gated, live(gated, "?views=3") as stream:
+        answers = []
+        for picture in (grey(), board(), grey()):
+            stream.send(encode(picture))
+            answers.append(json.loads(stream.recv(timeout=PATIENCE)))
+        before, refused, after = answers
+        assert (refused["verdict"], refused["reasons"]) == ("refused", ["outside_training", "not_b_mode"])
+        numbers = ("label", "probability", "logit", "smoothed", "recent", "band", "explanation")
+        assert [refused[key] for key in numbers] == [None] * len(numbers)
+        assert after["smoothed"] == pytest.approx(before["smoothed"], abs=1e-6)
+        assert (before["band"]["views"], before["verdict"]) == (3, "suspicious")
+        assert 'verdict="refused"} 1' in httpx.get(f"{gated.url}/metrics", timeout=PATIENCE).text
+
+
+@pytest.mark.parametrize("views", ["0", "10", "x", "-1"])
+def test_live_views_that_make_no_sense(views: str, running: Running) -> None:
+    with pytest.raises((InvalidStatus, ConnectionClosed)), live(running, f"?views={views}") as stream:
+        stream.recv(timeout=PATIENCE)
 
 
 def test_the_newest_frame_wins(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:

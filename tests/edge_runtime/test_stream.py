@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
 import threading
-import time
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from stations import until
 
 from edge_runtime.classifier import Classifier
 from edge_runtime.dicom import read_dicom, secondary_capture
@@ -135,6 +137,76 @@ def test_a_camera_through_ffmpeg() -> None:
     assert frames[0].image.shape == (120, 160, 3)
 
 
+class Cable:
+    """An opened camera of FFmpeg that is pulled out, or sends a broken frame, instead of its fifth packet."""
+
+    def __init__(self, container: Any, error: Exception) -> None:
+        self._container, self._error = container, error
+
+    def __enter__(self) -> Cable:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._container.close()
+
+    def demux(self, **streams: int) -> Iterator[Any]:
+        import av
+
+        for number, packet in enumerate(self._container.demux(**streams)):
+            if number == 4 and isinstance(self._error, av.error.InvalidDataError):
+                yield Broken(self._error)
+            elif number == 4:
+                raise self._error
+            else:
+                yield packet
+
+
+class Broken:
+    """A packet that cannot be decoded."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def decode(self) -> None:
+        raise self._error
+
+
+def camera(monkeypatch: pytest.MonkeyPatch, error: Exception) -> Source:
+    import av
+
+    opened = av.open
+
+    def open_cable(*arguments: Any, **options: Any) -> Any:
+        container = opened(*arguments, **options)
+        return Cable(container, error) if options.get("format") == "lavfi" else container
+
+    monkeypatch.setattr(av, "open", open_cable)
+    return open_camera("testsrc=size=160x120:rate=50:duration=0.2", "lavfi")
+
+
+def test_a_camera_that_is_unplugged(
+    monkeypatch: pytest.MonkeyPatch, float_bundle: Path, tmp_path: Path, sonoedge: Any
+) -> None:
+    av = pytest.importorskip("av")
+    source = camera(monkeypatch, av.error.FFmpegError(19, "No such device"))
+    # Every frame, so that the test knows how many there are.
+    monkeypatch.setattr("edge_runtime.commands.stream.open_source", lambda *_, **__: Source(source.frames))
+    out = tmp_path / "until_then.mp4"
+    result = sonoedge("stream", "--bundle", float_bundle, "--source", "camera", "--json", "--annotated", out)
+    assert result.code == 3
+    assert len(result.out.splitlines()) == 4
+    assert re.search(r"^error: The camera .* stopped after 4 frames \(No such device\)", result.err, re.M)
+    monkeypatch.undo()
+    assert len(list(open_source(str(out)).frames())) == 4
+
+
+def test_a_broken_frame_of_a_camera(monkeypatch: pytest.MonkeyPatch) -> None:
+    av = pytest.importorskip("av")
+    frames = list(camera(monkeypatch, av.error.InvalidDataError(1, "broken")).frames())
+    assert [frame.number for frame in frames] == list(range(1, 11))
+    assert [frame.number for frame in frames if frame.image is None] == [5]
+
+
 def test_no_camera() -> None:
     pytest.importorskip("av")
     with pytest.raises(DataError, match="cannot be opened"):
@@ -159,25 +231,33 @@ def test_sources_that_are_none(name: str, tmp_path: Path) -> None:
 # --- live: newest wins ----------------------------------------------------------------------
 
 
-def counted(pause: float, count: int) -> Source:
-    def frames() -> Iterator[Frame]:
-        for number in range(1, count + 1):
-            time.sleep(pause)
-            yield Frame(number, number * pause, PICTURES[0])
-
-    return Source(frames, live=True)
-
-
 def test_a_slow_consumer_gets_the_newest_and_the_rest_is_counted() -> None:
+    permits, asked = threading.Semaphore(0), threading.Semaphore(0)
+
+    def frames() -> Iterator[Frame]:
+        for number in range(1, 61):
+            asked.release()
+            permits.acquire()
+            yield Frame(number, float(number), PICTURES[0])
+        asked.release()
+
+    def shown(count: int) -> None:
+        """So many frames more come by, and the camera waits before the next."""
+        permits.release(count)
+        for _ in range(count):
+            asked.acquire()
+
     dropped: list[int] = []
-    seen = []
-    for frame in newest(counted(0.005, 60), dropped.append):
-        seen.append(frame.number)
-        time.sleep(0.05)
-    assert seen == sorted(set(seen))
-    assert seen[-1] == 60
-    assert len(seen) + sum(dropped) == 60
-    assert 3 <= len(seen) < 30
+    taken = newest(Source(frames, live=True), dropped.append)
+    permits.release()
+    assert next(taken).number == 1
+    for _ in range(2):  # it was asked for the first and the second frame
+        asked.acquire()
+    shown(20)
+    assert next(taken).number == 21
+    shown(39)
+    assert [frame.number for frame in taken] == [60]
+    assert sum(dropped) == 19 + 38
 
 
 def test_an_error_of_the_camera_reaches_the_consumer() -> None:
@@ -190,18 +270,31 @@ def test_an_error_of_the_camera_reaches_the_consumer() -> None:
 
 
 def test_leaving_early_ends_the_thread() -> None:
-    before = threading.active_count()
-    for _ in newest(counted(0.001, 10_000), lambda _: None):
-        break
-    time.sleep(0.1)
-    assert threading.active_count() <= before
+    def frames() -> Iterator[Frame]:
+        for number in count(1):
+            yield Frame(number, float(number), PICTURES[0])
+
+    taken = newest(Source(frames, live=True), lambda _: None)
+    next(taken)
+    taken.close()
+    until(lambda: not any(thread.name == "frames" for thread in threading.enumerate()))
 
 
-def test_a_recorded_source_at_its_own_speed(tmp_path: Path) -> None:
-    source = paced(open_source(str(write_source("folder", tmp_path)), fps=50))
-    start = time.perf_counter()
-    assert len(list(source.frames())) == 6
-    assert 0.1 <= time.perf_counter() - start < 1.0
+def test_a_recorded_source_at_its_own_speed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    waits = []
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        waits.append(seconds)
+        now += seconds
+
+    monkeypatch.setattr("edge_runtime.frames.perf_counter", lambda: now)
+    monkeypatch.setattr("edge_runtime.frames.sleep", sleep)
+    for frame in paced(open_source(str(write_source("folder", tmp_path)), fps=50)).frames():
+        assert now >= frame.seconds - 1e-9
+        now += 0.03 if frame.number == 3 else 0.0  # too slow once: the next frame does not wait
+    assert waits == pytest.approx([0.02, 0.02, 0.01, 0.02])
 
 
 # --- the stream ----------------------------------------------------------------------
@@ -319,6 +412,42 @@ def test_annotated_output_of_an_unknown_kind(float_bundle: Path, tmp_path: Path,
     result = sonoedge("stream", "--bundle", float_bundle, "--source", clip, "--annotated", tmp_path / "x.avi")
     assert result.code == 2
     assert ".gif, .mp4, .dcm or a folder" in result.err
+
+
+TIMES = [0.0, 0.04, 0.2, 0.24, 1.0]
+
+
+@pytest.mark.parametrize("kind", ["gif", "mp4"])
+def test_recordings_keep_the_times_of_their_frames(kind: str, tmp_path: Path) -> None:
+    pytest.importorskip({"gif": "PIL", "mp4": "av"}[kind])
+    path = tmp_path / f"x.{kind}"
+    with Recorder(path, frame_ms=40) as recorder:
+        for index, seconds in enumerate(TIMES):
+            recorder.add(PICTURES[index], 7.5 + seconds)
+    frames = list(open_source(str(path)).frames())
+    assert [frame.seconds for frame in frames] == pytest.approx(TIMES, abs=2e-3)
+
+
+def test_a_capture_lasts_as_long_as_what_it_shows(tmp_path: Path) -> None:
+    pytest.importorskip("pydicom")
+    with Recorder(tmp_path / "x.dcm", frame_ms=40) as recorder:
+        for index, seconds in enumerate(TIMES):
+            recorder.add(PICTURES[index], seconds)
+    assert read_dicom((tmp_path / "x.dcm").read_bytes()).frame_ms == 250.0
+
+
+@pytest.mark.parametrize("kind", ["gif", "dcm"])
+def test_a_full_recording_is_kept(
+    kind: str, float_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sonoedge: Any
+) -> None:
+    pytest.importorskip({"gif": "PIL", "dcm": "pydicom"}[kind])
+    monkeypatch.setattr("edge_runtime.recording.MAX_MEMORY", 3 * (96 * 80 * 3) + 10)
+    clip, out = write_source("folder", tmp_path), tmp_path / f"x.{kind}"
+    result = sonoedge("stream", "--bundle", float_bundle, "--source", clip, "--annotated", out)
+    assert result.code == 3
+    assert f"error: x.{kind} is full: it ends with frame 3" in result.err
+    assert "3 frames answered" in result.err
+    assert len(list(open_source(str(out)).frames())) == 3
 
 
 def test_frames_of_other_sizes_are_fitted(tmp_path: Path) -> None:

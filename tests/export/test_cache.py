@@ -108,28 +108,35 @@ def test_processes_at_one_cache(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(here.parents[1]), str(here)])}
     environment["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
-    def start(name: str, cache: str, when: float) -> subprocess.Popen[str]:
-        command = [
-            sys.executable,
-            str(here / "cache_worker.py"),
-            *map(str, (tmp_path / name, tmp_path / cache, when)),
-        ]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    def start(name: str, cache: str) -> subprocess.Popen[str]:
+        command = [sys.executable, str(here / "cache_worker.py"), str(tmp_path / name), str(tmp_path / cache)]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=environment)
 
-    workers = [start(name, "shared", time.time() + 15) for name in "abc"]
-    rng, damaged = np.random.default_rng(0), 0
+    def release(workers: list[subprocess.Popen[str]]) -> None:
+        """All begin when all have imported TensorFlow."""
+        for worker in workers:
+            assert worker.stdout is not None
+            assert worker.stdout.readline() == "ready\n"
+        for worker in workers:
+            assert worker.stdin is not None
+            worker.stdin.write("go\n")
+            worker.stdin.flush()
+
+    workers = [start(name, "shared") for name in "abc"]
+    release(workers)
+    damaged: set[Path] = set()
     while any(worker.poll() is None for worker in workers):
-        time.sleep(0.2)
-        entries = [path for path in (tmp_path / "shared").rglob("*.npz") if not path.name.startswith(".")]
-        if entries and rng.random() < 0.5:
-            victim = entries[rng.integers(len(entries))]
+        time.sleep(0.05)  # polling: how often decides nothing
+        for victim in set((tmp_path / "shared").rglob("[!.]*.npz")) - damaged:
             content = victim.read_bytes() if victim.exists() else b""
             if content:
                 victim.write_bytes(content[: len(content) // 2])
-                damaged += 1
+                damaged.add(victim)
     results = [(worker.communicate(), worker.returncode) for worker in workers]
     assert [code for _, code in results] == [0, 0, 0], "\n".join(err for (_, err), _ in results)
-    alone = start("d", "alone", 0)
+    alone = start("d", "alone")
+    release([alone])
     expected, errors = alone.communicate()
     assert alone.returncode == 0, errors
     assert damaged

@@ -13,18 +13,19 @@ from conftest import Result
 from PIL import Image
 
 from edge_runtime.errors import DataError, ImageError, UsageError
-from export.calibration import MAX_SAMPLES, calibration_from_folder, calibration_from_run, load_run_data
+from export.calibration import MAX_SAMPLES, calibration_from_folder, calibration_from_run
 from export.calibration_audit import HeldOut, audit_activations, audit_images
 from export.ranges import ActivationStatistics
-from train.data import Dataset
-from train.run_folder import open_run
+from train.data import Dataset, load_dataset
+from train.split import apply_split, make_split
 
 LABELS = ("benign", "malignant")
 
 
 @pytest.fixture(scope="module")
-def data(tiny_run: Path) -> dict[str, Dataset]:
-    return load_run_data(open_run(tiny_run), None)
+def data(phantoms: Path) -> dict[str, Dataset]:
+    dataset = load_dataset(phantoms)
+    return apply_split(dataset, make_split(dataset))
 
 
 def test_images_come_from_training_balanced_and_repeatable(data: dict[str, Dataset]) -> None:

@@ -20,7 +20,7 @@ from edge_runtime.classifier import Classifier
 from edge_runtime.errors import BundleError, DataError, SonoEdgeError
 from edge_runtime.image import read_image
 from export.cascade import write_cascade
-from export.cascade_fit import fit_cascade
+from export.cascade_fit import agreement, fit_cascade
 
 Command = Callable[..., Result]
 SPEC = CascadeSpec("first", "tflite-fp32", "tflite-fp32", scale=2.0, offset=0.25, margin=0.0, metrics={})
@@ -91,7 +91,7 @@ def test_within_the_margin_the_full_model_decides(run_bundle: Path, tmp_path: Pa
     cascade = open_classifier(with_spec(run_bundle, tmp_path / "cascade", margin=1e9))
     alone = Classifier(run_bundle, "tflite-fp32")
     for path in images:
-        prediction, wanted = cascade.predict_file(path), alone.predict_file(path)
+        prediction, wanted = cascade.predict_file(path, gated=False), alone.predict_file(path, gated=False)
         assert prediction.artifact == "tflite-fp32"
         assert (prediction.label, prediction.logit) == (wanted.label, pytest.approx(wanted.logit, abs=1e-5))
 
@@ -214,3 +214,11 @@ def test_equal_models_need_no_margin() -> None:
 def test_what_cannot_be_fitted(first: np.ndarray, message: str) -> None:
     with pytest.raises(DataError, match=message):
         fit_cascade(first, np.linspace(-4, 4, first.size), 0.0)
+
+
+def test_agreement_counts_groups() -> None:
+    """18 copies of 20 images prove what 20 images do."""
+    same = np.zeros(360, bool)
+    found = agreement("agreement", same, same, [str(i // 18) for i in range(360)])
+    assert found["agreement"] == 1
+    assert found["agreement_interval"] == [round(0.025 ** (1 / 20), 5), 1]

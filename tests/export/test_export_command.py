@@ -32,7 +32,7 @@ def test_every_format_agrees_with_keras(name: str, full_bundle: Path, small_kera
     images = find_images(phantoms / "malignant")[:6]
     wanted = keras_logits(small_keras, images, 48)
     classifier = Classifier(full_bundle, name)
-    found = np.array([classifier.predict_file(path).logit for path in images])
+    found = np.array([classifier.predict_file(path, gated=False).logit for path in images])
     row = FORMATS[name]
     scale = max(1.0, float(np.abs(wanted).max()))
     # int8 and dynamic: not a promise, but a broken scale or zero point would be far outside.
@@ -216,6 +216,30 @@ def test_an_export_that_breaks_off_keeps_the_old_bundle(
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 
+@pytest.mark.parametrize(("wrong", "off_by"), [("reference", 0.01), ("run_golden", 0.1)])
+def test_a_file_that_computes_something_else_is_not_published(
+    wrong: str,
+    off_by: float,
+    sonoedge: Run,
+    small_keras: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its logits are not Keras' (``reference``), or not the same after loading as before (``run_golden``)."""
+    right = getattr(pipeline, wrong)
+
+    def deviating(*given: object) -> tuple[np.ndarray, np.ndarray]:
+        logits, cams = right(*given)
+        return logits + np.float32(off_by), cams
+
+    monkeypatch.setattr(pipeline, wrong, deviating)
+    arguments = ["--model", small_keras, "--labels", "a,b", "--format", "tflite-fp32", "--quiet"]
+    result = sonoedge("export", *arguments, "--out", tmp_path / "bundle")
+    assert result.code == 5
+    assert "tflite-fp32 deviates from the Keras model" in result.err
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_missing_interpreter_is_said_before_the_work(
     sonoedge: Run, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -223,4 +247,4 @@ def test_a_missing_interpreter_is_said_before_the_work(
     arguments = ["--model", tiny_run, "--format", "openvino-fp32", "--out", tmp_path / "bundle"]
     result = sonoedge("export", *arguments)
     assert result.code == 7
-    assert 'pip install "sonoedge[export]"' in result.err
+    assert 'pip install ".[export]"' in result.err

@@ -12,14 +12,26 @@ from edge_runtime.image import to_input
 from export.golden import check_maps, golden_images, pack, reference, tolerances
 from export.splitting import split_model
 
+SHAPES = [(264, 388, 3), (224, 224, 3), (96, 131, 3), (600, 800, 3), (308, 336, 3), (300, 181, 3)]
+MEANS = [135.86, 151.97, 135.65, 121.86, 154.22, 106.79]
+PIXELS = [
+    [239, 255, 228, 201, 103, 118, 186, 143, 177, 160, 41, 161, 142, 211, 119, 158],
+    [243, 248, 255, 255, 207, 144, 192, 174, 194, 67, 188, 197, 174, 84, 107, 158],
+    [223, 227, 236, 230, 115, 121, 117, 127, 159, 198, 61, 53, 108, 144, 66, 130],
+    [159, 215, 218, 211, 103, 178, 133, 105, 156, 222, 42, 165, 145, 72, 96, 179],
+    [175, 255, 255, 244, 123, 144, 210, 224, 183, 173, 110, 188, 116, 148, 158, 129],
+    [255, 255, 255, 250, 184, 53, 160, 139, 66, 237, 66, 70, 62, 57, 67, 50],
+]
+"""16 pixels of each image, on a grid."""
+
 
 def test_golden_images_never_change() -> None:
-    first, second = golden_images(), golden_images()
-    assert len({image.shape for image in first}) >= 4
-    for a, b in zip(first, second, strict=True):
-        assert a.dtype == np.uint8
-        assert a.shape[2] == 3
-        np.testing.assert_array_equal(a, b)
+    """Pinned to values, not to a digest: another processor or SciPy may round a pixel the other way."""
+    images = golden_images()
+    assert [(image.shape, image.dtype) for image in images] == [(shape, np.uint8) for shape in SHAPES]
+    np.testing.assert_allclose([image.mean() for image in images], MEANS, atol=0.02)
+    found = [image[:: image.shape[0] // 4, :: image.shape[1] // 4, 0][:4, :4].ravel() for image in images]
+    np.testing.assert_allclose(np.array(found, float), PIXELS, atol=1)
 
 
 @pytest.mark.parametrize("grids", [(2, 2), (2, 1)])

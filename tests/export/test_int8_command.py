@@ -12,6 +12,8 @@ import pytest
 from conftest import Result
 
 from edge_runtime import load_bundle
+from export.candidates import Comparison, compare
+from train.data import Dataset
 from train.metrics import sigmoid
 from train.run_folder import open_run, validation_logits
 
@@ -41,6 +43,25 @@ def test_the_dynamic_format_is_measured_and_gets_its_own_threshold(
     found = artifact.metrics["validation"]
     assert found["images"] == len(validation_logits(open_run(tiny_run))[0])
     assert found["threshold"] == pytest.approx(artifact.threshold, abs=1e-5)
+    assert artifact.metrics["promise"]["kept"] == found["within_budget"]
+
+
+def test_a_file_without_a_promise_says_so_last_in_the_bundle_and_in_the_model_card(
+    sonoedge: Run, tiny_run: Path, tmp_path: Path
+) -> None:
+    """No file of any of these options leaves every logit as it was: a budget of 0 counts expected flips too."""
+    arguments = ["--format", "tflite-int8,tflite-dynamic", "--precision", "w8a8", "--max-drop", 0, "--max-flips", 0]
+    result = export(sonoedge, tiny_run, tmp_path / "b", *arguments)
+    assert result.code == 0
+    bundle = load_bundle(tmp_path / "b")
+    last = result.out.strip().splitlines()[-2:]
+    card = (tmp_path / "b" / "MODEL_CARD.md").read_text()
+    for artifact, line in zip(bundle.artifacts, last, strict=True):
+        text = artifact.metrics["promise"]["text"]
+        assert artifact.metrics["promise"]["kept"] is False
+        assert text.startswith("no accuracy promise: outside the budget")
+        assert line == f"{artifact.name}: {text}"
+        assert f"**{artifact.name}: {text}.**" in card
 
 
 def test_a_recipe_is_followed_measured_stored_and_repeated(sonoedge: Run, tiny_run: Path, tmp_path: Path) -> None:
@@ -89,8 +110,11 @@ def test_the_operating_point_moves_every_threshold(sonoedge: Run, tiny_run: Path
     result = export(sonoedge, tiny_run, tmp_path / "b", "--format", "tflite-fp32", "--sensitivity", "1.0")
     assert result.code == 0
     threshold = load_bundle(tmp_path / "b").artifact("tflite-fp32").threshold
-    assert (sigmoid(logits[y == 1]) >= threshold).all()
-    assert (sigmoid(logits[y == 1]) >= np.nextafter(threshold, 1) + 1e-6).all() or threshold > 0
+    probability = sigmoid(logits)
+    lowest = probability[y == 1].min()
+    # As high as it can lie: between the lowest malignant score and the next lower one.
+    below = probability[probability < lowest].max(initial=0.0)
+    assert below < threshold <= lowest
     assert f"{threshold:.3f}" in result.out
 
 
@@ -131,10 +155,19 @@ def test_the_guard_from_the_command_line(sonoedge: Run, tiny_run: Path, tmp_path
     for artifact in bundle.artifacts:
         assert artifact.metrics["ladder"][0]["candidate"].startswith("w8a8")
         assert artifact.threshold == pytest.approx(artifact.metrics["validation"]["threshold"], abs=1e-5)
-    refused = export(
-        sonoedge, tiny_run, tmp_path / "c", "--format", "tflite-int8", "--max-drop", "0", "--max-flips", "0"
-    )
-    assert refused.code in {0, 8}
-    if refused.code == 8:
-        assert "Nearest: " in refused.err
-        assert not (tmp_path / "c").exists()
+
+
+def test_nothing_within_the_budget_is_exit_8_and_leaves_no_bundle(
+    sonoedge: Run, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is spared: every candidate decides the other way round."""
+
+    def turned(dataset: Dataset, reference: np.ndarray, threshold: float, logits: np.ndarray) -> Comparison:
+        return compare(dataset, reference, threshold, -logits)
+
+    monkeypatch.setattr("export.judge.compare", turned)
+    refused = export(sonoedge, tiny_run, tmp_path / "b", "--format", "tflite-int8", "--cache", tmp_path / "cache")
+    assert refused.code == 8
+    assert "Nearest: " in refused.err
+    assert "Traceback" not in refused.err
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -49,8 +50,14 @@ def test_equal_data_give_equal_bytes_and_replace_the_old_file(tmp_path: Path) ->
     assert path.read_bytes() == first
 
 
-def test_pyplot_stays_out() -> None:
-    assert "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()
+def test_pyplot_stays_out(tmp_path: Path) -> None:
+    """In a process of its own: other tests may have imported pyplot."""
+    code = (
+        "import sys; from pathlib import Path; from train.figures import plot_confusion\n"
+        "plot_confusion([0, 1], [0, 1], ['a', 'b'], Path(sys.argv[1]))\n"
+        "assert 'matplotlib.figure' in sys.modules and 'matplotlib.pyplot' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code, tmp_path / "x.png"], check=True)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from train import training
 from train.data import load_dataset
 from train.metrics import sigmoid
 from train.model import load_model
-from train.run_folder import newest_run, open_run
+from train.run_folder import newest_run, open_run, validation_logits
 from train.split import apply_split
 
 Run = Callable[..., Result]
@@ -123,6 +123,19 @@ def test_fine_tuning_goes_on_from_the_logistic_head_without_dropout(
     assert card["settings"]["maps"] == "stages"
     assert card["pipeline"]["images_computed"] > 0
     assert sum(part["images"] for part in card["subgroups"].values()) == card["dataset"]["images"]["test"]
+
+
+def test_the_threshold_comes_from_validation_scores_alone(
+    sonoedge: Run, tiny_backbones: tuple[str, str], phantoms: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    command = ["train", "--data", phantoms, "--weights", "none", "--backbones", "tiny_a,tiny_b", "--input-size", 32]
+    assert sonoedge(*command, "--quiet", "--out", out).code == 0
+    run = open_run(out)
+    scores = np.unique(validation_logits(run)[1])
+    cut = np.log(run.threshold) - np.log1p(-run.threshold)
+    midway = (scores[1:] + scores[:-1]) / 2
+    assert np.abs(midway - cut).min() < 1e-4 * np.ptp(scores)
 
 
 @pytest.fixture

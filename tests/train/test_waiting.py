@@ -2,36 +2,54 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from threading import Event
-from time import sleep
+from typing import Any
 
 import pytest
 
 from train.waiting import Waiting, prefetched
 
 
-def test_items_come_in_order_and_a_slow_consumer_does_not_wait() -> None:
-    waiting = Waiting()
-    found = []
+class Clock:
+    """Seconds that pass only when the test says so."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        monkeypatch.setattr("train.waiting.perf_counter", lambda: self.now)
+
+
+def test_items_come_in_order_and_a_slow_consumer_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, waiting, found = Clock(monkeypatch), Waiting(), []
     for item, batch in prefetched(lambda x: 2 * x, range(12), waiting):
-        sleep(0.01)
+        clock.now += 0.5
         found.append((item, batch))
     assert found == [(i, 2 * i) for i in range(12)]
-    assert waiting.total_s >= 0.12
-    assert waiting.share is not None
-    assert waiting.share < 0.3
+    assert (waiting.total_s, waiting.waited_s, waiting.share) == (6.0, 0.0, 0.0)
 
 
-def test_a_slow_source_is_what_is_waited_for() -> None:
-    waiting = Waiting()
+def test_a_slow_source_is_what_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch takes 2 s, and none is begun before it is asked for; the consumer takes half a second."""
+    clock, waiting, found = Clock(monkeypatch), Waiting(), []
+
+    class Late(Future[int]):
+        def __init__(self, prepare: Any, item: int) -> None:
+            super().__init__()
+            self.prepare, self.item = prepare, item
+
+        def result(self, timeout: float | None = None) -> int:
+            return self.prepare(self.item)
 
     def slow(item: int) -> int:
-        sleep(0.02)
+        clock.now += 2.0
         return item
 
-    assert [batch for _, batch in prefetched(slow, range(10), waiting)] == list(range(10))
-    assert waiting.share is not None
-    assert waiting.share > 0.7
+    monkeypatch.setattr("train.waiting.ThreadPoolExecutor.submit", lambda _, *given: Late(*given))
+    for _, batch in prefetched(slow, range(10), waiting):
+        clock.now += 0.5
+        found.append(batch)
+    assert found == list(range(10))
+    assert (waiting.total_s, waiting.waited_s, waiting.share) == (25.0, 20.0, 0.8)
 
 
 def test_batches_are_prepared_while_one_is_used() -> None:

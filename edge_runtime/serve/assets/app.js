@@ -32,8 +32,26 @@ function fail(error) {
     const elsewhere = error.status === 0 && modelKept ? " Choose “this browser” above to go on without it." : "";
     say("error", error.message + elsewhere);
   }
+  clearResult();
+  $("empty").hidden = !$("frame").hidden;
+}
+
+/** Nothing of one picture may stand beside another. */
+function clearResult() {
+  answer = null;
   $("scale").hidden = true;
   $("hints").replaceChildren();
+  $("stage-note").hidden = true;
+  $("heat-controls").disabled = true;
+  drawHeat();
+  facts();
+}
+
+function clearStage() {
+  clearResult();
+  // A canvas that gets a size is empty.
+  for (const id of ["picture", "heat"]) $(id).width = $(id).height = 1;
+  for (const id of ["picture", "video", "frame"]) $(id).hidden = true;
 }
 
 // --- start -------------------------------------------------------------------------------------------------
@@ -100,8 +118,9 @@ async function analyse(blob) {
   if (!info) return;
   stopLive();
   const mine = ++turn;
+  clearStage();
+  $("empty").hidden = true;
   say("busy", "Analysing …");
-  answer = null;
   try {
     const bitmap = await createImageBitmap(blob).catch(() => null);
     if (mine !== turn) return;
@@ -132,10 +151,7 @@ function show(picture) {
   $("video").hidden = true;
   canvas.hidden = false;
   fitHeat(picture.width, picture.height);
-  $("empty").hidden = true;
   $("frame").hidden = false;
-  $("stage-note").hidden = true;
-  $("heat-controls").disabled = true;
 }
 
 /** The heat canvas has the picture's shape, but no more pixels than a screen shows. */
@@ -240,8 +256,7 @@ async function startLive(begin) {
   if (!info) return;
   stopLive();
   const mine = ++turn;
-  answer = null;
-  $("picture").hidden = true;
+  clearStage();
   $("video").hidden = false;
   $("empty").hidden = true;
   $("frame").hidden = false;
@@ -249,9 +264,7 @@ async function startLive(begin) {
   try {
     await begin();
   } catch (error) {
-    $("video").hidden = true;
-    $("frame").hidden = true;
-    $("empty").hidden = false;
+    clearStage();
     source.stop();
     fail(error.name === "NotAllowedError" ? new Error("The camera was not allowed.") : error.name === "NotFoundError" ? new Error("No camera was found.") : error);
     return;
@@ -272,7 +285,7 @@ async function startLive(begin) {
       stopLive();
       fail(new Error("The station ended the live stream."));
     }
-  }) : browserStream(onAnswer, (error) => mine === turn && fail(error));
+  }) : new local.LiveStream(info, { crop: $("crop").checked, views: views() }, onAnswer, (error) => mine === turn && fail(error));
   const pump = async () => {
     while (mine === turn && live) {
       if (live.ready) {
@@ -285,25 +298,6 @@ async function startLive(begin) {
     }
   };
   pump();
-}
-
-/** Offline live mode: frames go through the browser's own interpreter one at a time. */
-function browserStream(onAnswer, onError) {
-  let busy = false, frame = 0;
-  return {
-    get ready() { return !busy; },
-    async send(blob) {
-      busy = true;
-      frame++;
-      try {
-        onAnswer({ ...(await local.explain(info, blob, { views: views() })), frame, dropped: 0 });
-      } catch (error) {
-        onError(error);
-      }
-      busy = false;
-    },
-    close() {},
-  };
 }
 
 const nextFrame = (video) => new Promise((resolve) => {
@@ -326,11 +320,9 @@ function stopLive() {
   $("device").hidden = true;
   $("camera").setAttribute("aria-pressed", "false");
   $("camera").textContent = "Camera";
-  if ($("picture").hidden) {
-    $("frame").hidden = true;
-    $("empty").hidden = false;
-    say("idle", "Stopped. Open a picture, or start the camera.");
-  }
+  clearStage();
+  $("empty").hidden = false;
+  say("idle", "Stopped. Open a picture, or start the camera.");
 }
 
 async function freeze() {

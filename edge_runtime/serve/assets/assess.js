@@ -15,6 +15,9 @@ export function assess(info, probability, threshold, { gate = null, hints = [], 
   return inWords(info, probability >= threshold ? "suspicious" : "not_suspicious", []);
 }
 
+/** edge_runtime.assess.over_time: the verdict on a frame of a stream. */
+export const overTime = (info, own, smoothed, threshold) => (own.reasons.length ? own : assess(info, smoothed, threshold));
+
 function inWords({ words, labels, positive_label: positive }, verdict, reasons) {
   const label = verdict === "suspicious" ? positive : labels.find((name) => name !== positive);
   const clauses = reasons.map((reason) => words.reasons[reason]).join(words.and);

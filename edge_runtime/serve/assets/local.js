@@ -1,6 +1,8 @@
 // Offline mode: the bundle's TensorFlow Lite files run in this tab through LiteRT.js, no server needed.
-import { assess, hints, judge, measure, readGate } from "./assess.js";
+import { assess, hints, judge, measure, readGate, overTime } from "./assess.js";
+import { detectRegion } from "./region.js";
 import { resizeRgb, rgbOverBlack } from "./resize.js";
+import { Smoother } from "./smoothing.js";
 
 const SHAVE = 0.04;
 let opened = null;
@@ -91,12 +93,13 @@ async function forward(model, info, rgb, width, height) {
   return { outputs, maps, latency: { resize: resized - start, invoke: invoked - resized, head: done - invoked } };
 }
 
-function crop(rgb, width, [left, top, right, bottom]) {
+/** The pixels inside a box. */
+function part({ rgb, width }, [left, top, right, bottom]) {
   const out = new Uint8Array((right - left) * (bottom - top) * 3);
   for (let y = top; y < bottom; y++) {
     out.set(rgb.subarray((y * width + left) * 3, (y * width + right) * 3), (y - top) * (right - left) * 3);
   }
-  return out;
+  return { rgb: out, width: right - left, height: bottom - top };
 }
 
 /** The same crops as the station's (edge_runtime/assess.py). */
@@ -130,9 +133,11 @@ export async function pixelsOf(blob) {
 }
 
 /** The station's answer, computed here. A refused picture has no numbers and no heat map. */
-export async function explain(info, blob, { views = 1 } = {}) {
+export async function explain(info, blob, { views = 1, crop = false } = {}) {
   const model = await openModel(info);
-  const { rgb, width, height, decode } = await pixelsOf(blob);
+  const picture = await pixelsOf(blob), { decode } = picture;
+  const region = crop ? detectRegion(picture.rgb, picture.width, picture.height) : null;
+  const { rgb, width, height } = region ? part(picture, region) : picture;
   const { outputs, maps, latency } = await forward(model, info, rgb, width, height);
   const probability = outputs.probability.data[0], logit = outputs.logit.data[0];
   if (!Number.isFinite(probability) || !Number.isFinite(logit)) throw new Error("The model did not answer with a number.");
@@ -144,7 +149,8 @@ export async function explain(info, blob, { views = 1 } = {}) {
   if (refused) views = 1;
   const probabilities = [probability];
   for (const box of shiftedBoxes(width, height, views - 1)) {
-    const view = await forward(model, info, crop(rgb, width, box), box[2] - box[0], box[3] - box[1]);
+    const shifted = part({ rgb, width }, box);
+    const view = await forward(model, info, shifted.rgb, shifted.width, shifted.height);
     probabilities.push(view.outputs.probability.data[0]);
   }
   const positive = info.positive_label, negative = info.labels.find((label) => label !== positive);
@@ -159,7 +165,7 @@ export async function explain(info, blob, { views = 1 } = {}) {
     label: refused ? null : probability >= threshold ? positive : negative,
     latency_ms: { decode, ...latency },
     ...assessment, gate, band, hints: found.map((code) => ({ code, text: info.words.hints[code] })),
-    image_size: [height, width], crop: null,
+    image_size: [picture.height, picture.width], crop: region,
     explanation: refused ? null : {
       logit_shares: shares,
       maps: Object.fromEntries([["fused", grid(outputs.cam)],
@@ -167,4 +173,33 @@ export async function explain(info, blob, { views = 1 } = {}) {
     },
     intended_use: info.intended_use,
   };
+}
+
+/** Live frames, one at a time, with the station's filter; the same form as remote.js's. */
+export class LiveStream {
+  constructor(info, wish, onAnswer, onError) {
+    Object.assign(this, { info, wish, onAnswer, onError, smoother: new Smoother(), frame: 0, ready: true });
+  }
+
+  async send(blob) {
+    this.ready = false;
+    const frame = ++this.frame, when = performance.now() / 1000;
+    try {
+      const own = await explain(this.info, blob, this.wish);
+      this.onAnswer({ ...own, ...this.overTime(own, when), frame, dropped: 0 });
+    } catch (error) {
+      this.onError(error);
+    }
+    this.ready = true;
+  }
+
+  /** A refused frame leaves the filter as it is. */
+  overTime(own, when) {
+    if (own.logit === null) return { smoothed: null, recent: null };
+    const { smoothed, recent } = this.smoother.add(own.logit, when);
+    const { verdict, reasons, text } = overTime(this.info, own, smoothed, own.threshold);
+    return { smoothed, recent, verdict, reasons, text };
+  }
+
+  close() {}
 }

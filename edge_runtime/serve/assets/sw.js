@@ -1,7 +1,9 @@
 // Keeps the page, and the model when asked to, so that both work without the station.
 const SHELL = "sonoedge-page";
-const PAGE = ["./", "style.css", "app.js", "assess.js", "remote.js", "local.js", "resize.js", "heat.js", "history.js", "camera.js",
-  "icon.svg", "manifest.webmanifest"];
+const PATIENCE = 3000; // ms
+let probe = null;
+const PAGE = ["./", "style.css", "app.js", "assess.js", "remote.js", "local.js", "resize.js", "region.js",
+  "smoothing.js", "heat.js", "history.js", "camera.js", "icon.svg", "manifest.webmanifest"];
 
 self.addEventListener("install", (event) => {
   event.waitUntil(caches.open(SHELL).then((cache) => cache.addAll(PAGE)).then(() => self.skipWaiting()));
@@ -22,16 +24,24 @@ self.addEventListener("fetch", (event) => {
 });
 
 async function stationFirst(request) {
-  try {
-    const response = await fetch(request);
-    if (response.ok) {
-      const cache = await caches.open(SHELL);
-      await cache.put(request, response.clone());
-    }
-    return response;
-  } catch (error) {
-    const kept = await caches.match(request);
-    if (kept) return kept;
-    throw error;
+  const kept = await caches.match(request);
+  const fresh = fetchAndKeep(request);
+  if (!kept) return fresh;
+  return Promise.race([fresh.catch(() => kept), stationAnswers().then((answers) => (answers ? fresh : kept))]);
+}
+
+async function fetchAndKeep(request) {
+  const response = await fetch(request);
+  if (response.ok) {
+    const copy = response.clone(), cache = await caches.open(SHELL);
+    await cache.put(request, copy);
   }
+  return response;
+}
+
+/** A machine that is off refuses nothing: a request to it hangs for minutes. One that starts or computes says so. */
+function stationAnswers() {
+  probe ??= fetch("healthz", { cache: "no-store", signal: AbortSignal.timeout(PATIENCE) })
+    .then(() => true, () => false).finally(() => { probe = null; });
+  return probe;
 }
