@@ -24,7 +24,6 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peak import peak_bytes
 from benchmarks.turns import in_turns
 from edge_runtime.backends import Float32Array, open_model
 from edge_runtime.bundle import MANIFEST, Bundle, parse_manifest
@@ -34,6 +33,7 @@ from edge_runtime.errors import ModelError, SonoEdgeError, UsageError
 from edge_runtime.explain import explanation, heat_map, overlay
 from edge_runtime.image import read_image, to_input
 from edge_runtime.latency import time_calls
+from edge_runtime.peak import peak_bytes
 from edge_runtime.trust import without_policy
 
 WARM_UP = 3

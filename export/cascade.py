@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fit, measure and write; the new bundle appears when it has been read back."""
-    from train.data import load_dataset
+    from train.data import group_scan, scan_folder
 
     if not 0.5 < args.agreement <= 1:
         raise UsageError(f"--agreement is a share above 0.5, up to 1. Received: {args.agreement}.")
@@ -74,7 +74,10 @@ def run(args: argparse.Namespace) -> int:
         Classifier(first, names[0], threads=args.threads),
         Classifier(full, names[1], threads=args.threads),
     )
-    by_digest = {s.sha256: s for s in load_dataset(args.data, classes=full.labels).samples}
+    # As they lie there: the bundles say which images they know, whatever their runs left out.
+    scan = scan_folder(args.data, classes=full.labels, skip_unreadable=True)
+    group_of = {s.sha256: s.group for s in group_scan(scan).samples}
+    by_digest = {s.sha256: replace(s, group=group_of.get(s.sha256, s.sha256)) for s in scan.dataset.samples}
     samples = {subset: _samples(subset, by_digest, first, full) for subset in ("val", "test")}
     paths = {subset: [s.path for s in own] for subset, own in samples.items()}
     groups = {subset: [s.group for s in own] for subset, own in samples.items()}

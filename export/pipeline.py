@@ -235,10 +235,15 @@ def _provenance(request: ExportRequest) -> dict[str, Any]:
     }
 
 
+_PLACES = {"data", "weights", "teacher", "groups", "sweep", "split"}
+"""Settings of a run that may be paths."""
+
+
 def _training(run: Run) -> dict[str, Any]:
     card = run.card
-    # Where images and weights lay says nothing to whoever gets the bundle, and may say too much.
-    settings = {key: value for key, value in card["settings"].items() if key not in {"data", "weights", "teacher"}}
+    # Where files lay says nothing to whoever gets the bundle, and may say too much.
+    settings = {key: value for key, value in card["settings"].items() if key not in _PLACES}
+    settings["split"] = run.split.strategy
     subsets: dict[str, list[str]] = {subset: [] for subset in SUBSETS}
     for digest, subset in sorted(subset_of(run.split).items()):
         subsets[subset].append(digest[:DIGEST_DIGITS])

@@ -108,7 +108,10 @@ def run(args: argparse.Namespace) -> int:
         print(f"signature: {signer}" + ("; the policy is met" if policy is not None else ""))
         if left_out:
             print(f"left out by the policy: {', '.join(left_out)}")
-        print(f"{'artifact':<16} {'replay |d|':>11} {'(limit)':>10} {'Keras |d|':>10} {'(limit)':>10} {'map':>9}")
+        print(
+            f"{'artifact':<16} {'replay |d|':>11} {'(limit)':>10} {'Keras |d|':>10} {'(limit)':>10} {'map':>9} "
+            f"{'decisions':>10}"
+        )
         for result in results:
             print(_row(result))
         for found in agreed:
@@ -178,7 +181,8 @@ def _row(result: Replay) -> str:
     if result.failure:
         return f"{result.artifact:<16} FAILED: {result.failure}"
     limits = result.tolerance
+    same = f"{result.decisions - result.changed} of {result.decisions}"
     return (
         f"{result.artifact:<16} {result.replay_error:>11.2e} {limits[0]:>10.1e} {result.reference_error:>10.2e} "
-        f"{limits[1]:>10.1e} {result.cam_error:>9.1e}  {'ok' if result.passed else 'FAILED'}"
+        f"{limits[1]:>10.1e} {result.cam_error:>9.1e} {same:>10}  {'ok' if result.passed else 'FAILED'}"
     )
