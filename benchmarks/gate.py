@@ -146,8 +146,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "others": {
             name: {
                 "images": len(pictures.features),
-                **dict(zip(("refused", "flagged", "refused_by_distance", "median_distance"),
-                           np.round(np.mean(shares[name], axis=0), 4).tolist(), strict=True)),
+                **_means(shares[name]),
                 **_aucs(pictures.labels, pictures.logits, masks[name]),
             }
             for name, pictures in seen.items()
@@ -236,9 +235,18 @@ def _some(paths: Sequence[Path], most: int | None) -> list[Path]:
     return [paths[i] for i in chosen]
 
 
+def _means(shares: Sequence[Sequence[float]]) -> dict[str, float]:
+    """Means over the folds' gates."""
+    refused, flagged, by_distance, distance = (round(float(x), 4) for x in np.mean(shares, axis=0))
+    return {
+        "refused": refused, "flagged": flagged, "refused_by_distance": by_distance, "median_distance": distance,
+    }  # fmt: skip
+
+
 def _interval(count: int, images: int) -> list[float]:
     """Share with its 95 % interval (Clopper and Pearson)."""
-    return [round(float(x), 5) for x in clopper_pearson(count, images)]
+    found = clopper_pearson(count, images)
+    return [round(float(x), 5) for x in (found.value, found.low, found.high)]
 
 
 def _aucs(

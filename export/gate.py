@@ -90,9 +90,9 @@ def images_of_run(data: dict[str, Dataset], copies: int) -> GateImages:
     Raises:
         DataError: fewer than 8 training images, or no validation images.
     """
-    parts = {subset: data[subset].samples for subset in ("train", "val", "test")}
-    _require(len(parts["train"]), len(parts["val"]))
-    return GateImages(**parts, copies=copies)
+    train, val, test = (data[subset].samples for subset in ("train", "val", "test"))
+    _require(len(train), len(val))
+    return GateImages(train=train, val=val, test=test, copies=copies)
 
 
 def copies_of(run: Run) -> int:

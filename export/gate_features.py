@@ -36,7 +36,8 @@ def looked_at(model: SplitModel) -> NDArray[np.bool_]:
     """
     parts = []
     for branch in model.head.branches:
-        tensor, channels = model.backbone.output[branch.name], (branch.channels,)
+        tensor = model.backbone.output[branch.name]
+        channels: tuple[int, ...] = (branch.channels,)
         if isinstance(layer := _backbone_of(tensor), keras.Model):
             channels = map_channels(layer)
         parts.append(np.arange(sum(channels)) >= (channels[0] if len(channels) > 1 else 0))
