@@ -20,11 +20,12 @@ from benchmarks.measuring import Bar, Journal, Planned, measure_all
 from benchmarks.planning import artifact_candidates, escalated_share, make_protocol, thread_counts
 from benchmarks.runfile import Protocol, Timing
 from benchmarks.turns import round_ms, turns, typical_ms
-from edge_runtime.bundle import Artifact, Bundle, load_bundle
+from edge_runtime.bundle import Artifact, Bundle
 from edge_runtime.cascade import CASCADE
 from edge_runtime.device_profile import DeviceProfile, Tried, write_profile
 from edge_runtime.errors import ModelError, UsageError
 from edge_runtime.sums import bundle_digest
+from edge_runtime.trust import load_trusted
 
 SCREENING_FRAMES = 5
 SCREENING_FACTOR = 1.5
@@ -55,7 +56,7 @@ def autotune(
         raise UsageError(f"--out names a file with --autotune; {out} is a folder.")
     if mode == "none":
         raise UsageError("--autotune measures latency: --mode none leaves nothing to choose by.")
-    bundle = load_bundle(bundle_path)
+    bundle = load_trusted(bundle_path)
     bundle = replace(bundle, path=bundle.path.resolve())
     here = machine()
     share = escalated_share(bundle) if bundle.cascade else None

@@ -125,11 +125,11 @@ def benchmark(
     from benchmarks.planning import artifact_candidates, checked_threads, make_protocol
     from benchmarks.progress import bars
     from benchmarks.selection import load_selection
-    from edge_runtime.bundle import load_bundle
+    from edge_runtime.trust import load_trusted
 
     bar = bars(progress)
     count = checked_threads(threads)
-    bundle = load_bundle(bundle_path)
+    bundle = load_trusted(bundle_path)
     bundle = replace(bundle, path=bundle.path.resolve())
     planned = artifact_candidates(bundle, artifacts, count)
     make_protocol(mode, count, planned)

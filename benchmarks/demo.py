@@ -68,7 +68,8 @@ def run(args: argparse.Namespace) -> int:
                    *seed, "--cache", str(out / "cache"), *bars]),
         # A few phantoms decide little: the demonstration goes on with the nearest candidate, and says so.
         ("export", ["--model", str(model), "--format", args.format, "--allow-drop", "--num-calibration-samples",
-                    str(CALIBRATION_IMAGES), "--out", str(bundle), "--cache", str(out / "quantized"), *bars]),
+                    str(CALIBRATION_IMAGES), "--out", str(bundle), "--cache", str(out / "quantized"),
+                    "--feature-cache", str(out / "cache"), *bars]),
         ("verify", [str(bundle)]),
     ]  # fmt: skip
     for number, (name, arguments) in enumerate(steps, start=1):

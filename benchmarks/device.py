@@ -13,10 +13,10 @@ from benchmarks.environment import machine
 from benchmarks.measuring import Bar, Journal
 from benchmarks.planning import artifact_candidates, checked_threads, make_protocol
 from benchmarks.runfile import SCHEMA_VERSION, Run, write_run
-from edge_runtime.bundle import load_bundle
 from edge_runtime.errors import UsageError
 from edge_runtime.files import sha256_bytes
 from edge_runtime.sums import bundle_digest
+from edge_runtime.trust import load_trusted
 from edge_runtime.verify import load_golden
 
 
@@ -32,7 +32,7 @@ def device_run(
     """
     if out.is_dir():
         raise UsageError(f"--out names a file with --device-run; {out} is a folder.")
-    bundle = load_bundle(bundle_path)
+    bundle = load_trusted(bundle_path)
     count = checked_threads(threads)
     planned = artifact_candidates(bundle, artifacts, count)
     protocol = make_protocol(mode, count, planned)

@@ -19,10 +19,11 @@ from benchmarks.explanation_report import ExplanationReport
 from benchmarks.explanation_timing import explanation_costs
 from benchmarks.latency import machine
 from edge_runtime.backends import Float32Array, is_available
-from edge_runtime.bundle import Bundle, load_bundle
+from edge_runtime.bundle import Bundle
 from edge_runtime.classifier import Classifier
 from edge_runtime.errors import MissingExtraError, UsageError
 from edge_runtime.image import read_image
+from edge_runtime.trust import load_trusted
 from train.data import Dataset, load_dataset
 from train.run_folder import open_run
 from train.split import Split, subset_of
@@ -60,7 +61,7 @@ def evaluate(request: ExplanationRequest) -> ExplanationReport:
     Raises:
         BundleError, DataError, ModelError, UsageError: what cannot be read, or does not belong together.
     """
-    bundle = load_bundle(request.bundle)
+    bundle = load_trusted(request.bundle)
     classifiers = _open(bundle, request)
     first = next(iter(classifiers.values()))
     dataset = load_dataset(request.data, classes=bundle.labels)

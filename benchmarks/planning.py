@@ -9,10 +9,9 @@ from typing import Any
 from benchmarks.measuring import MODES, ROUNDS, Planned, fits_in_memory
 from benchmarks.runfile import Protocol
 from benchmarks.worker import Spec
-from edge_runtime.backends import default_threads, is_available
+from edge_runtime.backends import default_threads, extra_of, is_available
 from edge_runtime.bundle import Artifact, Bundle
 from edge_runtime.cascade import CASCADE, first_bundle
-from edge_runtime.classifier import EXTRA_OF_RUNTIME
 from edge_runtime.errors import MissingExtraError, ModelError, UsageError
 from edge_runtime.flatbuffer import check_tflite
 
@@ -30,9 +29,7 @@ def artifact_candidates(bundle: Bundle, names: Sequence[str] | None, threads: in
     chosen = [bundle.artifact(name) for name in names if name != CASCADE] if names else bundle.artifacts
     for artifact in chosen:
         if not is_available(artifact.runtime):
-            missing = MissingExtraError(
-                f"An interpreter for {artifact.runtime}", EXTRA_OF_RUNTIME[artifact.runtime]
-            )
+            missing = MissingExtraError(f"An interpreter for {artifact.runtime}", extra_of(artifact.runtime))
             if names:
                 raise missing
             print(f"note: {artifact.name} left out: {missing}", file=sys.stderr)
@@ -58,7 +55,7 @@ def artifact_candidates(bundle: Bundle, names: Sequence[str] | None, threads: in
     elif names and CASCADE in names:
         raise UsageError(f"The bundle {bundle.path} holds no cascade.")
     if not planned:
-        raise MissingExtraError("An interpreter for this bundle", EXTRA_OF_RUNTIME[bundle.artifacts[0].runtime])
+        raise MissingExtraError("An interpreter for this bundle", extra_of(bundle.artifacts[0].runtime))
     return planned
 
 
@@ -69,7 +66,7 @@ def _cascade(bundle: Bundle, threads: int) -> list[Planned]:
     parts = first.artifact(bundle.cascade.first_artifact), bundle.artifact(bundle.cascade.full_artifact)
     for part in parts:
         if not is_available(part.runtime):
-            missing = MissingExtraError(f"An interpreter for {part.runtime}", EXTRA_OF_RUNTIME[part.runtime])
+            missing = MissingExtraError(f"An interpreter for {part.runtime}", extra_of(part.runtime))
             print(f"note: the {CASCADE} left out: {missing}", file=sys.stderr)
             return []
     cheap, full = parts

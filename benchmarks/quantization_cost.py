@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from typing import Any
 
 from benchmarks.latency import machine
 from edge_runtime.files import write_text_atomic
+from edge_runtime.peak import peak_bytes
 from train.quiet import quiet
 
 SIDES = ("sonoedge", "tensorflow")
@@ -80,8 +80,7 @@ def measure_side(side: str, model: Path, data: Path | None, images: int) -> dict
             assert flatbuffer
             source.quantizer("tflite").build(Path(folder) / "backbone.tflite", Recipe())
         elapsed = perf_counter() - start
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"seconds": round(elapsed, 2), "peak_bytes": kilobytes * 1024}
+    return {"seconds": round(elapsed, 2), "peak_bytes": peak_bytes() or 0}
 
 
 def _tensorflow(saved_model: Path, inputs: Iterator[Any]) -> bytes:

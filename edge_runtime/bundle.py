@@ -22,7 +22,7 @@ import json
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +115,10 @@ class CascadeSpec:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A checked bundle; ``artifacts`` are in order of preference."""
+    """A checked bundle; ``artifacts`` are in order of preference.
+
+    ``policy_checked`` is no part of the file: whether the device's policy was applied (`edge_runtime.trust`).
+    """
 
     path: Path
     name: str
@@ -127,6 +130,7 @@ class Bundle:
     provenance: Mapping[str, Any]
     intended_use: str
     cascade: CascadeSpec | None = None
+    policy_checked: bool = field(default=False, compare=False, repr=False)
 
     def artifact(self, name: str) -> Artifact:
         """The artifact of that name, or `UsageError` listing those there are."""
@@ -145,7 +149,7 @@ class Bundle:
 def write_manifest(bundle: Bundle) -> None:
     """Write ``bundle.json``, then ``SHA256SUMS`` over all files in ``bundle.path``."""
     body = {"schema_version": SCHEMA_VERSION, **asdict(bundle)}
-    del body["path"]
+    del body["path"], body["policy_checked"]
     if bundle.cascade is None:
         del body["cascade"]
     write_text_atomic(

@@ -12,7 +12,7 @@ from edge_runtime.bundle import MANIFEST, Bundle, CascadeSpec, load_bundle
 from edge_runtime.classifier import Classifier, PredictsFiles
 from edge_runtime.errors import BundleError
 from edge_runtime.image import UInt8Image
-from edge_runtime.trust import load_trusted
+from edge_runtime.trust import load_trusted, trusted, without_policy
 
 CASCADE = "cascade"
 """What ``--artifact`` calls both models together; the default of a bundle that has a cascade."""
@@ -32,11 +32,12 @@ class Cascade(PredictsFiles):
     """
 
     def __init__(self, bundle: Bundle, *, threads: int | None = None) -> None:
+        bundle = trusted(bundle)
         if bundle.cascade is None:
-            raise BundleError(f"{bundle.path} holds no cascade.")
+            raise BundleError(f"{bundle.path} holds no cascade, or one that this device's policy leaves out.")
         self.bundle, self.spec = bundle, bundle.cascade
         self.full = Classifier(bundle, self.spec.full_artifact, threads=threads)
-        self.first = Classifier(first_bundle(bundle), self.spec.first_artifact, threads=threads)
+        self.first = Classifier(without_policy(first_bundle(bundle)), self.spec.first_artifact, threads=threads)
         self.artifact = self.full.artifact
         self.input_size = self.first.input_size
         self._first_name = f"{self.spec.first}/{self.first.artifact.name}"
@@ -165,7 +166,7 @@ def open_classifier(
     Raises:
         What `Classifier` and `Cascade` raise.
     """
-    loaded = bundle if isinstance(bundle, Bundle) else load_trusted(bundle)
+    loaded = trusted(bundle) if isinstance(bundle, Bundle) else load_trusted(bundle)
     if artifact == CASCADE or (artifact is None and loaded.cascade is not None):
         return Cascade(loaded, threads=threads)
     return Classifier(loaded, artifact, threads=threads)

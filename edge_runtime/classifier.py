@@ -17,15 +17,13 @@ import numpy as np
 
 from edge_runtime.answer import Answer, Prediction
 from edge_runtime.assess import assess, band_of, shifted_views
-from edge_runtime.backends import Float32Array, is_available, open_model
+from edge_runtime.backends import Float32Array, extra_of, is_available, no_wheel, open_model
 from edge_runtime.bundle import Artifact, Bundle
 from edge_runtime.domain import DomainGate, features_of, load_gate
 from edge_runtime.errors import BundleError, ImageError, MissingExtraError, ModelError
 from edge_runtime.image import UInt8Image, read_image, to_input
 from edge_runtime.quality import hints, measure
-from edge_runtime.trust import load_trusted
-
-EXTRA_OF_RUNTIME = {"tflite": "litert", "openvino": "openvino", "onnx": "onnx"}
+from edge_runtime.trust import load_trusted, trusted
 
 
 class PredictsFiles(ABC):
@@ -137,13 +135,13 @@ class PredictsFiles(ABC):
             model_input, image, name=name, decode_ms=decode_ms, resize_ms=_since(start), gated=gated, views=views
         )
 
-    def predict_file(self, path: str | Path, *, gated: bool = True) -> Answer:
-        """`predict` with one image file.
+    def predict_file(self, path: str | Path, *, gated: bool = True, frame: int | None = None) -> Answer:
+        """`predict` with one image file, or with one frame, counted from 1, of a loop.
 
         Raises:
-            ImageError: the file cannot be decoded.
+            ImageError: the file cannot be decoded, or holds several frames and none is named.
         """
-        image, decode_ms = timed_image(path)
+        image, decode_ms = timed_image(path, frame)
         return self.predict(image, name=str(path), decode_ms=decode_ms, gated=gated)
 
     def predict_files(self, paths: Iterable[str | Path], *, gated: bool = True) -> Iterator[Answer | ImageError]:
@@ -159,7 +157,7 @@ class Classifier(PredictsFiles):
     """An open artifact. Threads may share it: one image is computed at a time, each caller gets its own.
 
     Args:
-        bundle: a loaded bundle, or its path; by path, the device's policy is enforced (`edge_runtime.trust`).
+        bundle: a loaded bundle, or its path; the device's policy is enforced either way (`edge_runtime.trust`).
         artifact: by name; None takes the first whose interpreter is installed.
         threads: for the interpreter.
 
@@ -173,7 +171,7 @@ class Classifier(PredictsFiles):
     def __init__(
         self, bundle: Bundle | str | Path, artifact: str | None = None, *, threads: int | None = None
     ) -> None:
-        self.bundle = bundle if isinstance(bundle, Bundle) else load_trusted(bundle)
+        self.bundle = trusted(bundle) if isinstance(bundle, Bundle) else load_trusted(bundle)
         self.artifact = self.bundle.artifact(artifact) if artifact else first_runnable(self.bundle)
         if len(self.bundle.labels) != 2:
             raise BundleError(f"This version runs binary classifiers. Labels: {self.bundle.labels}.")
@@ -272,15 +270,16 @@ def first_runnable(bundle: Bundle) -> Artifact:
         if is_available(artifact.runtime):
             return artifact
     names = ", ".join(f"{a.name} ({a.runtime})" for a in bundle.artifacts)
+    runtime = bundle.artifacts[0].runtime
     raise MissingExtraError(
-        f"An interpreter for any artifact of this bundle, {names},", EXTRA_OF_RUNTIME[bundle.artifacts[0].runtime]
+        f"An interpreter for any artifact of this bundle, {names},", extra_of(runtime), no_wheel(runtime)
     )
 
 
-def timed_image(path: str | Path) -> tuple[UInt8Image, float]:
-    """A decoded image file, and the milliseconds that it took; raises what `read_image` raises."""
+def timed_image(path: str | Path, frame: int | None = None) -> tuple[UInt8Image, float]:
+    """A decoded image file, and the milliseconds that it took; see `read_image` for ``frame`` and the errors."""
     start = perf_counter()
-    image = read_image(path)
+    image = read_image(path, frame=frame)
     return image, _since(start)
 
 

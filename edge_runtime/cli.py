@@ -42,7 +42,7 @@ COMMANDS = {
     "explain": ("edge_runtime.commands.explain", "heat maps: where the answer comes from, by class and branch"),
     "serve": ("edge_runtime.commands.serve", "the point-of-care page and API, on this machine"),
     "stream": ("edge_runtime.commands.stream", "classify a camera, a clip, a DICOM cine loop or a folder"),
-    "gate": ("export.domain", "teach a bundle to refuse images unlike those of training"),
+    "gate": ("export.gate_command", "teach an older bundle to refuse images unlike those of training"),
     "benchmark": ("benchmarks.command", "accuracy, size, memory and latency of every artifact"),
     "benchmark-explain": ("benchmarks.explanation_command", "are explanations kept, right and cheap?"),
     "report": ("benchmarks.report_command", "merge benchmark runs into one report, catch regressions"),

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import io
 import warnings
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from edge_runtime.bundle import INTENDED_USE
 from edge_runtime.dicom_child import decode_isolated
+from edge_runtime.dicom_pixels import GDCM, Frames, decoder
 from edge_runtime.errors import ImageError, MissingExtraError
-from edge_runtime.image import DECODE_ERRORS, MAX_PIXELS, UInt8Image, stretch_to_uint8
+from edge_runtime.image import DECODE_ERRORS, MAX_PIXELS, UInt8Image, chosen_frame
 from edge_runtime.region import Region
 
 MAX_FRAMES = 10_000
@@ -26,7 +29,9 @@ _COPIED = (
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyInstanceUID", "StudyDate", "StudyTime",
     "StudyID", "AccessionNumber", "ReferringPhysicianName", "StudyDescription",
 )  # fmt: skip
-_GDCM = "gdcm"
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
+_PLAIN = b"1.2.840.10008.1.2.1\0\0\0"
+_HEADER_ROOM = 16 << 20  # bytes of a deflated file beyond an RGB image of the largest size
 _UNDEFINED = 0xFFFFFFFF  # the length of encapsulated pixel data
 _TISSUE = 1  # PS3.3 C.8.5.5.1.2: region data type "Tissue"
 
@@ -47,6 +52,7 @@ class DicomImage:
     region: Region | None
     spacing_mm: tuple[float, float] | None
     _dataset: Any
+    _pixels: Frames
     _name: str
     _isolated: bytes | None
 
@@ -63,18 +69,26 @@ class DicomImage:
     def frame(self, index: int) -> UInt8Image:
         """Decode one frame: uint8 (height, width, 3), RGB. `ImageError` where that fails."""
         if self._isolated is not None:
-            return next(decode_isolated(self._isolated, index, index + 1, self._name))
-        return _guarded(lambda: _frame(self._dataset, index), self._name)
+            return next(self._by_child(index, index + 1))
+        return _guarded(lambda: self._pixels[index], self._name)
 
     def __iter__(self) -> Iterator[UInt8Image]:
         if self._isolated is not None:
-            return decode_isolated(self._isolated, 0, self.frames, self._name)
+            return self._by_child(0, self.frames)
         return (self.frame(index) for index in range(self.frames))
 
+    def _by_child(self, start: int, stop: int) -> Iterator[UInt8Image]:
+        assert self._isolated is not None
+        shape = (int(self._dataset.Rows), int(self._dataset.Columns))
+        return decode_isolated(self._isolated, start, stop, shape, self._name)
 
-def decode_dicom(data: bytes, name: str = "image", *, max_pixels: int = MAX_PIXELS) -> UInt8Image:
-    """First frame of a DICOM file; see `read_dicom`."""
-    return read_dicom(data, name, max_pixels=max_pixels).frame(0)
+
+def decode_dicom(
+    data: bytes, name: str = "image", *, max_pixels: int = MAX_PIXELS, frame: int | None = None
+) -> UInt8Image:
+    """A DICOM still, or frame number ``frame`` (from 1) of a loop; see `read_dicom` and `chosen_frame`."""
+    opened = read_dicom(data, name, max_pixels=max_pixels)
+    return opened.frame(chosen_frame(name, opened.frames, frame))
 
 
 def read_dicom(
@@ -96,7 +110,9 @@ def read_dicom(
         raise MissingExtraError("pydicom", "dicom") from error
 
     def parse() -> DicomImage:
-        dataset = pydicom.dcmread(io.BytesIO(data))
+        dataset = pydicom.dcmread(_inflated(data, 3 * max_pixels + _HEADER_ROOM, name))
+        if dataset.file_meta.get("MediaStorageSOPClassUID") == pydicom.uid.MediaStorageDirectoryStorage:
+            raise ImageError(f"{name} is the table of contents of a disc, not an image. Give the folder instead.")
         rows, columns = int(dataset.Rows), int(dataset.Columns)
         frames = int(dataset.get("NumberOfFrames") or 1)
         if rows * columns > max_pixels:
@@ -114,8 +130,9 @@ def read_dicom(
             region=_region(dataset, rows, columns),
             spacing_mm=_spacing(dataset),
             _dataset=dataset,
+            _pixels=Frames(dataset, frames),
             _name=name,
-            _isolated=data if isolate and _decoder(dataset) == _GDCM else None,
+            _isolated=data if isolate and decoder(dataset) == GDCM else None,
         )
 
     return _guarded(parse, name)
@@ -208,41 +225,40 @@ def _reference(out: Any, dataset: Any) -> None:
         out.SourceImageSequence = [item]
 
 
-def _frame(dataset: Any, index: int) -> UInt8Image:
-    """One frame (PS3.3 C.7.6.3): photometric interpretation, modality and VOI transforms applied."""
-    from pydicom import pixels
+def _inflated(data: bytes, limit: int, name: str) -> io.BytesIO:
+    """The file to read; a deflated one (PS3.5 A.5) inflated here, in pieces: pydicom has no limit.
 
-    frame = pixels.pixel_array(dataset, index=index, decoding_plugin=_decoder(dataset))
-    photometric = str(dataset.PhotometricInterpretation)
-    if photometric == "PALETTE COLOR":
-        frame = pixels.apply_color_lut(frame, dataset)
-        if frame.dtype == np.uint16:
-            # The standard's palettes are 16 bits wide; stretching each frame on its own would make a loop flicker.
-            frame = (frame if frame.max() < 256 else frame >> 8).astype(np.uint8)
-    if frame.ndim == 3:
-        return frame if frame.dtype == np.uint8 else stretch_to_uint8(frame)
-    windowed = pixels.apply_voi_lut(pixels.apply_modality_lut(frame, dataset), dataset)
-    grey = windowed if windowed.dtype == np.uint8 else stretch_to_uint8(windowed)
-    if photometric == "MONOCHROME1":
-        grey = 255 - grey
-    return np.repeat(grey[:, :, None], 3, axis=2)
-
-
-def _decoder(dataset: Any) -> str:
-    """Which of pydicom's plugins decodes this transfer syntax; left alone it would take whatever is installed."""
-    from pydicom import uid
-
-    syntax = str(dataset.file_meta.TransferSyntaxUID)
-    if syntax in {uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEG2000, uid.JPEG2000Lossless}:
-        return "pillow"
-    if syntax in {uid.JPEGLossless, uid.JPEGLosslessSV1, uid.JPEGLSLossless, uid.JPEGLSNearLossless}:
-        return _GDCM
-    return "pydicom" if syntax == uid.RLELossless else ""
+    Raises:
+        ImageError: more than ``limit`` bytes, or not the whole of them.
+    """
+    position, deflated = 132, 0
+    while data[position : position + 2] == b"\x02\x00":  # the file meta group, explicit little endian
+        is_long = data[position + 4 : position + 6] == b"OB"
+        value = position + (12 if is_long else 8)
+        end = value + int.from_bytes(data[value - (4 if is_long else 2) : value], "little")
+        if data[position + 2 : position + 4] == b"\x10\x00" and data[value:end].rstrip(b"\0 ") == _DEFLATED:
+            deflated = value
+        position = end
+    if not deflated:
+        return io.BytesIO(data)
+    file = io.BytesIO()
+    # The same header, but for a syntax that is not deflated; a UID may end in zeros.
+    file.write(data[:deflated] + _PLAIN + data[deflated + len(_DEFLATED) : position])
+    stream, rest = zlib.decompressobj(-zlib.MAX_WBITS), data[position:]
+    while rest and not stream.eof:
+        file.write(stream.decompress(rest, 1 << 20))
+        if file.tell() > limit:
+            raise ImageError(f"{name} is a deflated DICOM file of more than {limit >> 20} MiB: convert it first.")
+        rest = stream.unconsumed_tail
+    if not stream.eof:
+        raise ImageError(f"{name} is a DICOM file that breaks off in its deflated data.")
+    file.seek(0)
+    return file
 
 
 def _guarded(call: Any, name: str) -> Any:
     """Run a reader of pydicom; whatever it raises on a damaged file becomes an `ImageError` without its values."""
-    from pydicom import errors
+    from pydicom.errors import BytesLengthException, InvalidDicomError
 
     try:
         with warnings.catch_warnings():
@@ -251,7 +267,7 @@ def _guarded(call: Any, name: str) -> Any:
             return call()
     except ImageError:
         raise
-    except (*DECODE_ERRORS, errors.BytesLengthException, errors.InvalidDicomError) as error:
+    except (*DECODE_ERRORS, Image.DecompressionBombError, BytesLengthException, InvalidDicomError) as error:
         # Not the message: it can quote the header, and the header names the patient.
         raise ImageError(f"{name} is a DICOM file without a readable image ({type(error).__name__}).") from error
 

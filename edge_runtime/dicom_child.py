@@ -1,7 +1,8 @@
 """Decoding in a child process: GDCM crashes on damaged lossless JPEG, and a crash must not take the server along.
 
 Only JPEG Lossless and JPEG-LS take this way; the other decoders (pydicom's own, Pillow) survive damaged files.
-The child gets the file through a pipe, has limits on memory and time, and writes plain pixels back.
+The child gets the file through a pipe, has limits on memory and time, and writes plain pixels back. Only the time
+that we wait for it counts: whoever takes the frames may take as long as an inference does.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -20,44 +21,58 @@ from edge_runtime.errors import ImageError
 from edge_runtime.image import UInt8Image
 from edge_runtime.limits import limit_process
 
-FRAME_SECONDS = 20
+FRAME_SECONDS = 20.0
+START_SECONDS = 60.0
+"""For the first frame: start, reading, and the frames that are measured where the header gives no range."""
 _HEADER = struct.Struct("<II")  # height, width of the frame that follows
 _CODE = (
     "import sys; sys.path.insert(0, {root!r}); from edge_runtime.dicom_child import child; child({start}, {stop})"
 )
 
 
-def decode_isolated(data: bytes, start: int, stop: int, name: str) -> Iterator[UInt8Image]:
+def decode_isolated(data: bytes, start: int, stop: int, shape: tuple[int, int], name: str) -> Iterator[UInt8Image]:
     """Frames ``start`` to ``stop`` (excluded) of a DICOM file, one after the other: uint8 (height, width, 3).
 
+    Args:
+        shape: (height, width) that the header states.
+
     Raises:
-        ImageError: the child gave up, crashed, or took too long.
+        ImageError: the child gave up, crashed, took too long, or sent a frame of another size.
     """
     code = _CODE.format(root=str(Path(__file__).parents[1]), start=start, stop=stop)
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as process:
         assert process.stdin is not None and process.stdout is not None
-        timer = threading.Timer(FRAME_SECONDS + 2.0 * (stop - start), process.kill)
-        timer.start()
+        size = 3 * shape[0] * shape[1]
         try:
-            with suppress(BrokenPipeError):
-                process.stdin.write(data)
-                process.stdin.close()
-            for _ in range(start, stop):
-                header = process.stdout.read(_HEADER.size)
-                if len(header) < _HEADER.size:
+            for index in range(start, stop):
+                with _deadline(process, START_SECONDS if index == start else FRAME_SECONDS):
+                    if index == start:
+                        with suppress(BrokenPipeError):
+                            process.stdin.write(data)
+                            process.stdin.close()
+                    header = process.stdout.read(_HEADER.size)
+                    whole = len(header) == _HEADER.size and _HEADER.unpack(header) == shape
+                    pixels = process.stdout.read(size) if whole else b""
+                if not whole or len(pixels) < size:
                     raise ImageError(f"{name} is a DICOM file without a readable image (lossless JPEG damaged).")
-                height, width = _HEADER.unpack(header)
-                pixels = process.stdout.read(3 * height * width)
-                if len(pixels) < 3 * height * width:
-                    raise ImageError(f"{name} is a DICOM file without a readable image (lossless JPEG damaged).")
-                yield np.frombuffer(pixels, np.uint8).reshape(height, width, 3)
+                yield np.frombuffer(pixels, np.uint8).reshape(*shape, 3)
         finally:
-            timer.cancel()
             process.kill()
             with suppress(OSError):
                 process.stdin.close()
+
+
+@contextmanager
+def _deadline(process: subprocess.Popen[bytes], seconds: float) -> Iterator[None]:
+    """Kill the process if the block takes longer."""
+    timer = threading.Timer(seconds, process.kill)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def child(start: int, stop: int) -> None:

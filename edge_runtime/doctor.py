@@ -15,11 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_runtime.backends import is_available
-from edge_runtime.bundle import RUNTIMES, Bundle
-from edge_runtime.classifier import EXTRA_OF_RUNTIME
+from edge_runtime.backends import extra_of, is_32_bit, is_available, no_wheel
+from edge_runtime.bundle import RUNTIMES, Bundle, load_bundle
 from edge_runtime.errors import SonoEdgeError, how_to_install
-from edge_runtime.trust import POLICY_VARIABLE, device_policy, load_trusted, read_signature
+from edge_runtime.trust import POLICY_VARIABLE, device_policy, enforce, read_signature, trusted
 
 OK, WARNING, FAILURE, UNKNOWN = "ok", "warning", "failure", "unknown"
 _PACKAGES = {
@@ -68,26 +67,26 @@ def examine(bundle: str | Path | None, *, root: Path = Path("/")) -> tuple[list[
     loaded: Bundle | None = None
     if bundle is not None:
         try:
-            loaded = load_trusted(bundle)
+            # Not load_trusted: looking at a bundle is no reason to refuse the ones before it from now on.
+            policy, found = device_policy(), load_bundle(bundle)
+            loaded = trusted(found) if policy is None else enforce(policy, found)
         except SonoEdgeError as error:
             checks.append(Check("bundle", FAILURE, str(error), "Copy the bundle again, or see `sonoedge verify`."))
     checks.append(check_memory(root, loaded))
     if loaded is not None:
         checks += [check_bundle(loaded), check_signature(loaded)]
     if all(not is_available(runtime) for runtime in RUNTIMES):
-        checks.append(Check("interpreter", FAILURE, "none is installed", how_to_install(pi_extra())))
+        advice = no_wheel("tflite") or how_to_install("pi" if extra_of("tflite") == "litert" else "pi32")
+        checks.append(Check("interpreter", FAILURE, "none is installed", advice))
     return checks, loaded
-
-
-def pi_extra() -> str:
-    """The extra with an interpreter for this processor."""
-    return "pi32" if sys.maxsize < 2**32 else "pi"
 
 
 def check_python() -> Check:
     """Python and the width of its userland (a 64-bit kernel often runs a 32-bit one)."""
-    bits = 64 if sys.maxsize > 2**32 else 32
+    bits = 32 if is_32_bit() else 64
     finding = f"{platform.python_version()}, {bits}-bit on {platform.machine() or 'unknown processor'}"
+    if advice := no_wheel("tflite"):
+        return Check("python", WARNING, finding, advice)
     if bits == 32:
         return Check("python", WARNING, finding, "A 64-bit system runs the same model 1.5–2 times faster.")
     return Check("python", OK, finding)
@@ -121,7 +120,7 @@ def check_interpreter(runtime: str, *, run: Callable[..., subprocess.CompletedPr
                 name, FAILURE, f"{label} does not import: {last or f'exit code {child.returncode}'}", advice
             )
         return Check(name, OK, label)
-    return Check(f"interpreter {runtime}", UNKNOWN, f"not installed (extra: {EXTRA_OF_RUNTIME[runtime]})")
+    return Check(f"interpreter {runtime}", UNKNOWN, f"not installed (extra: {extra_of(runtime)})")
 
 
 def int8_dot_products(root: Path = Path("/")) -> list[str]:
@@ -224,8 +223,9 @@ def check_bundle(bundle: Bundle) -> Check:
     """Which artifacts run here."""
     runnable = [a.name for a in bundle.artifacts if is_available(a.runtime)]
     if not runnable:
-        has = ", ".join(f"{a.name} ({EXTRA_OF_RUNTIME[a.runtime]})" for a in bundle.artifacts)
-        advice = f"It has: {has}. Install one: {how_to_install(EXTRA_OF_RUNTIME[bundle.artifacts[0].runtime])}"
+        has = ", ".join(f"{a.name} ({extra_of(a.runtime)})" for a in bundle.artifacts)
+        runtime = bundle.artifacts[0].runtime
+        advice = f"It has: {has}. {no_wheel(runtime) or f'Install one: {how_to_install(extra_of(runtime))}'}"
         return Check("bundle", FAILURE, f"{bundle.name}: no artifact can run on this device", advice)
     others = [a.name for a in bundle.artifacts if a.name not in runnable]
     finding = f"{bundle.name}: runs {runnable[0]} by default; also {', '.join(runnable[1:]) or 'nothing else'}"

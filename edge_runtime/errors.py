@@ -78,12 +78,13 @@ class MissingExtraError(SonoEdgeError):
     Args:
         package: the module that could not be imported.
         extra: the extra of the ``sonoedge`` distribution that brings it.
+        advice: what helps where no extra does.
     """
 
     exit_code = 7
 
-    def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f"{package} is not installed. Install it with: {how_to_install(extra)}")
+    def __init__(self, package: str, extra: str, advice: str = "") -> None:
+        super().__init__(f"{package} is not installed. {advice or f'Install it with: {how_to_install(extra)}'}")
         self.package = package
         self.extra = extra
 

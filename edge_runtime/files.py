@@ -6,9 +6,10 @@ import functools
 import hashlib
 import os
 import re
+import secrets
 import shutil
+import stat
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -32,6 +33,8 @@ def sha256_file(path: Path) -> str:
 def write_bytes_atomic(path: Path, data: bytes) -> None:
     """Write a file so that readers see the old content or the new one, never a part.
 
+    Who may read it is what a plain write would give: the umask decides, or the file that is replaced.
+
     Raises:
         OSError: the disk is full or the folder cannot be written; the old file is untouched.
     """
@@ -41,11 +44,10 @@ def write_bytes_atomic(path: Path, data: bytes) -> None:
     with _staging_file(path) as (handle, name):
         try:
             with os.fdopen(handle, "wb") as file:
+                _keep_mode(path, name)
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            # mkstemp makes private files; results are as readable as any other file.
-            name.chmod(0o644)
             name.replace(path)
         except BaseException:
             with suppress(OSError):
@@ -62,6 +64,8 @@ def write_text_atomic(path: Path, text: str) -> None:
 def atomic_directory(target: Path, *, marker: str) -> Iterator[Path]:
     """A temporary sibling folder that takes the target's place when the block ends without an error.
 
+    Who may enter it is what ``mkdir`` would give: the umask decides, or the folder that is replaced.
+
     Args:
         target: the folder to create. An existing one is replaced only if it is empty or holds ``marker``,
             the file by which we know our own output.
@@ -77,8 +81,8 @@ def atomic_directory(target: Path, *, marker: str) -> Iterator[Path]:
     with _staging_folder(target) as staging:
         _remove_abandoned(target)
         try:
+            _keep_mode(target, staging)
             yield staging
-            staging.chmod(0o755)
             if target.exists():
                 _swap(staging, target)
             else:
@@ -92,10 +96,15 @@ def atomic_directory(target: Path, *, marker: str) -> Iterator[Path]:
 def _staging_file(path: Path) -> Iterator[tuple[int, Path]]:
     """A new file beside ``path``, ours as long as the block lasts, and a handle to write it."""
     while True:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_FILE_SUFFIX)
-        with _owned(Path(name)) as ours:
+        name = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_FILE_SUFFIX}")
+        try:
+            # Not mkstemp: its files are private whatever the umask says, and nothing tells the umask to us.
+            handle = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        except FileExistsError:
+            continue
+        with _owned(name) as ours:
             if ours:
-                yield handle, Path(name)
+                yield handle, name
                 return
         os.close(handle)
 
@@ -104,11 +113,23 @@ def _staging_file(path: Path) -> Iterator[tuple[int, Path]]:
 def _staging_folder(target: Path) -> Iterator[Path]:
     """A new folder beside ``target``, ours as long as the block lasts."""
     while True:
-        folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".partial"))
+        folder = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
         with _owned(folder) as ours:
             if ours:
                 yield folder
                 return
+
+
+def _keep_mode(path: Path, successor: Path) -> None:
+    """Give a staging file or folder the permissions of what it will replace, before anything is in it."""
+    if os.name != "nt":
+        with suppress(FileNotFoundError):
+            # Ours to fill in any case: a folder that was made read-only is replaced like any other.
+            successor.chmod(stat.S_IMODE(path.stat().st_mode) | (stat.S_IRWXU if successor.is_dir() else 0))
 
 
 def _swap(staging: Path, target: Path) -> None:

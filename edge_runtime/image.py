@@ -18,12 +18,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from edge_runtime.errors import ImageError
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".dcm", ".dicom"})
 MAX_PIXELS = 50_000_000
-_DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
+_DICOMDIR = b"1.2.840.10008.1.3.10"  # class of a disc's table of contents
 _PILLOW_FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
 # Pillow's and pydicom's decoders raise all of these on truncated or forged files.
 DECODE_ERRORS = (
@@ -44,18 +45,20 @@ UInt8Image = NDArray[np.uint8]
 Float32Array = NDArray[np.float32]
 
 
-def read_image(path: str | Path) -> UInt8Image:
+def read_image(path: str | Path, *, frame: int | None = None) -> UInt8Image:
     """Decode an image file.
 
     Args:
-        path: PNG, JPEG, BMP, TIFF (first frame) or DICOM still (first frame).
+        path: PNG, JPEG, BMP, TIFF or DICOM.
+        frame: number, from 1, in a DICOM loop or a TIFF of several pages; such files need one.
 
     Returns:
         uint8 array (height, width, 3), RGB, 0–255. Alpha is composited over black, the background of an
         ultrasound frame. 16-bit and float grey images are stretched from their own minimum and maximum.
 
     Raises:
-        ImageError: the file is missing, truncated, not an image, or larger than ``MAX_PIXELS``.
+        ImageError: the file is missing, truncated, not an image, larger than ``MAX_PIXELS``, or holds several
+            frames and none is named.
         MissingExtraError: a DICOM file without pydicom.
     """
     path = Path(path)
@@ -65,10 +68,12 @@ def read_image(path: str | Path) -> UInt8Image:
         data = path.read_bytes()
     except OSError as error:
         raise ImageError(f"Cannot read {path}: {error.strerror or error}") from error
-    return decode_image(data, name=str(path))
+    return decode_image(data, name=str(path), frame=frame)
 
 
-def decode_image(data: bytes, *, name: str = "image", max_pixels: int = MAX_PIXELS) -> UInt8Image:
+def decode_image(
+    data: bytes, *, name: str = "image", max_pixels: int = MAX_PIXELS, frame: int | None = None
+) -> UInt8Image:
     """Decode the bytes of an image file; the content decides the format, not the name.
 
     See `read_image` for the returned array and the errors; ``name`` only appears in messages.
@@ -78,7 +83,7 @@ def decode_image(data: bytes, *, name: str = "image", max_pixels: int = MAX_PIXE
     if is_dicom(data):
         from edge_runtime.dicom import decode_dicom
 
-        return decode_dicom(data, name, max_pixels=max_pixels)
+        return decode_dicom(data, name, max_pixels=max_pixels, frame=frame)
     try:
         with warnings.catch_warnings():
             # Pillow warns above its own pixel limit; ours is checked below, before any pixel is decoded.
@@ -87,6 +92,8 @@ def decode_image(data: bytes, *, name: str = "image", max_pixels: int = MAX_PIXE
             width, height = image.size
             if width * height > max_pixels:
                 raise ImageError(f"{name} has {width}x{height} pixels. At most {max_pixels:,} pixels are accepted.")
+            # Other formats' further frames are previews and animations, whose first one is the picture.
+            image.seek(chosen_frame(name, image.n_frames if isinstance(image, TiffImageFile) else 1, frame))
             image.load()
             # A phone stores how it was held; browsers and the Android app turn pictures upright as well.
             return to_rgb(ImageOps.exif_transpose(image))
@@ -96,6 +103,27 @@ def decode_image(data: bytes, *, name: str = "image", max_pixels: int = MAX_PIXE
         raise ImageError(f"{name} is not a PNG, JPEG, BMP, TIFF or DICOM image.") from error
     except DECODE_ERRORS as error:
         raise ImageError(f"{name} cannot be decoded: {error}") from error
+
+
+def chosen_frame(name: str, frames: int, frame: int | None) -> int:
+    """The index, from 0, of the frame to read from a file of ``frames``.
+
+    Args:
+        name: of the file, for messages.
+        frames: how many there are.
+        frame: the number that was asked for, from 1; None where none was.
+
+    Raises:
+        ImageError: several frames and none named (the answer to the first one would stand for all), or no such one.
+    """
+    if frame is None and frames > 1:
+        raise ImageError(
+            f"{name} holds {frames} frames, and an answer is about one. Choose it with --frame (1 to {frames}), "
+            "or answer all of them: sonoedge stream --source FILE."
+        )
+    if frame is not None and not 1 <= frame <= frames:
+        raise ImageError(f"{name} has no frame {frame}: it holds {frames}, counted from 1.")
+    return (frame or 1) - 1
 
 
 def is_dicom(data: bytes) -> bool:
@@ -117,6 +145,10 @@ def to_rgb(image: Image.Image) -> UInt8Image:
 def resize(image: UInt8Image, size: tuple[int, int]) -> UInt8Image:
     """Stretch an RGB image to the model's input size with Pillow's antialiased bilinear filter.
 
+    The same array with every Pillow from 9.4 on. One call of Pillow for both directions is not: up to 12 it goes
+    across first, 13 goes down first for tall images, and the rounding in between differs by one grey level. So
+    each direction is a call of its own, in the order of Pillow 13 (the browser and the Android app do the same).
+
     Args:
         image: uint8 (height, width, 3).
         size: (height, width) in pixels.
@@ -132,7 +164,11 @@ def resize(image: UInt8Image, size: tuple[int, int]) -> UInt8Image:
     if image.shape[:2] == tuple(size):
         return image
     height, width = size
-    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+    fewer_rows, fewer_columns = image.shape[0] - height, image.shape[1] - width
+    across, down = (width, image.shape[0]), (image.shape[1], height)
+    first = down if fewer_rows > max(0, 2 * fewer_columns) else across
+    picture = Image.fromarray(image).resize(first, Image.Resampling.BILINEAR)
+    return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
 
 
 def to_input(image: UInt8Image, size: tuple[int, int]) -> Float32Array:
@@ -141,12 +177,25 @@ def to_input(image: UInt8Image, size: tuple[int, int]) -> Float32Array:
 
 
 def find_images(path: str | Path) -> list[Path]:
-    """All image files under a folder, sorted; a file is returned as it is. ``masks`` folders are skipped."""
+    """All image files under a folder, sorted; a file is returned as it is. ``masks`` folders are skipped.
+
+    A file of another name counts as an image if it starts like a DICOM file: on a disc from a hospital's archive
+    it has no suffix, or one that is part of a number. DICOMDIR, the table of contents of such a disc, is none.
+    """
     path = Path(path)
     if not path.is_dir():
         return [path]
-    found = (p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+    found = (p for p in path.rglob("*") if p.is_file() and (p.suffix.lower() in IMAGE_SUFFIXES or _holds_dicom(p)))
     return sorted(p for p in found if "masks" not in p.relative_to(path).parts[:-1])
+
+
+def _holds_dicom(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            start = file.read(512)
+    except OSError:
+        return False
+    return is_dicom(start) and _DICOMDIR + b"\x02\x00" not in start
 
 
 def stretch_to_uint8(grey: NDArray[Any]) -> UInt8Image:

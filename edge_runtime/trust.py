@@ -14,12 +14,14 @@ damaged signature file from a whole one. A key inside the file proves nothing ei
 owner names (``--key``, or a policy) makes a signer.
 
 A policy is a JSON file, named by ``--policy`` or by the environment variable ``SONOEDGE_POLICY``; whatever opens a
-bundle by its path (`edge_runtime.Classifier`) then enforces it:
+bundle to answer (`edge_runtime.Classifier`, a cascade), by its path or loaded already, then enforces it:
 
     {
       "policy_version": 1,
       "allowed_signers": {"clinic": "<64 hexadecimal digits>"},
       "minimum_schema_version": 1,
+      "minimum_created": "2026-11-01T00:00:00Z",
+      "remember_newest": "/var/lib/sonoedge/newest.json",
       "required_metrics": {"training.test.auc.0": {"min": 0.9}, "artifact.golden_logit_error": {"max": 0.2}}
     }
 """
@@ -34,9 +36,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from edge_runtime.bundle import SCHEMA_VERSION, Artifact, Bundle, load_bundle
+from edge_runtime.bundle import MANIFEST, SCHEMA_VERSION, Artifact, Bundle, CascadeSpec, load_bundle, read_manifest
 from edge_runtime.errors import BundleError, MissingExtraError, TrustError, UsageError
 from edge_runtime.files import sha256_bytes, sha256_file, write_text_atomic
+from edge_runtime.freshness import check_not_older, is_time, remember
 from edge_runtime.sums import SIGNATURE, SUMS
 
 POLICY_VARIABLE = "SONOEDGE_POLICY"
@@ -66,11 +69,15 @@ class Policy:
         required_metrics: dotted path -> ``{"min": …}``, ``{"max": …}`` or both. Paths start with ``training``
             (metrics of the full model, bundle-wide) or ``artifact`` (the artifact's own); a number picks from a
             list: ``training.test.auc.1`` is the lower end of the interval.
+        minimum_created: bundles made before are refused; empty for none.
+        remember_newest: file that keeps the newest bundle used, so that none before it is (`freshness`); or None.
     """
 
     allowed_signers: Mapping[str, str] = field(default_factory=dict)
     minimum_schema_version: int = SCHEMA_VERSION
     required_metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    minimum_created: str = ""
+    remember_newest: Path | None = None
 
 
 def load_trusted(path: str | Path, policy: Policy | None = None) -> Bundle:
@@ -85,18 +92,36 @@ def load_trusted(path: str | Path, policy: Policy | None = None) -> Bundle:
 
     Raises:
         BundleError: see `edge_runtime.bundle.load_bundle`.
-        TrustError: not signed by an allowed signer, schema too old, no artifact with the required metrics.
+        TrustError: not signed by an allowed signer, schema too old, no artifact with the required metrics, or older
+            than one that this device has used.
     """
-    bundle = load_bundle(path)
+    return trusted(load_bundle(path), policy)
+
+
+def trusted(bundle: Bundle, policy: Policy | None = None) -> Bundle:
+    """`load_trusted` for a bundle that is loaded already; one that was accepted before is returned as it is."""
+    if bundle.policy_checked:
+        return bundle
     policy = device_policy() if policy is None else policy
     if policy is None:
         read_signature(bundle.path)  # damage is found with or without a key
-        return bundle
-    return enforce(policy, bundle)
+        return without_policy(bundle)
+    accepted = enforce(policy, bundle)
+    if policy.remember_newest is not None:
+        remember(accepted, policy.remember_newest)
+    return accepted
+
+
+def without_policy(bundle: Bundle) -> Bundle:
+    """The bundle, for tools that make and check bundles: what they open is not there to answer."""
+    return replace(bundle, policy_checked=True)
 
 
 def enforce(policy: Policy, bundle: Bundle) -> Bundle:
-    """See `load_trusted`; for a bundle that is loaded already."""
+    """See `load_trusted`; for a bundle that is loaded already, and without keeping it in mind as the newest.
+
+    A cascade is left out unless both of its models have the required metrics.
+    """
     if policy.allowed_signers:
         verify_signature(bundle.path, policy.allowed_signers)
     if policy.minimum_schema_version > SCHEMA_VERSION:
@@ -104,12 +129,18 @@ def enforce(policy: Policy, bundle: Bundle) -> Bundle:
             f"The policy asks for bundle schema {policy.minimum_schema_version} or newer; this bundle has "
             f"{SCHEMA_VERSION}."
         )
+    check_not_older(bundle, policy.minimum_created, policy.remember_newest)
     reasons = {artifact.name: _unmet(policy, bundle, artifact) for artifact in bundle.artifacts}
     accepted = tuple(artifact for artifact in bundle.artifacts if not reasons[artifact.name])
     if not accepted:
         listed = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
         raise TrustError(f"No artifact of {bundle.path} has the metrics that the policy requires. {listed}.")
-    return replace(bundle, artifacts=accepted)
+    cascade = bundle.cascade
+    if cascade is not None and (
+        reasons.get(cascade.full_artifact, "none") or _first_unmet(policy, bundle, cascade)
+    ):
+        cascade = None
+    return replace(bundle, artifacts=accepted, cascade=cascade, policy_checked=True)
 
 
 def device_policy() -> Policy | None:
@@ -132,6 +163,7 @@ def read_policy(path: str | Path) -> Policy:
     except (ValueError, RecursionError) as error:
         raise UsageError(f"The policy {path} is not JSON: {error}.") from error
     known = {"policy_version", "allowed_signers", "minimum_schema_version", "required_metrics"}
+    known |= {"minimum_created", "remember_newest"}
     if not isinstance(body, dict) or set(body) - known or body.get("policy_version") != POLICY_VERSION:
         raise UsageError(
             f"The policy {path} must be a JSON object with policy_version {POLICY_VERSION} and no keys but "
@@ -151,7 +183,14 @@ def read_policy(path: str | Path) -> Policy:
         )
     if wrong := sorted(name for name in metrics if name.split(".")[0] not in {"training", "artifact"}):
         raise UsageError(f"required_metrics in {path} must start with 'training.' or 'artifact.': {wrong[0]}.")
-    return Policy(signers, minimum, metrics)
+    earliest, record = body.get("minimum_created", ""), body.get("remember_newest")
+    if "minimum_created" in body and not is_time(earliest):
+        raise UsageError(f"minimum_created in {path} must be a time such as 2026-11-30T08:15:00Z.")
+    if record is not None and not (isinstance(record, str) and Path(record).is_absolute()):
+        raise UsageError(f"remember_newest in {path} must be the whole path of a file that this device writes.")
+    if (earliest or record) and not signers:
+        raise UsageError(f"{path} compares times but names no allowed_signers: anybody could write a newer time.")
+    return Policy(signers, minimum, metrics, earliest, None if record is None else Path(record))
 
 
 def read_signature(folder: Path) -> Signature | None:
@@ -316,6 +355,15 @@ def _unmet(policy: Policy, bundle: Bundle, artifact: Artifact) -> str:
         if not limit.get("min", value) <= value <= limit.get("max", value):
             return f"{path} is {value:g}, required {' and '.join(f'{k} {v:g}' for k, v in limit.items())}"
     return ""
+
+
+def _first_unmet(policy: Policy, bundle: Bundle, spec: CascadeSpec) -> str:
+    """Why the cheap model of a cascade may not be used; empty where it may, or where it is not there at all."""
+    folder = bundle.path / spec.first
+    if not (folder / MANIFEST).is_file():
+        return ""  # `edge_runtime.cascade.first_bundle` says so
+    first = read_manifest(folder)  # the bundle's SHA256SUMS covers it
+    return next((_unmet(policy, first, item) for item in first.artifacts if item.name == spec.first_artifact), "")
 
 
 def _look_up(body: Any, path: str) -> float | None:

@@ -10,7 +10,8 @@ golden.npz holds, for N generated images (never patients'):
     <artifact>.tolerance    float32 (3,): largest |logit - own|, |logit - reference|, relative error of the map
 
 Two tolerances, because two things can go wrong: the first catches wrong preprocessing, wrong dtypes and broken
-kernels here, the second a bundle whose files do not belong to its model.
+kernels here, the second a bundle whose files do not belong to its model. And every decision must be that of the
+artifact's own logit, where this lies further from the threshold than the first tolerance.
 """
 
 from __future__ import annotations
@@ -60,6 +61,8 @@ class Replay:
         reference_error: the same from the full Keras model.
         cam_error: largest relative (L2) difference of the fused map from the artifact's own.
         tolerance: for the three of them.
+        decisions: golden images whose decision was compared.
+        changed: those of them that were decided otherwise.
         skipped: the reason, when its interpreter is not installed.
         failure: the reason, when it could not be run at all.
     """
@@ -69,14 +72,16 @@ class Replay:
     reference_error: float
     cam_error: float
     tolerance: tuple[float, float, float]
+    decisions: int = 0
+    changed: int = 0
     skipped: str = ""
     failure: str = ""
 
     @property
     def passed(self) -> bool:
-        """All three within tolerance; a NaN is not."""
+        """All three within tolerance, which a NaN is not, and no decision changed."""
         errors = (self.replay_error, self.reference_error, self.cam_error)
-        return not (self.skipped or self.failure) and all(
+        return not (self.skipped or self.failure or self.changed) and all(
             e <= t for e, t in zip(errors, self.tolerance, strict=True)
         )
 
@@ -149,13 +154,21 @@ def replay(bundle: Bundle, artifact: str, golden: Golden, *, threads: int | None
         classifier = Classifier(bundle, artifact, threads=threads)
     except MissingExtraError as error:
         return Replay(artifact, np.nan, np.nan, np.nan, tolerance, skipped=str(error))
-    logits, cams = run_golden(classifier, golden_images(golden))
+    own = golden[f"{artifact}.logit"].astype(np.float64)
+    logits, cams, labels = _run(classifier, golden_images(golden))
+    threshold = classifier.artifact.threshold
+    # By logit, not by probability as the classifier decides: a mistake in either of the two shows.
+    cut = np.log(threshold) - np.log1p(-threshold) if 0 < threshold < 1 else np.nan
+    clear = np.abs(own - cut) > first
+    decided = np.array([label == bundle.positive_label for label in labels])
     return Replay(
         artifact,
         replay_error=float(np.abs(logits - golden[f"{artifact}.logit"]).max()),
         reference_error=float(np.abs(logits - golden["reference_logit"]).max()),
         cam_error=relative_error(cams, golden[f"{artifact}.cam"]),
         tolerance=tolerance,
+        decisions=int(clear.sum()),
+        changed=int((clear & (decided != (own > cut))).sum()),
     )
 
 
@@ -163,9 +176,18 @@ def run_golden(
     classifier: Classifier, images: list[NDArray[np.uint8]]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Logits (N,) and fused maps (N, h, w) of images."""
+    logits, cams, _ = _run(classifier, images)
+    return logits, cams
+
+
+def _run(
+    classifier: Classifier, images: list[NDArray[np.uint8]]
+) -> tuple[NDArray[np.float32], NDArray[np.float32], list[str]]:
+    """`run_golden`, and the label of each image."""
     results = [classifier.explain_raw(image) for image in images]
     logits = np.array([prediction.logit for prediction, _ in results], np.float32)
-    return logits, np.stack([outputs["cam"][0] for _, outputs in results])
+    cams = np.stack([outputs["cam"][0] for _, outputs in results])
+    return logits, cams, [prediction.label for prediction, _ in results]
 
 
 def relative_error(maps: NDArray[np.float32], wanted: NDArray[np.float32]) -> float:

@@ -18,9 +18,8 @@ from edge_runtime.errors import DataError, UsageError
 from edge_runtime.files import sha256_bytes, sha256_file
 from edge_runtime.image import find_images
 from export.calibration_audit import HeldOut, ImageAudit, audit_images
-from train.data import Dataset, load_dataset
-from train.run_folder import Run
-from train.split import apply_split
+from train.data import Dataset
+from train.run_folder import Run, load_subsets
 
 DEFAULT_NUM_SAMPLES = 300
 MAX_SAMPLES = 5000
@@ -125,12 +124,8 @@ def calibration_from_folder(
 
 
 def load_run_data(run: Run, data_root: Path | None) -> dict[str, Dataset]:
-    """The run's images by subset, each checked against its digest."""
-    root = data_root or Path(run.split.data_root)
-    if not root.is_dir():
-        raise DataError(f"The run's images were in {root}, which is not there. Say where they are with --data.")
-    dataset = load_dataset(root, classes=run.split.labels, skip_unreadable=True)
-    return apply_split(dataset, run.split)
+    """The run's images by subset; see `train.run_folder.load_subsets`."""
+    return load_subsets(run, data_root)
 
 
 def _draw(dataset: Dataset, count: int, seed: int) -> NDArray[np.int64]:

@@ -22,7 +22,9 @@ from edge_runtime.cascade import Cascade, check_pair, cut_of
 from edge_runtime.classifier import Classifier
 from edge_runtime.errors import BundleError, DataError, UsageError
 from edge_runtime.files import atomic_directory, check_replaceable
+from edge_runtime.freshness import dated
 from edge_runtime.image import UInt8Image, read_image
+from edge_runtime.trust import without_policy
 from export.cascade_fit import AGREEMENT, Float, agreement, counted, fit_cascade
 
 if TYPE_CHECKING:
@@ -56,12 +58,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fit, measure and write; the new bundle appears when it has been read back."""
-    from train.data import load_dataset
+    from train.data import group_scan, scan_folder
 
     if not 0.5 < args.agreement <= 1:
         raise UsageError(f"--agreement is a share above 0.5, up to 1. Received: {args.agreement}.")
     check_replaceable(args.out, marker=MANIFEST)
-    first, full = load_bundle(args.first), load_bundle(args.full)
+    first, full = (without_policy(load_bundle(path)) for path in (args.first, args.full))
     check_pair(first, full)
     if full.cascade is not None:
         raise BundleError(f"{full.path} is a cascade itself; name the bundle of its full model.")
@@ -72,7 +74,10 @@ def run(args: argparse.Namespace) -> int:
         Classifier(first, names[0], threads=args.threads),
         Classifier(full, names[1], threads=args.threads),
     )
-    by_digest = {s.sha256: s for s in load_dataset(args.data, classes=full.labels).samples}
+    # As they lie there: the bundles say which images they know, whatever their runs left out.
+    scan = scan_folder(args.data, classes=full.labels, skip_unreadable=True)
+    group_of = {s.sha256: s.group for s in group_scan(scan).samples}
+    by_digest = {s.sha256: replace(s, group=group_of.get(s.sha256, s.sha256)) for s in scan.dataset.samples}
     samples = {subset: _samples(subset, by_digest, first, full) for subset in ("val", "test")}
     paths = {subset: [s.path for s in own] for subset, own in samples.items()}
     groups = {subset: [s.group for s in own] for subset, own in samples.items()}
@@ -123,10 +128,10 @@ def write_cascade(
         shutil.copytree(full.path, folder, dirs_exist_ok=True)
         shutil.copytree(first.path, folder / spec.first)
         (folder / "SHA256SUMS.sig").unlink(missing_ok=True)  # signs the old bundle
-        write_manifest(replace(full, path=folder, cascade=spec))
-        draft = Cascade(load_bundle(folder), threads=threads)
+        write_manifest(dated(replace(full, path=folder, cascade=spec)))
+        draft = Cascade(without_policy(load_bundle(folder)), threads=threads)
         if finish is not None:
-            write_manifest(replace(full, path=folder, cascade=finish(draft)))
+            write_manifest(dated(replace(full, path=folder, cascade=finish(draft))))
             load_bundle(folder)
     return load_bundle(out)
 

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge_runtime.bundle import MANIFEST, Bundle
-from edge_runtime.errors import MissingExtraError, UsageError
+from edge_runtime.errors import DataError, MissingExtraError, UsageError
 from edge_runtime.files import check_replaceable
 
 if TYPE_CHECKING:
     from export.agreement import AgreementFrames
     from export.calibration import CalibrationSet
+    from export.gate import GateImages
+    from train.data import Dataset
     from train.run_folder import Run
 
 
@@ -70,6 +72,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "write the error of every tensor against float32, as JSON and plot"
     ))  # fmt: skip
     parser.add_argument("--cache", type=Path, metavar="DIR", help="default: ~/.cache/sonoedge/quantized")
+    parser.add_argument("--feature-cache", type=Path, metavar="DIR", help=(
+        "the --cache of train, for the out-of-domain gate (default: ~/.cache/sonoedge/features)"
+    ))  # fmt: skip
+    parser.add_argument("--no-gate", action="store_true", help=(
+        "leave out the out-of-domain gate, which needs the run's images: nothing tells the device then which "
+        "pictures are unlike those of training"
+    ))  # fmt: skip
     parser.add_argument("--split-layer", default="features", metavar="NAME", help=(
         "layer whose output is the feature map (default: %(default)s)"
     ))  # fmt: skip
@@ -113,6 +122,13 @@ def run(args: argparse.Namespace) -> int:
         print(f"warning: {warning}", file=sys.stderr)
     if request.model.not_closed:
         say(f"note: the head has no closed form ({request.model.not_closed}); TensorFlow's gradient is exported.")
+    if request.gate is None and not args.no_gate:
+        say(
+            "note: the bundle has no out-of-domain gate. For a model without a run it is fitted to the images of "
+            "--calibration-data, at least 8."
+        )
+    elif request.gate is not None and request.run is None:
+        say("note: the out-of-domain gate is fitted to the calibration images; the training images are not known.")
     bundle = export_bundle(request, args.out, progress=not args.quiet, say=say)
     print(json.dumps(_summary(bundle)) if args.json else _table(bundle))
     return 0
@@ -145,16 +161,25 @@ def _request(args: argparse.Namespace, rows: tuple):  # type: ignore[no-untyped-
     labels = run_folder.split.labels if run_folder else labels
     calibration = data = None
     recipe = read_recipe(args.recipe) if args.recipe else None
-    if run_folder and any(row.is_measured for row in rows):
+    measured = any(row.is_measured for row in rows)
+    if run_folder and measured:
         data = load_run_data(run_folder, args.data)
+    elif run_folder and not args.no_gate:
+        try:
+            data = load_run_data(run_folder, args.data)
+        except DataError as error:
+            raise DataError(f"{error} Or leave the out-of-domain gate out with --no-gate.") from error
+    draw = {"count": args.num_calibration_samples, "seed": args.seed, "progress": not args.quiet}
     if any(row.needs_calibration for row in rows):
-        draw = {"count": args.num_calibration_samples, "seed": args.seed, "progress": not args.quiet}
         if args.calibration_data is not None:
             calibration = calibration_from_folder(args.calibration_data, data, labels, **draw)
         elif data is not None:
             calibration = calibration_from_run(data, **draw)
         else:
             raise UsageError("int8 formats of a .keras file need --calibration-data DIR.")
+    own = calibration
+    if own is None and run_folder is None and args.calibration_data is not None:
+        own = calibration_from_folder(args.calibration_data, None, labels, **draw)
     return ExportRequest(
         model=split_model(load_model(path), args.split_layer),
         labels=labels,
@@ -172,10 +197,25 @@ def _request(args: argparse.Namespace, rows: tuple):  # type: ignore[no-untyped-
             data["val"] if data else None,
             args.layer_report,
             args.float16_weights,
-            _frames(args, data, calibration),
+            _frames(args, data if measured else None, calibration),
         ),
         cache=args.cache,
+        features=args.feature_cache,
+        gate=None if args.no_gate else _gate_images(run_folder, data, own),
     )
+
+
+def _gate_images(
+    run_folder: Run | None, data: dict[str, Dataset] | None, calibration: CalibrationSet | None
+) -> GateImages | None:
+    """The images that the gate is fitted to; None for a bare model without enough calibration images."""
+    from export.gate import MINIMUM, copies_of, images_of_folder, images_of_run
+
+    if run_folder is not None and data is not None:
+        return images_of_run(data, copies_of(run_folder))
+    if calibration is not None and len(calibration.paths) >= MINIMUM:
+        return images_of_folder(calibration.paths, calibration.digests)
+    return None
 
 
 def _frames(args: argparse.Namespace, data: Any, calibration: CalibrationSet | None) -> AgreementFrames | None:

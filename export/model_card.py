@@ -44,6 +44,7 @@ def model_card(bundle: Bundle, card: Mapping[str, Any] | None) -> str:
             f"{calibration['images']} images from the {calibration['source']}, seed {calibration['seed']}."
         )
         lines += [f"Warning: {warning}" for warning in calibration["warnings"]]
+    lines += ["", "## Out-of-domain gate", "", *_gate(bundle.provenance.get("gate"))]
     lines += [
         "",
         "## Limits",
@@ -54,6 +55,29 @@ def model_card(bundle: Bundle, card: Mapping[str, Any] | None) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _gate(facts: Mapping[str, Any] | None) -> list[str]:
+    if facts is None:
+        return ["None: nothing tells the device which pictures are unlike those of training."]
+    lines = [
+        f"It refuses pictures that are far from the images of the {facts['source']}, and flags those that are "
+        "unlike them. It tells whether a picture is like those of training, not whether an answer is right.",
+        "",
+        f"- Fitted to {facts['images']} images of the {facts['source']} and {facts['copies']} augmented copies of "
+        f"each; limits from {facts['validation_images']} other images and {facts['views']} views of them, as other "
+        "scanners and settings might show them.",
+    ]
+    lines += [
+        f"- {subset.capitalize()} images: {rate['refused']:.1%} of {rate['images']} refused, "
+        f"{rate['flagged']:.1%} flagged."
+        for subset, rate in facts["rates"].items()
+    ]
+    lines += ["", "| artifact | flagged above | refused above |", "|---|---|---|"]
+    lines += [
+        f"| {name} | {own['warning']:.3f} | {own['threshold']:.3f} |" for name, own in facts["limits"].items()
+    ]
+    return lines
 
 
 def _promises(bundle: Bundle) -> list[str]:

@@ -25,12 +25,16 @@ from edge_runtime.bundle import (
     write_manifest,
 )
 from edge_runtime.classifier import Classifier
+from edge_runtime.domain import DOMAIN, load_gate
 from edge_runtime.errors import VerificationError
 from edge_runtime.files import atomic_directory, write_bytes_atomic, write_text_atomic
+from edge_runtime.freshness import dated
+from edge_runtime.trust import without_policy
 from edge_runtime.verify import load_golden, replay, run_golden
 from export.calibration import CalibrationSet
 from export.candidates import promise
 from export.formats import ExportFormat, Source
+from export.gate import GateImages, make_gate, write_gate
 from export.golden import check_maps, golden_images, pack, reference, tolerances
 from export.int8 import Int8Policy, measure_written, write_int8
 from export.model_card import model_card
@@ -59,6 +63,10 @@ class ExportRequest:
     calibration_seed: int = 0
     int8: Int8Policy = field(default_factory=Int8Policy)
     cache: Path | None = None
+    gate: GateImages | None = None
+    """Images that the out-of-domain gate is fitted to; None leaves it out."""
+    features: Path | None = None
+    """The cache of `train.features`; None: the default one."""
 
 
 def export_bundle(request: ExportRequest, out: Path, *, progress: bool, say: Say) -> Bundle:
@@ -91,13 +99,15 @@ def export_bundle(request: ExportRequest, out: Path, *, progress: bool, say: Say
             provenance=_provenance(request),
             intended_use=INTENDED_USE,
         )
-        bundle = _write_golden(bundle, request.model)
+        bundle = _write_golden(without_policy(dated(bundle)), request.model)
+        if request.gate is not None:
+            bundle = _write_gate(bundle, request, request.gate, say=say, progress=progress)
         write_text_atomic(folder / MODEL_CARD, model_card(bundle, request.run.card if request.run else None))
         if request.int8.agreement is not None and request.int8.agreement.answers:
             write_text_atomic(folder / ANSWERS, request.int8.agreement.lines())
         write_text_atomic(folder / SBOM, sbom(bundle))
         write_manifest(bundle)
-        _verify(folder, request.formats)
+        _verify(folder, request.formats, gated=request.gate is not None)
         say(f"verified: {len(artifacts)} artifacts reloaded and replayed against the Keras model")
     return load_bundle(out)
 
@@ -182,12 +192,28 @@ def _write_golden(bundle: Bundle, model: SplitModel) -> Bundle:
     return replace(bundle, artifacts=tuple(artifacts))
 
 
-def _verify(folder: Path, formats: Sequence[ExportFormat]) -> None:
+def _write_gate(bundle: Bundle, request: ExportRequest, images: GateImages, *, say: Say, progress: bool) -> Bundle:
+    """Write domain.npz; returns the bundle with what the model card says about it."""
+    started = perf_counter()
+    fitted = make_gate(bundle, request.model, images, cache=request.features or default_cache(), progress=progress)
+    write_gate(bundle, fitted)
+    measured = fitted.facts["rates"].get("test") or fitted.facts["rates"]["validation"]
+    say(
+        f"out-of-domain gate: {measured['refused']:.1%} of {measured['images']} "
+        f"{'test' if 'test' in fitted.facts['rates'] else 'validation'} images refused, "
+        f"{measured['flagged']:.1%} flagged  {perf_counter() - started:6.1f} s"
+    )
+    return replace(bundle, provenance={**bundle.provenance, "gate": fitted.facts})
+
+
+def _verify(folder: Path, formats: Sequence[ExportFormat], *, gated: bool) -> None:
     """What the device will do: load from disk, check, replay; and hold float formats to their promise."""
-    bundle = load_bundle(folder)
+    bundle = without_policy(load_bundle(folder))
     golden = load_golden(bundle)
     scale = max(1.0, float(np.abs(golden["reference_logit"]).max()))
     for row in formats:
+        if gated and load_gate(bundle, row.name) is None:
+            raise VerificationError(f"{DOMAIN} has no limits for {row.name}. Nothing was written.")
         result = replay(bundle, row.name, golden)
         limit = None if row.logit_tolerance is None else row.logit_tolerance * scale
         if not result.passed or (limit is not None and result.reference_error > limit):
@@ -209,10 +235,15 @@ def _provenance(request: ExportRequest) -> dict[str, Any]:
     }
 
 
+_PLACES = {"data", "weights", "teacher", "groups", "sweep", "split"}
+"""Settings of a run that may be paths."""
+
+
 def _training(run: Run) -> dict[str, Any]:
     card = run.card
-    # Where images and weights lay says nothing to whoever gets the bundle, and may say too much.
-    settings = {key: value for key, value in card["settings"].items() if key not in {"data", "weights", "teacher"}}
+    # Where files lay says nothing to whoever gets the bundle, and may say too much.
+    settings = {key: value for key, value in card["settings"].items() if key not in _PLACES}
+    settings["split"] = run.split.strategy
     subsets: dict[str, list[str]] = {subset: [] for subset in SUBSETS}
     for digest, subset in sorted(subset_of(run.split).items()):
         subsets[subset].append(digest[:DIGEST_DIGITS])

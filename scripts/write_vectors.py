@@ -657,8 +657,8 @@ def write_cascade_bundle(target: Path) -> None:
 
 def write_gates(folder: Path) -> None:
     """Fit the gate of every model below ``folder`` on grey pictures, and renew all sums."""
-    from export.domain import distances, fit_gate
-    from export.domain import pack as packed
+    from export.gate import distances, fit_gate
+    from export.gate import pack as packed
 
     folders = [path for path in (folder / "first", folder) if path.is_dir()]
     for path in folders:
@@ -685,7 +685,7 @@ def _limits(distance: NDArray[np.float64]) -> Any:
     first = len(order) // 3 + int(np.argmax(gaps[len(order) // 3 : -5]))
     second = first + 2 + int(np.argmax(gaps[first + 2 : -1]))
     warning, threshold = (float(np.exp((order[i] + order[i + 1]) / 2)) for i in (first, second))
-    from export.domain import Limits
+    from export.gate import Limits
 
     return Limits(warning, threshold)
 

@@ -1,8 +1,9 @@
 """The ImageNet backbones: one table row each, preprocessing as a layer of the graph.
 
 Every backbone takes RGB 0–255. What its ImageNet weights expect is reached with one `keras.layers.Rescaling` per
-branch. The Caffe-trained ones (VGG, ResNet) want BGR: their first convolution's input channels are reversed when
-the weights are loaded, which is the same function without a channel-shuffling operator on the device.
+branch. Each backbone has one graph, whatever its weights: that of Keras with ``weights=None``. The Caffe-trained
+ones (VGG, ResNet) want BGR: the input channels of their first convolution are reversed when the weights are loaded.
+That is the same function without a channel-shuffling operator on the device.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ import math
 import os
 import urllib.request
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import h5py
 import keras
 import numpy as np
 
@@ -128,11 +131,13 @@ def build_branch(
         _require_imagenet(name, row)
     size = tuple(image.shape[1:])
     application = getattr(lite0 if row.cache_file is None else keras.applications, row.application)
-    model = application(
-        include_top=False, weights="imagenet" if weights == "imagenet" else None, input_shape=size, name=name
-    )
-    if weights not in {"imagenet", "none"}:
-        _load_weights(model, weights_file(weights, name))
+    fresh = partial(application, include_top=False, input_shape=size, name=name)
+    if weights == "imagenet":
+        model = _in_plain_graph(fresh(weights="imagenet"), fresh)
+    else:
+        model = fresh(weights=None)
+        if weights != "none":
+            _load_weights(model, weights_file(weights, name))
     if maps == "stages" and row.stages:
         model = _with_stages(model, row.stages)
     if preprocessing == "unit":
@@ -151,6 +156,28 @@ def build_branch(
             scaled = layer(image)
     model.trainable = False
     return model, model(scaled)
+
+
+def _in_plain_graph(given: keras.Model, fresh: Callable[..., keras.Model]) -> keras.Model:
+    """A model from Keras with its ImageNet weights, in the graph that Keras builds without them."""
+    if sum(isinstance(layer, keras.layers.Rescaling) for layer in given.layers) < 2:
+        return given
+    model = fresh(weights=None)
+    model.set_weights(given.get_weights())
+    _fold_second_rescaling(model)
+    return model
+
+
+def _fold_second_rescaling(model: keras.Model) -> None:
+    """Divide by the square root of the standard deviation once more, in the weights.
+
+    The Normalization of Keras' ImageNet EfficientNets holds the standard deviation as its variance, and so divides
+    by its square root. Keras adds a Rescaling that does so again, but to graphs with ``weights="imagenet"`` alone.
+    """
+    layer = next(layer for layer in model.layers if isinstance(layer, keras.layers.Normalization))
+    mean, variance, count = layer.get_weights()
+    layer.set_weights([mean, variance * np.array(_TORCH_STD_RGB, variance.dtype), count])
+    layer.finalize_state()
 
 
 def _with_stages(model: keras.Model, stages: Sequence[str]) -> keras.Model:
@@ -232,9 +259,14 @@ def _load_weights(model: keras.Model, path: Path) -> None:
             # Keras only warns where it leaves some layers as they were.
             warnings.simplefilter("error", UserWarning)
             model.load_weights(path)
+            with h5py.File(path) as file:
+                rescalings = sum(name.startswith("rescaling") for name in file["layers"])
     except (OSError, ValueError, KeyError, UserWarning) as error:
         message = str(error).splitlines()[0]
         raise ModelError(f"{path} does not fit {model.name}: {message}") from error
+    if rescalings == 2 and sum(isinstance(layer, keras.layers.Rescaling) for layer in model.layers) == 1:
+        # Saved from Keras' ImageNet model: the file lists its layers, also those without weights.
+        _fold_second_rescaling(model)
 
 
 def _reverse_input_channels(model: keras.Model) -> None:

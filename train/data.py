@@ -15,7 +15,7 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -43,6 +43,7 @@ __all__ = [
     "few",
     "group_scan",
     "load_dataset",
+    "row_path",
     "safe_relative",
     "scan_folder",
     "source_key",
@@ -277,6 +278,11 @@ def safe_relative(text: str) -> str:
     return str(path)
 
 
+def row_path(line: Mapping[str, str]) -> str:
+    """Relative path of the image that a row of images.csv or bus_data.csv is about."""
+    return safe_relative(line["image"] if "image" in line else f"Images/{line['ID']}.png")
+
+
 def subset_folder(relative_path: str) -> str | None:
     """``train``, ``val`` or ``test`` where an image lies in such a folder of the data set itself, else None."""
     folders = relative_path.split("/")[:-1]
@@ -360,7 +366,7 @@ def _csv_rows(root: Path, images: list[str]) -> tuple[list[_Row], list[str], lis
     column = next((name for name in _GROUP_COLUMNS if name in table[0]), None)
     rows = [
         _Row(
-            safe_relative(line["image"]),
+            row_path(line),
             line["label"].strip(),
             (line[column].strip() or None) if column else None,
             line.get("group_has_conflicting_labels", "").strip().casefold() in {"true", "1", "yes"},
@@ -377,10 +383,7 @@ def _csv_rows(root: Path, images: list[str]) -> tuple[list[_Row], list[str], lis
 
 def _bus_bra_rows(root: Path) -> tuple[list[_Row], list[str], list[str]]:
     table = _read_csv(root / "bus_data.csv", ("ID", "Case", "Pathology"))
-    rows = [
-        _Row(safe_relative(f"Images/{line['ID']}.png"), line["Pathology"].strip(), line["Case"].strip() or None)
-        for line in table
-    ]
+    rows = [_Row(row_path(line), line["Pathology"].strip(), line["Case"].strip() or None) for line in table]
     _require_files(root, "bus_data.csv", [row.relative_path for row in rows])
     return rows, [row.label for row in rows], []
 

@@ -13,8 +13,9 @@ import keras
 import numpy as np
 
 from edge_runtime.files import atomic_directory, sha256_bytes
+from edge_runtime.peak import reset_peak
 from train.backbones import weights_digest
-from train.data import Dataset, Sample, load_dataset
+from train.data import Dataset, Sample
 from train.distilling import (
     Distiller,
     DistillFit,
@@ -27,8 +28,8 @@ from train.distilling import (
 from train.features import default_cache, extract_features
 from train.quiet import silent
 from train.results import summary
-from train.run_folder import CARD, open_run
-from train.split import SUBSETS, apply_split
+from train.run_folder import CARD, load_subsets, open_run
+from train.split import SUBSETS
 from train.students import build_student, student, with_head
 from train.taught import Taught, compared, write_taught
 from train.teacher import Maps, Teacher, open_teacher
@@ -68,13 +69,13 @@ def distill(
         MissingExtraError, ModelError: the student's weights cannot be had, or the teacher cannot be read.
     """
     say = print if verbose else silent
+    reset_peak()
     row = student(settings.student)
     run = open_run(settings.teacher)
     keras.config.set_dtype_policy("float32")
     cache = cache or default_cache()
     with atomic_directory(out, marker=CARD) as folder:
-        dataset = load_dataset(settings.data, classes=run.split.labels, progress=progress)
-        subsets = apply_split(dataset, run.split)
+        subsets = load_subsets(run, settings.data, progress=progress)
         for line in describe_split(subsets, run.split):
             say(line)
         teacher = open_teacher(run)
@@ -99,7 +100,7 @@ def distill(
         distiller = Distiller(upper, head, lessons["train"], settings.fit)
         # As is usual for small sets, pretrained normalisation stays as it is; untrained needs its statistics.
         distiller.set_trainable(normalisation=not pretrained)
-        backup = cache.with_name("distilling") / _digest(settings, teacher, subsets["train"])
+        backup = cache.with_name("distilling") / _digest(settings, teacher, model.backbone, subsets["train"])
         history = teach(
             distiller, lessons["train"], lessons["val"], seed=settings.seed, backup=backup, progress=progress
         )
@@ -116,13 +117,14 @@ def distill(
             history=history,
             seconds={"features": features_s, "fit": fit_s},
         )
-        card = write_taught(folder, run, dataset, subsets, taught)
+        card = write_taught(folder, run, subsets, taught)
     say(summary(card, out))
     say(compared(card))
     return card
 
 
-def _digest(settings: DistillSettings, teacher: Teacher, data: Dataset) -> str:
+def _digest(settings: DistillSettings, teacher: Teacher, backbone: keras.Model, data: Dataset) -> str:
     """Of everything that decides the training: an interrupted one is found again by it, and no other."""
     parts = [json.dumps({**asdict(settings), "data": data.digest}), weights_digest(teacher.hidden)]
+    parts.append(weights_digest(backbone))
     return sha256_bytes("\n".join(parts).encode())[:32]

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from train.data import Dataset, Sample
 from train.features import extract_features
-from train.fit import EpochBar, History
+from train.fit import EpochBar
 from train.least_squares import fit_dense
 from train.model import HeadSpec, build_head
+from train.stopping import EpochOrder, History
 from train.teacher import HIDDEN, Maps, Teacher
 
 _BLOCK = 64
@@ -225,15 +226,6 @@ class _Batches(keras.utils.PyDataset):
         }
 
 
-class _Order(keras.callbacks.Callback):
-    def __init__(self, batches: _Batches) -> None:
-        super().__init__()
-        self._batches = batches
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._batches.start(epoch)
-
-
 class _Best(keras.callbacks.Callback):
     """Keeps the weights of the best epoch in a file, so that they outlive an interruption."""
 
@@ -318,7 +310,7 @@ def teach(distiller: Distiller, taught: Lesson, val: Lesson, *, seed: int, backu
         validation_data=_Batches(val, fit.batch_size, None),
         epochs=fit.epochs,
         callbacks=[
-            _Order(batches),
+            EpochOrder(batches),
             EpochBar(fit.epochs, progress),
             _Best(backup),
             keras.callbacks.BackupAndRestore(backup / "epochs"),

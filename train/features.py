@@ -69,7 +69,7 @@ def extract_features(
         ImageError: an image cannot be decoded.
         OSError: the cache cannot be written, for example because the disk is full.
     """
-    rows = _with_copies(samples, copies)
+    rows = with_copies(samples, copies)
     names = [_row_name(sample, copy) for sample, copy in rows]
     folders = {name: cache / _cache_key(branch) for name, branch in branches.items()}
     known = {name: _read_shards(folder) for name, folder in folders.items()}
@@ -125,10 +125,10 @@ def compute_features(
 ) -> dict[str, Features]:
     """The same features without the cache: per backbone float32 (N * (1 + copies), …)."""
     size = next(iter(branches.values())).input_shape[1:3]
-    return _run(branches, _with_copies(samples, copies), size, None, Waiting())
+    return _run(branches, with_copies(samples, copies), size, None, Waiting())
 
 
-def _with_copies(samples: Sequence[Sample], copies: int) -> list[tuple[Sample, int]]:
+def with_copies(samples: Sequence[Sample], copies: int) -> list[tuple[Sample, int]]:
     """First all images in order, then all first copies, …."""
     return [(sample, copy) for copy in range(copies + 1) for sample in samples]
 

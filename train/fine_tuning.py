@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from train.data import Sample
-from train.features import load_input
-from train.fit import FeatureSet, FitSettings, History, fit_keras
+from train.features import load_input, with_copies
+from train.fit import FeatureSet, FitSettings, fit_keras
 from train.model import FusionModel
+from train.stopping import EpochOrder, History
 from train.tail import Tail, unfreeze
 
 
@@ -27,6 +28,7 @@ def fine_tune(
     seed: int,
     backup: Path,
     progress: bool,
+    copies: int = 0,
 ) -> History:
     """Train the head and the backbone layers whose name matches a regular expression, end to end on images.
 
@@ -34,19 +36,24 @@ def fine_tune(
     normalisation stays in inference mode, as is usual for small sets. Interrupted, the next call with the same
     ``backup`` folder goes on after the last finished epoch.
 
+    Args:
+        copies: augmented copies per training image.
+
     Raises:
         UsageError: the expression is invalid or matches no layer with weights.
     """
     unfreeze(model, layers)
     size = model.full.input_shape[1:3]
+    batches = ImageBatches(train, size, settings.batch_size, seed=seed, copies=copies)
     return fit_keras(
         model.full,
-        ImageBatches(train, size, settings.batch_size, seed=seed),
+        batches,
         ImageBatches(val, size, settings.batch_size, seed=None),
         settings,
         np.array([sample.label for sample in train]),
         progress=progress,
-        callbacks=[keras.callbacks.BackupAndRestore(backup)],
+        backup=backup,
+        callbacks=[EpochOrder(batches)],
     )
 
 
@@ -69,31 +76,41 @@ def fine_tune_tail(
         settings,
         train.y,
         progress=progress,
-        callbacks=[keras.callbacks.BackupAndRestore(backup)] if backup else [],
+        backup=backup,
     )
 
 
 class ImageBatches(keras.utils.PyDataset):
-    """Batches of decoded images for end-to-end training; shuffled each epoch unless ``seed`` is None."""
+    """Batches of decoded images and their augmented copies, for end-to-end training.
+
+    The order of an epoch depends on the seed and its number only, also after a restart; without a seed it is given.
+    """
 
     def __init__(
-        self, samples: Sequence[Sample], size: tuple[int, int], batch_size: int, *, seed: int | None
+        self,
+        samples: Sequence[Sample],
+        size: tuple[int, int],
+        batch_size: int,
+        *,
+        seed: int | None,
+        copies: int = 0,
     ) -> None:
         super().__init__()
-        self._samples, self._size, self._batch_size = list(samples), size, batch_size
-        self._rng = None if seed is None else np.random.default_rng(seed)
-        self._order = np.arange(len(self._samples))
-        self.on_epoch_end()
+        self._rows = with_copies(samples, copies)
+        self._size, self._batch_size, self._seed = size, batch_size, seed
+        self.start(0)
+
+    def start(self, epoch: int) -> None:
+        """Shuffle for an epoch."""
+        count = len(self._rows)
+        order = np.arange(count)
+        self._order = order if self._seed is None else np.random.default_rng([self._seed, epoch]).permutation(count)
 
     def __len__(self) -> int:
-        return math.ceil(len(self._samples) / self._batch_size)
+        return math.ceil(len(self._rows) / self._batch_size)
 
     def __getitem__(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         chosen = self._order[index * self._batch_size : (index + 1) * self._batch_size]
-        samples = [self._samples[i] for i in chosen]
-        x = np.stack([load_input(sample, 0, self._size) for sample in samples])
-        return x, np.array([[sample.label] for sample in samples], np.float32)
-
-    def on_epoch_end(self) -> None:
-        if self._rng is not None:
-            self._rng.shuffle(self._order)
+        rows = [self._rows[i] for i in chosen]
+        x = np.stack([load_input(sample, copy, self._size) for sample, copy in rows])
+        return x, np.array([[sample.label] for sample, _ in rows], np.float32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -17,8 +18,7 @@ from train.features import Features
 from train.logistic import logistic_regression, map_variances, write_linear
 from train.metrics import sigmoid
 from train.model import Head
-
-History = dict[str, list[float]]
+from train.stopping import History, Stopping
 
 
 @dataclass(frozen=True)
@@ -169,12 +169,14 @@ def fit_keras(
     y: NDArray[np.int64],
     *,
     progress: bool,
+    backup: Path | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> History:
     """Compile and fit with early stopping on val_loss; the best epoch's weights are kept.
 
     ``x`` and ``val`` are what Keras takes: a `PyDataset`, or a tuple of inputs and targets. ``y`` are the training
-    labels, for class weights.
+    labels, for class weights. Interrupted, the next call with the same ``backup`` folder goes on after the last
+    finished epoch.
     """
     average: dict[str, Any] = {"use_ema": settings.averaged, "ema_momentum": 1 - 1 / _AVERAGED_STEPS}
     optimizer = (
@@ -187,22 +189,24 @@ def fit_keras(
     model.compile(optimizer, loss="binary_crossentropy", metrics=["accuracy"], jit_compile=jit)
     counts = np.bincount(y, minlength=2)
     weights = {k: len(y) / (2 * max(int(n), 1)) for k, n in enumerate(counts)} if settings.balanced else None
-    stop = keras.callbacks.EarlyStopping("val_loss", patience=settings.patience, restore_best_weights=True)
+    restore = [keras.callbacks.BackupAndRestore(backup)] if backup else []
+    stop = Stopping(settings.patience, backup)
     # After what backs up the weights, which are to be the last ones, and before what keeps the best.
     mean = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if settings.averaged else []
     bar = EpochBar(settings.epochs, progress)
     inputs, targets = x if isinstance(x, tuple) else (x, None)
-    result = model.fit(
+    model.fit(
         inputs,
         targets,
         validation_data=val,
         epochs=settings.epochs,
         batch_size=settings.batch_size if targets is not None else None,
         class_weight=weights,
-        callbacks=[*callbacks, *mean, stop, bar],
+        shuffle=targets is not None,  # a `PyDataset` has an order of its own
+        callbacks=[*callbacks, *restore, *mean, stop, bar],
         verbose=0,
     )
-    return {name: [float(value) for value in values] for name, values in result.history.items()}
+    return stop.history
 
 
 class EpochBar(keras.callbacks.Callback):

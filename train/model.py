@@ -135,6 +135,37 @@ def load_model(path: str | Path) -> keras.Model:
         raise ModelError(f"{path} cannot be read as a Keras model: {str(error).splitlines()[0]}") from error
 
 
+def open_model(path: str | Path) -> FusionModel:
+    """Read ``model.keras`` and take it apart again: the parts that `build_model` put together, with its weights.
+
+    Raises:
+        ModelError: unreadable, or no model of `build_model`.
+    """
+    full = load_model(path)
+    backbones = {layer.name: layer for layer in full.layers if isinstance(layer, keras.Model)}
+    names = [layer.name for layer in full.layers]
+    if not backbones or not {"features", "logit", "probability"} <= set(names):
+        raise ModelError(f"{path} is not a model of sonoedge train.")
+    spec = HeadSpec("flatten" if "flatten" in names else "gap")
+    pool = keras.layers.GlobalAveragePooling2D() if spec.pooling == "gap" else keras.layers.Identity()
+    image = full.inputs[0]
+    branches = {
+        name: keras.Model(image, pool(backbone(backbone_input(full, name))), name=f"{name}_branch")
+        for name, backbone in backbones.items()
+    }
+    shapes = {name: tuple(branch.output.shape[1:]) for name, branch in branches.items()}
+    dense = [layer for layer in full.layers if isinstance(layer, keras.layers.Dense | keras.layers.Dropout)]
+    alone = _head_alone(shapes, [*dense, full.get_layer("probability")], spec)
+    return FusionModel(alone.head, alone.head_logit, full, branches, backbones)
+
+
+def backbone_input(full: keras.Model, name: str) -> Any:
+    """What a backbone gets of the image within a whole model: symbolic (N, H, W, 3)."""
+    image = full.inputs[0]
+    scaling = next((layer for layer in full.layers if layer.name == f"{name}_input"), None)
+    return image if scaling is None else scaling(image)
+
+
 def logit_model(model: keras.Model) -> keras.Model:
     """A whole model, image -> probability, as image (N, H, W, 3) -> logit (N, 1)."""
     return keras.Model(model.inputs[0], model.get_layer("logit").output)

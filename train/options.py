@@ -9,7 +9,7 @@ from edge_runtime.errors import UsageError
 SEED_RANGE = (0, 2**31 - 1)
 PIXEL_RANGE = (32, 4096)
 DEFAULT_COPIES = 2
-"""Augmented copies of every training image, where nothing else is asked for: see docs/results/defaults.md."""
+"""Augmented copies of every training image, where nothing else is asked for: see docs/results/augmentation.md."""
 
 
 def check_new_run(out: Path, *, overwrite: bool) -> None:

@@ -24,11 +24,12 @@ from edge_runtime.files import sha256_bytes, sha256_file, write_text_atomic
 from train.backbones import imagenet_at_hand, imagenet_reachable, weights_file
 from train.data import Dataset, load_dataset
 from train.features import Features, extract_features
-from train.fit import DEFAULT_GRID, PAPER, FeatureSet, FitResult, History, fit_default, fit_paper, head_logits
+from train.fit import DEFAULT_GRID, PAPER, FeatureSet, FitResult, fit_default, fit_paper, head_logits
 from train.intervals import Interval
 from train.metrics import classification_metrics, sigmoid, steady_threshold
 from train.model import Head, build_head, build_model
 from train.split import SUBSETS, Strategy, apply_split, leak_count, make_split
+from train.stopping import History
 from train.systems import SYSTEMS
 
 Protocol = Literal["paper", "honest"]

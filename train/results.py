@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from edge_runtime.bundle import INTENDED_USE
 from train.data import Dataset
 from train.figures import plot_confusion, plot_curves, plot_roc
-from train.fit import History
 from train.intervals import Interval
 from train.metrics import classification_metrics, sigmoid
 from train.split import SUBSETS
+from train.stopping import History
 
 Logits = NDArray[np.float64]
 

@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.errors import DataError, ModelError, UsageError
-from train.split import Split, read_split
+from train.data import Dataset, scan_folder
+from train.split import Split, apply_split, read_split
 
 CARD = "run.json"
 SPLIT = "split.json"
@@ -70,6 +71,27 @@ def open_run(path: str | Path) -> Run:
         return Run(folder, card, read_split(folder / SPLIT))
     except DataError as error:
         raise ModelError(f"{folder / SPLIT}: {error}") from error
+
+
+def load_subsets(run: Run, root: str | Path | None = None, *, progress: bool = False) -> dict[str, Dataset]:
+    """The run's images by subset, each checked against its digest; groups are those of the run.
+
+    Whatever rules formed the groups when the run was trained, none is formed here: images that the run left out,
+    such as unreadable ones, are left out again.
+
+    Args:
+        run: a finished one.
+        root: where the images are; by default where the run read them.
+        progress: show a bar on stderr.
+
+    Raises:
+        DataError: the folder is not there, or images of the split are missing, changed or labelled differently.
+    """
+    folder = Path(root or run.split.data_root)
+    if not folder.is_dir():
+        raise DataError(f"The run's images were in {folder}, which is not there. Say where they are with --data.")
+    scan = scan_folder(folder, classes=run.split.labels, skip_unreadable=True, progress=progress)
+    return apply_split(scan.dataset, run.split)
 
 
 def validation_logits(run: Run) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

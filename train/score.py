@@ -38,7 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.epilog = (
-        f"Images that the run was trained or chosen on are left out. Every scoring is added to RUN/{LOG}.\n\n"
+        "Images that the run was trained or chosen on, and copies of them, are left out.\n"
+        f"Every scoring is added to RUN/{LOG}.\n\n"
         "example:\n"
         "  sonoedge score --model runs/busi --data BUS-BRA --by device,birads"
     )
@@ -77,16 +78,15 @@ def score(
         UsageError: a column that the folder's CSV lacks, or no image is left.
     """
     from train.intervals import without_nan
-    from train.split import subset_of
+    from train.seen import find_seen
     from train.subgroups import by_column, shown_metrics, subgroups
 
-    seen = {digest for digest, subset in subset_of(finished.split).items() if subset != "test"}
-    kept = [i for i, sample in enumerate(dataset.samples) if sample.sha256 not in seen]
+    by_column(dataset, columns)  # a wrong column fails before anything is computed
+    seen = find_seen(finished, dataset, progress=progress)
+    kept = [i for i in range(len(dataset)) if i not in seen.rows]
     if not kept:
-        raise UsageError("The run has seen all these images in training or validation.")
-    left_out = len(dataset) - len(kept)
+        raise UsageError("The run has seen all these images, or copies of them, in training or validation.")
     dataset = dataset.select(kept)
-    by_column(dataset, columns)  # a wrong column fails before the backbones run
     logits = _logits(finished, dataset, cache, progress)
     result: dict[str, Any] = {
         "run": finished.path.name,
@@ -94,7 +94,9 @@ def score(
         "digest": dataset.digest,
         "images": len(dataset),
         "groups": len(set(dataset.groups)),
-        "left_out_as_seen": left_out,
+        "left_out_as_seen": len(seen.rows),
+        "left_out_as_copies": len(seen.copies),
+        "not_compared": seen.not_compared,
         "metrics": shown_metrics(dataset, logits, finished.threshold, range(len(dataset))),
         "subgroups": subgroups(dataset, logits, finished.threshold, columns),
         "intended_use": INTENDED_USE,
@@ -113,6 +115,16 @@ def render(result: Mapping[str, Any]) -> str:
     ]
     for name, part in result["subgroups"].items():
         lines.append(f"{name[:41]:<42}{part['images']:>7}{_cells(part['metrics'])}")
+    if result["left_out_as_seen"]:
+        lines.append(
+            f"note: {result['left_out_as_seen']} images left out that the run has seen, "
+            f"{result['left_out_as_copies']} of them as copies."
+        )
+    if result["not_compared"]:
+        lines.append(
+            f"note: {result['not_compared']} images of the run are not where it read them: no copies of these were "
+            "looked for."
+        )
     if result["earlier_scorings"]:
         lines.append(f"note: this run was scored on these images {result['earlier_scorings']} times before.")
     return "\n".join([*lines, "95 % intervals, by group.", INTENDED_USE])
@@ -127,27 +139,16 @@ def _cells(metrics: Mapping[str, Sequence[float | None]]) -> str:
 def _logits(finished: Run, dataset: Dataset, cache: Path, progress: bool) -> np.ndarray:
     """Through the cache: frozen backbones that several runs share see an external image once.
 
-    A student's or a slim model's backbone is its own, and not built from settings: the whole model is run.
+    A student's or a slim model's backbone is its own: the whole model is run.
     """
-    from train.backbones import parse_backbones
     from train.features import extract_features
     from train.fit import FeatureSet, head_logits
-    from train.model import HeadSpec, build_model, load_model, logit_model
+    from train.model import load_model, logit_model, open_model
 
-    settings = finished.card["settings"]
     if "distillation" in finished.card:
         whole = {"logit": logit_model(load_model(finished.model_path))}
         found = extract_features(whole, dataset.samples, cache=cache, progress=progress)
         return np.asarray(found["logit"][:, 0], np.float64)
-    model = build_model(
-        parse_backbones(settings["backbones"]),
-        weights="none",
-        input_size=(settings["input_size"],) * 2,
-        head=HeadSpec(settings["pooling"], tuple(settings["units"]), settings["dropout"]),
-        preprocessing=settings["preprocessing"],
-        maps=settings.get("maps", "last"),
-    )
-    # From the file: `set_weights` would leave a Normalization layer with the statistics that it was built with.
-    model.full.load_weights(finished.model_path)
+    model = open_model(finished.model_path)
     features = extract_features(model.branches, dataset.samples, cache=cache, progress=progress)
     return head_logits(model, FeatureSet(features, dataset.y))

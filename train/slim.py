@@ -15,16 +15,17 @@ import numpy as np
 
 from edge_runtime.errors import ModelError
 from edge_runtime.files import atomic_directory, sha256_bytes
+from edge_runtime.peak import reset_peak
 from train.backbones import weights_digest
-from train.data import Dataset, Sample, load_dataset
+from train.data import Dataset, Sample
 from train.distilling import Distiller, DistillFit, Lesson, lessons_of, map_cosine, start_head, teach
 from train.features import compute_features, default_cache, load_input
 from train.low_rank import Maps, is_chain, multiply_adds, slim_chain
 from train.model import load_model
 from train.quiet import silent
 from train.results import summary
-from train.run_folder import CARD, open_run
-from train.split import SUBSETS, apply_split
+from train.run_folder import CARD, load_subsets, open_run
+from train.split import SUBSETS
 from train.taught import Taught, compared, write_taught
 from train.teacher import Teacher, open_teacher
 from train.training import describe_split
@@ -60,6 +61,7 @@ def slim(
         ModelError: the run cannot be read, or has no backbone that is a plain chain of convolutions.
     """
     say = print if verbose else silent
+    reset_peak()
     run = open_run(settings.teacher)
     keras.config.set_dtype_policy("float32")
     cache = cache or default_cache()
@@ -68,8 +70,7 @@ def slim(
     if not chains:
         raise ModelError(f"{run.path} has no backbone that is a plain chain of convolutions, such as VGG.")
     with atomic_directory(out, marker=CARD) as folder:
-        dataset = load_dataset(settings.data, classes=run.split.labels, progress=progress)
-        subsets = apply_split(dataset, run.split)
+        subsets = load_subsets(run, settings.data, progress=progress)
         for line in describe_split(subsets, run.split):
             say(line)
         started = perf_counter()
@@ -114,7 +115,7 @@ def slim(
             history=history,
             seconds={"features": slim_s + features_s, "fit": perf_counter() - started - slim_s - features_s},
         )
-        card = write_taught(folder, run, dataset, subsets, result)
+        card = write_taught(folder, run, subsets, result)
     unfinished.unlink(missing_ok=True)
     say(summary(card, out))
     say(compared(card))

@@ -162,6 +162,12 @@ def apply_split(dataset: Dataset, split: Split) -> dict[str, Dataset]:
     return {subset: replace(dataset, samples=tuple(found[subset]), notes=()) for subset in SUBSETS}
 
 
+def joined(subsets: Mapping[str, Dataset]) -> Dataset:
+    """The images of all subsets as one data set, sorted by relative path."""
+    samples = [sample for subset in subsets.values() for sample in subset.samples]
+    return replace(subsets["train"], samples=tuple(sorted(samples, key=lambda sample: sample.relative_path)))
+
+
 def leak_count(
     split: Split, groups: Mapping[str, str] | None = None, *, subsets: Sequence[str] = ("val", "test")
 ) -> int:

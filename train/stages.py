@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from edge_runtime.errors import UsageError
 from edge_runtime.files import sha256_bytes
-from train.backbones import Maps, Preprocessing, map_channels, parse_backbones
+from train.augment import VERSION as AUGMENT_VERSION
+from train.backbones import Maps, Preprocessing, map_channels, parse_backbones, weights_digest
 from train.data import Dataset, Sample
 from train.features import Features, compute_features, extract_features
 from train.fine_tuning import fine_tune, fine_tune_tail
@@ -24,7 +25,6 @@ from train.fit import (
     FeatureSet,
     FitResult,
     FitSettings,
-    History,
     fit_default,
     fit_paper,
     head_logits,
@@ -32,6 +32,7 @@ from train.fit import (
 )
 from train.model import FusionModel, HeadSpec, Pooling, build_model
 from train.split import SUBSETS
+from train.stopping import History
 from train.tail import Tail, cut, unfreeze
 from train.waiting import Waiting
 
@@ -145,6 +146,7 @@ def fit_subsets(
             for layer in model.head.layers:
                 if isinstance(layer, keras.layers.Dropout):
                     layer.rate = 0.0
+        backup = _backup(model, subsets, settings, cache)
         unfreeze(model, settings.fine_tune)
         tail = cut(model)
         if tail.row_bytes * len(subsets["train"]) * (settings.augment + 1) <= _TAIL_BYTES:
@@ -152,16 +154,20 @@ def fit_subsets(
             parts = _trunk_features(tail, subsets, settings.augment, cache, progress, waiting)
             tuned = fine_tune_tail(
                 tail, parts["train"], parts["val"], _fine_tune_fit(settings), seed=seed, progress=progress,
-                backup=_backup(subsets, settings, cache),
+                backup=backup,
             )  # fmt: skip
         else:
             tail = None
-            tuned = _fine_tune_images(model, subsets, settings, cache, progress)
+            tuned = fine_tune(
+                model, subsets["train"].samples, subsets["val"].samples, layers=settings.fine_tune,
+                settings=_fine_tune_fit(settings), seed=seed, backup=backup, progress=progress,
+                copies=settings.augment,
+            )  # fmt: skip
 
     def logits_of(samples: Sequence[Sample], copies: int = 0) -> Logits:
         if tuned is not None and tail is None:
             # Features of tuned backbones are of this run only: computed without the cache.
-            found = compute_features(branches, samples)
+            found = compute_features(branches, samples, copies=copies)
         else:
             found = extract_features(
                 branches, samples, cache=cache, copies=copies, progress=progress, waiting=waiting
@@ -236,22 +242,9 @@ def _fine_tune_fit(settings: TrainSettings) -> FitSettings:
     )
 
 
-def _backup(subsets: dict[str, Dataset], settings: TrainSettings, cache: Path) -> Path:
-    described = json.dumps([asdict(settings), subsets["train"].digest, subsets["val"].digest], sort_keys=True)
+def _backup(model: FusionModel, subsets: dict[str, Dataset], settings: TrainSettings, cache: Path) -> Path:
+    """Where an interrupted fine-tuning is found again: by all that decides it, and by no other."""
+    weights = [weights_digest(backbone) for backbone in model.backbones.values()]
+    data = [subsets["train"].digest, subsets["val"].digest]
+    described = json.dumps([asdict(settings), AUGMENT_VERSION, weights, data], sort_keys=True)
     return cache / "fine-tune" / sha256_bytes(described.encode())[:32]
-
-
-def _fine_tune_images(
-    model: FusionModel, subsets: dict[str, Dataset], settings: TrainSettings, cache: Path, progress: bool
-) -> History:
-    assert settings.fine_tune is not None
-    return fine_tune(
-        model,
-        subsets["train"].samples,
-        subsets["val"].samples,
-        layers=settings.fine_tune,
-        settings=_fine_tune_fit(settings),
-        seed=settings.seed,
-        backup=_backup(subsets, settings, cache),
-        progress=progress,
-    )

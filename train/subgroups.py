@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edge_runtime.errors import UsageError
-from train.data import Dataset
+from train.data import Dataset, row_path
 from train.metrics import classification_metrics
 from train.results import interval_list
 
@@ -79,12 +78,11 @@ def by_column(dataset: Dataset, columns: Sequence[str] | None) -> dict[str, list
         rows = list(reader) if columns else []
     if not rows:
         return {}
-    key = "image" if "image" in rows[0] else "ID"
-    by_image = {Path(row[key]).stem: row for row in rows}
+    by_image = {row_path(row): row for row in rows}
     members: dict[str, list[int]] = {}
     for name in columns:
         for i, sample in enumerate(dataset.samples):
-            members.setdefault(f"{name} {by_image[Path(sample.relative_path).stem][name].strip()}", []).append(i)
+            members.setdefault(f"{name} {by_image[sample.relative_path][name].strip()}", []).append(i)
     return dict(sorted(members.items()))
 
 

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from edge_runtime.errors import UsageError
-from train.model import FusionModel
+from train.model import FusionModel, backbone_input
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,9 @@ def cut(model: FusionModel) -> Tail:
             entry = keras.Input(trunk.output.shape[1:], name=f"{name}_cut")
             value = entry
         else:
-            # A fixed name: it is part of the cache key.
             lower = keras.Model(backbone.input, at, name=f"{name}_below")
             upper = keras.Model(at, backbone.output)
-            scaled = next((x for x in model.full.layers if x.name == f"{name}_input"), None)
-            trunk = keras.Model(image, lower(scaled(image) if scaled is not None else image))
+            trunk = keras.Model(image, lower(backbone_input(model.full, name)))
             entry = keras.Input(at.shape[1:], name=f"{name}_cut")
             value = pool(upper(entry))
         trunks[name] = trunk

@@ -12,8 +12,8 @@ import keras
 
 from edge_runtime.bundle import INTENDED_USE
 from edge_runtime.files import write_text_atomic
+from edge_runtime.peak import peak_bytes
 from train.data import Dataset
-from train.fit import History
 from train.intervals import without_nan
 from train.metrics import STEADY_RULE, paired_auc_difference, steady_threshold
 from train.results import (
@@ -25,8 +25,8 @@ from train.results import (
     subset_metrics,
 )
 from train.run_folder import CARD, MODEL, PREDICTIONS, SPLIT, Run, versions
-from train.split import SUBSETS, leak_count, write_split
-from train.training import peak_memory_bytes
+from train.split import SUBSETS, joined, leak_count, write_split
+from train.stopping import History
 
 _JUDGED = ("val", "test")
 
@@ -55,9 +55,7 @@ class Taught:
     seconds: Mapping[str, float]
 
 
-def write_taught(
-    folder: Path, teacher: Run, dataset: Dataset, subsets: dict[str, Dataset], taught: Taught
-) -> dict[str, Any]:
+def write_taught(folder: Path, teacher: Run, subsets: dict[str, Dataset], taught: Taught) -> dict[str, Any]:
     """Write the run folder; returns the run card."""
     logits = taught.logits
     threshold = steady_threshold(subsets["val"].y, logits["val"])
@@ -67,8 +65,8 @@ def write_taught(
         "threshold": threshold,
         "threshold_rule": STEADY_RULE,
         "dataset": {
-            "digest": dataset.digest,
-            "notes": list(dataset.notes),
+            "digest": joined(subsets).digest,
+            "notes": list(teacher.card["dataset"]["notes"]),
             "images": {subset: len(subsets[subset]) for subset in SUBSETS},
             "groups_on_both_sides": leak_count(teacher.split),
         },
@@ -86,7 +84,7 @@ def write_taught(
         },
         "history": taught.history,
         "seconds": {name: round(value, 2) for name, value in taught.seconds.items()},
-        "peak_memory_bytes": peak_memory_bytes(),
+        "peak_memory_bytes": peak_bytes(),
         "backend": keras.config.backend(),
         "versions": versions("sonoedge", "keras", "tensorflow", "numpy", "scikit-learn"),
         "intended_use": INTENDED_USE,

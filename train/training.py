@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import resource
-import sys
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -14,8 +13,9 @@ import keras
 from edge_runtime.bundle import INTENDED_USE
 from edge_runtime.errors import DataError, UsageError
 from edge_runtime.files import atomic_directory, write_text_atomic
+from edge_runtime.peak import peak_bytes, reset_peak
 from train.backbones import parse_backbones, weights_digest
-from train.data import Dataset, load_dataset
+from train.data import Dataset, load_dataset, scan_folder
 from train.features import cost_in_words, default_cache
 from train.intervals import without_nan
 from train.metrics import STEADY_RULE, steady_threshold
@@ -23,14 +23,24 @@ from train.model import HeadSpec
 from train.quiet import silent
 from train.results import draw_figures, predictions_csv, subset_metrics, summary
 from train.run_folder import CARD, MODEL, SPLIT, versions
-from train.split import SUBSETS, Split, Strategy, apply_split, leak_count, make_split, read_split, write_split
+from train.split import (
+    SUBSETS,
+    Split,
+    Strategy,
+    apply_split,
+    joined,
+    leak_count,
+    make_split,
+    read_split,
+    write_split,
+)
 from train.stages import TrainSettings, build, configure_keras, fit_subsets, head_features
 from train.subgroups import subgroups
 from train.sweep import Point, as_json, fresh_head, plot_sweep, read_sweep, sweep, table
 from train.waiting import Waiting
 from train.workers import Task, compute_features_apart
 
-__all__ = ["TrainSettings", "describe_split", "peak_memory_bytes", "train"]
+__all__ = ["TrainSettings", "describe_split", "train"]
 
 
 def train(
@@ -57,25 +67,15 @@ def train(
         ModelError: the weights cannot be had.
     """
     say = print if verbose else silent
+    reset_peak()
     parse_backbones(settings.backbones)  # a wrong name fails before the images are read
+    _check_split(settings)
     if settings.sweep:
         read_sweep(Path(settings.sweep))
     configure_keras(settings)
     with atomic_directory(out, marker=CARD) as folder:
-        dataset = load_dataset(
-            settings.data,
-            classes=settings.classes,
-            groups=settings.groups,
-            skip_unreadable=settings.skip_unreadable,
-            progress=progress,
-        )
-        if len(dataset.labels) != 2:
-            raise DataError(
-                f"The classifier is binary. Classes: {', '.join(dataset.labels)}; choose two with --classes."
-            )
-        split = _split(dataset, settings)
-        subsets = apply_split(dataset, split)
-        for line in (*dataset.notes, *describe_split(subsets, split)):
+        subsets, split, notes = _data(settings, progress)
+        for line in (*notes, *describe_split(subsets, split)):
             say(line)
 
         model = build(settings)
@@ -110,7 +110,7 @@ def train(
         metrics = {subset: subset_metrics(subsets[subset], logits[subset], threshold) for subset in ("val", "test")}
         card = {
             "settings": asdict(settings),
-            "labels": list(dataset.labels),
+            "labels": list(split.labels),
             "threshold": threshold,
             "threshold_rule": "0.5" if settings.protocol == "paper" else STEADY_RULE,
             "chosen_fit": asdict(result.settings),
@@ -118,8 +118,8 @@ def train(
             "temperature": fitted.temperature,
             "sweep": as_json(points),
             "dataset": {
-                "digest": dataset.digest,
-                "notes": list(dataset.notes),
+                "digest": joined(subsets).digest,
+                "notes": list(notes),
                 "images": {subset: len(subsets[subset]) for subset in SUBSETS},
                 "groups_on_both_sides": leak_count(split),
             },
@@ -130,7 +130,7 @@ def train(
             "fine_tune_history": tuned,
             "seconds": {name: round(value, 2) for name, value in fitted.seconds.items()},
             "pipeline": _pipeline(waiting + fitted.waiting, workers),
-            "peak_memory_bytes": peak_memory_bytes(),
+            "peak_memory_bytes": peak_bytes(),
             "backend": keras.config.backend(),
             "versions": versions("sonoedge", "keras", "tensorflow", "jax", "torch", "numpy", "scikit-learn"),
             "intended_use": INTENDED_USE,
@@ -138,11 +138,11 @@ def train(
         card = without_nan(card)
         model.full.save(folder / MODEL)
         write_split(split, folder / SPLIT)
-        write_text_atomic(folder / "predictions.csv", predictions_csv(subsets, logits, dataset.labels))
+        write_text_atomic(folder / "predictions.csv", predictions_csv(subsets, logits, split.labels))
         if points:
             write_text_atomic(folder / "sweep.md", table(points))
             plot_sweep(points, folder / "sweep.png")
-        draw_figures(folder, subsets, logits, dataset.labels, threshold, tuned or result.history)
+        draw_figures(folder, subsets, logits, split.labels, threshold, tuned or result.history)
         write_text_atomic(folder / CARD, json.dumps(card, indent=2, allow_nan=False) + "\n")
     say(summary(card, out))
     return card
@@ -159,18 +159,43 @@ def _pipeline(waiting: Waiting, workers: int) -> dict[str, Any]:
     }
 
 
-def peak_memory_bytes() -> int:
-    """Largest resident set of this process so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
-
-
-def _split(dataset: Dataset, settings: TrainSettings) -> Split:
+def _data(settings: TrainSettings, progress: bool) -> tuple[dict[str, Dataset], Split, tuple[str, ...]]:
+    """Images by subset, the split, and what was merged or left out."""
     if settings.split in get_args(Strategy):
-        return make_split(dataset, strategy=cast(Strategy, settings.split), seed=settings.seed)
+        dataset = load_dataset(
+            settings.data,
+            classes=settings.classes,
+            groups=settings.groups,
+            skip_unreadable=settings.skip_unreadable,
+            progress=progress,
+        )
+        _require_two(dataset.labels)
+        split = make_split(dataset, strategy=cast(Strategy, settings.split), seed=settings.seed)
+    else:
+        split = read_split(Path(settings.split))
+        _require_two(split.labels)
+        classes = settings.classes or split.labels
+        # No groups are formed: the split has its own.
+        dataset = scan_folder(
+            settings.data, classes=classes, skip_unreadable=settings.skip_unreadable, progress=progress
+        ).dataset
+        split = replace(split, data_root=dataset.root.resolve().as_posix())
+    return apply_split(dataset, split), split, dataset.notes
+
+
+def _require_two(labels: Sequence[str]) -> None:
+    if len(labels) != 2:
+        raise DataError(f"The classifier is binary. Classes: {', '.join(labels)}; choose two with --classes.")
+
+
+def _check_split(settings: TrainSettings) -> None:
+    """Refuse what is neither a strategy nor a file, and groups beside a file, which has its own."""
+    if settings.split in get_args(Strategy):
+        return
     if not Path(settings.split).is_file():
         raise UsageError(f"--split takes grouped, paper or the split.json of a run. Received: {settings.split!r}.")
-    return read_split(Path(settings.split))
+    if settings.groups:
+        raise UsageError("--groups cannot be used with --split FILE, which has groups of its own. Use one of them.")
 
 
 def describe_split(subsets: dict[str, Dataset], split: Split) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -46,6 +47,32 @@ def is_available(runtime: str) -> bool:
     """Whether an interpreter for ``tflite``, ``openvino`` or ``onnx`` is installed (nothing is imported)."""
     modules = {"tflite": ("ai_edge_litert", "tflite_runtime"), "openvino": ("openvino",), "onnx": ("onnxruntime",)}
     return any(importlib.util.find_spec(name) is not None for name in modules[runtime])
+
+
+def extra_of(runtime: str) -> str:
+    """The extra that brings an interpreter to this machine."""
+    if runtime == "tflite":
+        return "pi32" if is_32_bit() else "litert"
+    return {"openvino": "openvino", "onnx": "onnx"}[runtime]
+
+
+def no_wheel(runtime: str) -> str:
+    """Why no extra brings the interpreter to this machine, and what does; empty where one does.
+
+    The last tflite-runtime with wheels for 32-bit Arm, 2.14.0, has them up to Python 3.11.
+    """
+    if runtime != "tflite" or not is_32_bit() or sys.version_info < (3, 12):
+        return ""
+    python = f"Python {sys.version_info[0]}.{sys.version_info[1]}"
+    return (
+        f"There is no TensorFlow Lite for {python} on a 32-bit system: use a 64-bit system, "
+        "or a 32-bit one with Python 3.11 (Debian 12, Raspberry Pi OS Bookworm)."
+    )
+
+
+def is_32_bit() -> bool:
+    """Whether Python is; a 64-bit kernel often runs a 32-bit one."""
+    return sys.maxsize < 2**32
 
 
 def open_model(path: Path, runtime: str, *, threads: int | None = None) -> Runner:

@@ -22,17 +22,33 @@ class ONNXRunner:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
-        failures = (onnxruntime.capi.onnxruntime_pybind11_state.Fail, RuntimeError, ValueError)
+        self._name, self._failures = path.name, _failures()
         try:
             self._session = onnxruntime.InferenceSession(
                 str(path), sess_options=options, providers=["CPUExecutionProvider"]
             )
-        except failures as error:
-            raise ModelError(f"{path.name} cannot be run by ONNX Runtime: {error}") from error
+        except self._failures as error:
+            raise self._refused(error) from error
         self.input_shapes = {port.name: tuple(port.shape) for port in self._session.get_inputs()}
         self.output_shapes = {port.name: tuple(port.shape) for port in self._session.get_outputs()}
         self.device = {"interpreter": f"onnxruntime {onnxruntime.__version__}", "threads": threads}
 
     def run(self, inputs: Mapping[str, Float32Array]) -> dict[str, Float32Array]:
         feed = {name: np.ascontiguousarray(inputs[name], np.float32) for name in self.input_shapes}
-        return dict(zip(self.output_shapes, self._session.run(list(self.output_shapes), feed), strict=True))
+        try:
+            results = self._session.run(list(self.output_shapes), feed)
+        except self._failures as error:
+            raise self._refused(error) from error
+        return dict(zip(self.output_shapes, results, strict=True))
+
+    def _refused(self, error: Exception) -> ModelError:
+        first = str(error).partition("\n")[0][:300]
+        return ModelError(f"{self._name} cannot be run by ONNX Runtime: {first}")
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """What ONNX Runtime raises: a class for each status code, with nothing but `Exception` in common."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    own = [item for item in vars(state).values() if isinstance(item, type) and issubclass(item, Exception)]
+    return (*own, RuntimeError, ValueError)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_runtime.backends import Float32Array
+from edge_runtime.backends import Float32Array, extra_of, no_wheel
 from edge_runtime.errors import MissingExtraError, ModelError
 from edge_runtime.flatbuffer import check_tflite
 
@@ -28,7 +28,8 @@ def load_interpreter_class() -> tuple[type[Any], str]:
         except ImportError:
             continue
         return module.Interpreter, f"{package} {version(package)}"
-    raise MissingExtraError("ai-edge-litert", "litert")
+    package = "ai-edge-litert" if extra_of("tflite") == "litert" else "tflite-runtime"
+    raise MissingExtraError(package, extra_of("tflite"), no_wheel("tflite"))
 
 
 @contextmanager

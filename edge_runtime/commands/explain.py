@@ -15,7 +15,16 @@ from edge_runtime.answer import Answer
 from edge_runtime.bundle import INTENDED_USE
 from edge_runtime.cascade import Cascade, open_classifier
 from edge_runtime.classifier import Classifier, timed_image
-from edge_runtime.commands.predict import UNGATED, exit_code, image_paths, line, output_stems, refusal_note
+from edge_runtime.commands.predict import (
+    FRAME,
+    UNGATED,
+    exit_code,
+    image_paths,
+    line,
+    of_frame,
+    output_stems,
+    refusal_note,
+)
 from edge_runtime.device_profile import add_profile, chosen
 from edge_runtime.eigencam import eigen_cam
 from edge_runtime.errors import DataError, UsageError
@@ -46,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "lesion mask to outline: a file for one image, or a folder with masks of the images' names"
     ))  # fmt: skip
     parser.add_argument("--opacity", type=float, default=0.5, metavar="X", help="of the hottest spot, 0 to 1")
+    parser.add_argument("--frame", type=int, metavar="N", help=FRAME)
     parser.add_argument("--ungated", action="store_true", help=UNGATED)
     parser.add_argument("--threads", type=int, help="interpreter threads (default: cores, at most 4)")
     add_profile(parser)
@@ -76,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     failed = refused = unmasked = 0
     for path, stem in zip(paths, output_stems(paths), strict=True):
         try:
-            image, decode_ms = timed_image(path)
+            image, decode_ms = timed_image(path, args.frame)
             mask = _mask(args.mask, path, image)
             answer = classifier.predict(image, name=str(path), decode_ms=decode_ms, gated=not args.ungated)
         except DataError as error:
@@ -84,16 +94,16 @@ def run(args: argparse.Namespace) -> int:
             failed += 1
             continue
         unmasked += args.mask is not None and mask is None
-        summary = {**answer.to_json(), "method": args.method}
+        summary = {**answer.to_json(), **of_frame(args.frame), "method": args.method}
         result = _explain(classifier, answer, args)
         if result is None:
             refused += 1
-            print(json.dumps(summary, ensure_ascii=False) if args.json else line(answer), flush=True)
+            print(json.dumps(summary, ensure_ascii=False) if args.json else line(answer, args.frame), flush=True)
             continue
         body = write_explanation(
             args.out / stem, image, result, summary, branch=args.branch, mask=mask, opacity=args.opacity
         )
-        print(json.dumps(body, ensure_ascii=False) if args.json else _line(answer, body), flush=True)
+        print(json.dumps(body, ensure_ascii=False) if args.json else _line(answer, body, args.frame), flush=True)
     if unmasked:
         print(f"note: {unmasked} images have no mask in {args.mask}.", file=sys.stderr)
     if failed:
@@ -140,7 +150,7 @@ def _mask(masks: Path | None, path: Path, image: UInt8Image) -> NDArray[np.bool_
     return None if found is None else read_mask(found, (image.shape[0], image.shape[1]))
 
 
-def _line(answer: Answer, body: dict[str, Any]) -> str:
+def _line(answer: Answer, body: dict[str, Any], frame: int | None) -> str:
     peak = body["peak_xy"]
     where = f"peak at x={peak[0]} y={peak[1]}" if peak else "nothing speaks for it"
-    return f"{line(answer)}  [{body['explained_label']}: {where}]"
+    return f"{line(answer, frame)}  [{body['explained_label']}: {where}]"

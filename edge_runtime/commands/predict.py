@@ -21,6 +21,7 @@ from edge_runtime.files import write_text_atomic
 from edge_runtime.image import find_images
 from edge_runtime.monitor import Monitor
 
+FRAME = "of a DICOM loop or a TIFF of several pages, from 1 (sonoedge stream answers all of them)"
 UNGATED = "give numbers and heat maps of refused images, too; they mean nothing"
 
 
@@ -34,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
     parser.add_argument("--explain", metavar="DIR", help="write overlay PNG, panel PNG, NPZ and JSON per image")
     parser.add_argument("--explain-class", metavar="LABEL", help="class to explain (default: the predicted one)")
+    parser.add_argument("--frame", type=int, metavar="N", help=FRAME)
     parser.add_argument("--ungated", action="store_true", help=UNGATED)
     parser.add_argument("--counters", type=Path, metavar="FILE", help="write counts and drift (.prom or JSON)")
     parser.epilog = (
@@ -61,22 +63,25 @@ def run(args: argparse.Namespace) -> int:
     failed, refused, monitor = 0, 0, Monitor()
     for path, stem in zip(paths, stems, strict=True):
         try:
-            image, decode_ms = timed_image(path)
+            image, decode_ms = timed_image(path, args.frame)
             answer = classifier.predict(image, name=str(path), decode_ms=decode_ms, gated=not args.ungated)
         except ImageError as error:
             print(f"error: {error}", file=sys.stderr)
             failed += 1
             monitor.unreadable(type(error).__name__)
             continue
+        body = {**answer.to_json(), **of_frame(args.frame)}
         refused += answer.withheld
         decider = classifier.decider(answer)
         if args.explain and answer.outputs is not None and answer.label is not None:
             result = explanation(decider.bundle, answer.outputs, args.explain_class or answer.label)
-            write_explanation(Path(args.explain) / stem, image, result, answer.to_json())
+            write_explanation(
+                Path(args.explain) / stem, image, result, {**answer.to_json(), **of_frame(args.frame)}
+            )
         monitor.answered(answer)
         if args.counters:
             monitor.watch(decider, answer)
-        print(json.dumps(answer.to_json(), ensure_ascii=False) if args.json else line(answer), flush=True)
+        print(json.dumps(body, ensure_ascii=False) if args.json else line(answer, args.frame), flush=True)
     if args.counters:
         json_text = json.dumps(monitor.to_json(), ensure_ascii=False) + "\n"
         write_text_atomic(args.counters, monitor.prometheus() if args.counters.suffix == ".prom" else json_text)
@@ -84,6 +89,11 @@ def run(args: argparse.Namespace) -> int:
         print(f"error: {failed} of {len(paths)} images could not be read.", file=sys.stderr)
     refusal_note(refused, len(paths))
     return exit_code(unreadable=failed, refused=refused)
+
+
+def of_frame(frame: int | None) -> dict[str, int]:
+    """What the JSON object of an answer says about the frame that was asked for."""
+    return {} if frame is None else {"frame": frame}
 
 
 def refusal_note(refused: int, count: int) -> None:
@@ -139,10 +149,10 @@ def image_paths(arguments: Sequence[str]) -> list[Path]:
     return list(dict.fromkeys(paths))
 
 
-def line(answer: Answer) -> str:
+def line(answer: Answer, frame: int | None = None) -> str:
     """One answer for the terminal; a verdict other than the label's own says why."""
     total = sum(answer.latency_ms.values())
-    tail = f"{total:7.1f} ms  {answer.artifact}  {answer.image}"
+    tail = f"{total:7.1f} ms  {answer.artifact}  {answer.image}" + (f" frame {frame}" if frame else "")
     why = f"  [{answer.assessment.text}]" if answer.assessment.reasons else ""
     if answer.probability is None:
         return f"{answer.verdict:<10} {tail}{why}"

@@ -171,3 +171,38 @@ def test_command(run_bundle: Path, tmp_path: Path, sonoedge: Callable) -> None:
     missing = sonoedge("doctor", "--bundle", tmp_path / "none")
     assert (missing.code, "FAIL bundle" in missing.out) == (1, True)
     assert sonoedge("doctor", "--measure", 3).code == 2
+
+
+@pytest.mark.parametrize("python", [(3, 11), (3, 12), (3, 13)])
+def test_a_32_bit_system_without_a_wheel(python: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """tflite-runtime's last wheels for 32-bit Arm end at Python 3.11: no extra helps after that."""
+    from edge_runtime import backends, classifier
+    from edge_runtime.backends import tflite
+    from edge_runtime.bundle import load_bundle
+    from edge_runtime.errors import MissingExtraError
+
+    def refuse(name: str) -> None:
+        raise ImportError(name)
+
+    board = SimpleNamespace(maxsize=2**31 - 1, version_info=(*python, 0, "final", 0))
+    monkeypatch.setattr(backends, "sys", board)
+    monkeypatch.setattr(tflite, "import_module", refuse)
+    monkeypatch.setattr(doctor, "is_available", lambda _: False)
+    monkeypatch.setattr(classifier, "is_available", lambda _: False)
+    bundle = load_bundle(Path(__file__).parents[1] / "vectors" / "bundle")
+    with pytest.raises(MissingExtraError) as loading:
+        tflite.load_interpreter_class()
+    with pytest.raises(MissingExtraError) as choosing:
+        classifier.first_runnable(bundle)
+    checks, _ = doctor.examine(None)
+    found = {check.name: check for check in checks}
+    texts = [str(loading.value), str(choosing.value), found["interpreter"].advice]
+    texts.append(doctor.check_bundle(bundle).advice)
+    assert "tflite-runtime is not installed" in texts[0]
+    if python == (3, 11):
+        assert all("pi32]" in text for text in texts)
+        assert "64-bit" in found["python"].advice
+        return
+    sentence = f"no TensorFlow Lite for Python 3.{python[1]} on a 32-bit system: use a 64-bit system"
+    for text in (*texts, found["python"].advice):
+        assert sentence in text and "Python 3.11 (Debian 12" in text and "pip install" not in text

@@ -20,7 +20,7 @@ from edge_runtime.classifier import Classifier
 from edge_runtime.domain import DOMAIN, Domain, load_gate
 from edge_runtime.errors import BundleError, DataError
 from edge_runtime.image import find_images
-from export.domain import Limits, distances, fit_gate, limits_of, pack
+from export.gate import Limits, distances, fit_gate, limits_from, pack
 from export.views import another_view
 
 
@@ -51,7 +51,7 @@ def test_distances_tell_inside_from_outside() -> None:
         shuffled[:, channel] = rng.permutation(shuffled[:, channel])
     assert distances(gate, shifted).min() > np.quantile(inside, 0.99)
     assert np.median(distances(gate, shuffled)) > np.quantile(inside, 0.99)
-    limits = limits_of(gate, cloud(200, 4), cloud(400, 7))
+    limits = limits_from(distances(gate, cloud(200, 4)), distances(gate, cloud(400, 7)))
     assert limits.warning <= limits.threshold
     assert (inside > limits.threshold).mean() <= 0.02
     assert (inside > limits.warning).mean() <= 0.06
@@ -71,8 +71,8 @@ def test_distance_equals_the_full_covariance() -> None:
 
 
 def test_too_few_images() -> None:
-    with pytest.raises(DataError, match="at least 8"):
-        fit_gate(cloud(7, 0), plain_bundle())
+    with pytest.raises(DataError, match="at least 4"):
+        fit_gate(cloud(3, 0), plain_bundle())
 
 
 def test_a_nan_is_outside() -> None:
@@ -180,7 +180,7 @@ def test_the_command(tmp_path: Path, run_bundle: Path, tiny_run: Path, sonoedge:
     result = sonoedge("gate", "--bundle", folder, "--model", tiny_run, "--quiet", "--json")
     assert result.code == 0, result.err
     body = json.loads(result.out)
-    assert body["reference"] == "tflite-fp32"
+    assert body["views_through"] == "tflite-int8"
     assert set(body["limits"]) == {"tflite-fp32", "tflite-int8"}
     bundle = load_bundle(folder)
     assert load_gate(bundle, "tflite-int8") is not None

@@ -30,7 +30,7 @@ from edge_runtime.bundle import (
     sums_text,
     write_manifest,
 )
-from edge_runtime.errors import BundleError, UsageError
+from edge_runtime.errors import BundleError, ModelError, UsageError
 
 FILES = {
     "tflite-fp32/backbone.tflite": b"backbone \x00\xff",
@@ -431,3 +431,17 @@ def test_any_other_json_value_is_a_bundle_error_or_a_bundle(
     finally:
         (shared / MANIFEST).write_bytes(original)
         sign(shared)
+
+
+@pytest.mark.parametrize("data", [b"", b"garbage" * 30, b"\x08\x07", bytes(100)])
+@pytest.mark.parametrize("runtime", ["onnx", "openvino", "tflite"])
+def test_a_model_file_that_is_none_is_one_sentence(runtime: str, data: bytes, tmp_path: Path) -> None:
+    from edge_runtime.backends import is_available, open_model
+
+    if not is_available(runtime):
+        pytest.skip(f"{runtime} is not installed")
+    path = tmp_path / {"onnx": "a.onnx", "openvino": "a.xml", "tflite": "a.tflite"}[runtime]
+    path.write_bytes(data)
+    with pytest.raises(ModelError) as caught:
+        open_model(path, runtime)
+    assert path.name in str(caught.value)

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,43 @@ def test_write_creates_folders_and_replaces(tmp_path: Path) -> None:
     write_text_atomic(path, "Größe\n")
     assert path.read_bytes() == "Größe\n".encode()
     assert names_in(tmp_path) == ["a", "a/b", "a/b/file.bin"]
-    assert path.stat().st_mode & 0o777 == 0o644
+
+
+@pytest.fixture(params=[0o022, 0o077, 0o002, 0o027], ids=oct)
+def umask(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+def mode_of(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such permissions")
+def test_the_umask_decides_who_may_read(umask: int, tmp_path: Path) -> None:
+    """Results are as private as the user's own files: heat maps and reports are patient data."""
+    path = tmp_path / "results" / "file.bin"
+    write_bytes_atomic(path, b"new")
+    assert (mode_of(path), mode_of(path.parent)) == (0o666 & ~umask, 0o777 & ~umask)
+    with atomic_directory(tmp_path / "out", marker=MARKER) as staging:
+        assert mode_of(staging) == 0o777 & ~umask
+        (staging / MARKER).write_text("new")
+    assert mode_of(tmp_path / "out") == 0o777 & ~umask
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such permissions")
+def test_what_is_replaced_decides_who_may_read(umask: int, tmp_path: Path) -> None:
+    """As with a plain write: a file that was made private, or shared, stays so."""
+    path, folder = tmp_path / "file.bin", own_output(tmp_path / "out")
+    path.touch()
+    for file_mode, folder_mode in ((0o600, 0o700), (0o664, 0o775)):
+        path.chmod(file_mode)
+        folder.chmod(folder_mode)
+        write_bytes_atomic(path, b"new")
+        with atomic_directory(folder, marker=MARKER) as staging:
+            (staging / MARKER).write_text("new")
+        assert (mode_of(path), mode_of(folder)) == (file_mode, folder_mode)
 
 
 @pytest.mark.parametrize("existing", [True, False])
@@ -101,7 +138,6 @@ def test_directory_appears_when_the_block_ends(tmp_path: Path) -> None:
         assert not target.exists()
         assert staging.parent == target.parent
     assert names_in(tmp_path) == ["deep", "deep/out", f"deep/out/{MARKER}"]
-    assert target.stat().st_mode & 0o777 == 0o755
 
 
 def test_directory_replaces_own_output_completely(tmp_path: Path) -> None:

@@ -198,10 +198,15 @@ def test_1_bit(kind: str) -> None:
     np.testing.assert_array_equal(decoded, np.repeat(bits[..., None] * np.uint8(255), 3, axis=2))
 
 
-def test_first_frame_of_a_multi_page_tiff() -> None:
-    pages = [Image.new("RGB", (4, 4), colour) for colour in ((10, 20, 30), (200, 0, 0))]
-    decoded = decode_image(encode(pages[0], "TIFF", save_all=True, append_images=pages[1:]))
-    assert np.unique(decoded.reshape(-1, 3), axis=0).tolist() == [[10, 20, 30]]
+def test_a_page_of_a_multi_page_tiff_must_be_named() -> None:
+    colours = ((10, 20, 30), (200, 0, 0))
+    pages = [Image.new("RGB", (4, 4), colour) for colour in colours]
+    data = encode(pages[0], "TIFF", save_all=True, append_images=pages[1:])
+    with pytest.raises(ImageError, match="scan holds 2 frames"):
+        decode_image(data, name="scan")
+    for number, colour in enumerate(colours, start=1):
+        decoded = decode_image(data, frame=number)
+        assert np.unique(decoded.reshape(-1, 3), axis=0).tolist() == [list(colour)]
 
 
 def test_dicom_monochrome2_8_bit() -> None:
@@ -339,6 +344,24 @@ def test_resize_is_pillows_bilinear_stretch(size: tuple[int, int]) -> None:
     expected = Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR)
     assert resized.dtype == np.uint8
     np.testing.assert_array_equal(resized, np.asarray(expected))
+
+
+@pytest.mark.parametrize("shape", [(300, 181), (181, 300), (400, 300), (600, 800), (1500, 40), (20, 20)])
+@pytest.mark.parametrize("order", ["across first", "down first"])
+def test_resize_does_not_depend_on_pillows_order(
+    shape: tuple[int, int], order: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pillow up to 12 goes across first, 13 goes down first for tall images: one grey level of difference."""
+    image = np.random.default_rng(1).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    expected = resize(image, (224, 224))
+    one_call = Image.Image.resize
+
+    def two_passes(self: Image.Image, size: tuple[int, int], resample: int) -> Image.Image:
+        middle = (size[0], self.height) if order == "across first" else (self.width, size[1])
+        return one_call(one_call(self, middle, resample), size, resample)
+
+    monkeypatch.setattr(Image.Image, "resize", two_passes)
+    np.testing.assert_array_equal(resize(image, (224, 224)), expected)
 
 
 def test_resize_to_its_own_size_changes_nothing() -> None:

@@ -83,6 +83,13 @@ def test_tolerances_of_integer_formats_start_from_what_was_measured() -> None:
     assert distance == replay
 
 
+@pytest.mark.parametrize(("error", "limit"), [(0.001, 0.06), (0.1, 0.2), (0.14, 0.28), (0.9, 0.3)])
+def test_integer_replays_may_differ_by_twice_the_rounding_but_not_by_anything(error: float, limit: float) -> None:
+    wanted = np.array([1.0, -2.0], np.float32)
+    replay, _, _ = tolerances("w8a8", wanted + error, wanted)
+    assert replay == pytest.approx(limit, rel=1e-4)
+
+
 def test_pack_round_trip(tmp_path) -> None:  # type: ignore[no-untyped-def]
     path = tmp_path / "x.npz"
     path.write_bytes(pack({"a": np.arange(3)}))

@@ -6,14 +6,25 @@ import re
 import sys
 from pathlib import Path
 
+_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+def reset_peak() -> bool:
+    """Begin a new measurement at what is resident now; False where the system cannot (other than Linux)."""
+    try:
+        _CLEAR.write_text("5")
+    except OSError:
+        return False
+    return True
+
 
 def peak_bytes() -> int | None:
-    """Peak resident memory; None where the system does not tell.
+    """Peak resident memory since `reset_peak`, or of the process so far; None where the system does not tell.
 
     ``VmHWM`` comes first: Linux hands ``ru_maxrss`` down from the parent through exec.
     """
     try:
-        found = re.search(r"^VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+        found = re.search(r"^VmHWM:\s+(\d+) kB", _STATUS.read_text(), re.MULTILINE)
     except OSError:
         found = None
     if found:
