@@ -34,6 +34,8 @@ from edge_runtime.errors import BundleError, MissingExtraError
 
 Golden = Mapping[str, NDArray[Any]]
 MAX_GOLDEN_BYTES = 256_000_000
+_PROBABILITY_ERROR = 1e-5
+"""Interpreters approximate the sigmoid, and near 1 a float32 probability tells few logits apart."""
 # What zipfile, zlib and NumPy's header parser raise on damaged archives.
 _NPZ_ERRORS = (
     ArithmeticError,
@@ -157,9 +159,8 @@ def replay(bundle: Bundle, artifact: str, golden: Golden, *, threads: int | None
     own = golden[f"{artifact}.logit"].astype(np.float64)
     logits, cams, labels = _run(classifier, golden_images(golden))
     threshold = classifier.artifact.threshold
-    # By logit, not by probability as the classifier decides: a mistake in either of the two shows.
-    cut = np.log(threshold) - np.log1p(-threshold) if 0 < threshold < 1 else np.nan
-    clear = np.abs(own - cut) > first
+    low, high = (_sigmoid(own + shift) for shift in (-first, first))
+    surely, never = low - _PROBABILITY_ERROR >= threshold, high + _PROBABILITY_ERROR < threshold
     decided = np.array([label == bundle.positive_label for label in labels])
     return Replay(
         artifact,
@@ -167,9 +168,13 @@ def replay(bundle: Bundle, artifact: str, golden: Golden, *, threads: int | None
         reference_error=float(np.abs(logits - golden["reference_logit"]).max()),
         cam_error=relative_error(cams, golden[f"{artifact}.cam"]),
         tolerance=tolerance,
-        decisions=int(clear.sum()),
-        changed=int((clear & (decided != (own > cut))).sum()),
+        decisions=int((surely | never).sum()),
+        changed=int((surely & ~decided | never & decided).sum()),
     )
+
+
+def _sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(0.5 * (1 + np.tanh(logits / 2)))
 
 
 def run_golden(

@@ -219,8 +219,8 @@ def _verify(folder: Path, formats: Sequence[ExportFormat], *, gated: bool) -> No
         if not result.passed or (limit is not None and result.reference_error > limit):
             raise VerificationError(
                 f"{row.name} deviates from the Keras model by {result.reference_error:.2e} in the logit "
-                f"(allowed {limit or result.tolerance[1]:.1e}), from its own replay by {result.replay_error:.2e}. "
-                "Nothing was written."
+                f"(allowed {limit or result.tolerance[1]:.1e}), from its own replay by {result.replay_error:.2e}, "
+                f"and decides {result.changed} golden images otherwise. Nothing was written."
             )
 
 

@@ -53,3 +53,12 @@ def test_an_image_at_the_threshold_may_fall_on_either_side(bundle: Bundle) -> No
     result = replay(placed, "tflite-fp32", golden, threads=1)
     assert (result.decisions, result.changed) == (len(golden["reference_logit"]) - 1, 0)
     assert result.passed
+
+
+def test_a_threshold_among_probabilities_that_cannot_be_told_apart_decides_nothing(bundle: Bundle) -> None:
+    """Regression: logits of 15 lie far from each other and their probabilities do not."""
+    golden = dict(load_golden(bundle))
+    for key in ("reference_logit", "tflite-fp32.logit"):
+        golden[key] = golden[key] + np.float32(20)
+    result = replay(at(bundle, 1 - 1e-7, "tflite-fp32"), "tflite-fp32", golden, threads=1)
+    assert (result.decisions, result.changed) == (0, 0)

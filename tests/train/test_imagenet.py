@@ -16,8 +16,8 @@ from edge_runtime.image import find_images
 from train.backbones import BACKBONES
 from train.model import build_model, load_model, open_model
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""What the Normalization of Keras' file holds; the second as its variance."""
+VARIANCE = (1 / 0.229, 1 / 0.224, 1 / 0.225)
+"""Of the Normalization: with the second rescaling its layers see what they were made for, without it half."""
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def downloaded(tmp_path_factory: pytest.TempPathFactory, weights_dir: Path) -> P
         for layer in layers:
             values = layer.get_weights()
             if isinstance(layer, keras.layers.Normalization):
-                values = [np.array(MEAN), np.array(STD), values[2]]
+                values = [np.zeros(3), np.array(VARIANCE), values[2]]
             group = file.create_group(layer.name)
             group.attrs["weight_names"] = [f"{i}".encode() for i in range(len(values))]
             for i, value in enumerate(values):
@@ -44,6 +44,7 @@ def downloaded(tmp_path_factory: pytest.TempPathFactory, weights_dir: Path) -> P
 @pytest.fixture
 def at_hand(downloaded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KERAS_HOME", str(downloaded))
+    monkeypatch.setattr("keras.src.backend.config._KERAS_DIR", str(downloaded))  # read once, when Keras is imported
     monkeypatch.setattr("keras.src.utils.file_utils.validate_file", lambda *args, **kwargs: True)
 
 

@@ -87,7 +87,7 @@ def test_the_training_process_does_what_killed_workers_left(
 ) -> None:
     monkeypatch.setattr(workers, "ProcessPoolExecutor", KilledPool)
     command = ["train", "--data", phantoms, "--weights", "none", "--backbones", "tiny_a", "--input-size", 32]
-    command += ["--quiet", "--workers", 2, "--cache", tmp_path / "cache", "--out", tmp_path / "run"]
+    command += ["--quiet", "--augment", 0, "--workers", 2, "--cache", tmp_path / "cache", "--out", tmp_path / "run"]
     found = sonoedge(*command)
     assert found.code == 0, found.err
     assert "a worker ended early" in found.err
