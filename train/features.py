@@ -13,10 +13,11 @@ import io
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import keras
 import numpy as np
@@ -31,8 +32,10 @@ from train.backbones import weights_digest
 from train.data import Sample
 from train.waiting import Waiting, prefetched
 
-_KEY_VERSION = 2
-"""Raise it when cached features may be wrong: `score` once ran EfficientNetB0 with another normalization."""
+_KEY_VERSION = 3
+"""Raise it when cached features may be wrong: nested models once were known by their name and weights alone."""
+_UNIMPORTANT = ("name", "trainable", "_initializer", "_regularizer", "_constraint")
+"""Ends of the names of settings that do not decide what a layer computes."""
 SHARD_IMAGES = 64
 _BATCH = 16
 
@@ -168,15 +171,40 @@ def _row_name(sample: Sample, copy: int) -> str:
 
 
 def _cache_key(branch: keras.Model) -> str:
-    """Digest of a branch: layers with their settings, weights, and the precision it computes in."""
-    plain = [layer for layer in branch.layers if not isinstance(layer, keras.Model)]
-    # Without the names, which Keras counts up within a process.
-    graph = [(type(layer).__name__, {**layer.get_config(), "name": None}) for layer in plain]
-    nested = [layer.name for layer in branch.layers if isinstance(layer, keras.Model)]
-    shapes = [str(branch.input_shape), str(branch.output_shape)]
-    described = json.dumps([_KEY_VERSION, graph, nested, shapes], sort_keys=True, default=str)
+    """Digest of a branch: its graph with every layer's settings, its weights, and the precision it computes in."""
+    described = json.dumps([_KEY_VERSION, _described(branch.get_config())], sort_keys=True, default=str)
     policy = keras.config.dtype_policy().name
     return hashlib.sha256("\n".join([described, weights_digest(branch), policy]).encode()).hexdigest()[:32]
+
+
+def _described(model: Mapping[str, Any]) -> dict[str, Any]:
+    """A model's configuration, nested models included, without what does not decide its results.
+
+    Layers are called by their number: Keras counts up their names within a process.
+    """
+    numbers = {layer["name"]: number for number, layer in enumerate(model["layers"])}
+
+    def numbered(value: Any) -> Any:
+        """How layers are connected: ``[name, 0, 0]`` says which layer's output is meant."""
+        if isinstance(value, dict):
+            return {key: numbered(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [numbered(item) for item in value]
+        return numbers.get(value, value) if isinstance(value, str) else value
+
+    layers = []
+    for layer in model["layers"]:
+        config = layer["config"]
+        if "layers" in config:
+            own = _described(config)
+        else:
+            own = {name: value for name, value in config.items() if not name.endswith(_UNIMPORTANT)}
+        layers.append([layer["class_name"], own, numbered(layer["inbound_nodes"])])
+    return {
+        "layers": layers,
+        "inputs": numbered(model["input_layers"]),
+        "outputs": numbered(model["output_layers"]),
+    }
 
 
 def _read_shards(folder: Path) -> dict[str, Features]:
