@@ -137,7 +137,36 @@ FAULTS = (
         "if not isinstance(body, dict) or",
         (_TRUST + "test_a_policy_is_never_half_understood",),
     ),
+    Fault(
+        "policy: a device does not go back",
+        "edge_runtime/freshness.py",
+        "        if made < mark:\n",
+        "        if not mark and made < mark:\n",
+        ("tests/edge_runtime/test_policy.py::test_a_device_does_not_go_back",),
+    ),
+    Fault(
+        "policy: every way of opening a bundle",
+        "edge_runtime/classifier.py",
+        "trusted(bundle) if isinstance(bundle, Bundle) else load_trusted(bundle)",
+        "bundle if isinstance(bundle, Bundle) else load_trusted(bundle)",
+        ("tests/edge_runtime/test_policy.py::test_every_way_of_opening_obeys_the_policy",),
+    ),
     # --- gate and verdict
+    Fault(
+        "gate: no artifact is published without limits",
+        "export/pipeline.py",
+        "if gated and load_gate(bundle, row.name) is None:",
+        "if gated and not row.name:",
+        ("tests/export/test_gate.py::test_an_artifact_without_limits_is_not_published",),
+        heavy=True,
+    ),
+    Fault(
+        "gate: limits leave room for the validation images",
+        "export/gate.py",
+        'threshold = max(float(np.quantile(views, 1 - BEYOND, method="higher")), far)',
+        'threshold = float(np.quantile(views, 1 - BEYOND, method="higher"))',
+        ("tests/export/test_gate.py::test_limits_do_not_refuse_what_the_validation_images_promise",),
+    ),
     Fault(
         "gate: what is no number is outside",
         "edge_runtime/domain.py",
@@ -215,6 +244,13 @@ FAULTS = (
         "if target.is_dir() and any(target.iterdir()) and not (target / marker).is_file():",
         "if target.is_dir() and not marker:",
         (_FILES + "test_foreign_folder_is_refused",),
+    ),
+    Fault(
+        "private files: the umask decides",
+        "edge_runtime/files.py",
+        "                _keep_mode(path, name)\n",
+        "                name.chmod(0o644)\n",
+        ("tests/edge_runtime/test_edge_files.py::test_the_umask_decides_who_may_read",),
     ),
     # --- split and calibration
     Fault(
@@ -300,7 +336,7 @@ FAULTS = (
     Fault(
         "export: the last check before publishing",
         "export/pipeline.py",
-        "        _verify(folder, request.formats)\n",
+        "        _verify(folder, request.formats, gated=request.gate is not None)\n",
         "",
         ("tests/export/test_export_command.py::test_a_file_that_computes_something_else_is_not_published",),
         heavy=True,
@@ -326,6 +362,16 @@ FAULTS = (
         "return float(self.groups) if none_or_all",
         "return float(self.images) if none_or_all",
         (_STATISTICS + "test_copies_add_no_certainty",),
+    ),
+    Fault(
+        "dicom: an identity changes no grey value",
+        "edge_runtime/dicom_pixels.py",
+        "        if bits > 8:\n",
+        "        if bits > 0:\n",
+        (
+            "tests/edge_runtime/test_dicom_pixels.py::test_an_identity_changes_no_pixel",
+            "tests/edge_runtime/test_dicom_pixels.py::test_a_value_has_one_grey_in_all_frames",
+        ),
     ),
     # --- the server
     Fault(

@@ -88,7 +88,8 @@ def test_verify_and_predict(sonoedge: Run, full_bundle: Path, phantoms: Path) ->
         assert result.code == 0
         answers[name] = json.loads(result.out)
     for name, answer in answers.items():
-        assert list(answer) == ["image", "label", "probability", "logit", "threshold", "artifact", "latency_ms"]
+        documented = ["image", "label", "probability", "logit", "threshold", "artifact", "latency_ms"]
+        assert list(answer) == [*documented, "verdict", "reasons", "text", "gate"]
         assert answer["artifact"] == name
         assert answer["image"] == str(image)
         assert set(answer["latency_ms"]) == {"decode", "resize", "invoke", "head"}
