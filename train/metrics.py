@@ -234,7 +234,8 @@ def steady_threshold(y_true: ArrayLike, logit: ArrayLike) -> float:
     cuts, hits, rejections = _cuts(y_true, logit)
     sensitivity, specificity = hits / hits[0], rejections[:-1] / rejections[-1]
     youden = sensitivity + specificity - 1
-    best = int(np.argmax(youden))
+    # In whole numbers: of equals the lowest, as `youden_threshold` takes it.
+    best = int(np.argmax(hits * rejections[-1] + rejections[:-1] * hits[0]))
     variances = (p[best] * (1 - p[best]) / n for p, n in ((sensitivity, hits[0]), (specificity, rejections[-1])))
     scores = np.unique(np.asarray(logit, np.float64))
     # Below the lowest score there is no gap.
