@@ -182,6 +182,7 @@ class _Search:
         self._rungs, self._budget, self._progress = rungs, budget, progress
         self._quantizer, self._branches = rungs.quantizer, rungs.judge.branches
         self._harm: dict[str, dict[str, float]] = {}
+        self._orders: dict[tuple[tuple[str, ...], frozenset[str]], list[int]] = {}
         self._all = frozenset(operator.name for operator in self._quantizer.operators)
 
     def range_choices(self) -> Iterator[Ranges]:
@@ -249,11 +250,15 @@ class _Search:
         """
         fragile = [branch for branch in ranked if not self._holds(branch, spared, ranges)] or list(ranked[:1])
         stretches = self._stretches(fragile, spared)
-        harm = []
-        for branch, names in tqdm(stretches, desc="operators", disable=not self._progress, leave=False):
-            alone = recipe_for(self._all - names, self._quantizer.operators, ranges=ranges)
-            harm.append(self._harm_alone(branch, alone))
-        order = np.argsort(harm)[::-1]
+        # The order by the first range rule serves the others: which operators are fragile hardly depends on it.
+        key = (tuple(fragile), spared)
+        if key not in self._orders:
+            harm = []
+            for branch, names in tqdm(stretches, desc="operators", disable=not self._progress, leave=False):
+                alone = recipe_for(self._all - names, self._quantizer.operators, ranges=ranges)
+                harm.append(self._harm_alone(branch, alone))
+            self._orders[key] = [int(i) for i in np.argsort(harm)[::-1]]
+        order = self._orders[key]
         best: tuple[float, frozenset[str]] | None = None
         held = False
         for count in (step for step in _STEPS if step < len(stretches)):
