@@ -21,10 +21,9 @@ from edge_runtime.bundle import INTENDED_USE
 from edge_runtime.dicom_child import decode_isolated
 from edge_runtime.dicom_pixels import GDCM, Frames, decoder
 from edge_runtime.errors import ImageError, MissingExtraError
-from edge_runtime.image import DECODE_ERRORS, MAX_PIXELS, UInt8Image, chosen_frame
+from edge_runtime.image import DECODE_ERRORS, MAX_FRAMES, MAX_PIXELS, UInt8Image, chosen_frame
 from edge_runtime.region import Region
 
-MAX_FRAMES = 10_000
 _COPIED = (
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyInstanceUID", "StudyDate", "StudyTime",
     "StudyID", "AccessionNumber", "ReferringPhysicianName", "StudyDescription",

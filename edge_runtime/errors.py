@@ -4,6 +4,7 @@
     ├── UsageError            wrong argument or combination of arguments
     ├── DataError             folder, label, split or CSV that cannot be used
     │   └── ImageError        one image that cannot be decoded
+    │       └── FrameNeededError  a file of several frames, and none is named
     ├── BundleError           bundle.json, digests, files, schema
     │   ├── VerificationError the replay of golden.npz deviates
     │   └── TrustError        signature or policy
@@ -46,6 +47,14 @@ class DataError(SonoEdgeError):
 
 class ImageError(DataError):
     """One image that cannot be decoded; the others of a batch are still answered."""
+
+
+class FrameNeededError(ImageError):
+    """A file of several frames without a word on which one; ``frames`` is how many it holds."""
+
+    def __init__(self, message: str, frames: int) -> None:
+        super().__init__(message)
+        self.frames = frames
 
 
 class BundleError(SonoEdgeError):

@@ -25,6 +25,8 @@ from edge_runtime.explain import FUSED, Explanation, heat_map, overlay, panel, u
 from edge_runtime.files import write_bytes_atomic
 from edge_runtime.image import UInt8Image
 
+_SUFFIXES = (".overlay.png", ".panel.png", ".npz", ".json")
+
 
 def write_explanation(
     stem: Path,
@@ -62,14 +64,21 @@ def write_explanation(
     arrays: dict[str, Any] = {"cam": result.cam}
     arrays |= {f"cam_{name}": cam for name, cam in result.branch_cams.items()}
     arrays["heat"] = heat_map(result.map_of(branch), size).astype(np.float16)
-    for suffix, data in (
-        (".overlay.png", _png(overlay(image, units[branch], opacity=opacity))),
-        (".panel.png", _png(panel(image, list(units.values()), mask, opacity=opacity))),
-        (".npz", _npz(arrays)),
-        (".json", (json.dumps(body, indent=2, ensure_ascii=False) + "\n").encode()),
-    ):
+    contents = (
+        _png(overlay(image, units[branch], opacity=opacity)),
+        _png(panel(image, list(units.values()), mask, opacity=opacity)),
+        _npz(arrays),
+        (json.dumps(body, indent=2, ensure_ascii=False) + "\n").encode(),
+    )
+    for suffix, data in zip(_SUFFIXES, contents, strict=True):
         write_bytes_atomic(stem.with_name(stem.name + suffix), data)
     return body
+
+
+def remove_explanation(stem: Path) -> None:
+    """Delete what an earlier run left of an image that is refused now: a heat map without an answer misleads."""
+    for suffix in _SUFFIXES:
+        stem.with_name(stem.name + suffix).unlink(missing_ok=True)
 
 
 def panel_views(result: Explanation, branch: str = FUSED) -> dict[str, Float32Array]:

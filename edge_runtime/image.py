@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
-from edge_runtime.errors import ImageError
+from edge_runtime.errors import FrameNeededError, ImageError
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".dcm", ".dicom"})
 MAX_PIXELS = 50_000_000
+MAX_FRAMES = 10_000
 _DICOMDIR = b"1.2.840.10008.1.3.10"  # class of a disc's table of contents
 _PILLOW_FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
 # Pillow's and pydicom's decoders raise all of these on truncated or forged files.
@@ -114,12 +115,14 @@ def chosen_frame(name: str, frames: int, frame: int | None) -> int:
         frame: the number that was asked for, from 1; None where none was.
 
     Raises:
-        ImageError: several frames and none named (the answer to the first one would stand for all), or no such one.
+        FrameNeededError: several frames and none named: the answer to the first one would stand for all.
+        ImageError: no such frame.
     """
     if frame is None and frames > 1:
-        raise ImageError(
+        raise FrameNeededError(
             f"{name} holds {frames} frames, and an answer is about one. Choose it with --frame (1 to {frames}), "
-            "or answer all of them: sonoedge stream --source FILE."
+            "or answer all of them: sonoedge stream --source FILE.",
+            frames,
         )
     if frame is not None and not 1 <= frame <= frames:
         raise ImageError(f"{name} has no frame {frame}: it holds {frames}, counted from 1.")

@@ -58,7 +58,7 @@ def climb(
         budget: what may be lost; a first candidate within it ends the search,
         mix: unless mixes are asked for.
     """
-    rungs = Rungs(quantizer, judge, folder, progress=progress)
+    rungs = Rungs(quantizer, judge, folder)
     search = _Search(rungs, budget, progress)
     for ranges in search.range_choices():
         plain = rungs.add(
@@ -84,9 +84,8 @@ def _in_words(ranges: Ranges) -> str:
 class Rungs:
     """Builds and measures candidates; one that cannot be built or run is kept with the reason."""
 
-    def __init__(self, quantizer: Quantizer, judge: Judge, folder: Path, *, progress: bool = False) -> None:
-        self.quantizer, self.judge = quantizer, judge
-        self._folder, self._progress = folder, progress
+    def __init__(self, quantizer: Quantizer, judge: Judge, folder: Path) -> None:
+        self.quantizer, self.judge, self._folder = quantizer, judge, folder
         self._candidates: list[Candidate] = []
         self._parts: dict[tuple[object, ...], Path] = {}
 
@@ -181,9 +180,10 @@ class _Search:
     def __init__(self, rungs: Rungs, budget: Budget, progress: bool) -> None:
         self._rungs, self._budget, self._progress = rungs, budget, progress
         self._quantizer, self._branches = rungs.quantizer, rungs.judge.branches
+        self._operators = self._quantizer.operators
         self._harm: dict[str, dict[str, float]] = {}
         self._orders: dict[tuple[tuple[str, ...], frozenset[str]], list[int]] = {}
-        self._all = frozenset(operator.name for operator in self._quantizer.operators)
+        self._all = frozenset(operator.name for operator in self._operators)
 
     def range_choices(self) -> Iterator[Ranges]:
         """By branch, the rule for activation ranges: the best first, then one rule for all after the other.
@@ -209,9 +209,9 @@ class _Search:
         spared: frozenset[str] = frozenset()
         for count in range(1, len(ranked)):
             kept = set(ranked[:count])
-            names = frozenset(op.name for op in self._quantizer.operators if op.branches and op.branches <= kept)
+            names = frozenset(op.name for op in self._operators if op.branches and op.branches <= kept)
             recipe = self._recipe(names, ranges)
-            if int8_share(recipe, self._quantizer.operators) < MIN_INT8_SHARE:
+            if int8_share(recipe, self._operators) < MIN_INT8_SHARE:
                 break
             spared = names
             named = f"mixed by branch, {' + '.join(ranked[:count])} {self._quantizer.spared}"
@@ -226,13 +226,9 @@ class _Search:
                 break
         return passed > 0
 
-    @property
-    def _operators(self) -> Sequence[Any]:
-        return self._quantizer.operators
-
     def _recipe(self, names: frozenset[str], ranges: Ranges) -> Recipe:
         """These operators spared, the others int8."""
-        return recipe_for(names, self._quantizer.operators, ranges=ranges, kept=self._quantizer.spared)
+        return recipe_for(names, self._operators, ranges=ranges, kept=self._quantizer.spared)
 
     def _harm_of(self, rule: str) -> dict[str, float]:
         """By branch, squared logit error when only that branch is quantized; infinite where it cannot run."""
@@ -255,7 +251,7 @@ class _Search:
         if key not in self._orders:
             harm = []
             for branch, names in tqdm(stretches, desc="operators", disable=not self._progress, leave=False):
-                alone = recipe_for(self._all - names, self._quantizer.operators, ranges=ranges)
+                alone = recipe_for(self._all - names, self._operators, ranges=ranges)
                 harm.append(self._harm_alone(branch, alone))
             self._orders[key] = [int(i) for i in np.argsort(harm)[::-1]]
         order = self._orders[key]
@@ -264,7 +260,7 @@ class _Search:
         for count in (step for step in _STEPS if step < len(stretches)):
             kept = spared.union(*(stretches[i][1] for i in order[:count]))
             recipe = self._recipe(kept, ranges)
-            if int8_share(recipe, self._quantizer.operators) < MIN_INT8_SHARE:
+            if int8_share(recipe, self._operators) < MIN_INT8_SHARE:
                 break
             found = self._screen(dict.fromkeys(self._branches, recipe), SCREENED_IMAGES)
             if found is None:

@@ -10,8 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 from edge_runtime import cli
+
+# A slow machine must not fail a test, and a run must not differ from the last one by luck.
+settings.register_profile("sonoedge", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("sonoedge")
 
 SIZE = 64
 RUN_BACKBONES = ("mobilenetv2", "efficientnetb0")

@@ -29,7 +29,7 @@ from edge_runtime.device_profile import add_profile, chosen
 from edge_runtime.eigencam import eigen_cam
 from edge_runtime.errors import DataError, UsageError
 from edge_runtime.explain import FUSED, Explanation, explanation
-from edge_runtime.explanation_files import write_explanation
+from edge_runtime.explanation_files import remove_explanation, write_explanation
 from edge_runtime.image import UInt8Image
 from edge_runtime.masks import find_mask, read_mask
 
@@ -98,6 +98,7 @@ def run(args: argparse.Namespace) -> int:
         result = _explain(classifier, answer, args)
         if result is None:
             refused += 1
+            remove_explanation(args.out / stem)
             print(json.dumps(summary, ensure_ascii=False) if args.json else line(answer, args.frame), flush=True)
             continue
         body = write_explanation(

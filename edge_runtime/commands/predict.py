@@ -16,7 +16,7 @@ from edge_runtime.classifier import timed_image
 from edge_runtime.device_profile import add_profile, chosen
 from edge_runtime.errors import REFUSED_EXIT_CODE, DataError, ImageError, UsageError
 from edge_runtime.explain import explanation
-from edge_runtime.explanation_files import write_explanation
+from edge_runtime.explanation_files import remove_explanation, write_explanation
 from edge_runtime.files import write_text_atomic
 from edge_runtime.image import find_images
 from edge_runtime.monitor import Monitor
@@ -78,6 +78,8 @@ def run(args: argparse.Namespace) -> int:
             write_explanation(
                 Path(args.explain) / stem, image, result, {**answer.to_json(), **of_frame(args.frame)}
             )
+        elif args.explain:
+            remove_explanation(Path(args.explain) / stem)
         monitor.answered(answer)
         if args.counters:
             monitor.watch(decider, answer)

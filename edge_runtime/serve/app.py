@@ -22,7 +22,8 @@ from starlette.types import ASGIApp
 
 from edge_runtime.assess import MAX_VIEWS
 from edge_runtime.domain import DOMAIN
-from edge_runtime.errors import ImageError, MissingExtraError, ModelError
+from edge_runtime.errors import FrameNeededError, ImageError, MissingExtraError, ModelError
+from edge_runtime.image import MAX_FRAMES
 from edge_runtime.monitor import drift_samples
 from edge_runtime.serve.admission import Admission, Busy
 from edge_runtime.serve.guard import COOKIE, Guard
@@ -216,6 +217,9 @@ class _Application:
             loop = asyncio.get_running_loop()
             try:
                 body = await loop.run_in_executor(self.station.executor, self.station.answer, data, wish)
+            except FrameNeededError as error:
+                text = f"The file holds {error.frames} frames. Name one of them: frame=1 to {error.frames}."
+                return _error_json(422, text, {}, frames=error.frames)
             except ImageError as error:
                 self.metrics.add("images_unreadable_total")
                 # Without the decoder's own words, which can quote the file.
@@ -233,19 +237,23 @@ class _Application:
 
 def _wish(request: Request, *, explain: bool) -> Wish:
     query = request.query_params
-    if unknown := set(query) - {"views", "crop", "preview"}:
-        raise HTTPException(400, f"Unknown parameters: {len(unknown)}. Known: views, crop, preview.")
-    views = query.get("views", "1")
-    if not (views.isascii() and views.isdigit() and len(views) < 3 and 1 <= int(views) <= MAX_VIEWS):
-        raise HTTPException(400, f"views is a number from 1 to {MAX_VIEWS}.")
+    if unknown := set(query) - {"views", "crop", "preview", "frame"}:
+        raise HTTPException(400, f"Unknown parameters: {len(unknown)}. Known: views, crop, preview, frame.")
     if query.get("crop", "none") not in {"none", "auto"} or query.get("preview", "0") not in {"0", "1"}:
         raise HTTPException(400, "crop is none or auto; preview is 0 or 1.")
     return Wish(
         explain=explain,
-        views=int(views),
+        views=_number(query.get("views", "1"), "views", MAX_VIEWS),
         crop=query.get("crop") == "auto",
         preview=query.get("preview") == "1",
+        frame=_number(query["frame"], "frame", MAX_FRAMES) if "frame" in query else None,
     )
+
+
+def _number(text: str, name: str, highest: int) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(highest)) and 1 <= int(text) <= highest):
+        raise HTTPException(400, f"{name} is a number from 1 to {highest}.")
+    return int(text)
 
 
 @dataclass(frozen=True)
@@ -282,8 +290,8 @@ def _http_error(_request: Request, error: Exception) -> Response | Awaitable[Res
     return _error_json(error.status_code, error.detail.rstrip(".") + ".", dict(error.headers or {}))
 
 
-def _error_json(status: int, text: str, headers: dict[str, str]) -> JSONResponse:
-    return JSONResponse({"error": text}, status, headers={"cache-control": "no-store", **headers})
+def _error_json(status: int, text: str, headers: dict[str, str], **more: int) -> JSONResponse:
+    return JSONResponse({"error": text, **more}, status, headers={"cache-control": "no-store", **headers})
 
 
 def _no_constant(name: str) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 
 from edge_runtime.assess import REASONS, VERDICTS
 from edge_runtime.bundle import INTENDED_USE
+from edge_runtime.image import MAX_FRAMES
 
 
 def description(*, token: bool) -> dict[str, Any]:
@@ -60,6 +61,11 @@ def description(*, token: bool) -> dict[str, Any]:
         _query("views", {"type": "integer", "minimum": 1, "maximum": 9, "default": 1}, "shifted crops for a band"),
         _query("crop", {"enum": ["none", "auto"], "default": "none"}, "classify the scan area only"),
         _query("preview", {"enum": ["0", "1"], "default": "0"}, "send the decoded picture back as JPEG"),
+        _query(
+            "frame",
+            {"type": "integer", "minimum": 1, "maximum": MAX_FRAMES},
+            "which one of a file of several frames; without it the answer is 422 with `frames`, how many there are",
+        ),
     ]
     failures = {
         code: {"description": text, "content": {"application/json": {"schema": _object(error=_string())}}}

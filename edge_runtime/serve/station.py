@@ -47,6 +47,7 @@ class Wish:
         views: 1 for the frame alone; 2 to 9 for a band over shifted crops, which may make it ``uncertain``.
         crop: classify the detected scan area only.
         preview: the decoded picture as JPEG, for formats that a browser cannot show.
+        frame: number, from 1, in a file of several frames; such files need one.
     """
 
     explain: bool = False
@@ -54,6 +55,7 @@ class Wish:
     views: int = 1
     crop: bool = False
     preview: bool = False
+    frame: int | None = None
 
 
 class Station:
@@ -132,11 +134,12 @@ class Station:
         """Everything about one image, ready for JSON. Called in a thread of `executor`.
 
         Raises:
+            FrameNeededError: a file of several frames, and ``wish`` names none.
             ImageError: bytes that are not an acceptable image.
             ModelError: the model answers with something that is not a number.
         """
         start = perf_counter()
-        image = decode_image(data, name="The image", max_pixels=MAX_PIXELS)
+        image = decode_image(data, name="The image", max_pixels=MAX_PIXELS, frame=wish.frame)
         decode_ms = 1e3 * (perf_counter() - start)
         if min(image.shape[:2]) < MIN_SIDE:
             raise ImageError(

@@ -77,7 +77,7 @@ def test_a_zero_map_points_nowhere() -> None:
     np.testing.assert_array_equal(found.iou, 0.0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_place_agrees_with_counting(seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -61,7 +61,7 @@ def test_nothing_to_compare() -> None:
     assert explained(run, replace(run.candidate("small"), heatmap_cosine=None)) is None
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     values=st.lists(st.floats(0, 1), min_size=1, max_size=30),
     groups=st.lists(st.integers(0, 9), min_size=30, max_size=30),

@@ -15,7 +15,7 @@ from train.intervals import Interval
 from train.metrics import sigmoid
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**32 - 1), count=st.integers(4, 60), threshold=st.floats(0.05, 0.95))
 def test_agrees_with_scikit_learn(seed: int, count: int, threshold: float) -> None:
     rng = np.random.default_rng(seed)

@@ -118,12 +118,23 @@ const onScreen = () => page.evaluate(() => {
 });
 const NOTHING = { picture: false, heat: false, scale: false, hints: 0, facts: false, controls: false };
 
-test("a DICOM file, which no browser can show, is shown and analysed", async () => {
-  const before = await entries();
+test("a DICOM loop, which no browser can show, is answered frame by frame, and the page says which", async () => {
+  const fact = () => page.locator("#facts").textContent();
   await page.setInputFiles("#file", cine(dicom()));
-  await answered(before);
+  await page.waitForFunction(() => /Frame\s*1 of 2/.test(document.getElementById("facts").textContent));
   assert.ok((await onScreen()).picture);
+  assert.equal(await page.locator("#frame-count").textContent(), "of 2");
+  const before = await entries();
+  await page.locator("#frame-number").fill("2");
+  await page.locator("#frame-number").press("Enter");
+  await answered(before);
+  assert.match(await fact(), /Frame\s*2 of 2/);
+  assert.match(await page.locator("#history li").first().textContent(), /frame 2 of 2/);
   await shot(page, "dicom.png");
+  await analyse(first);
+  assert.ok(await page.locator("#frames").isHidden());
+  assert.doesNotMatch(await fact(), /of 2 of this file/);
+  page.problems = page.problems.filter((text) => !/422/.test(text));
 });
 
 test("nothing of the last picture stays while a DICOM file is analysed, nor after it has failed", async () => {
@@ -132,9 +143,11 @@ test("nothing of the last picture stays while a DICOM file is analysed, nor afte
   let goOn;
   const asked = new Promise((resolve) => {
     page.route("**/v1/explain*", (route) => {
+      // The first question brings the number of frames, the second the answer.
+      if (!route.request().url().includes("frame=")) return route.continue();
       goOn = () => route.continue();
       resolve();
-    }, { times: 1 });
+    }, { times: 2 });
   });
   const before = await entries();
   await page.setInputFiles("#file", cine(dicom()));

@@ -157,7 +157,7 @@ def test_sha256sum_agrees(bundle: Bundle) -> None:
     assert check() != 0
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(name=st.sampled_from(sorted([*FILES, MANIFEST, SUMS])), place=st.integers(0), flip=st.integers(1, 255))
 @example(name=SUMS, place=-1, flip=0x0A ^ 0x0D)
 @example(name=SUMS, place=-1, flip=0x0A ^ 0x0C)
@@ -417,7 +417,7 @@ PLACES = [
 ]  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(keys=st.sampled_from(PLACES), value=JSON_VALUES)
 def test_any_other_json_value_is_a_bundle_error_or_a_bundle(
     keys: tuple[str | int, ...], value: Any, shared: Path

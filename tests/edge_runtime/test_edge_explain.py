@@ -136,7 +136,7 @@ def test_to_json() -> None:
     assert json.loads(json.dumps(body)) == body
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32 - 1),
     grid=st.tuples(st.integers(1, 9), st.integers(1, 9)),
@@ -245,7 +245,7 @@ def test_a_small_map_is_drawn_like_the_large_one() -> None:
     assert np.abs(small - large).max() <= 1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32 - 1),
     grid=st.tuples(st.integers(1, 9), st.integers(1, 9)),
@@ -380,7 +380,7 @@ def test_two_suffixes_in_one_folder_are_kept() -> None:
     assert stems("d/x.png", "d/x.jpg", "e/x.png") == ["d/x.png", "d/x.jpg", "e/x"]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.sets(
         st.tuples(
@@ -409,7 +409,7 @@ def test_stems_never_leave_the_output_folder() -> None:
     assert not any(".." in name or name.startswith("/") for name in found)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(
         st.tuples(

@@ -290,7 +290,7 @@ def test_changed_bytes_give_an_image_or_an_image_error(family: Any) -> None:
     assert 0 < decoded < 800
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     prefix=st.sampled_from(
         [b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"BM", b"II*\0", b"MM\0*", DICOM_PREFIX]

@@ -197,7 +197,7 @@ def test_every_truncation_is_refused(full_bundle: Path) -> None:
             check_tflite(data[:length])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_a_changed_file_is_sound_or_a_model_error(model: bytes, data: st.DataObject) -> None:
     changed = bytearray(model)
@@ -210,7 +210,7 @@ def test_a_changed_file_is_sound_or_a_model_error(model: bytes, data: st.DataObj
         assert "sound TFLite file" in str(error)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=400))
 @example(b"\x08\0\0\0TFL3" + b"\xff" * 100)
 def test_any_bytes(data: bytes) -> None:

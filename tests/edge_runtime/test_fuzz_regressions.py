@@ -25,7 +25,7 @@ from edge_runtime.sums import SUMS, parse_sums
 from edge_runtime.verify import MAX_GOLDEN_BYTES, parse_golden
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts/fuzz.py"
-EXAMPLES = settings(max_examples=200, deadline=None)
+EXAMPLES = settings(max_examples=200)
 
 
 def golden_arrays() -> dict[str, np.ndarray]:

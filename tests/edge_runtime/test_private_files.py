@@ -50,6 +50,6 @@ def test_stream(annotated: str, tmp_path: Path, sonoedge: Callable) -> None:
     arguments += ["--annotated", out / annotated, "--crop-picture", out / "crop.png"]
     arguments += ["--report", out / "report.dcm"]
     result = sonoedge("stream", *arguments)
-    assert result.code in {0, 11}, result.err
+    assert result.code == 0, result.err
     assert (out / annotated).exists() and (out / "report.dcm").exists()
     assert readable_by_others(out) == []

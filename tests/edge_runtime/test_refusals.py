@@ -127,6 +127,17 @@ def test_explain_writes_nothing_of_refused_images(sonoedge: Any, folder: Path, t
     assert {path.name.partition(".")[0] for path in out.iterdir()} == set("abcd")
 
 
+@pytest.mark.parametrize("command", [["predict", "--explain"], ["explain", "--out"]])
+def test_no_heat_map_stays_of_an_image_that_is_refused_now(
+    command: list[str], sonoedge: Any, folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert sonoedge(*command, out, *BUNDLE, "--ungated", folder).code == 0
+    (out / "note.txt").write_text("the user's own")
+    assert sonoedge(*command, out, *BUNDLE, folder).code == REFUSED_EXIT_CODE
+    assert {path.name.partition(".")[0] for path in out.iterdir()} == {"a", "c", "note"}
+
+
 def test_stream_goes_on_after_refused_frames(sonoedge: Any, folder: Path, tmp_path: Path) -> None:
     command = ["stream", *BUNDLE, "--source", folder, "--annotated", tmp_path / "drawn"]
     result = sonoedge(*command, "--json")

@@ -51,7 +51,7 @@ def test_no_region_in_a_blank_or_full_frame(value: int) -> None:
     assert detect_region(np.full((120, 160, 3), value, np.uint8)) is None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 90), st.integers(1, 90), st.integers(0, 2**32 - 1), st.floats(0, 1))
 def test_a_region_lies_in_its_picture(height: int, width: int, seed: int, share: float) -> None:
     rng = np.random.default_rng(seed)

@@ -29,6 +29,7 @@ import httpx
 import numpy as np
 import pytest
 from drawn import VECTORS, board, grey
+from PIL import Image
 from stations import GOOD, OCTETS, PATIENCE, Running, encode, frame, gauge, run_server, until
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
@@ -358,7 +359,7 @@ def refused(response: httpx.Response) -> None:
     """A clear 4xx: one sentence in JSON, no detail of the machine or the patient."""
     assert 400 <= response.status_code < 500, (response.status_code, response.text)
     body = response.json()
-    assert set(body) == {"error"}
+    assert set(body) - {"frames"} == {"error"}
     assert body["error"].endswith((".", "…"))
     assert len(body["error"]) < 200
     assert not LEAK.search(response.text), response.text
@@ -431,6 +432,8 @@ def test_forms_that_hold_no_image(name: str, client: httpx.Client) -> None:
         ("POST", "/v1/predict?views=1e1", 400),
         ("POST", "/v1/predict?views=%D9%A3", 400),
         ("POST", "/v1/predict?views=NaN", 400),
+        ("POST", "/v1/predict?frame=0", 400),
+        ("POST", "/v1/predict?frame=10001", 400),
         ("POST", "/v1/predict?crop=1,2", 400),
         ("POST", "/v1/predict?preview=yes", 400),
         ("POST", "/v1/predict?x=%00", 400),
@@ -681,6 +684,20 @@ def test_a_port_in_use_and_no_bundle(float_bundle: Path, tmp_path: Path, sonoedg
     assert sonoedge("serve", "--bundle", float_bundle, "--port", running.port).code == 2
     result = sonoedge("serve", "--bundle", tmp_path)
     assert result.code == 4
+
+
+def test_a_loop_is_answered_by_the_frame_that_is_named(client: httpx.Client) -> None:
+    """Without a number there is no answer, but how many frames there are; the answer is the frame's own."""
+    frames = [frame(), frame(seed=1)]
+    loop = encode(frames[0], "TIFF", save_all=True, append_images=[Image.fromarray(frames[1])])
+    response = client.post("/v1/predict", content=loop, headers=OCTETS)
+    assert response.status_code == 422
+    assert response.json()["frames"] == 2
+    answers = [client.post(f"/v1/predict?frame={n}", content=loop, headers=OCTETS).json() for n in (1, 2)]
+    alone = [client.post("/v1/predict", content=encode(f), headers=OCTETS).json() for f in frames]
+    assert [a["logit"] for a in answers] == [a["logit"] for a in alone]
+    assert answers[0]["logit"] != answers[1]["logit"]
+    refused(client.post("/v1/predict?frame=3", content=loop, headers=OCTETS))
 
 
 # --- live frames ----------------------------------------------------------------------

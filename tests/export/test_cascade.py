@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Result, call
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_runtime.bundle import CascadeSpec, load_bundle, write_manifest
@@ -184,7 +184,6 @@ def test_a_plain_bundle_is_no_cascade(run_bundle: Path) -> None:
         open_classifier(run_bundle, "cascade")
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 500), noise=st.floats(0.01, 5), agreement=st.sampled_from([0.9, 0.99, 0.995, 1.0]))
 def test_the_fit_keeps_the_agreement_it_promises(seed: int, noise: float, agreement: float) -> None:
     rng = np.random.default_rng(seed)

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from int8_models import Bench, bench, noise_images, two_branches
 from PIL import Image
@@ -46,7 +46,6 @@ def alternating(count: int) -> list[int]:
 
 
 @given(LOGITS, st.integers(0, 2**32 - 1), st.floats(0, 3))
-@settings(deadline=None)
 def test_a_refitted_threshold_keeps_the_sensitivity_where_any_can(
     values: list[float], seed: int, noise: float
 ) -> None:
@@ -69,7 +68,6 @@ def test_a_threshold_moves_no_further_than_it_must() -> None:
 
 
 @given(LOGITS)
-@settings(deadline=None)
 def test_nothing_changed_nothing_lost(values: list[float]) -> None:
     logits = np.array(values)
     found = compare(dataset(alternating(len(values))), logits, 0.4, logits.copy())

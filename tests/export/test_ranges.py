@@ -31,7 +31,7 @@ def statistics(samples: np.ndarray) -> ActivationStatistics:
 
 
 @given(SAMPLES, st.sampled_from(RANGE_RULES))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_ranges_hold_zero_and_never_exceed_what_was_seen(samples: np.ndarray, rule: str) -> None:
     seen = statistics(samples)
     low, high = activation_ranges(seen, rule)

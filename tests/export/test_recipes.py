@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_runtime.errors import UsageError
@@ -44,7 +44,6 @@ RECIPES = st.builds(
 
 
 @given(RECIPES)
-@settings(deadline=None)
 def test_recipes_survive_json(recipe: Recipe) -> None:
     assert parse_recipe(json.loads(json.dumps(recipe.to_json()))) == recipe
     assert recipe.precision == (
@@ -53,7 +52,6 @@ def test_recipes_survive_json(recipe: Recipe) -> None:
 
 
 @given(st.sets(st.sampled_from(NAMES)))
-@settings(deadline=None)
 def test_the_shortest_recipe_keeps_exactly_these_operators_in_float(names: set[str]) -> None:
     found = assignments(recipe_for(frozenset(names), OPERATORS), OPERATORS)
     assert {name for name, precision in found.items() if precision == FLOAT} == names
@@ -61,7 +59,6 @@ def test_the_shortest_recipe_keeps_exactly_these_operators_in_float(names: set[s
 
 
 @given(st.sets(st.sampled_from(NAMES)), st.sampled_from(RANGES), st.sampled_from(RANGES))
-@settings(deadline=None)
 def test_branches_may_have_ranges_of_their_own(names: set[str], alpha: str, beta: str) -> None:
     recipe = recipe_for(frozenset(names), OPERATORS, ranges={"alpha": alpha, "beta": beta})
     assert parse_recipe(recipe.to_json()) == recipe

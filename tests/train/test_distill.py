@@ -158,7 +158,7 @@ def test_an_interrupted_training_goes_on(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 
 @given(rank=st.integers(1, 5))
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 def test_thin_directions_keep_what_varies(rank: int) -> None:
     taught = small_lesson(2)
     distiller = small_distiller(DistillFit(), taught)
@@ -233,7 +233,6 @@ def test_a_flatten_head_cannot_teach(
         open_teacher(open_run(tmp_path / "run"))
 
 
-@settings(deadline=None)
 @given(old=st.integers(1, 9), new=st.integers(1, 9), seed=st.integers(0, 99))
 def test_another_grid_keeps_means(old: int, new: int, seed: int) -> None:
     maps = np.random.default_rng(seed).normal(size=(2, old, new, 3)).astype(np.float32)

@@ -19,7 +19,7 @@ def head_of(units: tuple[int, ...], channels: int = 6) -> Head:
     return build_head({"a": (channels,)}, HeadSpec(units=units))
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(
     units=st.lists(st.integers(2, 20), max_size=3).map(tuple), rows=st.integers(2, 40), seed=st.integers(0, 10_000)
 )

@@ -157,7 +157,6 @@ def test_grouped_intervals_cover_the_truth(sizes: str, alike: float) -> None:
     assert covered_difference >= 0.93 * rounds
 
 
-@settings(deadline=None)
 @given(st.floats(1e-6, 1), st.floats(0.5, 5000), st.floats(0.5, 0.999))
 def test_fractional_counts_have_the_beta_quantiles(share: float, n: float, level: float) -> None:
     k = share * n
@@ -168,7 +167,6 @@ def test_fractional_counts_have_the_beta_quantiles(share: float, n: float, level
         assert found.high == pytest.approx(max(beta.ppf(1 - tail, k + 1, n - k), share), abs=1e-9)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), min_size=1, max_size=30), st.floats(0.01, 0.9))
 def test_the_missing_groups_are_exactly_those_that_make_it_pass(rows: list[tuple[int, bool]], limit: float) -> None:
     found = GroupedCount.of([event for _, event in rows], [str(g) for g, _ in rows])
@@ -314,7 +312,7 @@ def test_paired_auc_difference_never_claims_certainty() -> None:
 # --- classification metrics --------------------------------------------------------------------------------------
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(IMAGES, st.integers(1, 6), st.floats(0.05, 0.95))
 def test_metric_properties(rows: list[tuple[int, float]], group_size: int, threshold: float) -> None:
     y, logit = split(rows)

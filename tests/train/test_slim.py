@@ -106,7 +106,7 @@ def test_an_identity_layer_brings_no_gain() -> None:
 
 
 @given(seed=st.integers(0, 999), strength=st.sampled_from([0.0, 1e-2, 1e9]))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_least_squares_between_the_data_and_the_start(seed: int, strength: float) -> None:
     rng = np.random.default_rng(seed)
     x, true, start = rng.normal(size=(40, 3)), rng.normal(size=(3, 2)), rng.normal(size=(3, 2))

@@ -12,6 +12,7 @@ let info = null; // the bundle, as the station describes it
 let answer = null; // the answer on screen
 let turn = 0; // rises with every new picture: late answers to older ones are dropped
 let live = null;
+let loop = null; // the file on screen where it has several frames, and how many
 let modelKept = false; // in this browser, for offline mode
 let heatClass = null, heatBranch = "fused";
 
@@ -117,6 +118,21 @@ function choices(group, options, chosen, onChoose) {
 async function analyse(blob) {
   if (!info) return;
   stopLive();
+  showLoop(null);
+  await analyseFrame(blob, null);
+}
+
+/** The chooser beside the picture: which frame of a file of several is answered. */
+function showLoop(found) {
+  loop = found;
+  $("frames").hidden = !loop;
+  if (!loop) return;
+  $("frame-number").max = loop.frames;
+  $("frame-number").value = 1;
+  $("frame-count").textContent = `of ${loop.frames}`;
+}
+
+async function analyseFrame(blob, frame) {
   const mine = ++turn;
   clearStage();
   $("empty").hidden = true;
@@ -125,14 +141,20 @@ async function analyse(blob) {
     const bitmap = await createImageBitmap(blob).catch(() => null);
     if (mine !== turn) return;
     if (bitmap) show(bitmap);
-    const result = await explain(blob, { crop: $("crop").checked, preview: !bitmap, views: views() });
+    const result = await explain(blob, { crop: $("crop").checked, preview: !bitmap || frame !== null, views: views(), frame });
     if (mine !== turn) return;
     if (result.preview) show(await pictureOf(result.preview));
-    render({ ...result, where: engineName() });
+    render({ ...result, where: engineName(), ...(loop && { frame_of_file: [frame, loop.frames] }) });
     history.add(answer, $("picture"), $("heat"), opacity());
     historyState();
   } catch (error) {
-    if (mine === turn) fail(error);
+    if (mine !== turn) return;
+    if (error.frames && frame === null) {
+      showLoop({ blob, frames: error.frames });
+      await analyseFrame(blob, 1);
+    } else {
+      fail(error);
+    }
   }
 }
 
@@ -233,6 +255,7 @@ function facts() {
     const parts = Object.entries(answer.latency_ms).map(([name, value]) => `${name} ${value.toFixed(1)}`).join(", ");
     rows.push(["Time", `${total.toFixed(0)} ms (${parts})`]);
     if (answer.frame !== undefined) rows.push(["Frames", `${answer.frame} sent, ${answer.dropped} dropped by the station, ${source.skipped} not sent`]);
+    if (answer.frame_of_file) rows.push(["Frame", `${answer.frame_of_file[0]} of ${answer.frame_of_file[1]} of this file`]);
     const { gate } = answer;
     if (gate) rows.push(["Unlike training", `${gate.distance?.toFixed(3) ?? "–"} (flagged above ${gate.warning.toFixed(3)}, refused above ${gate.threshold.toFixed(3)})`]);
     const shares = answer.explanation?.logit_shares;
@@ -255,6 +278,7 @@ function facts() {
 async function startLive(begin) {
   if (!info) return;
   stopLive();
+  showLoop(null);
   const mine = ++turn;
   clearStage();
   $("video").hidden = false;
@@ -416,6 +440,9 @@ $("file").addEventListener("change", () => {
 $("camera").addEventListener("click", () => (live ? stopLive() : startCamera()));
 $("device").addEventListener("change", () => startCamera($("device").value));
 $("freeze").addEventListener("click", freeze);
+$("frame-number").addEventListener("change", () => {
+  if (loop && $("frame-number").reportValidity()) analyseFrame(loop.blob, Number($("frame-number").value));
+});
 $("opacity").addEventListener("input", drawHeat);
 $("engine").addEventListener("change", () => {
   stopLive();

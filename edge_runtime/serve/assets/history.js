@@ -40,9 +40,10 @@ export class History {
     const band = answer.band ? ` (${percent(answer.band.low)} to ${percent(answer.band.high)})` : "";
     line.textContent = answer.probability === null ? answer.text
       : `${percent(answer.probability)}${band}, threshold ${percent(answer.threshold)}`;
+    const part = answer.frame_of_file ? ` · frame ${answer.frame_of_file.join(" of ")}` : "";
     const foot = document.createElement("div");
     foot.className = "small";
-    foot.textContent = `${new Date(entry.time).toLocaleTimeString()} · ${answer.artifact} · ${answer.where}`;
+    foot.textContent = `${new Date(entry.time).toLocaleTimeString()} · ${answer.artifact} · ${answer.where}${part}`;
     entry.text.replaceChildren(title, line, foot);
   }
 

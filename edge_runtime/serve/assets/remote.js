@@ -1,9 +1,10 @@
 // The station's API.
 
 export class StationError extends Error {
-  constructor(status, message) {
+  constructor(status, message, frames) {
     super(message);
     this.status = status;
+    this.frames = frames; // how many the file holds, where the station must be told which one
   }
 }
 
@@ -21,7 +22,7 @@ async function ask(path, options = {}) {
   } catch {
     throw new StationError(response.status, `The station answered ${response.status} without a reason.`);
   }
-  if (!response.ok) throw new StationError(response.status, body.error ?? `The station answered ${response.status}.`);
+  if (!response.ok) throw new StationError(response.status, body.error ?? `The station answered ${response.status}.`, body.frames);
   return body;
 }
 
@@ -29,11 +30,12 @@ export const bundleInfo = () => ask("v1/bundle");
 
 export const login = (token) => ask("v1/session", { method: "POST", body: JSON.stringify({ token }) });
 
-/** Classify and explain one file. */
-export function explain(blob, { views = 1, crop = false, preview = false } = {}) {
+/** Classify and explain one file; `frame` is a number from 1 and needed for a file of several. */
+export function explain(blob, { views = 1, crop = false, preview = false, frame = null } = {}) {
   const form = new FormData();
   form.append("image", blob, "upload");
   const query = new URLSearchParams({ views, crop: crop ? "auto" : "none", preview: preview ? 1 : 0 });
+  if (frame) query.set("frame", frame);
   return ask(`v1/explain?${query}`, { method: "POST", body: form });
 }
 
