@@ -180,19 +180,22 @@ def to_input(image: UInt8Image, size: tuple[int, int]) -> Float32Array:
 
 
 def find_images(path: str | Path) -> list[Path]:
-    """All image files under a folder, sorted; a file is returned as it is. ``masks`` folders are skipped.
-
-    A file of another name counts as an image if it starts like a DICOM file: on a disc from a hospital's archive
-    it has no suffix, or one that is part of a number. DICOMDIR, the table of contents of such a disc, is none.
-    """
+    """All image files under a folder, sorted; a file is returned as it is. ``masks`` folders are skipped."""
     path = Path(path)
     if not path.is_dir():
         return [path]
-    found = (p for p in path.rglob("*") if p.is_file() and (p.suffix.lower() in IMAGE_SUFFIXES or _holds_dicom(p)))
+    found = (p for p in path.rglob("*") if p.is_file() and is_image_file(p))
     return sorted(p for p in found if "masks" not in p.relative_to(path).parts[:-1])
 
 
-def _holds_dicom(path: Path) -> bool:
+def is_image_file(path: Path) -> bool:
+    """Whether a file counts as an image: by its suffix, or because it starts like a DICOM file.
+
+    On a disc from a hospital's archive DICOM files have no suffix, or one that is part of a number. DICOMDIR, the
+    table of contents of such a disc, is no image.
+    """
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return True
     try:
         with path.open("rb") as file:
             start = file.read(512)

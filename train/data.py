@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.errors import DataError, ImageError
-from edge_runtime.image import IMAGE_SUFFIXES, Float32Array, decode_image
+from edge_runtime.image import Float32Array, decode_image, is_image_file
 from train.duplicates import (
     groups_from_pairs,
     is_augmented_name,
@@ -313,7 +313,7 @@ def _walk(root: Path) -> tuple[list[str], dict[str, str]]:
         for name in sorted(files):
             path = inside / name
             # "._x.png" are the resource forks that macOS writes into archives.
-            if name.startswith(".") or path.suffix.lower() not in IMAGE_SUFFIXES:
+            if name.startswith(".") or not is_image_file(Path(folder, name)):
                 continue
             if in_masks:
                 key = PurePosixPath(*(part for part in path.parts if not _is_mask_folder(part)))

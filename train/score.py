@@ -87,7 +87,7 @@ def score(
     if not kept:
         raise UsageError("The run has seen all these images, or copies of them, in training or validation.")
     dataset = dataset.select(kept)
-    logits = _logits(finished, dataset, cache, progress)
+    logits = logits_of(finished, dataset, cache, progress=progress)
     result: dict[str, Any] = {
         "run": finished.path.name,
         "data": dataset.root.name,
@@ -136,8 +136,8 @@ def _cells(metrics: Mapping[str, Sequence[float | None]]) -> str:
     return "".join(f"{cell(metrics[name]):>22}" for name in SHOWN)
 
 
-def _logits(finished: Run, dataset: Dataset, cache: Path, progress: bool) -> np.ndarray:
-    """Through the cache: frozen backbones that several runs share see an external image once.
+def logits_of(finished: Run, dataset: Dataset, cache: Path, *, progress: bool) -> np.ndarray:
+    """The full model's logits, float64 (N,), through the cache: backbones that runs share see an image once.
 
     A student's or a slim model's backbone is its own: the whole model is run.
     """

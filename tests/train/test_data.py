@@ -323,6 +323,30 @@ def test_hidden_files_and_files_outside_the_classes(two_classes: Path) -> None:
     assert data.notes == ("1 images outside the class folders are not used",)
 
 
+def test_dicom_files_without_a_suffix_are_found(two_classes: Path) -> None:
+    """As on a disc from a hospital's archive; the table of contents of the disc is no image."""
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, MediaStorageDirectoryStorage, SecondaryCaptureImageStorage
+
+    def write(name: str, kind: str) -> None:
+        meta = FileMetaDataset()
+        meta.TransferSyntaxUID, meta.MediaStorageSOPClassUID = ExplicitVRLittleEndian, kind
+        meta.MediaStorageSOPInstanceUID = "1.2.3.4"
+        data = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+        data.Rows, data.Columns, data.PhotometricInterpretation = 40, 40, "MONOCHROME2"
+        data.SamplesPerPixel, data.BitsAllocated, data.BitsStored, data.HighBit = 1, 8, 8, 7
+        data.PixelRepresentation = 0
+        data.PixelData = np.random.default_rng(9).integers(0, 256, (40, 40), np.uint8).tobytes()
+        data.save_as(two_classes / "benign" / name, enforce_file_format=True)
+
+    write("IM_0001", SecondaryCaptureImageStorage)
+    write("DICOMDIR", MediaStorageDirectoryStorage)
+    (two_classes / "benign" / "README").write_text("not an image")
+    paths = [sample.relative_path for sample in load_dataset(two_classes).samples]
+    assert "benign/IM_0001" in paths
+    assert len(paths) == 6
+
+
 def test_linked_class_folders_are_followed_and_loops_end(two_classes: Path, tmp_path: Path) -> None:
     linked = tmp_path / "linked"
     linked.mkdir()

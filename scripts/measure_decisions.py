@@ -1,0 +1,238 @@
+"""Which decisions do the files of a default export change? Five seeds, five folds, and another source.
+
+    python scripts/measure_decisions.py --data BUSI --weights WEIGHTS --external BUS-BRA --work work \
+        --out docs/results/decisions.json
+
+Every run is ``sonoedge train`` and every bundle ``sonoedge export --format tflite-int8,openvino-int8``, with no
+other option. Seed: another split each; decisions on its test images. Fold: the test parts of five grouped folds,
+pooled, so that every image is decided once by files that have not seen it. External: the run and bundle of seed 0.
+A decision is the full Keras model's at its threshold, against the file's at the file's own. What is finished is not
+done again: call it again after an interruption. About two hours on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from edge_runtime import Classifier, load_bundle
+from edge_runtime.files import write_text_atomic
+from edge_runtime.image import read_image, to_input
+from edge_runtime.proportion import GroupedCount
+from train.cross_validation import make_folds
+from train.data import Dataset, load_dataset
+from train.metrics import sigmoid
+from train.run_folder import Run, open_run
+from train.split import Split, SplitEntry, subset_of, write_split
+
+FORMATS = "tflite-int8,openvino-int8"
+SEEDS = FOLDS = 5
+
+
+def main() -> int:
+    """Measure, write the JSON, print the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--data", type=Path, help="BUSI")
+    parser.add_argument("--weights", type=Path, help="backbone weights, as for train")
+    parser.add_argument("--external", type=Path, help="labelled images of another source")
+    parser.add_argument("--work", type=Path, default=Path("work"), help="runs and bundles (default: ./work)")
+    parser.add_argument("--out", type=Path, default=Path("docs/results/decisions.json"))
+    parser.add_argument("--render", action="store_true", help="only print the tables of the JSON")
+    args = parser.parse_args()
+    if not args.render:
+        body = measure(args.data, args.weights, args.external, args.work)
+        write_text_atomic(args.out, json.dumps(body, indent=1) + "\n")
+    print(tables(json.loads(args.out.read_text(encoding="utf-8"))))
+    return 0
+
+
+def measure(data: Path, weights: Path, external: Path, work: Path) -> dict[str, Any]:
+    """Train and export what is missing, then count."""
+    dataset = load_dataset(data)
+    seeds = [
+        counted(prepared(work / f"seed-{seed}", data, weights, ["--seed", str(seed)]), dataset)
+        for seed in range(SEEDS)
+    ]
+    folds = []
+    for number, parts in enumerate(make_folds(dataset, FOLDS, "grouped", 0)):
+        folder = work / f"fold-{number}"
+        folder.mkdir(parents=True, exist_ok=True)
+        write_split(split_of(dataset, parts), folder / "split.json")
+        folds.append(counted(prepared(folder, data, weights, ["--split", str(folder / "split.json")]), dataset))
+    first = work / "seed-0"
+    return {
+        "commands": [
+            "sonoedge train --data BUSI --weights WEIGHTS --out RUN [--seed SEED | --split FOLD]",
+            f"sonoedge export --model RUN --format {FORMATS} --out BUNDLE",
+        ],
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": machine(),
+        "seeds": [facts | {"seed": seed} for seed, facts in enumerate(seeds)],
+        "folds": [facts | {"fold": fold} for fold, facts in enumerate(folds)],
+        "pooled": pooled(folds),
+        "external": counted(first, load_dataset(external, classes=dataset.labels), external=True),
+    }
+
+
+def prepared(folder: Path, data: Path, weights: Path, options: Sequence[str]) -> Path:
+    """A run and a bundle of it in a folder, made where they are not there."""
+    run, bundle = folder / "run", folder / "bundle"
+    folder.mkdir(parents=True, exist_ok=True)
+    if not run.exists():
+        given = ["--data", data, "--weights", weights, "--out", run, *options]
+        called("train", given, folder / "train.log")
+    if not bundle.exists():
+        given = ["--model", run, "--format", FORMATS, "--cache", folder.parent / "cache", "--out", bundle]
+        called("export", given, folder / "export.log")
+    return folder
+
+
+def called(command: str, arguments: Sequence[object], log: Path) -> None:
+    """``sonoedge COMMAND``; its time goes to the end of the log."""
+    print(f"{command} {log.parent.name}", file=sys.stderr, flush=True)
+    started = perf_counter()
+    with log.open("w", encoding="utf-8") as file:
+        given = [sys.executable, "-m", "edge_runtime", command, *map(str, arguments)]
+        subprocess.run(given, check=True, stdout=file, stderr=subprocess.STDOUT)
+        file.write(f"\n{perf_counter() - started:.0f} s\n")
+
+
+def split_of(dataset: Dataset, parts: dict[str, Dataset]) -> Split:
+    """A fold as split.json."""
+    subset = {sample.relative_path: name for name, part in parts.items() for sample in part.samples}
+    entries = tuple(
+        SplitEntry(s.relative_path, s.sha256, s.label, s.group, subset[s.relative_path])
+        for s in sorted(dataset.samples, key=lambda s: s.relative_path)
+    )
+    return Split(dataset.root.resolve().as_posix(), dataset.labels, "grouped", 0, (0.7, 0.1, 0.2), entries)
+
+
+def counted(folder: Path, dataset: Dataset, *, external: bool = False) -> dict[str, Any]:
+    """Decisions on the run's test images, or on all of another source, kept in a file."""
+    kept = folder / ("external.json" if external else "test.json")
+    if kept.exists():
+        return dict(json.loads(kept.read_text(encoding="utf-8")))
+    run = open_run(folder / "run")
+    bundle = load_bundle(folder / "bundle")
+    if external:
+        images, full = dataset, full_logits(run, dataset)
+    else:
+        images, full = test_logits(run, dataset)
+    ours = sigmoid(full) >= run.threshold
+    facts: dict[str, Any] = {
+        "test_auc": [round(float(x), 4) for x in run.card["metrics"]["test"]["auc"]],
+        "threshold": round(run.threshold, 4),
+        "files": {},
+    }
+    for artifact in bundle.artifacts:
+        model = Classifier(bundle, artifact.name)
+        bar = tqdm(images.samples, desc=f"{folder.name} {artifact.name}", leave=False)
+        own = np.array([model.logit(to_input(read_image(s.path), model.input_size)) for s in bar])
+        changed = (sigmoid(own) >= artifact.threshold) != ours
+        taken = artifact.metrics["validation"]
+        facts["files"][artifact.name] = {
+            "taken": taken["candidate"],
+            "int8_share": taken["int8_share"],
+            "validation": [taken["flipped"], taken["images"]],
+            "logit_error": round(float(np.sqrt(np.mean((own - full) ** 2))), 4),
+            "changed": count_json(GroupedCount.of(changed, images.groups)),
+        }
+    write_text_atomic(kept, json.dumps(facts, indent=1))
+    return facts
+
+
+def test_logits(run: Run, dataset: Dataset) -> tuple[Dataset, np.ndarray]:
+    """The run's test images, and its own logits of them."""
+    with (run.path / "predictions.csv").open(encoding="utf-8", newline="") as file:
+        rows = {row["image"]: float(row["logit"]) for row in csv.DictReader(file) if row["subset"] == "test"}
+    subsets = subset_of(run.split)
+    test = dataset.select([i for i, s in enumerate(dataset.samples) if subsets.get(s.sha256) == "test"])
+    return test, np.array([rows[sample.relative_path] for sample in test.samples])
+
+
+def full_logits(run: Run, dataset: Dataset) -> np.ndarray:
+    """The Keras model's logits."""
+    from train.features import default_cache
+    from train.score import logits_of
+
+    return logits_of(run, dataset, default_cache(), progress=True)
+
+
+def count_json(count: GroupedCount) -> dict[str, Any]:
+    """Changed decisions, with what an interval by group needs."""
+    interval = count.interval()
+    return {
+        "events": count.events,
+        "images": count.images,
+        "groups": count.groups,
+        "squares": count.squares,
+        "interval": [round(float(interval.low), 5), round(float(interval.high), 5)],
+    }
+
+
+def pooled(folds: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """All folds together: no group is in two test parts."""
+    found = {}
+    for name in folds[0]["files"]:
+        parts = [fold["files"][name]["changed"] for fold in folds]
+        total = GroupedCount(
+            *(sum(part[key] for part in parts) for key in ("events", "images", "groups", "squares"))
+        )
+        found[name] = count_json(total)
+    return found
+
+
+def machine() -> str:
+    """The processor and what it has for int8."""
+    from edge_runtime.doctor import int8_dot_products
+
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    has = "int8 dot products" if int8_dot_products() else "no int8 dot products"
+    return f"{names[0] if names else platform.processor()}, {has}, {len(names)} cores"
+
+
+def tables(body: dict[str, Any]) -> str:
+    """The tables of README and docs, as Markdown."""
+    lines = [
+        "| split | full model, test AUC | file | int8 | changed, validation | changed, test [95 % by group] |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in body["seeds"]:
+        auc = row["test_auc"]
+        for name, file in row["files"].items():
+            flipped, images = file["validation"]
+            lines.append(
+                f"| seed {row['seed']} | {auc[0]:.3f} [{auc[1]:.3f}, {auc[2]:.3f}] | `{name}` | "
+                f"{100 * file['int8_share']:.0f} % | {flipped} of {images} | {words(file['changed'])} |"
+            )
+    for name, count in body["pooled"].items():
+        lines.append(f"| five folds, pooled | | `{name}` | | | {words(count)} |")
+    for name, file in body["external"]["files"].items():
+        lines.append(f"| another source, seed 0 | | `{name}` | | | {words(file['changed'])} |")
+    return "\n".join(lines)
+
+
+def words(count: dict[str, Any]) -> str:
+    """``0 of 94 [0.0, 5.1 %]``."""
+    low, high = count["interval"]
+    return f"{count['events']} of {count['images']} [{100 * low:.1f}, {100 * high:.1f} %]"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
