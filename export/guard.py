@@ -26,7 +26,7 @@ from tqdm import tqdm
 from edge_runtime.backends import Runner
 from edge_runtime.doctor import int8_dot_products
 from edge_runtime.errors import ModelError
-from edge_runtime.latency import measure
+from edge_runtime.latency import measure, time_calls
 from export.candidates import Budget, Candidate, Comparison, Ladder
 from export.judge import SCREENED_IMAGES, SEARCH_IMAGES, Judge
 from export.memory import released
@@ -34,6 +34,9 @@ from export.quantizers import Quantizer
 from export.recipes import Recipe, assignments, int8_share, range_rules, recipe_for
 
 LATENCY_RUNS = 25
+FEWEST_RUNS = 5
+LATENCY_SECONDS = 1.5
+"""Of each candidate: a slow one is called fewer times than `LATENCY_RUNS`, and at least `FEWEST_RUNS` times."""
 MIN_INT8_SHARE = 0.9
 """Of the multiply-adds, in every file that the guard takes."""
 MIN_SPEEDUP = 3.0
@@ -144,6 +147,8 @@ class Rungs:
             return lambda: runner.run(frame)
 
         calls = {str(number): call(runner) for number, runner in runners.items()}
+        seconds = time_calls(call(self.judge.float_runner), min_calls=1)[0]
+        runs = min(runs, max(FEWEST_RUNS, round(LATENCY_SECONDS / seconds)))
         latency = measure({"float32": call(self.judge.float_runner), **calls}, runs=runs)
         for number in runners:
             self._candidates[number] = replace(self._candidates[number], p50_ms=latency[str(number)].p50_ms)

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
+from edge_runtime.backends import Float32Array
 from edge_runtime.errors import AccuracyError, ModelError, UsageError
 from export.agreement import AgreementFrames
 from export.candidates import Budget, Candidate, Ladder, ladder_table
@@ -59,6 +60,7 @@ class Int8Choice:
         threshold: probability.
         candidate, ladder: what was taken, and from where; None where nothing was measured.
         activations: the audit of the activation ranges, where the quantizer tells them.
+        features: of the validation images through the file, see `Judge.features`; None where nothing was measured.
     """
 
     recipe: Recipe
@@ -66,6 +68,7 @@ class Int8Choice:
     candidate: Candidate | None
     ladder: Ladder | None
     activations: dict[str, Any] | None
+    features: dict[str, Float32Array] | None = None
 
 
 def write_int8(
@@ -98,7 +101,7 @@ def write_int8(
                 "--precision w8a8, which keeps no promise, or a --recipe."
             )
         quantizer.build(path, asked)
-        recipe, chosen, ladder, own = asked, None, None, threshold
+        recipe, chosen, ladder, own, features = asked, None, None, threshold, None
     else:
         judge, exact = _judge(source, runtime, head, policy, threshold, scratch, progress=progress)
         if asked is not None:
@@ -116,6 +119,8 @@ def write_int8(
             shutil.copyfile(file, path.with_name(file.name))
         assert chosen.comparison is not None
         recipe, own = chosen.recipe, chosen.comparison.threshold
+        names = [branch.name for branch in source.model.head.branches]
+        features = judge.features(chosen.path, judge.open(chosen.path), names)
         del judge  # with its open float32 backbone: the layer report opens two of its own
     activations = quantizer.audit(recipe)
     for warning in activations["warnings"] if activations else ():
@@ -123,7 +128,7 @@ def write_int8(
     if policy.layer_report is not None:
         files = {"taken": path} | ({"w8a8": ladder.candidates[0].path} if ladder and asked is None else {})
         _report_layers(policy.layer_report, quantizer, source, scratch, files, say)
-    return Int8Choice(recipe, own, chosen, ladder, activations)
+    return Int8Choice(recipe, own, chosen, ladder, activations, features)
 
 
 def measure_written(

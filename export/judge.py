@@ -5,7 +5,7 @@ Logits are kept in a content-addressed cache: a candidate that was measured befo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -14,14 +14,15 @@ from tqdm import tqdm
 
 from edge_runtime.backends import Float32Array, Runner, open_model
 from edge_runtime.classifier import preprocess_file
+from edge_runtime.domain import features_of
 from edge_runtime.files import sha256_bytes, sha256_file
-from export.cache import read_arrays, write_arrays
+from export.cache import Arrays, read_arrays, write_arrays
 from export.candidates import Comparison, Logits, compare
 from train.data import Dataset
 
 SCREENED_IMAGES = 256
 SEARCH_IMAGES = 24
-_VERSION = "2"
+_VERSION = "3"
 _KEPT_FILES = 6
 """Of each branch, whose maps stay in memory: as many as a search goes back to."""
 
@@ -80,7 +81,7 @@ class Judge:
     @cached_property
     def reference(self) -> Logits:
         """Logits (N,) of float32."""
-        return self._whole(self.float_path, self.float_runner, "float32 on validation")
+        return self._whole(self.float_path, self.float_runner, "float32 on validation")["logits"]
 
     def on(self, dataset: Dataset) -> Judge:
         """The same judge on other images."""
@@ -98,11 +99,20 @@ class Judge:
 
     def logits(self, path: Path, runner: Runner, name: str) -> Logits:
         """Logits (N,) of an open backbone on all images."""
-        return self._whole(path, runner, name)
+        return self._whole(path, runner, name)["logits"]
+
+    def features(self, path: Path, runner: Runner, branches: Sequence[str]) -> dict[str, Float32Array]:
+        """What the gate looks at (`features_of`), of a backbone on all images: (C,) by digest of the image.
+
+        A backbone that was compared has been run on them already.
+        """
+        found = self._whole(path, runner, "features")
+        rows = np.concatenate([found[branch] for branch in branches], axis=1)
+        return {sample.sha256: row for sample, row in zip(self.dataset.samples, rows, strict=True)}
 
     def compare(self, path: Path, runner: Runner, name: str) -> Comparison:
         """Measure an open candidate on all validation images."""
-        return compare(self.dataset, self.reference, self.threshold, self._whole(path, runner, name))
+        return compare(self.dataset, self.reference, self.threshold, self.logits(path, runner, name))
 
     def screen(self, files: Mapping[str, Path], *, images: int = SCREENED_IMAGES) -> Comparison:
         """Predict a candidate from files of single branches; branches without a file count as float32.
@@ -117,13 +127,13 @@ class Judge:
         chosen = self._screened[:images]
         described = [f"{branch} {_content(files[branch])}" for branch in sorted(files)]
 
-        def compute() -> Iterator[float]:
+        def compute() -> Arrays:
             own = {branch: self._branch_maps(branch, path, len(chosen)) for branch, path in files.items()}
-            for number in range(len(chosen)):
-                replaced = {branch: maps[number] for branch, maps in own.items()}
-                yield self._logit({**self._float_maps[number], **replaced})
+            replaced = ({branch: maps[i] for branch, maps in own.items()} for i in range(len(chosen)))
+            logits = [self._logit({**self._float_maps[i], **maps}) for i, maps in enumerate(replaced)]
+            return {"logits": np.array(logits, np.float64)}
 
-        logits = self._cached(["screen", *described], chosen, compute)
+        logits = self._cached(["screen", *described], chosen, compute)["logits"]
         return compare(self.dataset.select(chosen), self.reference[chosen], self.threshold, logits)
 
     @cached_property
@@ -148,29 +158,36 @@ class Judge:
             del self._known_maps[old]
         return maps
 
-    def _whole(self, path: Path, runner: Runner, name: str) -> Logits:
+    def _whole(self, path: Path, runner: Runner, name: str) -> Arrays:
+        """Of all images: ``logits`` (N,), and by branch what `features_of` gives of it (N, C)."""
         # The search has run float32 on the screened images already.
         searched = self.__dict__.get("_float_maps", ()) if runner is self.float_runner else ()
         known = dict(zip(self._screened, searched, strict=False))
 
-        def compute() -> Iterator[float]:
-            bar = tqdm(everything, desc=name, unit="img", disable=not self._progress, leave=False)
-            for number in bar:
+        def compute() -> Arrays:
+            logits: list[float] = []
+            features: dict[str, list[Float32Array]] = {branch: [] for branch in self.branches}
+            for number in tqdm(everything, desc=name, unit="img", disable=not self._progress, leave=False):
                 maps = known.get(number)
-                yield self._logit(maps or runner.run({"image": preprocess_file(self._path(number), self._size)}))
+                if maps is None:
+                    maps = runner.run({"image": preprocess_file(self._path(number), self._size)})
+                logits.append(self._logit(maps))
+                for branch, rows in features.items():
+                    rows.append(features_of({f"map_{branch}": maps[branch]}, [branch]))
+            return {"logits": np.array(logits, np.float64)} | {b: np.stack(rows) for b, rows in features.items()}
 
         everything = list(range(len(self.dataset)))
         return self._cached(["whole", _content(path)], everything, compute)
 
-    def _cached(self, key: Sequence[str], images: Sequence[int], compute: Callable[[], Iterator[float]]) -> Logits:
+    def _cached(self, key: Sequence[str], images: Sequence[int], compute: Callable[[], Arrays]) -> Arrays:
         digests = [self.dataset.samples[i].sha256 for i in images]
         described = "\n".join([self._context, *key, *digests])
         path = self._cache / f"logits-{sha256_bytes(described.encode())[:32]}.npz"
         if (known := read_arrays(path)) is not None:
-            return known["logits"]
-        logits = np.array(list(compute()), np.float64)
-        write_arrays(path, logits=logits)
-        return logits
+            return known
+        arrays = compute()
+        write_arrays(path, **arrays)
+        return arrays
 
     def _path(self, number: int) -> Path:
         return self.dataset.samples[number].path

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from edge_runtime.agreement import ANSWERS
+from edge_runtime.backends import Float32Array
 from edge_runtime.bundle import (
     GOLDEN,
     INTENDED_USE,
@@ -80,10 +81,14 @@ def export_bundle(request: ExportRequest, out: Path, *, progress: bool, say: Say
         cache = request.cache or default_cache().with_name("quantized")
         source = Source(request.model, request.calibration, Path(scratch), cache, progress=progress)
         artifacts = []
+        seen: dict[str, dict[str, Float32Array]] = {}
         for number, row in enumerate(request.formats, start=1):
             started = perf_counter()
-            artifact = write_artifact(source, row, folder, request, Path(scratch), say=say, progress=progress)
+            artifact, features = write_artifact(
+                source, row, folder, request, Path(scratch), say=say, progress=progress
+            )
             artifacts.append(artifact)
+            seen[row.name] = features
             say(
                 f"[{number}/{len(request.formats)}] {row.name:<15} {artifact.size_bytes / 1e6:7.1f} MB  "
                 f"{perf_counter() - started:6.1f} s"
@@ -101,7 +106,7 @@ def export_bundle(request: ExportRequest, out: Path, *, progress: bool, say: Say
         )
         bundle = _write_golden(without_policy(dated(bundle)), request.model)
         if request.gate is not None:
-            bundle = _write_gate(bundle, request, request.gate, say=say, progress=progress)
+            bundle = _write_gate(bundle, request, request.gate, seen, say=say, progress=progress)
         write_text_atomic(folder / MODEL_CARD, model_card(bundle, request.run.card if request.run else None))
         if request.int8.agreement is not None and request.int8.agreement.answers:
             write_text_atomic(folder / ANSWERS, request.int8.agreement.lines())
@@ -121,14 +126,19 @@ def write_artifact(
     *,
     say: Say,
     progress: bool,
-) -> Artifact:
-    """Write backbone and head of one format under ``folder/<name>/``."""
+) -> tuple[Artifact, dict[str, Float32Array]]:
+    """Write backbone and head of one format under ``folder/<name>/``.
+
+    Returns:
+        The artifact, and what the out-of-domain gate looks at, by digest of the image, where it was seen.
+    """
     target = folder / row.name
     target.mkdir(parents=True)
     backbone, head = target / f"backbone{row.suffix}", target / f"head{row.suffix}"
     source.write_head(row.runtime, head)
     precision, threshold = row.precision, request.threshold
     metrics: dict[str, Any] = {}
+    features: dict[str, Float32Array] = {}
     if row.write_backbone is not None:
         recipe = row.write_backbone(source, backbone)
         if row.is_measured and request.int8.validation is not None:
@@ -151,6 +161,7 @@ def write_artifact(
             progress=progress,
         )
         recipe, precision, threshold = choice.recipe.to_json(), choice.recipe.precision, choice.threshold
+        features = choice.features or {}
         metrics["promise"] = promise(choice.candidate, request.int8.budget)
         if choice.candidate is not None:
             metrics["validation"] = choice.candidate.to_json(request.int8.budget)
@@ -158,7 +169,7 @@ def write_artifact(
             metrics["calibration"] = choice.activations
         if choice.ladder is not None:
             metrics["ladder"] = [c.to_json(request.int8.budget) for c in choice.ladder.candidates]
-    return Artifact(
+    artifact = Artifact(
         name=row.name,
         runtime=row.runtime,
         precision=precision,
@@ -169,6 +180,7 @@ def write_artifact(
         threshold=threshold,
         metrics=metrics,
     )
+    return artifact, features
 
 
 def _write_golden(bundle: Bundle, model: SplitModel) -> Bundle:
@@ -192,10 +204,19 @@ def _write_golden(bundle: Bundle, model: SplitModel) -> Bundle:
     return replace(bundle, artifacts=tuple(artifacts))
 
 
-def _write_gate(bundle: Bundle, request: ExportRequest, images: GateImages, *, say: Say, progress: bool) -> Bundle:
+def _write_gate(
+    bundle: Bundle,
+    request: ExportRequest,
+    images: GateImages,
+    seen: Mapping[str, Mapping[str, Float32Array]],
+    *,
+    say: Say,
+    progress: bool,
+) -> Bundle:
     """Write domain.npz; returns the bundle with what the model card says about it."""
     started = perf_counter()
-    fitted = make_gate(bundle, request.model, images, cache=request.features or default_cache(), progress=progress)
+    cache = request.features or default_cache()
+    fitted = make_gate(bundle, request.model, images, cache=cache, seen=seen, progress=progress)
     write_gate(bundle, fitted)
     measured = fitted.facts["rates"].get("test") or fitted.facts["rates"]["validation"]
     say(
