@@ -11,7 +11,7 @@ from edge_runtime.bundle import INTENDED_USE
 from edge_runtime.errors import UsageError
 
 DEMO_FORMATS = "tflite-int8,tflite-fp32"
-CALIBRATION_IMAGES = 32
+CALIBRATION_IMAGES = 16
 _BACKBONES = ("vgg19", "efficientnetb0")
 _STEPS = 5
 
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", metavar="imagenet|none|DIR", help=(
         "default: imagenet where the files are at hand or can be downloaded, else none"
     ))  # fmt: skip
-    parser.add_argument("--cases", type=int, default=20, help=(
+    parser.add_argument("--cases", type=int, default=10, help=(
         "simulated cases per class, two images each (default: %(default)s)"
     ))  # fmt: skip
     parser.add_argument("--format", default=DEMO_FORMATS, metavar="A,B|all", help="default: %(default)s")

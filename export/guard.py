@@ -6,8 +6,9 @@ in float32. At least `MIN_INT8_SHARE` of the multiply-adds stay in int8: below t
 one. Harm is measured on the logit, never guessed from a layer's name.
 
 Branches do not touch one another, so that a candidate's logits follow from files of single branches: a branch is
-run once, whatever the others do. What may be published is then built whole and timed, and the one that is taken
-runs over all validation images, in the real interpreter and against the float32 file of the same runtime.
+run once, whatever the others do, in the real interpreter and against the float32 file of the same runtime. What may
+be published is then built whole and timed. The one that is taken runs whole on some images; if it does not give
+there what its branches gave, it runs on all of them.
 
 The guard *chooses* by point estimates and *says* PASS, FAIL or INCONCLUSIVE from 95 % intervals: few images decide
 little (see `export.candidates`).
@@ -111,9 +112,12 @@ class Rungs:
         Raises:
             ModelError: a branch cannot be built or run.
         """
+        return self.judge.screen(self._files(recipes), images=images)
+
+    def _files(self, recipes: Mapping[str, Recipe]) -> dict[str, Path]:
+        """Files of single branches by branch; none of those that stay float32."""
         parts = {branch: self._part(branch, recipe) for branch, recipe in recipes.items()}
-        files = {branch: path for branch, path in parts.items() if path is not None}
-        return self.judge.screen(files, images=images)
+        return {branch: path for branch, path in parts.items() if path is not None}
 
     def _part(self, branch: str, recipe: Recipe) -> Path | None:
         """The file of one branch, built once; None where all of it is float."""
@@ -134,8 +138,7 @@ class Rungs:
     def ladder(self, budget: Budget, *, runs: int = LATENCY_RUNS) -> Ladder:
         """All candidates, with size and latency from one interleaved run together with float32.
 
-        The one that is taken is then measured whole on all validation images; where that is not within the budget,
-        the next is.
+        The one that is taken is then measured whole (see `Judge.compare`), and the next if it fails there.
         """
         runners: dict[int, Runner] = {}
         for number, candidate in enumerate(self._candidates):
@@ -161,7 +164,8 @@ class Rungs:
             number = -1 if chosen is None else self._candidates.index(chosen)
             if chosen is None or number in confirmed:
                 return ladder
-            whole = self.judge.compare(chosen.path, runners[number], chosen.name)
+            parts = self._files(dict.fromkeys(self.judge.branches, chosen.recipe))
+            whole = self.judge.compare(chosen.path, runners[number], chosen.name, parts)
             self._candidates[number] = replace(chosen, comparison=whole)
             confirmed.add(number)
 

@@ -22,6 +22,9 @@ from train.data import Dataset
 
 SCREENED_IMAGES = 256
 SEARCH_IMAGES = 24
+CHECKED_IMAGES = 16
+PARTS_TOLERANCE = 1e-3
+"""Of the logit: a file run whole against the same file branch by branch, on `CHECKED_IMAGES`."""
 _VERSION = "3"
 _KEPT_FILES = 6
 """Of each branch, whose maps stay in memory: as many as a search goes back to."""
@@ -110,9 +113,15 @@ class Judge:
         rows = np.concatenate([found[branch] for branch in branches], axis=1)
         return {sample.sha256: row for sample, row in zip(self.dataset.samples, rows, strict=True)}
 
-    def compare(self, path: Path, runner: Runner, name: str) -> Comparison:
-        """Measure an open candidate on all validation images."""
-        return compare(self.dataset, self.reference, self.threshold, self.logits(path, runner, name))
+    def compare(self, path: Path, runner: Runner, name: str, parts: Mapping[str, Path] | None = None) -> Comparison:
+        """Measure an open candidate on all validation images.
+
+        Args:
+            parts: its files of single branches (those without one are float32), where they have been run on all
+                images. If the whole file gives the same logits on `CHECKED_IMAGES`, it is not run on the others.
+        """
+        found = self._whole(path, runner, name, parts)
+        return compare(self.dataset, self.reference, self.threshold, found["logits"])
 
     def screen(self, files: Mapping[str, Path], *, images: int = SCREENED_IMAGES) -> Comparison:
         """Predict a candidate from files of single branches; branches without a file count as float32.
@@ -158,19 +167,25 @@ class Judge:
             del self._known_maps[old]
         return maps
 
-    def _whole(self, path: Path, runner: Runner, name: str) -> Arrays:
+    def _whole(self, path: Path, runner: Runner, name: str, parts: Mapping[str, Path] | None = None) -> Arrays:
         """Of all images: ``logits`` (N,), and by branch what `features_of` gives of it (N, C)."""
         # The search has run float32 on the screened images already.
         searched = self.__dict__.get("_float_maps", ()) if runner is self.float_runner else ()
-        known = dict(zip(self._screened, searched, strict=False))
+        known: dict[int, Mapping[str, Float32Array]] = dict(zip(self._screened, searched, strict=False))
+
+        def run_whole(number: int) -> Mapping[str, Float32Array]:
+            return runner.run({"image": preprocess_file(self._path(number), self._size)})
 
         def compute() -> Arrays:
             logits: list[float] = []
             features: dict[str, list[Float32Array]] = {branch: [] for branch in self.branches}
+            if parts and len(self._screened) == len(self.dataset):
+                together = self._maps_of_parts(parts)
+                checked = {i: run_whole(i) for i in self._screened[:CHECKED_IMAGES]}
+                differences = [self._logit(maps) - self._logit(together[i]) for i, maps in checked.items()]
+                known.update(together if np.abs(differences).max() <= PARTS_TOLERANCE else checked)
             for number in tqdm(everything, desc=name, unit="img", disable=not self._progress, leave=False):
-                maps = known.get(number)
-                if maps is None:
-                    maps = runner.run({"image": preprocess_file(self._path(number), self._size)})
+                maps = known[number] if number in known else run_whole(number)
                 logits.append(self._logit(maps))
                 for branch, rows in features.items():
                     rows.append(features_of({f"map_{branch}": maps[branch]}, [branch]))
@@ -178,6 +193,14 @@ class Judge:
 
         everything = list(range(len(self.dataset)))
         return self._cached(["whole", _content(path)], everything, compute)
+
+    def _maps_of_parts(self, parts: Mapping[str, Path]) -> dict[int, Mapping[str, Float32Array]]:
+        """All maps of a candidate by screened image, from its files of single branches."""
+        own = {branch: self._branch_maps(branch, path, len(self._screened)) for branch, path in parts.items()}
+        return {
+            number: {**self._float_maps[place], **{branch: maps[place] for branch, maps in own.items()}}
+            for place, number in enumerate(self._screened)
+        }
 
     def _cached(self, key: Sequence[str], images: Sequence[int], compute: Callable[[], Arrays]) -> Arrays:
         digests = [self.dataset.samples[i].sha256 for i in images]

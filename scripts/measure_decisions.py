@@ -3,11 +3,11 @@
     python scripts/measure_decisions.py --data BUSI --weights WEIGHTS --external BUS-BRA --work work \
         --out docs/results/decisions.json
 
-Every run is ``sonoedge train`` and every bundle ``sonoedge export --format tflite-int8,openvino-int8``, with no
-other option. Seed: another split each; decisions on its test images. Fold: the test parts of five grouped folds,
-pooled, so that every image is decided once by files that have not seen it. External: the run and bundle of seed 0.
-A decision is the full Keras model's at its threshold, against the file's at the file's own. What is finished is not
-done again: call it again after an interruption. About two hours on two cores.
+Every run is ``sonoedge train`` and every bundle ``sonoedge export --format A,B``, with no other option. Seed:
+another split each; decisions on its test images. Fold: the test parts of five grouped folds, pooled, so that every
+image is decided once by files that have not seen it. External: the run and bundle of seed 0. A decision is the full
+Keras model's at its threshold, against the file's at the file's own. What is finished is not done again: call it
+again after an interruption. About an hour on two cores, for one format.
 """
 
 from __future__ import annotations
@@ -37,7 +37,6 @@ from train.metrics import sigmoid
 from train.run_folder import Run, open_run
 from train.split import Split, SplitEntry, subset_of, write_split
 
-FORMATS = "tflite-int8,openvino-int8"
 SEEDS = FOLDS = 5
 
 
@@ -49,35 +48,40 @@ def main() -> int:
     parser.add_argument("--data", type=Path, help="BUSI")
     parser.add_argument("--weights", type=Path, help="backbone weights, as for train")
     parser.add_argument("--external", type=Path, help="labelled images of another source")
+    parser.add_argument(
+        "--format", default="tflite-int8", metavar="A,B", help="of the bundles (default: %(default)s)"
+    )
     parser.add_argument("--work", type=Path, default=Path("work"), help="runs and bundles (default: ./work)")
     parser.add_argument("--out", type=Path, default=Path("docs/results/decisions.json"))
     parser.add_argument("--render", action="store_true", help="only print the tables of the JSON")
     args = parser.parse_args()
     if not args.render:
-        body = measure(args.data, args.weights, args.external, args.work)
+        body = measure(args.data, args.weights, args.external, args.work, args.format)
         write_text_atomic(args.out, json.dumps(body, indent=1) + "\n")
     print(tables(json.loads(args.out.read_text(encoding="utf-8"))))
     return 0
 
 
-def measure(data: Path, weights: Path, external: Path, work: Path) -> dict[str, Any]:
+def measure(data: Path, weights: Path, external: Path, work: Path, formats: str) -> dict[str, Any]:
     """Train and export what is missing, then count."""
     dataset = load_dataset(data)
-    seeds = [
-        counted(prepared(work / f"seed-{seed}", data, weights, ["--seed", str(seed)]), dataset)
-        for seed in range(SEEDS)
-    ]
+
+    def count(folder: Path, *options: str) -> dict[str, Any]:
+        prepare(folder, data, weights, formats, options)
+        return counted(folder, dataset)
+
+    seeds = [count(work / f"seed-{seed}", "--seed", str(seed)) for seed in range(SEEDS)]
     folds = []
     for number, parts in enumerate(make_folds(dataset, FOLDS, "grouped", 0)):
         folder = work / f"fold-{number}"
         folder.mkdir(parents=True, exist_ok=True)
         write_split(split_of(dataset, parts), folder / "split.json")
-        folds.append(counted(prepared(folder, data, weights, ["--split", str(folder / "split.json")]), dataset))
+        folds.append(count(folder, "--split", str(folder / "split.json")))
     first = work / "seed-0"
     return {
         "commands": [
             "sonoedge train --data BUSI --weights WEIGHTS --out RUN [--seed SEED | --split FOLD]",
-            f"sonoedge export --model RUN --format {FORMATS} --out BUNDLE",
+            f"sonoedge export --model RUN --format {formats} --out BUNDLE",
         ],
         "date": datetime.now(UTC).date().isoformat(),
         "machine": machine(),
@@ -88,17 +92,16 @@ def measure(data: Path, weights: Path, external: Path, work: Path) -> dict[str, 
     }
 
 
-def prepared(folder: Path, data: Path, weights: Path, options: Sequence[str]) -> Path:
-    """A run and a bundle of it in a folder, made where they are not there."""
+def prepare(folder: Path, data: Path, weights: Path, formats: str, options: Sequence[str]) -> None:
+    """Make a run and a bundle of it in a folder, if they are not there."""
     run, bundle = folder / "run", folder / "bundle"
     folder.mkdir(parents=True, exist_ok=True)
     if not run.exists():
         given = ["--data", data, "--weights", weights, "--out", run, *options]
         called("train", given, folder / "train.log")
     if not bundle.exists():
-        given = ["--model", run, "--format", FORMATS, "--cache", folder.parent / "cache", "--out", bundle]
+        given = ["--model", run, "--format", formats, "--cache", folder.parent / "cache", "--out", bundle]
         called("export", given, folder / "export.log")
-    return folder
 
 
 def called(command: str, arguments: Sequence[object], log: Path) -> None:

@@ -37,6 +37,7 @@ _KEY_VERSION = 3
 _UNIMPORTANT = ("name", "trainable", "_initializer", "_regularizer", "_constraint")
 """Ends of the names of settings that do not decide what a layer computes."""
 SHARD_IMAGES = 64
+TIMED_FROM = 200
 _BATCH = 16
 
 Features = NDArray[np.float32]
@@ -98,6 +99,8 @@ def cost_in_words(
 ) -> str | None:
     """What computing the features will take here, from one timed batch; None where the cache knows them all.
 
+    Of few images (`TIMED_FROM`) only the number is told: timing would take as long as some of them.
+
     Args:
         samples: images that are wanted as they are.
         copied: images of which ``copies`` augmented copies are wanted.
@@ -108,6 +111,10 @@ def cost_in_words(
     missing = {name: sum(row not in shards for row in set(rows)) for name, shards in known.items()}
     if not any(missing.values()):
         return None
+    copied_text = f" and {copies * len(copied)} augmented copies" if copies else ""
+    words = f"features of {len(samples)} images{copied_text}, {max(missing.values())} of them not in the cache"
+    if max(missing.values()) < TIMED_FROM:
+        return words
     seconds = 0.0
     for name, branch in branches.items():
         batch = np.zeros((_BATCH, *branch.input_shape[1:]), np.float32)
@@ -115,12 +122,8 @@ def cost_in_words(
         started = perf_counter()
         branch.predict_on_batch(batch)
         seconds += (perf_counter() - started) / _BATCH * missing[name]
-    copied_text = f" and {copies * len(copied)} augmented copies" if copies else ""
     took = f"{seconds / 60:.0f} minutes" if seconds > 90 else f"{seconds:.0f} s"
-    return (
-        f"features of {len(samples)} images{copied_text}, {max(missing.values())} of them not in the cache: "
-        f"about {took} here"
-    )
+    return f"{words}: about {took} here"
 
 
 def compute_features(

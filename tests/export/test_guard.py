@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,9 +12,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from int8_models import Bench, bench, noise_images, two_branches
+from int8_models import SIZE, Bench, bench, noise_images, two_branches
 from PIL import Image
 
+from edge_runtime.backends import Runner
 from edge_runtime.errors import AccuracyError, DataError, ModelError, UsageError
 from edge_runtime.files import sha256_file, write_bytes_atomic
 from edge_runtime.proportion import GroupedCount
@@ -22,7 +24,7 @@ from export.candidates import Budget, Candidate, Comparison, Ladder, compare, la
 from export.graphs import pack_tflite, parse_tflite
 from export.guard import HEAVY_MACS, MIN_INT8_SHARE, MIN_SPEEDUP, Rungs, climb, speedup_wanted
 from export.int8 import Int8Policy, write_int8
-from export.judge import Judge
+from export.judge import CHECKED_IMAGES, PARTS_TOLERANCE, Judge
 from export.quantizers import TFLiteQuantizer
 from export.recipes import Operator, Recipe, assignments
 from train.data import Dataset, Sample
@@ -373,6 +375,46 @@ def test_a_candidate_that_the_interpreter_lacks_an_operator_for_is_skipped(broke
     table = ladder_table(ladder)
     assert "skipped" in table
     assert "CUSTOM" in table
+
+
+@pytest.mark.parametrize(("parts_by", "runs"), [("percentile", CHECKED_IMAGES), ("extremes", 60)])
+def test_a_whole_file_runs_on_few_images_only_if_it_gives_what_its_branches_gave(
+    parts_by: str, runs: int, broken: Bench, tmp_path: Path
+) -> None:
+    """Either way the figures are those of the whole file."""
+    known, head = broken.judge, broken.folder / "head.tflite"
+    judge, afresh = (
+        Judge(known.dataset, (SIZE, SIZE), "tflite", head, known.float_path, 0.5, cache=tmp_path / name)
+        for name in ("cache", "other")
+    )
+    quantizer, whole = broken.source.quantizer("tflite"), tmp_path / "whole.tflite"
+    quantizer.build(whole, Recipe(ranges="percentile"))
+    parts = {branch: tmp_path / f"{branch}.tflite" for branch in judge.branches}
+    for branch, path in parts.items():
+        quantizer.build(path, Recipe(ranges=parts_by), branch)
+    counted = Counting(judge.open(whole))
+    found = judge.compare(whole, counted, "whole", parts)
+    assert counted.runs == runs
+    np.testing.assert_allclose(
+        found.logits, afresh.compare(whole, afresh.open(whole), "whole").logits, atol=PARTS_TOLERANCE
+    )
+    # What the gate looks at is kept with them, in the order asked for.
+    names = list(judge.branches)[::-1]
+    features, exact = (j.features(whole, j.open(whole), names) for j in (judge, afresh))
+    assert features.keys() == {sample.sha256 for sample in known.dataset.samples}
+    for digest, row in features.items():
+        np.testing.assert_allclose(row, exact[digest], atol=1e-5)
+
+
+class Counting:
+    """An open backbone that counts its calls."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner, self.runs = runner, 0
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        self.runs += 1
+        return self._runner.run(inputs)
 
 
 def test_nothing_runs(broken: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

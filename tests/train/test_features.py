@@ -10,7 +10,7 @@ import pytest
 
 from train import features
 from train.data import Dataset, load_dataset
-from train.features import compute_features, extract_features
+from train.features import compute_features, cost_in_words, extract_features
 from train.model import FusionModel, build_model
 
 SIZE = (32, 32)
@@ -161,3 +161,21 @@ def test_a_full_disk_is_an_error_and_leaves_no_part(
     with pytest.raises(OSError, match="No space left"):
         extract_features(model.branches, dataset.samples, cache=tmp_path)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_the_cost_is_told_beforehand(
+    model: FusionModel, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How many images, and from `TIMED_FROM` on how long they take; nothing once the cache knows them."""
+
+    def told() -> str | None:
+        return cost_in_words(model.branches, dataset.samples, dataset.samples[:5], 2, tmp_path)
+
+    few = "features of 20 images and 10 augmented copies, 30 of them not in the cache"
+    assert told() == few
+    monkeypatch.setattr(features, "TIMED_FROM", 30)
+    assert str(told()).startswith(f"{few}: about ") and str(told()).endswith((" s here", " minutes here"))
+    extract_features(model.branches, dataset.samples, cache=tmp_path)
+    assert "10 of them not" in str(told())
+    extract_features(model.branches, dataset.samples[:5], cache=tmp_path, copies=2)
+    assert told() is None
