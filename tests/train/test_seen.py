@@ -68,11 +68,11 @@ def test_what_cannot_be_compared_is_counted(run: Run, mixed: Dataset, tmp_path: 
 def test_copies_are_not_scored(run: Run, mixed: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scored: list[Dataset] = []
 
-    def logits(_: Run, dataset: Dataset, *rest: object) -> np.ndarray:
+    def logits(_: Run, dataset: Dataset, *rest: object, **more: object) -> np.ndarray:
         scored.append(dataset)
         return dataset.y - 0.5 + np.linspace(0, 1, len(dataset))
 
-    monkeypatch.setattr(scoring, "_logits", logits)
+    monkeypatch.setattr(scoring, "logits_of", logits)
     result = scoring.score(run, mixed, None, cache=tmp_path, progress=False)
     left = {Path(sample.relative_path).name for sample in scored[0].samples}
     assert not left & {"same.png", "copy-sharpened.png", "copy-turned.png"}
