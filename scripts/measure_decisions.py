@@ -18,7 +18,7 @@ import json
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
@@ -38,58 +38,65 @@ from train.run_folder import Run, open_run
 from train.split import Split, SplitEntry, subset_of, write_split
 
 SEEDS = FOLDS = 5
+TEST, EXTERNAL = "test.json", "external.json"
 
 
 def main() -> int:
-    """Measure, write the JSON, print the tables."""
+    """Measure, write the JSON, print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--data", type=Path, help="BUSI")
-    parser.add_argument("--weights", type=Path, help="backbone weights, as for train")
-    parser.add_argument("--external", type=Path, help="labelled images of another source")
-    parser.add_argument(
-        "--format", default="tflite-int8", metavar="A,B", help="of the bundles (default: %(default)s)"
-    )
+    parser.add_argument("--data", type=Path, required=True, help="BUSI")
+    parser.add_argument("--weights", type=Path, required=True, help="backbone weights, as for train")
+    parser.add_argument("--external", type=Path, required=True, help="labelled images of another source")
+    parser.add_argument("--format", default="tflite-int8", metavar="A,B", help="default: %(default)s")
     parser.add_argument("--work", type=Path, default=Path("work"), help="runs and bundles (default: ./work)")
     parser.add_argument("--out", type=Path, default=Path("docs/results/decisions.json"))
-    parser.add_argument("--render", action="store_true", help="only print the tables of the JSON")
+    parser.add_argument("--finished", action="store_true", help="run nothing: report what an earlier call finished")
     args = parser.parse_args()
-    if not args.render:
-        body = measure(args.data, args.weights, args.external, args.work, args.format)
+    body: dict[str, Any] = {}
+    for body in measured(args):
         write_text_atomic(args.out, json.dumps(body, indent=1) + "\n")
-    print(tables(json.loads(args.out.read_text(encoding="utf-8"))))
+    print(table(body))
     return 0
 
 
-def measure(data: Path, weights: Path, external: Path, work: Path, formats: str) -> dict[str, Any]:
-    """Train and export what is missing, then count."""
-    dataset = load_dataset(data)
-
-    def count(folder: Path, *options: str) -> dict[str, Any]:
-        prepare(folder, data, weights, formats, options)
-        return counted(folder, dataset)
-
-    seeds = [count(work / f"seed-{seed}", "--seed", str(seed)) for seed in range(SEEDS)]
-    folds = []
-    for number, parts in enumerate(make_folds(dataset, FOLDS, "grouped", 0)):
-        folder = work / f"fold-{number}"
-        folder.mkdir(parents=True, exist_ok=True)
-        write_split(split_of(dataset, parts), folder / "split.json")
-        folds.append(count(folder, "--split", str(folder / "split.json")))
-    first = work / "seed-0"
-    return {
+def measured(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """All figures so far, after each run; seeds first, then the other source, then the folds."""
+    dataset = load_dataset(args.data)
+    body: dict[str, Any] = {
         "commands": [
             "sonoedge train --data BUSI --weights WEIGHTS --out RUN [--seed SEED | --split FOLD]",
-            f"sonoedge export --model RUN --format {formats} --out BUNDLE",
+            f"sonoedge export --model RUN --format {args.format} --out BUNDLE",
         ],
         "date": datetime.now(UTC).date().isoformat(),
         "machine": machine(),
-        "seeds": [facts | {"seed": seed} for seed, facts in enumerate(seeds)],
-        "folds": [facts | {"fold": fold} for fold, facts in enumerate(folds)],
-        "pooled": pooled(folds),
-        "external": counted(first, load_dataset(external, classes=dataset.labels), external=True),
+        "seeds": [],
+        "folds": [],
     }
+
+    def count(folder: Path, *options: str) -> dict[str, Any] | None:
+        if args.finished:
+            return counted(folder, dataset) if (folder / TEST).exists() else None
+        prepare(folder, args.data, args.weights, args.format, options)
+        return counted(folder, dataset)
+
+    for seed in range(SEEDS):
+        if facts := count(args.work / f"seed-{seed}", "--seed", str(seed)):
+            body["seeds"].append(facts | {"seed": seed})
+            yield body
+    first = args.work / "seed-0"
+    if not args.finished or (first / EXTERNAL).exists():
+        body["external"] = counted(first, load_dataset(args.external, classes=dataset.labels), external=True)
+        yield body
+    for number, parts in enumerate(make_folds(dataset, FOLDS, "grouped", 0)):
+        folder = args.work / f"fold-{number}"
+        folder.mkdir(parents=True, exist_ok=True)
+        write_split(split_of(dataset, parts), folder / "split.json")
+        if facts := count(folder, "--split", str(folder / "split.json")):
+            body["folds"].append(facts | {"fold": number})
+            body["pooled"] = pooled(body["folds"])
+            yield body
 
 
 def prepare(folder: Path, data: Path, weights: Path, formats: str, options: Sequence[str]) -> None:
@@ -126,7 +133,7 @@ def split_of(dataset: Dataset, parts: dict[str, Dataset]) -> Split:
 
 def counted(folder: Path, dataset: Dataset, *, external: bool = False) -> dict[str, Any]:
     """Decisions on the run's test images, or on all of another source, kept in a file."""
-    kept = folder / ("external.json" if external else "test.json")
+    kept = folder / (EXTERNAL if external else TEST)
     if kept.exists():
         return dict(json.loads(kept.read_text(encoding="utf-8")))
     run = open_run(folder / "run")
@@ -210,8 +217,8 @@ def machine() -> str:
     return f"{names[0] if names else platform.processor()}, {has}, {len(names)} cores"
 
 
-def tables(body: dict[str, Any]) -> str:
-    """The tables of README and docs, as Markdown."""
+def table(body: dict[str, Any]) -> str:
+    """The table of the README, as Markdown."""
     lines = [
         "| split | full model, test AUC | file | int8 | changed, validation | changed, test [95 % by group] |",
         "|---|---|---|---|---|---|",
@@ -224,9 +231,9 @@ def tables(body: dict[str, Any]) -> str:
                 f"| seed {row['seed']} | {auc[0]:.3f} [{auc[1]:.3f}, {auc[2]:.3f}] | `{name}` | "
                 f"{100 * file['int8_share']:.0f} % | {flipped} of {images} | {words(file['changed'])} |"
             )
-    for name, count in body["pooled"].items():
-        lines.append(f"| five folds, pooled | | `{name}` | | | {words(count)} |")
-    for name, file in body["external"]["files"].items():
+    folds = f"{len(body['folds'])} of {FOLDS} folds, pooled"
+    lines += [f"| {folds} | | `{n}` | | | {words(count)} |" for n, count in body.get("pooled", {}).items()]
+    for name, file in body.get("external", {}).get("files", {}).items():
         lines.append(f"| another source, seed 0 | | `{name}` | | | {words(file['changed'])} |")
     return "\n".join(lines)
 
