@@ -155,13 +155,13 @@ def make_gate(
     gate = fit_gate(train, bundle, looked_at(model))
     inside = distances(gate, val)
     some = spread(len(images.val), RATIO_IMAGES)
+    chosen = [images.val[i] for i in some]
     ratios, classifiers = {}, {}
     for artifact in bundle.artifacts:
         ratios[artifact.name] = 1.0
         if artifact.precision not in _FLOAT:
             classifiers[artifact.name] = Classifier(bundle, artifact.name)
             known = seen.get(artifact.name, {})
-            chosen = [images.val[i] for i in some]
             if all(sample.sha256 in known for sample in chosen):
                 rows = np.stack([known[sample.sha256] for sample in chosen])
             else:

@@ -5,7 +5,7 @@ Logits are kept in a content-addressed cache: a candidate that was measured befo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -137,9 +137,7 @@ class Judge:
         described = [f"{branch} {_content(files[branch])}" for branch in sorted(files)]
 
         def compute() -> Arrays:
-            own = {branch: self._branch_maps(branch, path, len(chosen)) for branch, path in files.items()}
-            replaced = ({branch: maps[i] for branch, maps in own.items()} for i in range(len(chosen)))
-            logits = [self._logit({**self._float_maps[i], **maps}) for i, maps in enumerate(replaced)]
+            logits = [self._logit(maps) for maps in self._maps_of_parts(files, len(chosen))]
             return {"logits": np.array(logits, np.float64)}
 
         logits = self._cached(["screen", *described], chosen, compute)["logits"]
@@ -180,7 +178,7 @@ class Judge:
             logits: list[float] = []
             features: dict[str, list[Float32Array]] = {branch: [] for branch in self.branches}
             if parts and len(self._screened) == len(self.dataset):
-                together = self._maps_of_parts(parts)
+                together = dict(zip(self._screened, self._maps_of_parts(parts, len(self._screened)), strict=True))
                 checked = {i: run_whole(i) for i in self._screened[:CHECKED_IMAGES]}
                 differences = [self._logit(maps) - self._logit(together[i]) for i, maps in checked.items()]
                 known.update(together if np.abs(differences).max() <= PARTS_TOLERANCE else checked)
@@ -194,13 +192,11 @@ class Judge:
         everything = list(range(len(self.dataset)))
         return self._cached(["whole", _content(path)], everything, compute)
 
-    def _maps_of_parts(self, parts: Mapping[str, Path]) -> dict[int, Mapping[str, Float32Array]]:
-        """All maps of a candidate by screened image, from its files of single branches."""
-        own = {branch: self._branch_maps(branch, path, len(self._screened)) for branch, path in parts.items()}
-        return {
-            number: {**self._float_maps[place], **{branch: maps[place] for branch, maps in own.items()}}
-            for place, number in enumerate(self._screened)
-        }
+    def _maps_of_parts(self, parts: Mapping[str, Path], count: int) -> Iterator[Mapping[str, Float32Array]]:
+        """All maps of a candidate on the first screened images, from its files of single branches."""
+        own = {branch: self._branch_maps(branch, path, count) for branch, path in parts.items()}
+        for place in range(count):
+            yield {**self._float_maps[place], **{branch: maps[place] for branch, maps in own.items()}}
 
     def _cached(self, key: Sequence[str], images: Sequence[int], compute: Callable[[], Arrays]) -> Arrays:
         digests = [self.dataset.samples[i].sha256 for i in images]
