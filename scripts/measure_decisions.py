@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import platform
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -27,15 +26,17 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from benchmarks.environment import machine
 from edge_runtime import Classifier, load_bundle
+from edge_runtime.doctor import int8_dot_products
 from edge_runtime.files import write_text_atomic
 from edge_runtime.image import read_image, to_input
 from edge_runtime.proportion import GroupedCount
 from train.cross_validation import make_folds
 from train.data import Dataset, load_dataset
 from train.metrics import sigmoid
-from train.run_folder import Run, open_run
-from train.split import Split, SplitEntry, subset_of, write_split
+from train.run_folder import Run, load_subsets, open_run
+from train.split import Split, SplitEntry, write_split
 
 SEEDS = FOLDS = 5
 TEST, EXTERNAL = "test.json", "external.json"
@@ -63,14 +64,14 @@ def main() -> int:
 
 def measured(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """All figures so far, after each run; seeds first, then the other source, then the folds."""
-    dataset = load_dataset(args.data)
+    dataset, here = load_dataset(args.data), machine()
     body: dict[str, Any] = {
         "commands": [
             "sonoedge train --data BUSI --weights WEIGHTS --out RUN [--seed SEED | --split FOLD]",
             f"sonoedge export --model RUN --format {args.format} --out BUNDLE",
         ],
         "date": datetime.now(UTC).date().isoformat(),
-        "machine": machine(),
+        "machine": {"processor": here.processor, "cores": here.cores, "int8_dot_products": int8_dot_products()},
         "seeds": [],
         "folds": [],
     }
@@ -141,7 +142,7 @@ def counted(folder: Path, dataset: Dataset, *, external: bool = False) -> dict[s
     if external:
         images, full = dataset, full_logits(run, dataset)
     else:
-        images, full = test_logits(run, dataset)
+        images, full = test_logits(run, dataset.root)
     ours = sigmoid(full) >= run.threshold
     facts: dict[str, Any] = {
         "test_auc": [round(float(x), 4) for x in run.card["metrics"]["test"]["auc"]],
@@ -165,12 +166,11 @@ def counted(folder: Path, dataset: Dataset, *, external: bool = False) -> dict[s
     return facts
 
 
-def test_logits(run: Run, dataset: Dataset) -> tuple[Dataset, np.ndarray]:
+def test_logits(run: Run, root: Path) -> tuple[Dataset, np.ndarray]:
     """The run's test images, and its own logits of them."""
     with (run.path / "predictions.csv").open(encoding="utf-8", newline="") as file:
         rows = {row["image"]: float(row["logit"]) for row in csv.DictReader(file) if row["subset"] == "test"}
-    subsets = subset_of(run.split)
-    test = dataset.select([i for i, s in enumerate(dataset.samples) if subsets.get(s.sha256) == "test"])
+    test = load_subsets(run, root)["test"]
     return test, np.array([rows[sample.relative_path] for sample in test.samples])
 
 
@@ -204,17 +204,6 @@ def pooled(folds: Sequence[dict[str, Any]]) -> dict[str, Any]:
         )
         found[name] = count_json(total)
     return found
-
-
-def machine() -> str:
-    """The processor and what it has for int8."""
-    from edge_runtime.doctor import int8_dot_products
-
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    has = "int8 dot products" if int8_dot_products() else "no int8 dot products"
-    return f"{names[0] if names else platform.processor()}, {has}, {len(names)} cores"
 
 
 def table(body: dict[str, Any]) -> str:
