@@ -3,6 +3,4 @@
 Imports `train` (which it continues) and `edge_runtime` (which defines the bundle), nothing of `benchmarks`.
 """
 
-import os
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+import train  # noqa: F401 sets TensorFlow up

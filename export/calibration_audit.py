@@ -117,16 +117,16 @@ def audit_images(
     return ImageAudit(count, classes, identical, len(within), None if near is None else len(near), tuple(warnings))
 
 
-def audit_activations(statistics: ActivationStatistics, rule: str) -> dict[str, Any]:
-    """How well the images pin the ranges down, as plain JSON types with ``warnings``.
+def audit_activations(statistics: ActivationStatistics, rules: str | Sequence[str]) -> dict[str, Any]:
+    """How well the images pin the ranges of T tensors down by one rule or one each, with ``warnings``; for JSON.
 
     ``clipped_share`` is the mean share of values outside the ranges over all tensors. ``range_spread`` is the
     largest difference in width between three draws, with different seeds, of half of the images, relative to the
     mean width: the median over the tensors, and the worst.
     """
-    low, high = activation_ranges(statistics, rule)
+    low, high = activation_ranges(statistics, rules)
     clipped = clipped_share(statistics, low, high)
-    spread = _spread(statistics, rule)
+    spread = _spread(statistics, rules)
     worst_clipped, worst_spread = int(np.argmax(clipped)), int(np.argmax(spread))
     warnings = []
     saturated = int((clipped > CLIPPED).sum())
@@ -142,7 +142,7 @@ def audit_activations(statistics: ActivationStatistics, rule: str) -> dict[str, 
             f"draws of {_half(statistics)} images: more calibration images would help."
         )
     return {
-        "range_rule": rule,
+        "range_rules": sorted({rules} if isinstance(rules, str) else set(rules)),
         "clipped_share": round(float(clipped.mean()), 6),
         "worst_clipped": [statistics.names[worst_clipped], round(float(clipped[worst_clipped]), 6)],
         "range_spread_median": round(float(np.median(spread)), 4),
@@ -170,11 +170,11 @@ def _half(statistics: ActivationStatistics) -> int:
     return max(1, len(statistics.minima) // 2)
 
 
-def _spread(statistics: ActivationStatistics, rule: str) -> NDArray[np.float64]:
+def _spread(statistics: ActivationStatistics, rules: str | Sequence[str]) -> NDArray[np.float64]:
     widths = []
     for seed in _SEEDS:
         chosen = np.random.default_rng(seed).permutation(len(statistics.minima))[: _half(statistics)]
-        low, high = activation_ranges(statistics.select(chosen), rule)
+        low, high = activation_ranges(statistics.select(chosen), rules)
         widths.append(high.astype(np.float64) - low)
     table = np.stack(widths)
     return np.asarray(np.ptp(table, axis=0) / np.maximum(table.mean(axis=0), 1e-12))

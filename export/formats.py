@@ -13,6 +13,7 @@ from edge_runtime.errors import UsageError
 from edge_runtime.files import write_bytes_atomic
 
 if TYPE_CHECKING:
+    from export.activations import Activations
     from export.calibration import CalibrationSet
     from export.quantizers import Quantizer
     from export.splitting import SplitModel
@@ -97,16 +98,22 @@ class Source:
         save_openvino(model, path)
         return path
 
+    @cached_property
+    def activations(self) -> Activations:
+        """What the calibration images give at every tensor of the backbone: once for all formats."""
+        from export.activations import Activations
+
+        return Activations(
+            self.tflite_float, self.calibration, self.model.input_size, cache=self.cache, progress=self._progress
+        )
+
     def quantizer(self, runtime: str) -> Quantizer:
         """Builds int8 backbones for a runtime."""
         from export.quantizers import OpenVINOQuantizer, TFLiteQuantizer
 
-        size = self.model.input_size
         if runtime == "tflite":
-            return TFLiteQuantizer(
-                self.tflite_float, self.calibration, size, cache=self.cache, progress=self._progress
-            )
-        return OpenVINOQuantizer(self.openvino_float, self.calibration, size, cache=self.cache)
+            return TFLiteQuantizer(self.tflite_float, self.activations)
+        return OpenVINOQuantizer(self.openvino_float, self.activations, cache=self.cache)
 
     def write_float(self, runtime: str, path: Path) -> None:
         """Write the float32 backbone for a runtime."""

@@ -168,6 +168,12 @@ def name_openvino_nodes(model: Any) -> None:
         numbers[kind] += 1
 
 
+def openvino_tensor(port: Any) -> str:
+    """Name of an operator's result: the operator's own, and from the second result on its number."""
+    name, number = port.get_node().get_friendly_name(), port.get_index()
+    return f"{name}:{number}" if number else str(name)
+
+
 def openvino_branch(model: Any, output: str) -> Any:
     """An `openvino.Model` with one of the outputs; it shares its nodes with the given one."""
     import openvino

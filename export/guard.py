@@ -195,19 +195,12 @@ class _Search:
         self._all = frozenset(operator.name for operator in self._operators)
 
     def range_choices(self) -> Iterator[Ranges]:
-        """By branch, the rule for activation ranges: the best first, then one rule for all after the other.
-
-        Where each rule is a calibration of its own, the runtime's default goes first, unmeasured.
-        """
+        """By branch, the rule for activation ranges: the best first, then one rule for all after the other."""
         rules = self._quantizer.range_rules
-        if self._quantizer.ranges_by_operator:
-            harm = {rule: self._harm_of(rule) for rule in rules}
-            best = {b: min(rules, key=lambda rule: harm[rule][b]) for b in self._branches}
-            rules = tuple(sorted(rules, key=lambda rule: sum(harm[rule].values())))
-        else:
-            best = dict.fromkeys(self._branches, rules[0])
+        harm = {rule: self._harm_of(rule) for rule in rules}
+        best = {b: min(rules, key=lambda rule: harm[rule][b]) for b in self._branches}
         yield best
-        for rule in rules:
+        for rule in sorted(rules, key=lambda rule: sum(harm[rule].values())):
             if set(best.values()) != {rule}:
                 yield dict.fromkeys(self._branches, rule)
 

@@ -59,7 +59,7 @@ class Int8Choice:
         recipe: with which the file can be built again.
         threshold: probability.
         candidate, ladder: what was taken, and from where; None where nothing was measured.
-        activations: the audit of the activation ranges, where the quantizer tells them.
+        activations: the audit of the activation ranges.
         features: of the validation images through the file, see `Judge.features`; None where nothing was measured.
     """
 
@@ -67,7 +67,7 @@ class Int8Choice:
     threshold: float
     candidate: Candidate | None
     ladder: Ladder | None
-    activations: dict[str, Any] | None
+    activations: dict[str, Any]
     features: dict[str, Float32Array] | None = None
 
 
@@ -123,7 +123,7 @@ def write_int8(
         features = judge.features(chosen.path, judge.open(chosen.path), names)
         del judge  # with its open float32 backbone: the layer report opens two of its own
     activations = quantizer.audit(recipe)
-    for warning in activations["warnings"] if activations else ():
+    for warning in activations["warnings"]:
         say(f"  warning: {warning}")
     if policy.layer_report is not None:
         files = {"taken": path} | ({"w8a8": ladder.candidates[0].path} if ladder and asked is None else {})

@@ -165,8 +165,7 @@ def write_artifact(
         metrics["promise"] = promise(choice.candidate, request.int8.budget)
         if choice.candidate is not None:
             metrics["validation"] = choice.candidate.to_json(request.int8.budget)
-        if choice.activations is not None:
-            metrics["calibration"] = choice.activations
+        metrics["calibration"] = choice.activations
         if choice.ladder is not None:
             metrics["ladder"] = [c.to_json(request.int8.budget) for c in choice.ladder.candidates]
     artifact = Artifact(

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.errors import ModelError
-from export.graphs import pack_tflite, parse_tflite
+from export.graphs import openvino_tensor, pack_tflite, parse_tflite
 from export.memory import released
 from export.recipes import DYNAMIC, FLOAT16, WEIGHT_ONLY
 from train.quiet import quiet
 
-QUANTIZATION_VERSION = "3"
+QUANTIZATION_VERSION = "4"
 """Raise it when a recipe would give other files: cached ones are then not used."""
 _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _FLOAT_ARITHMETIC = {
@@ -27,12 +27,13 @@ _FLOAT_ARITHMETIC = {
 }
 """Precisions that keep activations in float32, and which operators they change; the others are plain float."""
 _NAMES_PER_EXPRESSION = 40
+_SMALLEST_STEP = 1e-12
 _PASSING = frozenset({"MaxPool", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Concat", "Pad", "StridedSlice"})
 """OpenVINO operators that compute on whatever they are given, int8 or float."""
 
 
 def quantize_tflite(
-    float_model: bytes, precisions: Mapping[str, str], base: str, ranges: Mapping[str, Any] | None
+    float_model: bytes, precisions: Mapping[str, str], base: str, ranges: Mapping[str, tuple[float, float]]
 ) -> bytes:
     """Static quantization with int8 weights per channel and activations per tensor; inputs and outputs float32.
 
@@ -40,7 +41,7 @@ def quantize_tflite(
         float_model: flatbuffer.
         precisions: by operator name, see `export.recipes`.
         base: the precision of most of them.
-        ranges: of the activations, see `export.ranges.quantizer_ranges`.
+        ranges: lowest and highest value of every activation, by its name.
 
     Raises:
         ModelError: an operator cannot be quantized that way.
@@ -51,7 +52,9 @@ def quantize_tflite(
         rules = _litert_rules(precisions, base)
         try:
             result = Quantizer(float_model, rules).quantize(
-                ranges, enable_progress_bar=False, enable_progress_report=False
+                {name: _litert_range(*ends) for name, ends in ranges.items()},
+                enable_progress_bar=False,
+                enable_progress_report=False,
             )
         except (ValueError, RuntimeError, NotImplementedError) as error:
             raise ModelError(f"The backbone cannot be quantized to {base}: {error}") from error
@@ -70,52 +73,78 @@ def _general_scales(model: bytes) -> bytes:
 
 
 @released()
-def quantize_openvino(model: Any, inputs: Sequence[NDArray[np.float32]], *, asymmetric: bool) -> Any:
-    """Static int8 of a whole `openvino.Model` with NNCF: per-channel weights, fast bias correction.
+def quantize_openvino(model: Any, model_input: NDArray[np.float32]) -> Any:
+    """Static int8 of a whole `openvino.Model`: weights per channel, activations per tensor, with a zero point.
 
-    The result still holds its float32 weights behind FakeQuantize nodes, so that `spare_openvino` can take
-    quantizers out again; `compress_openvino` stores them as int8.
+    NNCF decides where quantizers stand. The ranges of the activations are those of one image, until
+    `set_ranges_openvino` replaces them. The result still holds its float32 weights behind FakeQuantize nodes, so
+    that `spare_openvino` can take quantizers out again; `compress_openvino` stores them as int8.
 
     Args:
         model: float32.
-        inputs: calibration inputs, float32 (1, height, width, 3) each.
-        asymmetric: activations with a zero point, which swish and other non-ReLU activations use better.
+        model_input: any image, float32 (1, height, width, 3).
     """
     with quiet():
         import nncf
+        from nncf.quantization.advanced_parameters import QuantizationParameters
 
-        presets = nncf.QuantizationPreset
         return nncf.quantize(
             model,
-            nncf.Dataset(list(inputs)),
-            subset_size=len(inputs),
-            preset=presets.MIXED if asymmetric else presets.PERFORMANCE,
+            nncf.Dataset([model_input]),
+            subset_size=1,
+            preset=nncf.QuantizationPreset.MIXED,
             target_device=nncf.TargetDevice.CPU,
-            fast_bias_correction=True,
-            advanced_parameters=nncf.AdvancedQuantizationParameters(backend_params={"compress_weights": False}),
+            advanced_parameters=nncf.AdvancedQuantizationParameters(
+                activations_quantization_params=QuantizationParameters(per_channel=False),
+                disable_bias_correction=True,
+                backend_params={"compress_weights": False},
+            ),
         )
 
 
-def spare_openvino(model: Any, exact: Any, names: Set[str]) -> None:
-    """Let operators of a model from `quantize_openvino` compute in float32 again, in place.
+def quantized_tensors(model: Any) -> tuple[str, ...]:
+    """The activations of a model from `quantize_openvino` that are quantized, by `openvino_tensor`."""
+    return tuple(dict.fromkeys(openvino_tensor(node.input_value(0)) for node in _activation_quantizers(model)))
 
-    Their inputs bypass the quantizers, and their biases are those before bias correction. A quantizer in front of
-    pooling or reshaping goes when all that it feeds is spared. Activation ranges and the corrected biases of the
-    other operators do not depend on what is spared, so that no second calibration is needed.
+
+def set_ranges_openvino(model: Any, ranges: Mapping[str, tuple[float, float]]) -> None:
+    """Give the quantizers of a model from `quantize_openvino` other ranges, in place.
 
     Args:
         model: fully quantized, weights not compressed.
-        exact: the float32 model that it was made from, with the same names.
+        ranges: lowest (at most 0) and highest value (at least 0) of every one of `quantized_tensors`. Zero becomes
+            one of the steps.
+    """
+    import openvino
+
+    for node in _activation_quantizers(model):
+        low, high = ranges[openvino_tensor(node.input_value(0))]
+        steps = node.get_attributes()["levels"] - 1
+        step = max((high - low) / steps, _SMALLEST_STEP)
+        below = round(-low / step)
+        for first, value in ((1, -below * step), (2, (steps - below) * step)):
+            end = openvino.opset13.constant(np.float32(value)).output(0)
+            for number in (first, first + 2):  # what goes in, and what comes out
+                node.input(number).replace_source_output(end)
+    model.validate_nodes_and_infer_types()
+
+
+def spare_openvino(model: Any, names: Set[str]) -> None:
+    """Let operators of a model from `quantize_openvino` compute in float32 again, in place.
+
+    Their inputs bypass the quantizers. A quantizer in front of pooling or reshaping goes when all that it feeds is
+    spared. The ranges of the others do not depend on what is spared.
+
+    Args:
+        model: fully quantized, weights not compressed.
         names: of the operators to spare.
     """
-    originals = {node.get_friendly_name(): node for node in exact.get_ordered_ops()}
     for node in model.get_ordered_ops():
         if node.get_friendly_name() in names:
             for port in node.inputs():
                 source = port.get_source_output().get_node()
                 if source.get_type_name() == "FakeQuantize":
                     port.replace_source_output(source.input_value(0))
-            _restore_bias(node, originals)
     for node in model.get_ordered_ops():
         if node.get_type_name() == "FakeQuantize":
             readers = _readers(node)
@@ -132,21 +161,10 @@ def compress_openvino(model: Any) -> None:
     compress_quantize_weights_transformation(model)
 
 
-def _restore_bias(node: Any, originals: Mapping[str, Any]) -> None:
-    for port in node.output(0).get_target_inputs():
-        add = port.get_node()
-        if add.get_type_name() != "Add":
-            continue
-        original = originals.get(add.get_friendly_name())
-        if original is None:
-            # The float model has no bias here: bias correction brought one.
-            for reader in add.output(0).get_target_inputs():
-                reader.replace_source_output(node.output(0))
-            continue
-        for own, exact in zip(add.inputs(), original.inputs(), strict=True):
-            constants = own.get_source_output().get_node(), exact.get_source_output().get_node()
-            if all(constant.get_type_name() == "Constant" for constant in constants):
-                own.replace_source_output(constants[1].output(0))
+def _activation_quantizers(model: Any) -> list[Any]:
+    """FakeQuantize nodes behind operators or the image; those of weights stand behind constants."""
+    nodes = [node for node in model.get_ordered_ops() if node.get_type_name() == "FakeQuantize"]
+    return [node for node in nodes if node.input_value(0).get_node().get_type_name() != "Constant"]
 
 
 def _readers(node: Any) -> set[str]:
@@ -160,6 +178,10 @@ def _readers(node: Any) -> set[str]:
         else:
             found.add(reader.get_friendly_name())
     return found
+
+
+def _litert_range(low: float, high: float) -> dict[str, NDArray[np.float32]]:
+    return {"min": np.array([low], np.float32), "max": np.array([high], np.float32)}
 
 
 def _litert_rules(precisions: Mapping[str, str], base: str) -> list[dict[str, Any]]:

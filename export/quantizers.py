@@ -17,8 +17,8 @@ import numpy as np
 
 from edge_runtime.errors import UsageError
 from edge_runtime.files import sha256_bytes, sha256_file, write_bytes_atomic
+from export.activations import Activations
 from export.cache import read_arrays, write_arrays
-from export.calibration import CalibrationSet
 from export.calibration_audit import audit_activations
 from export.graphs import (
     openvino_branch,
@@ -35,13 +35,18 @@ from export.quantization import (
     compress_openvino,
     quantize_openvino,
     quantize_tflite,
+    quantized_tensors,
+    set_ranges_openvino,
     spare_openvino,
 )
-from export.ranges import ActivationStatistics, collect_statistics, quantizer_ranges
-from export.recipes import FLOAT, FLOAT16, TFLITE_ONLY, Operator, Recipe, assignments, range_rules
+from export.ranges import ActivationStatistics, activation_ranges
+from export.recipes import BASES, FLOAT, FLOAT16, TFLITE_ONLY, Operator, Recipe, assignments, range_rules
+from export.recorders import OpenVINORecorder
 
 _SIXTEEN_BITS = "extremes"
 """The default range of 16-bit activations: they have steps enough to clip nothing."""
+_END = ";"
+"""LiteRT's operators are called after the tensor that they write, and this."""
 
 
 class Quantizer(Protocol):
@@ -51,7 +56,6 @@ class Quantizer(Protocol):
         runtime, suffix: of the files it builds.
         operators: in execution order.
         range_rules: what a recipe may say about ranges; the first is the default.
-        ranges_by_operator: whether a recipe's rules may have ranges of their own.
         spared: precision of operators that static quantization harms.
         stretches: into how many parts a search over operators divides a branch: fewer where a build takes longer.
     """
@@ -60,7 +64,6 @@ class Quantizer(Protocol):
     suffix: str
     operators: tuple[Operator, ...]
     range_rules: tuple[str, ...]
-    ranges_by_operator: bool
     spared: str
     stretches: int
 
@@ -77,48 +80,88 @@ class Quantizer(Protocol):
         """
         ...
 
-    def audit(self, recipe: Recipe) -> dict[str, Any] | None:
-        """What the calibration images say about the recipe's ranges, with ``warnings``; None where unknown."""
+    def audit(self, recipe: Recipe) -> dict[str, Any]:
+        """What the calibration images say about the recipe's ranges, with ``warnings``."""
         ...
 
 
-class TFLiteQuantizer:
-    """LiteRT post-training quantization of a float32 flatbuffer; one calibration serves every recipe."""
+class _Static:
+    """Static ranges from recorded activations: one recording serves every rule and every recipe."""
 
-    runtime, suffix, stretches, ranges_by_operator = "tflite", ".tflite", 24, True
+    runtime: str
+    operators: tuple[Operator, ...]
+    range_rules: tuple[str, ...]
+
+    def __init__(self) -> None:
+        self._by_rule: dict[str, dict[str, tuple[float, float]]] = {}
+
+    @property
+    def statistics(self) -> ActivationStatistics:
+        """Of the tensors that may be quantized."""
+        raise NotImplementedError
+
+    def audit(self, recipe: Recipe) -> dict[str, Any]:
+        """See `Quantizer.audit`."""
+        precisions, rules = assignments(recipe, self.operators), self._rules(recipe)
+        static = {name.removesuffix(_END) for name, precision in precisions.items() if precision in BASES}
+        image, *others = self.statistics.names
+        names = [image, *(name for name in others if name in static)]
+        return audit_activations(self.statistics.columns({n: n for n in names}), [rules[n] for n in names])
+
+    def _ranges(self, recipe: Recipe) -> dict[str, tuple[float, float]]:
+        """Lowest and highest value of every tensor."""
+        return {name: self._by(rule)[name] for name, rule in self._rules(recipe).items()}
+
+    def _rules(self, recipe: Recipe) -> dict[str, str]:
+        """The rule for the range of every tensor."""
+        precisions = assignments(recipe, self.operators)
+        rules = dict.fromkeys(self.statistics.names, self._checked_rule(recipe))
+        for name, given in range_rules(recipe, self.operators).items():
+            own = given or (_SIXTEEN_BITS if precisions[name] == "w8a16" else "")
+            if own and name.removesuffix(_END) in rules:
+                rules[name.removesuffix(_END)] = own
+        return rules
+
+    def _by(self, rule: str) -> dict[str, tuple[float, float]]:
+        if rule not in self._by_rule:
+            low, high = activation_ranges(self.statistics, rule)
+            self._by_rule[rule] = dict(
+                zip(self.statistics.names, zip(low.tolist(), high.tolist(), strict=True), strict=True)
+            )
+        return self._by_rule[rule]
+
+    def _checked_rule(self, recipe: Recipe) -> str:
+        rule = recipe.ranges or (_SIXTEEN_BITS if recipe.base == "w8a16" else self.range_rules[0])
+        unknown = {rule, *(own.ranges for own in recipe.rules)} - {"", *self.range_rules}
+        if unknown:
+            known = ", ".join(self.range_rules)
+            raise UsageError(f"{self.runtime} knows the ranges {known}. Received: {sorted(unknown)}.")
+        return rule
+
+
+class TFLiteQuantizer(_Static):
+    """LiteRT post-training quantization of a float32 flatbuffer."""
+
+    runtime, suffix, stretches = "tflite", ".tflite", 24
     # Not float16: the browsers' interpreter leaves such operators to its slow kernels, which round otherwise.
     spared: str = FLOAT
     range_rules: tuple[str, ...] = ("percentile", "mse", "average", "extremes")
 
-    def __init__(
-        self,
-        float_model: bytes,
-        calibration: CalibrationSet,
-        size: tuple[int, int],
-        *,
-        cache: Path,
-        progress: bool,
-    ) -> None:
+    def __init__(self, float_model: bytes, activations: Activations) -> None:
+        super().__init__()
         self.operators = tflite_operators(float_model)
         self._models: dict[str | None, bytes] = {None: float_model}
-        self._ranges: dict[str, dict[str, Any]] = {}
-        self._calibration, self._size, self._cache, self._progress = calibration, size, cache, progress
+        self._activations = activations
 
-    @cached_property
+    @property
     def statistics(self) -> ActivationStatistics:
         """Activations of the calibration images."""
-        return collect_statistics(
-            self._models[None],
-            self._calibration.inputs(self._size),
-            self._calibration.digests,
-            cache=self._cache,
-            progress=self._progress,
-        )
+        return self._activations.statistics
 
     def build(self, path: Path, recipe: Recipe, branch: str | None = None) -> None:
         """See `Quantizer.build`."""
         precisions = assignments(recipe, self.operators)
-        rule = _checked_rule(recipe, self)
+        self._checked_rule(recipe)
         if branch not in self._models and branch is not None:
             self._models[branch] = tflite_branch(self._models[None], branch)
         model = self._models[branch]
@@ -128,101 +171,62 @@ class TFLiteQuantizer:
         if set(precisions.values()) <= {FLOAT}:
             write_bytes_atomic(path, model)
             return
-        ranges = dict(self._tensor_ranges(rule))
-        for name, given in range_rules(recipe, self.operators).items():
-            own = given or (_SIXTEEN_BITS if precisions.get(name) == "w8a16" else "")
-            # An operator is called after the tensor that it writes, and a semicolon.
-            tensor = name.removesuffix(";")
-            if own and own != rule and tensor in ranges:
-                ranges[tensor] = self._tensor_ranges(own)[tensor]
+        ranges = self._ranges(recipe)
         write_bytes_atomic(path, quantize_tflite(model, precisions, recipe.base, ranges))
 
-    def _tensor_ranges(self, rule: str) -> dict[str, Any]:
-        if rule not in self._ranges:
-            self._ranges[rule] = quantizer_ranges(self.statistics, rule)
-        return self._ranges[rule]
 
-    def audit(self, recipe: Recipe) -> dict[str, Any] | None:
-        """See `Quantizer.audit`."""
-        return audit_activations(self.statistics, _checked_rule(recipe, self))
+class OpenVINOQuantizer(_Static):
+    """Post-training quantization of an OpenVINO file: NNCF places the quantizers, the ranges are ours."""
 
-
-class OpenVINOQuantizer:
-    """NNCF post-training quantization of an OpenVINO file.
-
-    Each range rule is calibrated once, for a fully quantized model; every recipe takes quantizers out of it again.
-    """
-
-    runtime, suffix, stretches, ranges_by_operator = "openvino", ".xml", 8, False
+    runtime, suffix, stretches = "openvino", ".xml", 8
     spared: str = FLOAT16
-    # With a zero point first: swish needs it, and after ReLU both are the same.
-    range_rules: tuple[str, ...] = ("asymmetric", "symmetric")
+    range_rules: tuple[str, ...] = ("average", "extremes", "percentile", "mse")
 
-    def __init__(
-        self,
-        float_model: Path,
-        calibration: CalibrationSet,
-        size: tuple[int, int],
-        *,
-        cache: Path,
-    ) -> None:
-        self._model, self._calibration, self._size, self._cache = float_model, calibration, size, cache
+    def __init__(self, float_model: Path, activations: Activations, *, cache: Path) -> None:
+        super().__init__()
+        self._model, self._activations, self._cache = float_model, activations, cache
         self._digest = sha256_file(float_model) + sha256_file(float_model.with_suffix(".bin"))
-        self._quantized: dict[str, tuple[bytes, bytes]] = {}
         self.operators = openvino_operators(read_openvino(float_model))
+
+    @cached_property
+    def statistics(self) -> ActivationStatistics:
+        """Activations of the calibration images at the tensors that are quantized."""
+        names = quantized_tensors(openvino_from_bytes(*self._quantized))
+        return self._activations.of_openvino(OpenVINORecorder(read_openvino(self._model), names), self._digest)
 
     def build(self, path: Path, recipe: Recipe, branch: str | None = None) -> None:
         """See `Quantizer.build`."""
         from export.conversion import save_openvino
 
-        rule = _checked_rule(recipe, self)
+        self._checked_rule(recipe)
         precisions = assignments(recipe, self.operators)
         if foreign := sorted(set(TFLITE_ONLY) & set(precisions.values())):
             raise UsageError(
                 f"TensorFlow Lite alone has {', '.join(foreign)}; OpenVINO has w8a8, float16 and float."
             )
-        if any(own.ranges not in {"", recipe.ranges} for own in recipe.rules):
-            raise UsageError("OpenVINO has one rule for all ranges: a recipe's rules cannot have their own.")
         spared = {name for name, precision in precisions.items() if precision in {FLOAT, FLOAT16}}
-        exact = read_openvino(self._model)
         if spared == set(precisions):
-            model = exact
+            model = read_openvino(self._model)
         else:
-            model = openvino_from_bytes(*self._calibrated(rule))
-            spare_openvino(model, exact, spared)
+            model = openvino_from_bytes(*self._quantized)
+            set_ranges_openvino(model, self._ranges(recipe))
+            spare_openvino(model, spared)
         if branch is not None:
             model = openvino_branch(model, branch)
         compress_openvino(model)
         store_as_float16(model, {name for name, precision in precisions.items() if precision == FLOAT16})
         save_openvino(model, path)
 
-    def audit(self, recipe: Recipe) -> dict[str, Any] | None:
-        """None: NNCF keeps its statistics to itself."""
-        return None
-
-    def _calibrated(self, rule: str) -> tuple[bytes, bytes]:
-        """The fully quantized model by a range rule: the bytes of its .xml and of its .bin."""
-        if rule not in self._quantized:
-            versions = [f"{package} {version(package)}" for package in ("nncf", "openvino")]
-            described = [QUANTIZATION_VERSION, *versions, self._digest, self._calibration.digest, rule]
-            cached = self._cache / f"openvino-{sha256_bytes(json.dumps(described).encode())[:32]}.npz"
-            known = read_arrays(cached)
-            if known is None:
-                inputs = list(self._calibration.inputs(self._size))
-                model = quantize_openvino(read_openvino(self._model), inputs, asymmetric=rule == "asymmetric")
-                xml, weights = openvino_bytes(model)
-                known = {"xml": np.frombuffer(xml, np.uint8), "bin": np.frombuffer(weights, np.uint8)}
-                write_arrays(cached, **known)
-            self._quantized[rule] = known["xml"].tobytes(), known["bin"].tobytes()
-        return self._quantized[rule]
-
-
-def _checked_rule(recipe: Recipe, quantizer: Quantizer) -> str:
-    wide = recipe.base == "w8a16" and _SIXTEEN_BITS in quantizer.range_rules
-    rule = recipe.ranges or (_SIXTEEN_BITS if wide else quantizer.range_rules[0])
-    unknown = {rule, *(own.ranges for own in recipe.rules)} - {"", *quantizer.range_rules}
-    if unknown:
-        raise UsageError(
-            f"{quantizer.runtime} knows the ranges {', '.join(quantizer.range_rules)}. Received: {sorted(unknown)}."
-        )
-    return rule
+    @cached_property
+    def _quantized(self) -> tuple[bytes, bytes]:
+        """The fully quantized model, without ranges: the bytes of its .xml and of its .bin."""
+        versions = [f"{package} {version(package)}" for package in ("nncf", "openvino")]
+        described = [QUANTIZATION_VERSION, *versions, self._digest]
+        cached = self._cache / f"openvino-{sha256_bytes(json.dumps(described).encode())[:32]}.npz"
+        known = read_arrays(cached)
+        if known is None:
+            model = quantize_openvino(read_openvino(self._model), self._activations.first(1)[0])
+            xml, weights = openvino_bytes(model)
+            known = {"xml": np.frombuffer(xml, np.uint8), "bin": np.frombuffer(weights, np.uint8)}
+            write_arrays(cached, **known)
+        return known["xml"].tobytes(), known["bin"].tobytes()

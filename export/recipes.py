@@ -31,7 +31,8 @@ FLOAT16 = "float16"
 WEIGHT_ONLY = "weight_only"
 DYNAMIC = "dynamic"
 TFLITE_ONLY = ("w8a16", WEIGHT_ONLY, DYNAMIC)
-RANGES = ("average", "extremes", "percentile", "mse", "symmetric", "asymmetric")
+RANGES = ("average", "extremes", "percentile", "mse")
+"""Rules for activation ranges, see `export.ranges.activation_ranges`."""
 _PRECISIONS = (FLOAT, FLOAT16, "w8a8", *TFLITE_ONLY)
 _KEYS = {"base", "ranges", "rules"}
 _RULE_KEYS = {"regex", "operation", "precision", "ranges"}

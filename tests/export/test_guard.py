@@ -316,7 +316,7 @@ def test_a_second_run_takes_everything_from_the_cache(
 ) -> None:
     policy = Int8Policy(LOOSE, validation=broken.judge.dataset)
     first = int8(broken, policy, tmp_path / "first", [])
-    monkeypatch.setattr("export.ranges._Recorder.record", lambda *_: pytest.fail("calibrated again"))
+    monkeypatch.setattr("export.recorders.TFLiteRecorder.values", lambda *_: pytest.fail("calibrated again"))
     monkeypatch.setattr("export.judge.Judge._logit", lambda *_: pytest.fail("measured again"))
     second = int8(broken, policy, tmp_path / "second", [])
     assert [c.name for c in second.ladder.candidates] == [c.name for c in first.ladder.candidates]
@@ -361,9 +361,7 @@ class Lacking(TFLiteQuantizer):
 
 
 def lacking(place: Bench) -> Lacking:
-    return Lacking(
-        place.source.tflite_float, place.source.calibration, (24, 24), cache=place.source.cache, progress=False
-    )
+    return Lacking(place.source.tflite_float, place.source.activations)
 
 
 def test_a_candidate_that_the_interpreter_lacks_an_operator_for_is_skipped(broken: Bench, tmp_path: Path) -> None:

@@ -8,13 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from int8_models import SIZE, Bench, bench, two_branches
+from nncf.quantization.advanced_parameters import QuantizationParameters
 
 from edge_runtime.backends import open_model
 from edge_runtime.classifier import preprocess_file
 from edge_runtime.errors import UsageError
 from export import quantizers
 from export.graphs import parse_tflite, read_openvino, tflite_branch, tflite_operators, tflite_text
-from export.recipes import TFLITE_ONLY, Recipe, Rule, int8_share, recipe_for
+from export.quantization import compress_openvino, quantize_openvino, quantized_tensors, set_ranges_openvino
+from export.ranges import activation_ranges
+from export.recipes import RANGES, TFLITE_ONLY, Recipe, Rule, int8_share, recipe_for
+from export.recorders import OpenVINORecorder, TFLiteRecorder, same_tensors
 
 
 @pytest.fixture(scope="module")
@@ -146,15 +150,92 @@ def test_pixels_are_exact(place: Bench, tmp_path: Path) -> None:
     assert int(first.quantization.zeroPoint[0]) == -128
 
 
-@pytest.mark.parametrize("ranges", ["percentile", "mse", "average", "extremes"])
-def test_every_range_rule_gives_a_file_near_float(ranges: str, place: Bench, tmp_path: Path) -> None:
-    path = tmp_path / "backbone.tflite"
-    place.source.quantizer("tflite").build(path, Recipe(ranges=ranges))
-    exact = outputs(place.judge.float_path, "tflite", place)
-    for found, wanted in zip(outputs(path, "tflite", place), exact, strict=True):
+@pytest.mark.parametrize("runtime", ["tflite", "openvino"])
+@pytest.mark.parametrize("ranges", RANGES)
+def test_every_range_rule_gives_a_file_near_float(
+    ranges: str, runtime: str, place: Bench, vino: Bench, tmp_path: Path
+) -> None:
+    here = place if runtime == "tflite" else vino
+    quantizer = here.source.quantizer(runtime)
+    path = tmp_path / f"backbone{quantizer.suffix}"
+    quantizer.build(path, Recipe(ranges=ranges))
+    exact = outputs(here.judge.float_path, runtime, here)
+    for found, wanted in zip(outputs(path, runtime, here), exact, strict=True):
         for name in wanted:
             error = np.linalg.norm(found[name] - wanted[name]) / np.linalg.norm(wanted[name])
             assert 0 < error < (0.05 if ranges == "mse" else 0.4)
+
+
+@pytest.mark.parametrize("runtime", ["tflite", "openvino"])
+def test_a_branch_has_the_ranges_of_its_own_rule(runtime: str, place: Bench, vino: Bench, tmp_path: Path) -> None:
+    here = place if runtime == "tflite" else vino
+    quantizer = here.source.quantizer(runtime)
+    found = {}
+    recipes = {rule: Recipe(ranges=rule) for rule in ("extremes", "percentile")}
+    recipes["mixed"] = recipe_for(
+        frozenset(), quantizer.operators, ranges={"left": "extremes", "right": "percentile"}
+    )
+    for name, recipe in recipes.items():
+        path = tmp_path / name / f"backbone{quantizer.suffix}"
+        path.parent.mkdir()
+        quantizer.build(path, recipe)
+        found[name] = outputs(path, runtime, here)
+    for branch, own, other in (("left", "extremes", "percentile"), ("right", "percentile", "extremes")):
+        near, far = (
+            sum(np.linalg.norm(m[branch] - f[branch]) for m, f in zip(found["mixed"], found[rule], strict=True))
+            for rule in (own, other)
+        )
+        # Not zero: what both branches read has the rule of one of them.
+        assert near < far
+
+
+def test_openvino_finds_its_tensors_among_litert_s(vino: Bench) -> None:
+    """Under other names and in another order of axes they hold the same values."""
+    source = vino.source
+    names = quantized_tensors(
+        quantize_openvino(read_openvino(source.openvino_float), source.activations.first(1)[0])
+    )
+    ours = OpenVINORecorder(read_openvino(source.openvino_float), names)
+    theirs = TFLiteRecorder(source.tflite_float)
+    found = same_tensors(ours, theirs, source.activations.first(2))
+    assert set(found) == set(names)
+    third = source.activations.first(3)[-1]
+    mine = dict(zip(names, ours.values(third), strict=True))
+    for name, other in found.items():
+        values = theirs.values(third)[theirs.names.index(other)].copy()
+        np.testing.assert_allclose(np.sort(mine[name]), np.sort(values), rtol=1e-3, atol=1e-3)
+
+
+def test_a_tensor_that_litert_does_not_have_is_recorded_in_openvino(
+    vino: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = vino.source.quantizer("openvino").statistics
+    found = same_tensors
+    lost = known.names[2]
+    monkeypatch.setattr(
+        "export.activations.same_tensors", lambda *a: {n: t for n, t in found(*a).items() if n != lost}
+    )
+    again = vino.source.quantizer("openvino").statistics
+    assert set(again.names) == set(known.names) and again.names[-1] == lost
+    for ends in ("minima", "maxima"):
+        np.testing.assert_allclose(getattr(again, ends)[:, -1], getattr(known, ends)[:, 2], rtol=1e-3, atol=1e-3)
+
+
+def test_zero_is_one_of_openvino_s_steps(vino: Bench) -> None:
+    """Padding and operators without activity give zeros: they must stay zeros."""
+    model = quantize_openvino(read_openvino(vino.source.openvino_float), vino.source.activations.first(1)[0])
+    set_ranges_openvino(model, dict.fromkeys(quantized_tensors(model), (-0.37, 2.11)))
+    ends = [
+        [float(node.input_value(i).get_node().get_data()) for i in range(1, 5)]
+        for node in model.get_ordered_ops()
+        if node.get_type_name() == "FakeQuantize" and node.input_value(0).get_node().get_type_name() != "Constant"
+    ]
+    assert ends
+    for low, high, low_out, high_out in ends:
+        assert (low, high) == (low_out, high_out)
+        step = (high - low) / 255
+        assert step == pytest.approx((2.11 + 0.37) / 255, rel=1e-6)
+        assert -low / step == pytest.approx(round(-low / step), abs=1e-3)
 
 
 def test_w8a16_is_more_exact_than_w8a8(place: Bench, tmp_path: Path) -> None:
@@ -253,20 +334,17 @@ def test_recipes_that_a_runtime_does_not_know(place: Bench, vino: Bench, tmp_pat
     for recipe in (Recipe("w8a16"), *(Recipe(rules=(Rule(".", precision=kept),)) for kept in TFLITE_ONLY)):
         with pytest.raises(UsageError, match="TensorFlow Lite alone has"):
             vino.source.quantizer("openvino").build(tmp_path / "backbone.xml", recipe)
-    with pytest.raises(UsageError, match="openvino knows the ranges"):
-        vino.source.quantizer("openvino").build(tmp_path / "backbone.xml", Recipe(ranges="percentile"))
-    with pytest.raises(UsageError, match="tflite knows the ranges"):
-        place.source.quantizer("tflite").build(tmp_path / "backbone.tflite", Recipe(ranges="asymmetric"))
+    for bench_, runtime in ((vino, "openvino"), (place, "tflite")):
+        with pytest.raises(UsageError, match=f"{runtime} knows the ranges"):
+            bench_.source.quantizer(runtime).build(tmp_path / "backbone", Recipe(ranges="symmetric"))
     with pytest.raises(UsageError, match="matches no operator"):
         place.source.quantizer("tflite").build(tmp_path / "backbone.tflite", Recipe(rules=(Rule("nosuch"),)))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fragile", [None, 0])
-def test_openvino_spared_without_a_second_calibration_equals_a_fresh_one(
-    fragile: int | None, tmp_path: Path
-) -> None:
-    """Each operator is spared alone: bias correction and ranges of the others must not depend on it.
+def test_openvino_spared_afterwards_equals_never_quantized(fragile: int | None, tmp_path: Path) -> None:
+    """Each operator is spared alone: the others must not depend on it.
 
     Most files are equal to the last bit; in others OpenVINO fuses operators in another way.
     """
@@ -275,21 +353,32 @@ def test_openvino_spared_without_a_second_calibration_equals_a_fresh_one(
 
     place = bench(tmp_path, two_branches(fragile), "openvino", images=8)
     quantizer = place.source.quantizer("openvino")
-    inputs = list(place.source.calibration.inputs((SIZE, SIZE)))
     exact = outputs(place.judge.float_path, "openvino", place)
+    everything = quantize_openvino(read_openvino(place.source.openvino_float), place.source.activations.first(1)[0])
+    low, high = activation_ranges(quantizer.statistics, "average")
+    ranges = dict(zip(quantizer.statistics.names, zip(low.tolist(), high.tolist(), strict=True), strict=True))
+    assert set(quantized_tensors(everything)) <= set(ranges)
     weighted = [op.name for op in quantizer.operators if op.macs]
     assert weighted
     for name in weighted:
-        quantizer.build(tmp_path / "backbone.xml", recipe_for(frozenset({name}), quantizer.operators))
+        quantizer.build(
+            tmp_path / "backbone.xml", recipe_for(frozenset({name}), quantizer.operators, ranges="average")
+        )
         fresh = nncf.quantize(
             read_openvino(place.source.openvino_float),
-            nncf.Dataset(inputs),
-            subset_size=len(inputs),
+            nncf.Dataset(place.source.activations.first(1)),
+            subset_size=1,
             preset=nncf.QuantizationPreset.MIXED,
             target_device=nncf.TargetDevice.CPU,
-            fast_bias_correction=True,
+            advanced_parameters=nncf.AdvancedQuantizationParameters(
+                activations_quantization_params=QuantizationParameters(per_channel=False),
+                disable_bias_correction=True,
+                backend_params={"compress_weights": False},
+            ),
             ignored_scope=nncf.IgnoredScope(names=[name]),
         )
+        set_ranges_openvino(fresh, ranges)
+        compress_openvino(fresh)
         openvino.save_model(fresh, str(tmp_path / "fresh.xml"), compress_to_fp16=False)
         ours, theirs = (_errors(tmp_path / f"{stem}.xml", exact, place) for stem in ("backbone", "fresh"))
         assert theirs.keys() == ours.keys() and max(theirs.values()) > 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +13,11 @@ from hypothesis.extra.numpy import arrays
 from int8_models import SIZE, bench, two_branches
 
 from edge_runtime.errors import ModelError
-from export.ranges import (
-    RANGE_RULES,
-    ActivationStatistics,
-    activation_ranges,
-    clipped_share,
-    collect_statistics,
-    quantizer_ranges,
-)
+from edge_runtime.files import sha256_bytes
+from export.activations import collect_statistics
+from export.ranges import ActivationStatistics, activation_ranges, clipped_share
+from export.recipes import RANGES
+from export.recorders import TFLiteRecorder
 
 SAMPLES = arrays(np.float32, (4, 3, 16), elements=st.floats(-1e4, 1e4, width=32))
 
@@ -30,7 +27,7 @@ def statistics(samples: np.ndarray) -> ActivationStatistics:
     return ActivationStatistics(names, samples.min(axis=2), samples.max(axis=2), samples)
 
 
-@given(SAMPLES, st.sampled_from(RANGE_RULES))
+@given(SAMPLES, st.sampled_from(RANGES))
 @settings(max_examples=60)
 def test_ranges_hold_zero_and_never_exceed_what_was_seen(samples: np.ndarray, rule: str) -> None:
     seen = statistics(samples)
@@ -62,9 +59,21 @@ def test_least_squares_clips_a_rare_outlier() -> None:
     assert 3 < high < 30
 
 
+def test_every_tensor_can_have_a_rule_of_its_own() -> None:
+    samples = np.random.default_rng(0).normal(0, 1, (5, 3, 64)).astype(np.float32)
+    low, high = activation_ranges(statistics(samples), ["average", "extremes", "percentile"])
+    for place, rule in ((1, "extremes"), (2, "percentile")):
+        alone = activation_ranges(statistics(samples), rule)
+        assert (low[place], high[place]) == (alone[0][place], alone[1][place])
+
+
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return bench(tmp_path_factory.mktemp("ranges"), two_branches(None), images=2).source.tflite_float
+
+
+def recorded(model: bytes) -> tuple[Callable[[], TFLiteRecorder], str]:
+    return lambda: TFLiteRecorder(model), sha256_bytes(model)
 
 
 def images(count: int) -> Iterator[np.ndarray]:
@@ -80,7 +89,7 @@ def digests(count: int) -> list[str]:
 def test_minima_and_maxima_are_those_of_the_interpreter(model: bytes) -> None:
     from ai_edge_litert.interpreter import Interpreter
 
-    found = collect_statistics(model, images(2), digests(2))
+    found = collect_statistics(*recorded(model), images(2), digests(2))
     interpreter = Interpreter(model_content=model, experimental_preserve_all_tensors=True)
     interpreter.allocate_tensors()
     by_name = {detail["name"]: detail["index"] for detail in interpreter.get_tensor_details()}
@@ -92,7 +101,6 @@ def test_minima_and_maxima_are_those_of_the_interpreter(model: bytes) -> None:
             assert found.minima[number, i] == pytest.approx(value.min(), rel=1e-5, abs=1e-6)
             assert found.maxima[number, i] == pytest.approx(value.max(), rel=1e-5, abs=1e-6)
             assert np.isin(found.samples[number, i].round(3), value.round(3)).mean() > 0.99
-    assert set(quantizer_ranges(found, "mse")) == set(found.names)
 
 
 def test_an_interrupted_calibration_goes_on(model: bytes, tmp_path: Path) -> None:
@@ -106,7 +114,7 @@ def test_an_interrupted_calibration_goes_on(model: bytes, tmp_path: Path) -> Non
             yield image
 
     with pytest.raises(KeyboardInterrupt):
-        collect_statistics(model, breaking(), digests(count), cache=tmp_path)
+        collect_statistics(*recorded(model), breaking(), digests(count), cache=tmp_path)
     assert len(list(tmp_path.iterdir())) == whole_before
 
     def counting() -> Iterator[np.ndarray]:
@@ -115,13 +123,13 @@ def test_an_interrupted_calibration_goes_on(model: bytes, tmp_path: Path) -> Non
             consumed += 1
             yield image
 
-    resumed = collect_statistics(model, counting(), digests(count), cache=tmp_path)
-    whole = collect_statistics(model, images(count), digests(count))
+    resumed = collect_statistics(*recorded(model), counting(), digests(count), cache=tmp_path)
+    whole = collect_statistics(*recorded(model), images(count), digests(count))
     np.testing.assert_array_equal(resumed.minima, whole.minima)
     np.testing.assert_array_equal(resumed.samples, whole.samples)
     assert consumed == count
     assert len(list(tmp_path.iterdir())) == count
-    other = collect_statistics(model, images(3), [f"{i:064x}" for i in range(100, 103)], cache=tmp_path)
+    other = collect_statistics(*recorded(model), images(3), [f"{i:064x}" for i in range(100, 103)], cache=tmp_path)
     assert len(other.minima) == 3
     assert len(list(tmp_path.iterdir())) == count + 3, "other images have entries of their own"
 
@@ -130,12 +138,12 @@ def test_another_run_that_shares_images_sees_only_the_others(
     model: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In another order, too: what is kept of an image does not depend on the images before it."""
-    first = collect_statistics(model, images(4), digests(4), cache=tmp_path)
-    monkeypatch.setattr("export.ranges._Recorder.record", lambda *_: pytest.fail("an image was seen twice"))
-    again = collect_statistics(model, reversed(list(images(4))), digests(4)[::-1], cache=tmp_path)
+    first = collect_statistics(*recorded(model), images(4), digests(4), cache=tmp_path)
+    monkeypatch.setattr("export.recorders.TFLiteRecorder.values", lambda *_: pytest.fail("an image was seen twice"))
+    again = collect_statistics(*recorded(model), reversed(list(images(4))), digests(4)[::-1], cache=tmp_path)
     np.testing.assert_array_equal(again.samples, first.samples[::-1])
 
 
 def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no TensorFlow Lite file"):
-        collect_statistics(b"no flatbuffer at all", images(1), digests(1))
+        collect_statistics(*recorded(b"no flatbuffer at all"), images(1), digests(1))
