@@ -16,9 +16,10 @@ from benchmarks.measuring import Bar, Journal, Measured, Planned, measure_all
 from benchmarks.planning import average_macs, escalated_share, thread_counts
 from benchmarks.records import read_record, to_plain
 from benchmarks.runfile import RUN_KIND, SCHEMA_VERSION, Candidate, Data, Picture, Protocol, Run, Thermal
-from edge_runtime.bundle import INTENDED_USE, Bundle
+from edge_runtime.bundle import Bundle
 from edge_runtime.cascade import CASCADE
 from edge_runtime.sums import bundle_digest
+from edge_runtime.words import INTENDED_USE
 
 
 def run_benchmark(

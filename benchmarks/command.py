@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_runtime.bundle import INTENDED_USE
 from edge_runtime.errors import ModelError, UsageError
 from edge_runtime.files import check_replaceable
 from edge_runtime.sums import bundle_digest
+from edge_runtime.words import INTENDED_USE
 
 if TYPE_CHECKING:
     from benchmarks.measuring import Bar, Planned

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge_runtime.bundle import INTENDED_USE
 from edge_runtime.errors import DataError, UsageError
 from edge_runtime.files import write_text_atomic
+from edge_runtime.words import INTENDED_USE
 from train.options import PIXEL_RANGE, SEED_RANGE, check_ranges
 
 if TYPE_CHECKING:

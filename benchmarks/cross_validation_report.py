@@ -9,7 +9,7 @@ from benchmarks.cross_validation_command import Line, Pair
 from benchmarks.html import beside, block, document, interval_cell, number_cell, table, text_cell
 from benchmarks.svg import Drawing, Scale
 from benchmarks.wording import shown
-from edge_runtime.bundle import INTENDED_USE
+from edge_runtime.words import INTENDED_USE
 from train.cross_validation import ROWS, OutOfFold
 from train.data import Dataset
 from train.fold_auc import mean_fold_auc, paired_fold_auc_difference

@@ -7,8 +7,8 @@ from importlib import import_module
 from pathlib import Path
 from time import perf_counter
 
-from edge_runtime.bundle import INTENDED_USE
 from edge_runtime.errors import UsageError
+from edge_runtime.words import INTENDED_USE
 
 DEMO_FORMATS = "tflite-int8,tflite-fp32"
 CALIBRATION_IMAGES = 16

@@ -21,11 +21,11 @@ from tqdm import tqdm
 from benchmarks.explanation_metrics import spearman, top_region_iou
 from benchmarks.explanation_retention import bound_of
 from benchmarks.heatmaps import cosine
-from edge_runtime.backends import Float32Array
 from edge_runtime.bundle import Bundle
 from edge_runtime.classifier import Classifier
 from edge_runtime.eigencam import eigen_cam
 from edge_runtime.image import read_image, to_input
+from edge_runtime.types import Float32Array
 from train.data import Dataset
 
 if TYPE_CHECKING:

@@ -18,12 +18,13 @@ from benchmarks.explanation_metrics import THRESHOLDS, Place, best_threshold
 from benchmarks.explanation_report import ExplanationReport
 from benchmarks.explanation_timing import explanation_costs
 from benchmarks.latency import machine
-from edge_runtime.backends import Float32Array, is_available
+from edge_runtime.backends import is_available
 from edge_runtime.bundle import Bundle
 from edge_runtime.classifier import Classifier
 from edge_runtime.errors import MissingExtraError, UsageError
 from edge_runtime.image import read_image
 from edge_runtime.trust import load_trusted
+from edge_runtime.types import Float32Array
 from train.data import Dataset, load_dataset
 from train.run_folder import open_run
 from train.split import Split, subset_of

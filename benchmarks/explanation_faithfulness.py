@@ -12,10 +12,10 @@ from PIL import Image, ImageFilter
 from tqdm import tqdm
 
 from benchmarks.explanation_metrics import area_under, mean_interval, perturbation_curves
-from edge_runtime.backends import Float32Array
 from edge_runtime.classifier import Classifier
 from edge_runtime.explain import stretch
 from edge_runtime.image import read_image, to_input
+from edge_runtime.types import Float32Array
 from train.data import Dataset
 from train.intervals import Interval
 

@@ -11,11 +11,11 @@ import numpy as np
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
-from edge_runtime.backends import Float32Array
-from edge_runtime.bundle import INTENDED_USE
 from edge_runtime.explain import contour, overlay, unit_map
-from edge_runtime.image import UInt8Image, read_image
+from edge_runtime.image import read_image
 from edge_runtime.masks import read_mask
+from edge_runtime.types import Float32Array, UInt8Image
+from edge_runtime.words import INTENDED_USE
 from train.data import Dataset
 
 

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.explanation_metrics import THRESHOLDS, Float, Place, centre_prior, mean_interval, place
-from edge_runtime.backends import Float32Array
 from edge_runtime.errors import DataError
 from edge_runtime.explain import heat_map
 from edge_runtime.image import read_image
 from edge_runtime.masks import read_mask
+from edge_runtime.types import Float32Array
 from train.data import Dataset, Sample
 from train.intervals import Interval
 

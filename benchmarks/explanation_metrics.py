@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from edge_runtime.backends import Float32Array
+from edge_runtime.types import Float32Array
 from train.bootstrap import percentile_interval, resamples
 from train.intervals import UNDEFINED, Interval, group_index
 

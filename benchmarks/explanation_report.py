@@ -13,9 +13,9 @@ from benchmarks.explanation import Fidelity, Sanity
 from benchmarks.explanation_faithfulness import Faithfulness
 from benchmarks.explanation_localisation import Localisation
 from benchmarks.explanation_timing import ExplanationCost
-from edge_runtime.bundle import INTENDED_USE
 from edge_runtime.files import write_text_atomic
 from edge_runtime.latency import Latency
+from edge_runtime.words import INTENDED_USE
 from train.intervals import Interval
 
 REPORT = "explanation.json"

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from edge_runtime.backends import open_model
 from edge_runtime.classifier import Classifier
 from edge_runtime.explain import explanation
-from edge_runtime.image import UInt8Image, to_input
+from edge_runtime.image import to_input
 from edge_runtime.latency import Latency, measure
+from edge_runtime.types import UInt8Image
 
 if TYPE_CHECKING:
     from export.splitting import SplitModel

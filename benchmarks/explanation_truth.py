@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from edge_runtime.backends import Float32Array
+from edge_runtime.types import Float32Array
 from export.splitting import SplitModel
 
 

@@ -31,8 +31,9 @@ from edge_runtime.classifier import Classifier
 from edge_runtime.domain import features_of
 from edge_runtime.errors import DataError, UsageError
 from edge_runtime.files import sha256_bytes, sha256_file, write_text_atomic
-from edge_runtime.image import UInt8Image, find_images, read_image
+from edge_runtime.image import find_images, read_image
 from edge_runtime.quality import hints, measure
+from edge_runtime.types import UInt8Image
 from export.cache import read_arrays, write_arrays
 from export.gate import Limits, copies_of, distances, fit_gate, limits_from, quickest_artifact
 from export.gate_features import float_features, grey_image, looked_at, view_features

@@ -11,7 +11,7 @@ from benchmarks.html import document
 from benchmarks.regression import Comparison
 from benchmarks.results import Result, borrow_scores, pick
 from benchmarks.text import data_line, machine_line
-from edge_runtime.bundle import INTENDED_USE
+from edge_runtime.words import INTENDED_USE
 
 
 def page(results: Sequence[Result], comparison: Comparison | None) -> str:

@@ -18,7 +18,7 @@ from benchmarks.regression import Comparison, Regression
 from benchmarks.results import Result, Row
 from benchmarks.retention import METRICS, SHARES, share_name
 from benchmarks.runfile import REPORT_KIND, SCHEMA_VERSION, Run
-from edge_runtime.bundle import INTENDED_USE
+from edge_runtime.words import INTENDED_USE
 from train.intervals import UNDEFINED
 
 

@@ -7,9 +7,9 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from edge_runtime.bundle import INTENDED_USE
 from edge_runtime.errors import UsageError
 from edge_runtime.files import write_text_atomic
+from edge_runtime.words import INTENDED_USE
 from train.options import PIXEL_RANGE, SEED_RANGE, check_ranges
 
 RESULT = "reproduction.json"

@@ -24,8 +24,8 @@ from benchmarks.reproduction_facts import (
 )
 from benchmarks.svg import key
 from benchmarks.wording import NAMES, percent, shown
-from edge_runtime.bundle import INTENDED_USE
 from edge_runtime.image import read_image, resize
+from edge_runtime.words import INTENDED_USE
 from train.data import Dataset
 from train.metrics import sigmoid
 from train.reproduction import Unit

@@ -9,7 +9,7 @@ from benchmarks.regression import Comparison
 from benchmarks.results import Result, Row, pick
 from benchmarks.runfile import Run
 from benchmarks.wording import NAMES, megabytes, milliseconds, shown
-from edge_runtime.bundle import INTENDED_USE
+from edge_runtime.words import INTENDED_USE
 
 SHOWN = ("accuracy", "sensitivity", "specificity", "auc")
 

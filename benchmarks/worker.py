@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.turns import in_turns
-from edge_runtime.backends import Float32Array, open_model
+from edge_runtime.backends import open_model
 from edge_runtime.bundle import MANIFEST, Bundle, parse_manifest
 from edge_runtime.cascade import Cascade
 from edge_runtime.classifier import Classifier, timed_image
@@ -35,6 +35,7 @@ from edge_runtime.image import read_image, to_input
 from edge_runtime.latency import time_calls
 from edge_runtime.peak import peak_bytes
 from edge_runtime.trust import without_policy
+from edge_runtime.types import Float32Array
 
 WARM_UP = 3
 

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from edge_runtime.assess import Assessment, Band
-from edge_runtime.backends import Float32Array
 from edge_runtime.domain import Domain
+from edge_runtime.types import Float32Array
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from typing import Any
 
 from edge_runtime.bundle import Bundle
 from edge_runtime.domain import Domain
-from edge_runtime.image import UInt8Image
+from edge_runtime.types import UInt8Image
 from edge_runtime.words import words
 
 SUSPICIOUS, NOT_SUSPICIOUS, UNCERTAIN, REFUSED = "suspicious", "not_suspicious", "uncertain", "refused"

@@ -37,9 +37,6 @@ MODEL_CARD = "MODEL_CARD.md"
 SBOM = "sbom.cdx.json"
 RESIZE_RULE = "pillow-bilinear-antialiased-stretch"
 RUNTIMES = ("tflite", "openvino", "onnx")
-INTENDED_USE = (
-    "Research use only. Not a medical device: not cleared or approved for diagnosis, triage or treatment."
-)
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 

@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from edge_runtime.answer import Answer, Prediction
-from edge_runtime.backends import Float32Array
 from edge_runtime.bundle import MANIFEST, Bundle, CascadeSpec, load_bundle
 from edge_runtime.classifier import Classifier, PredictsFiles
 from edge_runtime.errors import BundleError
-from edge_runtime.image import UInt8Image
 from edge_runtime.trust import load_trusted, trusted, without_policy
+from edge_runtime.types import Float32Array, UInt8Image
 
 CASCADE = "cascade"
 """What ``--artifact`` calls both models together; the default of a bundle that has a cascade."""

@@ -17,13 +17,14 @@ import numpy as np
 
 from edge_runtime.answer import Answer, Prediction
 from edge_runtime.assess import assess, band_of, shifted_views
-from edge_runtime.backends import Float32Array, extra_of, is_available, no_wheel, open_model
+from edge_runtime.backends import extra_of, is_available, no_wheel, open_model
 from edge_runtime.bundle import Artifact, Bundle
 from edge_runtime.domain import DomainGate, features_of, load_gate
 from edge_runtime.errors import BundleError, ImageError, MissingExtraError, ModelError
-from edge_runtime.image import UInt8Image, read_image, to_input
+from edge_runtime.image import read_image, to_input
 from edge_runtime.quality import hints, measure
 from edge_runtime.trust import load_trusted, trusted
+from edge_runtime.types import Float32Array, UInt8Image
 
 
 class PredictsFiles(ABC):

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from edge_runtime.errors import ImageError
-from edge_runtime.image import UInt8Image
 from edge_runtime.limits import limit_process
+from edge_runtime.types import UInt8Image
 
 FRAME_SECONDS = 20.0
 START_SECONDS = 60.0

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from edge_runtime.decoding import DECODE_ERRORS
 from edge_runtime.errors import ImageError
-from edge_runtime.image import DECODE_ERRORS, UInt8Image
+from edge_runtime.types import UInt8Image
 
 GDCM = "gdcm"
 MEASURED_FRAMES = 16

@@ -13,9 +13,10 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
-from edge_runtime.bundle import INTENDED_USE, Bundle
+from edge_runtime.bundle import Bundle
 from edge_runtime.errors import ImageError, MissingExtraError
 from edge_runtime.sums import bundle_digest
+from edge_runtime.words import INTENDED_USE
 
 SCHEME = "99SONOEDGE"
 _TEXT_LENGTH = 64  # of a code's meaning and of a description (VR LO)

@@ -34,9 +34,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.backends import Float32Array
 from edge_runtime.bundle import Bundle
 from edge_runtime.errors import BundleError
+from edge_runtime.types import Float32Array
 
 DOMAIN = "domain.npz"
 CUT_OFF = 4.0

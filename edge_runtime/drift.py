@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.backends import Float32Array
 from edge_runtime.domain import Domain, DomainGate, standardise
+from edge_runtime.types import Float32Array
 
 
 class Drift:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from edge_runtime.backends import Float32Array
 from edge_runtime.explain import stretch
+from edge_runtime.types import Float32Array
 
 
 def eigen_cam(maps: Mapping[str, Float32Array]) -> Float32Array:

@@ -24,11 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edge_runtime.backends import Float32Array
 from edge_runtime.bundle import Bundle
 from edge_runtime.colormap import COLORMAP
 from edge_runtime.errors import BundleError, UsageError
-from edge_runtime.image import UInt8Image
+from edge_runtime.types import Float32Array, UInt8Image
 
 FUSED = "fused"
 """What the sum of all branches is called where a branch can be chosen."""

@@ -19,11 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edge_runtime.backends import Float32Array
-from edge_runtime.bundle import INTENDED_USE
 from edge_runtime.explain import FUSED, Explanation, heat_map, overlay, panel, unit_map
 from edge_runtime.files import write_bytes_atomic
-from edge_runtime.image import UInt8Image
+from edge_runtime.types import Float32Array, UInt8Image
+from edge_runtime.words import INTENDED_USE
 
 _SUFFIXES = (".overlay.png", ".panel.png", ".npz", ".json")
 

@@ -12,10 +12,11 @@ from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
+from edge_runtime.decoding import DECODE_ERRORS, MAX_PIXELS
 from edge_runtime.dicom import DicomImage, read_dicom
 from edge_runtime.errors import DataError, ImageError, MissingExtraError, UsageError
-from edge_runtime.image import DECODE_ERRORS, MAX_PIXELS, UInt8Image, find_images, is_dicom, read_image, to_rgb
-from edge_runtime.region import Region
+from edge_runtime.image import find_images, is_dicom, read_image, to_rgb
+from edge_runtime.types import Region, UInt8Image
 
 CAMERA = "camera"
 _CAMERA_FORMATS = {"linux": ("v4l2", "/dev/video0"), "darwin": ("avfoundation", "0"), "win32": ("dshow", "video=0")}

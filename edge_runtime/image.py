@@ -9,9 +9,7 @@ the same array everywhere. The rule (bundle schema 1): decode, 8 bits per channe
 from __future__ import annotations
 
 import io
-import struct
 import warnings
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -20,30 +18,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
-from edge_runtime.errors import FrameNeededError, ImageError
+from edge_runtime.decoding import DECODE_ERRORS, MAX_PIXELS, chosen_frame
+from edge_runtime.errors import ImageError
+from edge_runtime.types import Float32Array, UInt8Image
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".dcm", ".dicom"})
-MAX_PIXELS = 50_000_000
-MAX_FRAMES = 10_000
 _DICOMDIR = b"1.2.840.10008.1.3.10"  # class of a disc's table of contents
 _PILLOW_FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
-# Pillow's and pydicom's decoders raise all of these on truncated or forged files.
-DECODE_ERRORS = (
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)
-
-UInt8Image = NDArray[np.uint8]
-Float32Array = NDArray[np.float32]
 
 
 def read_image(path: str | Path, *, frame: int | None = None) -> UInt8Image:
@@ -104,29 +85,6 @@ def decode_image(
         raise ImageError(f"{name} is not a PNG, JPEG, BMP, TIFF or DICOM image.") from error
     except DECODE_ERRORS as error:
         raise ImageError(f"{name} cannot be decoded: {error}") from error
-
-
-def chosen_frame(name: str, frames: int, frame: int | None) -> int:
-    """The index, from 0, of the frame to read from a file of ``frames``.
-
-    Args:
-        name: of the file, for messages.
-        frames: how many there are.
-        frame: the number that was asked for, from 1; None where none was.
-
-    Raises:
-        FrameNeededError: several frames and none named: the answer to the first one would stand for all.
-        ImageError: no such frame.
-    """
-    if frame is None and frames > 1:
-        raise FrameNeededError(
-            f"{name} holds {frames} frames, and an answer is about one. Choose it with --frame (1 to {frames}), "
-            "or answer all of them: sonoedge stream --source FILE.",
-            frames,
-        )
-    if frame is not None and not 1 <= frame <= frames:
-        raise ImageError(f"{name} has no frame {frame}: it holds {frames}, counted from 1.")
-    return (frame or 1) - 1
 
 
 def is_dicom(data: bytes) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge_runtime.image import UInt8Image
+from edge_runtime.types import UInt8Image
 from edge_runtime.words import words
 
 # All 439 BUSI training images are inside these limits (brightness 30–139, contrast 30–74, speckle 0.021–0.059,

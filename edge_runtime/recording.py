@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from edge_runtime.dicom import DicomImage, secondary_capture
+from edge_runtime.dicom import DicomImage
+from edge_runtime.dicom_capture import secondary_capture
 from edge_runtime.errors import MissingExtraError, UsageError
 from edge_runtime.files import write_bytes_atomic
-from edge_runtime.image import UInt8Image
+from edge_runtime.types import UInt8Image
 
 MAX_MEMORY = 1 << 30
 """GIF and DICOM are written at the end: frames kept until then may take this many bytes."""

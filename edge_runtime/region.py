@@ -3,40 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.errors import UsageError
-from edge_runtime.image import UInt8Image
+from edge_runtime.types import Region, UInt8Image
 
 _CELLS = 64  # the search grid; a gap of one cell parts the scan from a line of text
 _LIT = 12  # grey level from which a pixel is not background; monitors and JPEG lift black to about 8
 _CELL_SHARE = 0.3  # of a cell's pixels must be lit; strokes of text cover less
 _SMALLEST, _LARGEST = 0.10, 0.97  # of the image; outside these the whole image is the answer
-
-
-@dataclass(frozen=True)
-class Region:
-    """A rectangle of pixels: columns ``left`` to ``right``, rows ``top`` to ``bottom``, ends excluded."""
-
-    left: int
-    top: int
-    right: int
-    bottom: int
-
-    def crop(self, image: UInt8Image) -> UInt8Image:
-        """The part of uint8 (height, width, 3) inside the rectangle."""
-        return image[self.top : self.bottom, self.left : self.right]
-
-    def outline(self, image: UInt8Image, colour: tuple[int, int, int] = (0, 255, 0)) -> UInt8Image:
-        """A copy with everything outside darkened and the rectangle drawn: what a crop leaves out."""
-        drawn = image // 3
-        drawn[self.top : self.bottom, self.left : self.right] = self.crop(image)
-        drawn[self.top : self.bottom, [self.left, self.right - 1]] = colour
-        drawn[[self.top, self.bottom - 1], self.left : self.right] = colour
-        return drawn
 
 
 def detect_region(image: UInt8Image) -> Region | None:

@@ -15,9 +15,9 @@ from edge_runtime.cascade import Cascade
 from edge_runtime.classifier import Classifier
 from edge_runtime.explain import explanation, heat_map, overlay
 from edge_runtime.frames import Frame, Source, newest
-from edge_runtime.image import UInt8Image
-from edge_runtime.region import Region, detect_region
+from edge_runtime.region import detect_region
 from edge_runtime.smoothing import DEFAULT_SECONDS, Recent, Smoother
+from edge_runtime.types import Region, UInt8Image
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,9 @@ from edge_runtime.classifier import Classifier
 from edge_runtime.errors import BundleError, DataError, UsageError
 from edge_runtime.files import atomic_directory, check_replaceable
 from edge_runtime.freshness import dated
-from edge_runtime.image import UInt8Image, read_image
+from edge_runtime.image import read_image
 from edge_runtime.trust import without_policy
+from edge_runtime.types import UInt8Image
 from export.cascade_fit import AGREEMENT, Float, agreement, counted, fit_cascade
 
 if TYPE_CHECKING:

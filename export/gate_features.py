@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from edge_runtime.classifier import Classifier
 from edge_runtime.domain import features_of
-from edge_runtime.image import UInt8Image, read_image
+from edge_runtime.image import read_image
+from edge_runtime.types import UInt8Image
 from export.splitting import SplitModel
 from export.tail import producer
 from export.views import another_view

@@ -9,8 +9,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from edge_runtime.backends import Float32Array
 from edge_runtime.errors import AccuracyError, ModelError, UsageError
+from edge_runtime.types import Float32Array
 from export.agreement import AgreementFrames
 from export.candidates import Budget, Candidate, Ladder, ladder_table
 from export.formats import Source

@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from edge_runtime.backends import Float32Array, Runner, open_model
+from edge_runtime.backends import Runner, open_model
 from edge_runtime.classifier import preprocess_file
 from edge_runtime.domain import features_of
 from edge_runtime.files import sha256_bytes, sha256_file
+from edge_runtime.types import Float32Array
 from export.cache import Arrays, read_arrays, write_arrays
 from export.candidates import Comparison, Logits, compare
 from train.data import Dataset

@@ -17,9 +17,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from edge_runtime.bundle import INTENDED_USE
 from edge_runtime.errors import ModelError
 from edge_runtime.files import write_text_atomic
+from edge_runtime.words import INTENDED_USE
 from export.memory import released
 from export.recipes import Operator
 from export.tensors import open_tensors

@@ -12,10 +12,8 @@ from typing import Any
 import numpy as np
 
 from edge_runtime.agreement import ANSWERS
-from edge_runtime.backends import Float32Array
 from edge_runtime.bundle import (
     GOLDEN,
-    INTENDED_USE,
     MANIFEST,
     MODEL_CARD,
     SBOM,
@@ -31,7 +29,9 @@ from edge_runtime.errors import VerificationError
 from edge_runtime.files import atomic_directory, write_bytes_atomic, write_text_atomic
 from edge_runtime.freshness import dated
 from edge_runtime.trust import without_policy
+from edge_runtime.types import Float32Array
 from edge_runtime.verify import load_golden, replay, run_golden
+from edge_runtime.words import INTENDED_USE
 from export.calibration import CalibrationSet
 from export.candidates import promise
 from export.formats import ExportFormat, Source

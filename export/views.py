@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageFilter
 
-from edge_runtime.image import UInt8Image
+from edge_runtime.types import UInt8Image
 
 
 def another_view(image: UInt8Image, seed: tuple[int, ...]) -> UInt8Image:

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_runtime.bundle import INTENDED_USE
 from edge_runtime.errors import DataError, UsageError
 from edge_runtime.files import atomic_directory, write_text_atomic
 from edge_runtime.image import read_image
+from edge_runtime.words import INTENDED_USE
 from train.copies import CopyPair, centre_square, copy_pairs, worst_first
 from train.data import Dataset, family_keys, group_scan, scan_folder, subset_folder
 from train.duplicates import groups_from_pairs, near_duplicate_pairs, pairs_with_equal

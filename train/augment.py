@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from edge_runtime.image import UInt8Image
+from edge_runtime.types import UInt8Image
 
 VERSION = "2"  # part of the cache key: raise it when the copies change
 

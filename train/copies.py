@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from scipy.sparse import csr_matrix
 
-from edge_runtime.image import UInt8Image, resize
+from edge_runtime.image import resize
+from edge_runtime.types import UInt8Image
 
 FINE = 64
 """Pixels of the square in which discs are verified; the search halves it."""

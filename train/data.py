@@ -25,7 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.errors import DataError, ImageError
-from edge_runtime.image import Float32Array, decode_image, is_image_file
+from edge_runtime.image import decode_image, is_image_file
+from edge_runtime.types import Float32Array
 from train.duplicates import (
     groups_from_pairs,
     is_augmented_name,

@@ -13,7 +13,8 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.image import IMAGE_SUFFIXES, Float32Array, UInt8Image, resize
+from edge_runtime.image import IMAGE_SUFFIXES, resize
+from edge_runtime.types import Float32Array, UInt8Image
 
 THUMBNAIL_SIZE = 32
 # Correlation of two detrended thumbnails. Different patients of BUS-BRA and different views of BUSI stay

@@ -18,7 +18,8 @@ from PIL import Image, ImageFilter
 
 from edge_runtime.errors import DataError
 from edge_runtime.files import atomic_directory
-from edge_runtime.image import UInt8Image, read_image, resize
+from edge_runtime.image import read_image, resize
+from edge_runtime.types import UInt8Image
 from train.data import Dataset, load_dataset
 from train.options import SEED_RANGE, check_ranges
 

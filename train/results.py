@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.bundle import INTENDED_USE
+from edge_runtime.words import INTENDED_USE
 from train.data import Dataset
 from train.figures import plot_confusion, plot_curves, plot_roc
 from train.intervals import Interval

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edge_runtime.bundle import INTENDED_USE
 from edge_runtime.errors import UsageError
 from edge_runtime.files import write_text_atomic
+from edge_runtime.words import INTENDED_USE
 
 if TYPE_CHECKING:
     from train.data import Dataset

@@ -10,9 +10,9 @@ from typing import Any
 
 import keras
 
-from edge_runtime.bundle import INTENDED_USE
 from edge_runtime.files import write_text_atomic
 from edge_runtime.peak import peak_bytes
+from edge_runtime.words import INTENDED_USE
 from train.data import Dataset
 from train.intervals import without_nan
 from train.metrics import STEADY_RULE, paired_auc_difference, steady_threshold

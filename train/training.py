@@ -10,10 +10,10 @@ from typing import Any, cast, get_args
 
 import keras
 
-from edge_runtime.bundle import INTENDED_USE
 from edge_runtime.errors import DataError, UsageError
 from edge_runtime.files import atomic_directory, write_text_atomic
 from edge_runtime.peak import peak_bytes, reset_peak
+from edge_runtime.words import INTENDED_USE
 from train.backbones import parse_backbones, weights_digest
 from train.data import Dataset, load_dataset, scan_folder
 from train.features import cost_in_words, default_cache

@@ -13,12 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from edge_runtime.errors import ModelError
-
-Float32Array = NDArray[np.float32]
+from edge_runtime.types import Float32Array
 
 
 class Runner(Protocol):

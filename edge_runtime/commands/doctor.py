@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from edge_runtime.backends import is_available
-from edge_runtime.bundle import INTENDED_USE, Bundle
+from edge_runtime.bundle import Bundle
 from edge_runtime.classifier import Classifier
 from edge_runtime.doctor import FAILURE, OK, UNKNOWN, WARNING, Check, examine
 from edge_runtime.errors import UsageError
 from edge_runtime.estimate import BOARDS
 from edge_runtime.flatbuffer import check_tflite
 from edge_runtime.latency import measure
+from edge_runtime.words import INTENDED_USE
 
 _SIGN = {OK: "ok", WARNING: "WARN", FAILURE: "FAIL", UNKNOWN: "-"}
 

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.answer import Answer
-from edge_runtime.bundle import INTENDED_USE
 from edge_runtime.cascade import Cascade, open_classifier
 from edge_runtime.classifier import Classifier, timed_image
 from edge_runtime.commands.predict import (
@@ -30,8 +29,9 @@ from edge_runtime.eigencam import eigen_cam
 from edge_runtime.errors import DataError, UsageError
 from edge_runtime.explain import FUSED, Explanation, explanation
 from edge_runtime.explanation_files import remove_explanation, write_explanation
-from edge_runtime.image import UInt8Image
 from edge_runtime.masks import find_mask, read_mask
+from edge_runtime.types import UInt8Image
+from edge_runtime.words import INTENDED_USE
 
 PREDICTED = "predicted"
 

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edge_runtime.answer import Answer
-from edge_runtime.bundle import INTENDED_USE
 from edge_runtime.cascade import open_classifier
 from edge_runtime.classifier import timed_image
 from edge_runtime.device_profile import add_profile, chosen
@@ -20,6 +19,7 @@ from edge_runtime.explanation_files import remove_explanation, write_explanation
 from edge_runtime.files import write_text_atomic
 from edge_runtime.image import find_images
 from edge_runtime.monitor import Monitor
+from edge_runtime.words import INTENDED_USE
 
 FRAME = "of a DICOM loop or a TIFF of several pages, from 1 (sonoedge stream answers all of them)"
 UNGATED = "give numbers and heat maps of refused images, too; they mean nothing"

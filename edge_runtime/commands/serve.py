@@ -8,9 +8,10 @@ import secrets
 import sys
 from pathlib import Path
 
-from edge_runtime.bundle import INTENDED_USE, MANIFEST
+from edge_runtime.bundle import MANIFEST
 from edge_runtime.device_profile import add_profile, chosen
 from edge_runtime.errors import BundleError, UsageError
+from edge_runtime.words import INTENDED_USE
 
 VENDOR = Path(__file__).parents[1] / "serve" / "vendor"
 """Where scripts/fetch_litert_js.sh puts LiteRT.js."""

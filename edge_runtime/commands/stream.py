@@ -17,7 +17,6 @@ import numpy as np
 from PIL import Image
 
 from edge_runtime.assess import MAX_VIEWS
-from edge_runtime.bundle import INTENDED_USE
 from edge_runtime.cascade import Cascade, open_classifier
 from edge_runtime.classifier import Classifier
 from edge_runtime.commands.predict import UNGATED, exit_code, refusal_note
@@ -30,6 +29,7 @@ from edge_runtime.recording import Recorder
 from edge_runtime.region import parse_crop
 from edge_runtime.smoothing import DEFAULT_SECONDS
 from edge_runtime.stream import FrameResult, FrameStream, annotate
+from edge_runtime.words import INTENDED_USE
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

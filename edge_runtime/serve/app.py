@@ -21,9 +21,9 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 
 from edge_runtime.assess import MAX_VIEWS
+from edge_runtime.decoding import MAX_FRAMES
 from edge_runtime.domain import DOMAIN
 from edge_runtime.errors import FrameNeededError, ImageError, MissingExtraError, ModelError
-from edge_runtime.image import MAX_FRAMES
 from edge_runtime.monitor import drift_samples
 from edge_runtime.serve.admission import Admission, Busy
 from edge_runtime.serve.guard import COOKIE, Guard

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from edge_runtime.assess import REASONS, VERDICTS
-from edge_runtime.bundle import INTENDED_USE
-from edge_runtime.image import MAX_FRAMES
+from edge_runtime.decoding import MAX_FRAMES
+from edge_runtime.words import INTENDED_USE
 
 
 def description(*, token: bool) -> dict[str, Any]:

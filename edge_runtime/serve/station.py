@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from edge_runtime.bundle import INTENDED_USE, Bundle
+from edge_runtime.bundle import Bundle
 from edge_runtime.cascade import Cascade, open_classifier
 from edge_runtime.classifier import Classifier
 from edge_runtime.colormap import COLORMAP
@@ -23,12 +23,13 @@ from edge_runtime.domain import DOMAIN
 from edge_runtime.drift import Drift
 from edge_runtime.errors import DataError, ImageError
 from edge_runtime.explain import explanation
-from edge_runtime.image import UInt8Image, decode_image, is_dicom, to_input
+from edge_runtime.image import decode_image, is_dicom, to_input
 from edge_runtime.quality import hint_texts
-from edge_runtime.region import Region, detect_region
+from edge_runtime.region import detect_region
 from edge_runtime.sums import SUMS, bundle_digest
 from edge_runtime.trust import load_trusted
-from edge_runtime.words import words
+from edge_runtime.types import Region, UInt8Image
+from edge_runtime.words import INTENDED_USE, words
 
 MAX_PIXELS = 25_000_000
 MIN_SIDE = 16

@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 LANGUAGE = "en"
+INTENDED_USE = (
+    "Research use only. Not a medical device: not cleared or approved for diagnosis, triage or treatment."
+)
 
 
 @cache

@@ -20,7 +20,7 @@ from benchmarks.runfile import (
     Thermal,
     Timing,
 )
-from edge_runtime.bundle import INTENDED_USE
+from edge_runtime.words import INTENDED_USE
 
 FULL = "full Keras model"
 QUIET = Thermal(None, None, None)

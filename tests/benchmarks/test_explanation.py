@@ -26,7 +26,7 @@ from benchmarks.explanation_metrics import (
     top_region_iou,
 )
 from benchmarks.heatmaps import cosine
-from edge_runtime.bundle import INTENDED_USE
+from edge_runtime.words import INTENDED_USE
 from train.phantoms import generate_phantoms
 
 

@@ -15,7 +15,7 @@ from benchmarks.regression import Limits, compare_reports
 from benchmarks.results import borrow_scores, pick, result
 from benchmarks.runfile import Picture, Run, Timing
 from benchmarks.svg import Scale, linear_ticks, place_labels
-from edge_runtime.bundle import INTENDED_USE
+from edge_runtime.words import INTENDED_USE
 
 _VOID = {"meta", "img", "br", "rect", "line", "path", "circle"}
 

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge_runtime.dicom import read_dicom, secondary_capture
+from edge_runtime.dicom import read_dicom
+from edge_runtime.dicom_capture import secondary_capture
 from edge_runtime.errors import ImageError
 from edge_runtime.image import decode_image
-from edge_runtime.region import Region
+from edge_runtime.types import Region
 
 pydicom = pytest.importorskip("pydicom")
 from pydicom import encaps, uid  # noqa: E402

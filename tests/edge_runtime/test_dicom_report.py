@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edge_runtime.bundle import load_bundle
-from edge_runtime.dicom import secondary_capture
+from edge_runtime.dicom_capture import secondary_capture
 from edge_runtime.dicom_report import Finding, structured_report
 from edge_runtime.errors import ImageError
 

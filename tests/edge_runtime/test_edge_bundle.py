@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 from edge_runtime.bundle import (
     GOLDEN,
-    INTENDED_USE,
     MANIFEST,
     MODEL_CARD,
     SUMS,
@@ -31,6 +30,7 @@ from edge_runtime.bundle import (
     write_manifest,
 )
 from edge_runtime.errors import BundleError, ModelError, UsageError
+from edge_runtime.words import INTENDED_USE
 
 FILES = {
     "tflite-fp32/backbone.tflite": b"backbone \x00\xff",

@@ -12,7 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from edge_runtime.bundle import INTENDED_USE, Branch, Bundle, InputSpec
+from edge_runtime.bundle import Branch, Bundle, InputSpec
 from edge_runtime.colormap import COLORMAP
 from edge_runtime.commands.predict import output_stems
 from edge_runtime.eigencam import eigen_cam
@@ -28,6 +28,7 @@ from edge_runtime.explain import (
     unit_map,
 )
 from edge_runtime.masks import find_mask, read_mask
+from edge_runtime.words import INTENDED_USE
 
 BUNDLE = Bundle(
     path=Path("nowhere"),

@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
+from edge_runtime.decoding import MAX_PIXELS
 from edge_runtime.errors import ImageError, MissingExtraError
-from edge_runtime.image import MAX_PIXELS, decode_image, find_images, read_image, resize, to_input
+from edge_runtime.image import decode_image, find_images, read_image, resize, to_input
 
 HEIGHT, WIDTH = 40, 56
 DICOM_PREFIX = b"\0" * 128 + b"DICM"

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from edge_runtime.errors import UsageError
 from edge_runtime.quality import hints, measure
-from edge_runtime.region import Region, detect_region, parse_crop
+from edge_runtime.region import detect_region, parse_crop
+from edge_runtime.types import Region
 
 
 def screen(scan: Region, height: int = 480, width: int = 640, seed: int = 0) -> np.ndarray:

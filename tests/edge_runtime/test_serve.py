@@ -34,7 +34,6 @@ from stations import GOOD, OCTETS, PATIENCE, Running, encode, frame, gauge, run_
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from edge_runtime.bundle import INTENDED_USE
 from edge_runtime.classifier import Classifier
 from edge_runtime.errors import ModelError
 from edge_runtime.image import find_images, read_image
@@ -42,6 +41,7 @@ from edge_runtime.serve.admission import Admission, Busy
 from edge_runtime.serve.app import ASSETS, Settings
 from edge_runtime.serve.live import MAX_FRAME, MAX_STREAMS
 from edge_runtime.serve.metrics import Metrics
+from edge_runtime.words import INTENDED_USE
 
 SECRET = "Doe^Jane"
 

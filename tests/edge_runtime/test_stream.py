@@ -20,7 +20,8 @@ from PIL import Image
 from stations import until
 
 from edge_runtime.classifier import Classifier
-from edge_runtime.dicom import read_dicom, secondary_capture
+from edge_runtime.dicom import read_dicom
+from edge_runtime.dicom_capture import secondary_capture
 from edge_runtime.errors import DataError, UsageError
 from edge_runtime.frames import Frame, Source, newest, open_camera, open_source, paced
 from edge_runtime.image import find_images, read_image

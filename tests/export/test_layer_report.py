@@ -9,8 +9,8 @@ import pytest
 from int8_models import SIZE, bench, two_branches
 from PIL import Image
 
-from edge_runtime.bundle import INTENDED_USE
 from edge_runtime.classifier import preprocess_file
+from edge_runtime.words import INTENDED_USE
 from export.layer_report import MAX_DB, LayerError, hints, layer_errors, short_name, write_layer_report
 from export.recipes import Recipe
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge_runtime.bundle import INTENDED_USE
 from edge_runtime.errors import DataError, UsageError
+from edge_runtime.words import INTENDED_USE
 from train.audit import add_arguments, audit_folder, render, run
 from train.data import load_dataset
 from train.split import leak_count, make_split

@@ -13,7 +13,7 @@ import pytest
 from conftest import Result, model_inputs, train_arguments
 from PIL import Image
 
-from edge_runtime.bundle import INTENDED_USE
+from edge_runtime.words import INTENDED_USE
 from train import training
 from train.data import load_dataset
 from train.metrics import sigmoid
