@@ -17,10 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from edge_runtime.errors import DataError
+from edge_runtime.errors import DataError, few
 from edge_runtime.image import read_image
 from export.ranges import ActivationStatistics, activation_ranges, clipped_share
-from train.data import few
 from train.duplicates import near_duplicate_pairs, pairs_with_equal, thumbnail
 
 FEW_SAMPLES = 100

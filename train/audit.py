@@ -22,8 +22,9 @@ from edge_runtime.files import atomic_directory, write_text_atomic
 from edge_runtime.image import read_image
 from edge_runtime.words import INTENDED_USE
 from train.copies import CopyPair, centre_square, copy_pairs, worst_first
-from train.data import Dataset, family_keys, group_scan, scan_folder, subset_folder
+from train.data import Dataset, family_keys, group_scan, scan_folder
 from train.duplicates import groups_from_pairs, near_duplicate_pairs, pairs_with_equal
+from train.layouts import subset_folder
 from train.split import Strategy, leak_count, make_split
 
 LEAK_SEEDS = (0, 1, 2, 3, 4)

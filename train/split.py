@@ -12,9 +12,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from edge_runtime.errors import DataError, UsageError
+from edge_runtime.errors import DataError, UsageError, few
 from edge_runtime.files import write_text_atomic
-from train.data import Dataset, Sample, few, safe_relative
+from train.data import Dataset, Sample
+from train.layouts import safe_relative
 
 SUBSETS = ("train", "val", "test")
 Strategy = Literal["grouped", "paper"]

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edge_runtime.errors import UsageError
-from train.data import Dataset, row_path
+from train.data import Dataset
+from train.layouts import row_path
 from train.metrics import classification_metrics
 from train.results import interval_list
 

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from edge_runtime.errors import DataError
-from train.data import load_dataset, safe_relative
+from train.data import load_dataset
+from train.layouts import safe_relative
 
 
 def write_image(path: Path, seed: int, mode: str = "L") -> Path:

@@ -9,7 +9,8 @@ import numpy as np
 from conftest import Result
 from PIL import Image
 
-from train.data import load_dataset, source_key
+from train.data import load_dataset
+from train.duplicates import source_key
 from train.paper_like import MAX_FILES, copy_names, copy_of
 
 Run = Callable[..., Result]
