@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from edge_runtime.proportion import GroupedCount, Verdict, judged
 from export.recipes import Recipe
 from train.data import Dataset
-from train.intervals import Interval, differing
-from train.metrics import paired_accuracy_difference, paired_auc_difference, sigmoid
+from train.intervals import Interval, differing, paired_accuracy_difference
+from train.metrics import paired_auc_difference, sigmoid
 
 Logits = NDArray[np.float64]
 LATENCY_TIE = 0.03

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from edge_runtime.bundle import CascadeSpec
 from edge_runtime.errors import DataError
 from export.candidates import turned
-from train.metrics import flip_rate
+from train.intervals import flip_rate
 
 AGREEMENT = 0.995
 

@@ -238,8 +238,8 @@ def _threshold(args: argparse.Namespace, run_folder: Run | None) -> float:
         return own if args.threshold is None else float(args.threshold)
     if args.threshold is not None or run_folder is None:
         raise UsageError("--sensitivity needs a run folder, and goes not together with --threshold.")
-    from train.metrics import threshold_for_sensitivity
     from train.run_folder import validation_logits
+    from train.thresholds import threshold_for_sensitivity
 
     return threshold_for_sensitivity(*validation_logits(run_folder), args.sensitivity)
 

@@ -17,8 +17,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from edge_runtime.errors import BundleError
+from edge_runtime.signature import read_signature
 from edge_runtime.sums import SIGNATURE, SUMS, parse_sums
-from edge_runtime.trust import load_trusted, read_signature
+from edge_runtime.trust import load_trusted
 
 
 def main() -> int:

@@ -56,8 +56,8 @@ from edge_runtime.explain import explanation, heat_map, overlay
 from edge_runtime.files import sha256_bytes, write_bytes_atomic, write_text_atomic
 from edge_runtime.image import decode_image, resize, to_input
 from edge_runtime.quality import hints, measure
+from edge_runtime.signature import raw_public_key, verify_signature
 from edge_runtime.sums import SIGNATURE, SUMS
-from edge_runtime.trust import raw_public_key, verify_signature
 
 VECTORS = Path(__file__).resolve().parents[1] / "tests" / "vectors"
 # (height, width) -> (height, width): smaller, larger, one pixel, a line, unchanged, odd, one axis only, a phone's,

@@ -22,10 +22,10 @@ from edge_runtime.files import sha256_bytes, sha256_file, write_text_atomic
 from train.backbones import parse_backbones, weights_file
 from train.data import Dataset
 from train.fit import LOGISTIC, FitSettings
-from train.metrics import steady_threshold
 from train.model import FusionModel
 from train.split import Strategy
 from train.stages import TrainSettings, build, fit_subsets
+from train.thresholds import steady_threshold
 
 _VERSION = 4
 _INNER = 7  # one seventh of the training folds stops the fit

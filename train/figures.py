@@ -20,7 +20,8 @@ from sklearn.metrics import auc
 
 from edge_runtime.errors import DataError
 from edge_runtime.files import write_bytes_atomic
-from train.metrics import expected_calibration_error, roc_points, wilson
+from train.intervals import wilson
+from train.metrics import expected_calibration_error, roc_points
 
 FOOTER = "Research use only – not a medical device"
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")

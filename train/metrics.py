@@ -27,33 +27,11 @@ from train.intervals import (
     UNDEFINED,
     Interval,
     auc_score_interval,
-    clopper_pearson,
-    flip_rate,
     group_index,
-    paired_accuracy_difference,
     paired_difference,
     union,
     wilson,
 )
-
-__all__ = [
-    "METRIC_NAMES",
-    "STEADY_RULE",
-    "Interval",
-    "classification_metrics",
-    "clopper_pearson",
-    "expected_calibration_error",
-    "flip_rate",
-    "paired_accuracy_difference",
-    "paired_auc_difference",
-    "paired_mean_difference",
-    "roc_points",
-    "sigmoid",
-    "steady_threshold",
-    "threshold_for_sensitivity",
-    "wilson",
-    "youden_threshold",
-]
 
 METRIC_NAMES = ("accuracy", "auc", "sensitivity", "specificity", "precision", "f1", "brier")
 Float = NDArray[np.float64]
@@ -91,7 +69,7 @@ def classification_metrics(
         DataError: no images, different lengths, labels other than 0 and 1, non-finite logits, a threshold outside
             0–1.
     """
-    y, score = _checked(y_true, logit)
+    y, score = checked_scores(y_true, logit)
     if not 0 <= threshold <= 1:
         raise DataError(f"A threshold is a probability in 0–1. Received: {threshold}.")
     group = group_index(groups, y.size)
@@ -155,8 +133,8 @@ def paired_auc_difference(
     Raises:
         DataError: as for `classification_metrics`.
     """
-    y, a = _checked(y_true, logit_a)
-    _, b = _checked(y_true, logit_b)
+    y, a = checked_scores(y_true, logit_a)
+    _, b = checked_scores(y_true, logit_b)
     group = group_index(groups, y.size)
     whole = np.ones((1, y.size))
     value = float((weighted_auc(y, b, whole) - weighted_auc(y, a, whole))[0])
@@ -193,8 +171,8 @@ def paired_mean_difference(
     Raises:
         DataError: as for `classification_metrics`.
     """
-    y, a = _checked(y_true, np.asarray(first, np.float64))
-    _, b = _checked(y_true, np.asarray(second, np.float64))
+    y, a = checked_scores(y_true, np.asarray(first, np.float64))
+    _, b = checked_scores(y_true, np.asarray(second, np.float64))
     group = group_index(groups, y.size)
     value = float(np.mean(b - a))
     drawn = [w @ (b - a) / w.sum(axis=1) for w in resamples(y, group, num_bootstrap, seed)]
@@ -205,60 +183,6 @@ def paired_mean_difference(
     return union(interval, paired_difference(max(-value, 0) * units, max(value, 0) * units, units))
 
 
-def youden_threshold(y_true: ArrayLike, logit: ArrayLike) -> float:
-    """Probability that maximises sensitivity + specificity (Youden, Cancer 3:32, 1950).
-
-    It lies midway, in logits, between two adjacent distinct scores. Among equals the lowest is taken: a missed
-    cancer costs more than a recall.
-
-    Raises:
-        DataError: as for `classification_metrics`, or one class only.
-    """
-    cuts, hits, rejections = _cuts(y_true, logit)
-    return float(sigmoid(cuts[np.argmax(hits * rejections[-1] + rejections[:-1] * hits[0])]))
-
-
-STEADY_RULE = "widest gap between validation scores among cuts within one standard error of the best Youden's J"
-
-
-def steady_threshold(y_true: ArrayLike, logit: ArrayLike) -> float:
-    """Probability far from every score, whose Youden's J is as good as the best as far as these images can tell.
-
-    Of all cuts within one standard error of the best J (the rule of Breiman et al., CART, 1984) the one in the
-    widest gap between scores, in logits; of equals the lowest. Where `youden_threshold` lies in a narrow gap, any
-    rounding decides for the images beside it.
-
-    Raises:
-        DataError: as for `youden_threshold`.
-    """
-    cuts, hits, rejections = _cuts(y_true, logit)
-    sensitivity, specificity = hits / hits[0], rejections[:-1] / rejections[-1]
-    youden = sensitivity + specificity - 1
-    # In whole numbers: of equals the lowest, as `youden_threshold` takes it.
-    best = int(np.argmax(hits * rejections[-1] + rejections[:-1] * hits[0]))
-    variances = (p[best] * (1 - p[best]) / n for p, n in ((sensitivity, hits[0]), (specificity, rejections[-1])))
-    scores = np.unique(np.asarray(logit, np.float64))
-    # Below the lowest score there is no gap.
-    gaps = np.concatenate([[0], np.diff(scores)])
-    gaps[youden < youden[best] - sum(variances) ** 0.5 - 1e-12] = -1
-    return float(sigmoid(cuts[np.argmax(gaps)]))
-
-
-def threshold_for_sensitivity(y_true: ArrayLike, logit: ArrayLike, sensitivity: float) -> float:
-    """Highest probability, midway between adjacent distinct scores, with at least this sensitivity.
-
-    Args:
-        sensitivity: wanted share of the malignant images, in (0, 1].
-
-    Raises:
-        DataError: as for `youden_threshold`, or a sensitivity out of range.
-    """
-    if not 0 < sensitivity <= 1:
-        raise DataError(f"A sensitivity lies in (0, 1]. Received: {sensitivity}.")
-    cuts, hits, _ = _cuts(y_true, logit)
-    return float(sigmoid(cuts[np.flatnonzero(hits >= sensitivity * hits[0] - 1e-9)[-1]]))
-
-
 def expected_calibration_error(y_true: ArrayLike, probability: ArrayLike, bins: int = 10) -> float:
     """Mean absolute gap between probability and observed share, over bins of equal width, weighted by their counts.
 
@@ -267,7 +191,7 @@ def expected_calibration_error(y_true: ArrayLike, probability: ArrayLike, bins: 
     Raises:
         DataError: as for `classification_metrics`, a probability outside 0–1, or no bins.
     """
-    y, p = _checked(y_true, probability)
+    y, p = checked_scores(y_true, probability)
     if p.min() < 0 or p.max() > 1 or bins < 1:
         raise DataError(f"Probabilities must lie in 0–1, bins be positive. Received: {p.min()}–{p.max()}, {bins}.")
     index = np.minimum((p * bins).astype(np.int64), bins - 1)
@@ -280,12 +204,12 @@ def roc_points(y_true: ArrayLike, logit: ArrayLike) -> tuple[Float, Float, Float
     Raises:
         DataError: as for `classification_metrics`, or one class only.
     """
-    y, score = _checked(y_true, logit, both=True)
+    y, score = checked_scores(y_true, logit, both=True)
     false_positive_rate, true_positive_rate, cut = roc_curve(y, score)
     return false_positive_rate, true_positive_rate, sigmoid(cut)
 
 
-def _checked(y_true: ArrayLike, logit: ArrayLike, both: bool = False) -> tuple[NDArray[np.int64], Float]:
+def checked_scores(y_true: ArrayLike, logit: ArrayLike, both: bool = False) -> tuple[NDArray[np.int64], Float]:
     y, score = np.asarray(y_true), np.asarray(logit, np.float64)
     if y.ndim != 1 or y.shape != score.shape or y.size == 0:
         raise DataError(
@@ -316,14 +240,3 @@ def _statistics(y: NDArray[np.int64], score: Float, threshold: float, weights: F
             "f1": 2 * true_positive / (positive + called),
             "brier": weights @ (probability - y) ** 2 / total,
         }
-
-
-def _cuts(y_true: ArrayLike, logit: ArrayLike) -> tuple[Float, NDArray[np.int64], NDArray[np.int64]]:
-    """Cuts (K,) in logits, malignant images at or above each (K,), benign images below each and in all (K + 1,)."""
-    y, score = _checked(y_true, logit, both=True)
-    distinct, inverse = np.unique(score, return_inverse=True)
-    # The lowest cut calls everything positive: one logit below the lowest score.
-    cuts = np.concatenate([distinct[:1] - 1, (distinct[1:] + distinct[:-1]) / 2])
-    positive = np.bincount(inverse, y == 1).astype(np.int64)
-    negative = np.bincount(inverse, y == 0).astype(np.int64)
-    return cuts, positive[::-1].cumsum()[::-1], np.concatenate([[0], negative.cumsum()])

@@ -26,11 +26,12 @@ from train.data import Dataset, load_dataset
 from train.features import Features, extract_features
 from train.fit import DEFAULT_GRID, PAPER, FeatureSet, FitResult, fit_default, fit_paper, head_logits
 from train.intervals import Interval
-from train.metrics import classification_metrics, sigmoid, steady_threshold
+from train.metrics import classification_metrics, sigmoid
 from train.model import Head, build_head, build_model
 from train.split import SUBSETS, Strategy, apply_split, leak_count, make_split
 from train.stopping import History
 from train.systems import SYSTEMS
+from train.thresholds import steady_threshold
 
 Protocol = Literal["paper", "honest"]
 STRATEGIES: dict[Protocol, Strategy] = {"paper": "paper", "honest": "grouped"}

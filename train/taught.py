@@ -15,7 +15,7 @@ from edge_runtime.peak import peak_bytes
 from edge_runtime.words import INTENDED_USE
 from train.data import Dataset
 from train.intervals import without_nan
-from train.metrics import STEADY_RULE, paired_auc_difference, steady_threshold
+from train.metrics import paired_auc_difference
 from train.results import (
     Logits,
     draw_figures,
@@ -27,6 +27,7 @@ from train.results import (
 from train.run_folder import CARD, MODEL, PREDICTIONS, SPLIT, Run, versions
 from train.split import SUBSETS, joined, leak_count, write_split
 from train.stopping import History
+from train.thresholds import STEADY_RULE, steady_threshold
 
 _JUDGED = ("val", "test")
 

@@ -18,7 +18,6 @@ from train.backbones import parse_backbones, weights_digest
 from train.data import Dataset, load_dataset, scan_folder
 from train.features import cost_in_words, default_cache
 from train.intervals import without_nan
-from train.metrics import STEADY_RULE, steady_threshold
 from train.model import HeadSpec
 from train.quiet import silent
 from train.results import draw_figures, predictions_csv, subset_metrics, summary
@@ -37,6 +36,7 @@ from train.split import (
 from train.stages import TrainSettings, build, configure_keras, fit_subsets, head_features
 from train.subgroups import subgroups
 from train.sweep import Point, as_json, fresh_head, plot_sweep, read_sweep, sweep, table
+from train.thresholds import STEADY_RULE, steady_threshold
 from train.waiting import Waiting
 from train.workers import Task, compute_features_apart
 

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 from edge_runtime.errors import UsageError
-from edge_runtime.trust import new_key, sign_bundle
+from edge_runtime.signature import new_key, sign_bundle
 
 PASSWORD_VARIABLE = "SONOEDGE_KEY_PASSWORD"
 

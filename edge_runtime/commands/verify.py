@@ -15,15 +15,8 @@ from edge_runtime.bundle import Bundle, load_bundle
 from edge_runtime.cascade import first_bundle
 from edge_runtime.errors import MissingExtraError, UsageError, VerificationError
 from edge_runtime.sandbox import DEFAULT_SECONDS, replay_isolated
-from edge_runtime.trust import (
-    device_policy,
-    enforce,
-    read_policy,
-    read_public_keys,
-    read_signature,
-    verify_signature,
-    without_policy,
-)
+from edge_runtime.signature import read_public_keys, read_signature, verify_signature
+from edge_runtime.trust import device_policy, enforce, read_policy, without_policy
 from edge_runtime.verify import Replay, load_golden, replay
 
 

@@ -12,22 +12,26 @@ from sklearn.metrics import f1_score, precision_score, roc_auc_score
 from edge_runtime.errors import DataError
 from train import metrics
 from train.bootstrap import resamples, weighted_auc
-from train.intervals import GroupedCount, Interval, auc_score_interval, paired_difference, union
+from train.intervals import (
+    GroupedCount,
+    Interval,
+    auc_score_interval,
+    clopper_pearson,
+    flip_rate,
+    paired_accuracy_difference,
+    paired_difference,
+    union,
+    wilson,
+)
 from train.metrics import (
     METRIC_NAMES,
     classification_metrics,
-    clopper_pearson,
     expected_calibration_error,
-    flip_rate,
-    paired_accuracy_difference,
     paired_auc_difference,
     roc_points,
     sigmoid,
-    steady_threshold,
-    threshold_for_sensitivity,
-    wilson,
-    youden_threshold,
 )
+from train.thresholds import steady_threshold, threshold_for_sensitivity, youden_threshold
 
 # Coarse steps: many ties, and midpoints that survive the sigmoid's rounding.
 LOGITS = st.integers(-40, 40).map(lambda k: k / 8)
