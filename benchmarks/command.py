@@ -172,7 +172,7 @@ def _full_and_peers(
     model: Path, bundle: Bundle, planned: list[Planned], threads: int, bar: Bar, *, with_peers: bool
 ) -> tuple[Planned, list[Planned]]:
     from benchmarks.measuring import Planned
-    from benchmarks.worker import Spec
+    from benchmarks.opening import Spec
     from train.quiet import quiet
 
     with quiet():

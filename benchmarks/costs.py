@@ -101,9 +101,10 @@ def training_cost(data: Path, weights: str, uncached_images: int) -> dict[str, f
         import keras
 
         from train.data import load_dataset
+        from train.feature_set import FeatureSet
         from train.features import extract_features
         from train.fine_tuning import ImageBatches
-        from train.fit import PAPER, FeatureSet, fit_keras, fit_paper
+        from train.fit import PAPER, fit_keras, fit_paper
         from train.model import build_model
         from train.split import apply_split, make_split
 

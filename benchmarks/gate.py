@@ -26,17 +26,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.assess import SPEAK_AGAINST_B_MODE
-from edge_runtime.bundle import load_bundle
 from edge_runtime.classifier import Classifier
 from edge_runtime.domain import features_of
 from edge_runtime.errors import DataError, UsageError
 from edge_runtime.files import sha256_bytes, sha256_file, write_text_atomic
 from edge_runtime.image import find_images, read_image
+from edge_runtime.manifest import load_bundle
 from edge_runtime.quality import hints, measure
 from edge_runtime.types import UInt8Image
 from export.cache import read_arrays, write_arrays
-from export.gate import Limits, copies_of, distances, fit_gate, limits_from, quickest_artifact
+from export.gate import Limits, distances, fit_gate, limits_from, quickest_artifact
 from export.gate_features import float_features, grey_image, looked_at, view_features
+from export.gate_images import copies_of
 from export.splitting import split_model
 from train.cross_validation import make_folds
 from train.data import load_dataset

@@ -14,8 +14,8 @@ from statistics import median
 from typing import Any
 
 from benchmarks.environment import available_bytes, thermal
+from benchmarks.opening import Spec
 from benchmarks.runfile import Protocol, Thermal, Timing
-from benchmarks.worker import Spec
 from benchmarks.workers import Asked, BenchmarkApp, Worker
 from edge_runtime.errors import ModelError, SonoEdgeError
 from edge_runtime.files import write_text_atomic

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.measuring import Bar, Planned
+from benchmarks.opening import Spec
 from benchmarks.planning import backbone_bytes
-from benchmarks.worker import Spec
 from edge_runtime.bundle import Artifact, Bundle
 from edge_runtime.classifier import preprocess_file
 from edge_runtime.errors import DataError

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.measuring import MODES, ROUNDS, Planned, fits_in_memory
+from benchmarks.opening import Spec
 from benchmarks.runfile import Protocol
-from benchmarks.worker import Spec
 from edge_runtime.backends import default_threads, extra_of, is_available
 from edge_runtime.bundle import Artifact, Bundle
 from edge_runtime.cascade import CASCADE, first_bundle

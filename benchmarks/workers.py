@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Protocol
 
-from benchmarks.worker import Spec
+from benchmarks.opening import Spec
 from edge_runtime.errors import ModelError
 
 TIMEOUT_S = 900.0

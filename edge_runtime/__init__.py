@@ -14,7 +14,7 @@ import typing
 if typing.TYPE_CHECKING:
     from edge_runtime.answer import Answer, Prediction
     from edge_runtime.assess import Assessment
-    from edge_runtime.bundle import Bundle, load_bundle
+    from edge_runtime.bundle import Bundle
     from edge_runtime.classifier import Classifier
     from edge_runtime.errors import (
         AccuracyError,
@@ -30,6 +30,7 @@ if typing.TYPE_CHECKING:
     )
     from edge_runtime.explain import Explanation, explanation, heat_map, overlay
     from edge_runtime.image import decode_image, read_image
+    from edge_runtime.manifest import load_bundle
 
 # OpenVINO and NNCF report imports and conversions to their makers as long as this module can be imported, and do
 # without where it cannot. Nothing leaves a machine that sees patients' images.

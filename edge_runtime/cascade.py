@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from edge_runtime.answer import Answer, Prediction
-from edge_runtime.bundle import MANIFEST, Bundle, CascadeSpec, load_bundle
+from edge_runtime.bundle import MANIFEST, Bundle, CascadeSpec
 from edge_runtime.classifier import Classifier, PredictsFiles
 from edge_runtime.errors import BundleError
+from edge_runtime.manifest import load_bundle
 from edge_runtime.trust import load_trusted, trusted, without_policy
 from edge_runtime.types import Float32Array, UInt8Image
 

@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from edge_runtime.backends import extra_of, is_32_bit, is_available, no_wheel
-from edge_runtime.bundle import RUNTIMES, Bundle, load_bundle
+from edge_runtime.bundle import RUNTIMES, Bundle
 from edge_runtime.errors import SonoEdgeError, how_to_install
+from edge_runtime.manifest import load_bundle
 from edge_runtime.signature import read_signature
 from edge_runtime.trust import POLICY_VARIABLE, device_policy, enforce, trusted
 

@@ -12,21 +12,18 @@ What remains – an operator whose shapes do not fit each other – interpreters
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 
 import numpy as np
 
 from edge_runtime.errors import ModelError
+from edge_runtime.flatbuffer_tables import File, Malformed, Table
 
 IDENTIFIER = b"TFL3"
 SCHEMA = 3
 MAX_TENSOR_BYTES = 1 << 30
 MAX_RANK = 8
-# Offsets may be shared: a small file could ask for an endless walk.
-MAX_ELEMENTS = 500_000
 
 # Bytes of one element by TensorType; None: not a fixed number of whole bytes (strings, 4- and 2-bit integers).
 _ITEM_BYTES = {
@@ -70,127 +67,17 @@ def check_tflite(data: bytes, name: str = "model") -> Summary:
         ModelError: what is wrong; ``name`` is only used in the message.
     """
     try:
-        return _model(_File(data))
-    except _Malformed as error:
+        return _model(File(data))
+    except Malformed as error:
         raise ModelError(f"{name} is not a sound TFLite file: {error}.") from error
 
 
-class _Malformed(Exception):
-    pass
-
-
-class _File:
-    """Bounds-checked little-endian reads."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.elements = 0
-
-    def read(self, kind: str, at: int) -> int:
-        size = struct.calcsize(kind)
-        if at < 0 or at + size > len(self.data):
-            raise _Malformed(f"offset {at} is outside of its {len(self.data)} bytes")
-        return int(struct.unpack_from("<" + kind, self.data, at)[0])
-
-    def follow(self, at: int) -> int:
-        """The position that the unsigned offset stored at ``at`` leads to."""
-        target = at + self.read("I", at)
-        if target == at or target % 4:
-            raise _Malformed(f"the offset at {at} leads to {target}, which is no aligned position after it")
-        return target
-
-    def span(self, at: int, item_bytes: int) -> tuple[int, int]:
-        """(start, count) of the vector at ``at``."""
-        count = self.read("I", at)
-        if at + 4 + count * item_bytes > len(self.data):
-            raise _Malformed(f"the vector at {at} has {count} elements, more than the file holds")
-        return at + 4, count
-
-    def count(self, elements: int) -> None:
-        self.elements += elements
-        if self.elements > MAX_ELEMENTS:
-            raise _Malformed(f"more than {MAX_ELEMENTS:,} elements to visit")
-
-
-class _Table:
-    """One table: its fields by number, each inside the table that its vtable declares."""
-
-    def __init__(self, file: _File, at: int) -> None:
-        self.file, self.at = file, at
-        file.count(1)
-        self.vtable = at - file.read("i", at)
-        if at % 4 or self.vtable % 2:
-            raise _Malformed(f"the table at {at} is not aligned")
-        self.vtable_bytes, self.table_bytes = file.read("H", self.vtable), file.read("H", self.vtable + 2)
-        if self.vtable_bytes < 4 or self.vtable_bytes % 2 or self.vtable + self.vtable_bytes > len(file.data):
-            raise _Malformed(f"the table at {at} has a broken vtable")
-        if self.table_bytes < 4 or at + self.table_bytes > len(file.data):
-            raise _Malformed(f"the table at {at} ends outside of the file")
-        for field in range((self.vtable_bytes - 4) // 2):
-            self._offset(field, 1)
-
-    def _offset(self, field: int, size: int) -> int:
-        """Position of a field within the table; 0: absent."""
-        entry = 4 + 2 * field
-        if entry + 2 > self.vtable_bytes:
-            return 0
-        offset = self.file.read("H", self.vtable + entry)
-        if offset and (offset < 4 or offset + size > self.table_bytes):
-            raise _Malformed(f"field {field} of the table at {self.at} is outside of it")
-        return offset
-
-    def scalar(self, field: int, kind: str, default: int = 0) -> int:
-        size = struct.calcsize(kind)
-        offset = self._offset(field, size)
-        if offset and (self.at + offset) % size:
-            raise _Malformed(f"field {field} of the table at {self.at} is not aligned")
-        return self.file.read(kind, self.at + offset) if offset else default
-
-    def _target(self, field: int) -> int:
-        offset = self._offset(field, 4)
-        return self.file.follow(self.at + offset) if offset else 0
-
-    def table(self, field: int) -> _Table | None:
-        target = self._target(field)
-        return _Table(self.file, target) if target else None
-
-    def vector(self, field: int, item_bytes: int) -> tuple[int, int]:
-        """(start, count); (0, 0) where the field is absent."""
-        target = self._target(field)
-        start, count = self.file.span(target, item_bytes) if target else (0, 0)
-        if count and start % min(item_bytes, 8):
-            raise _Malformed(f"the vector at {target} is not aligned")
-        return start, count
-
-    def numbers(self, field: int, dtype: str) -> np.ndarray:
-        kind = np.dtype(dtype)
-        start, count = self.vector(field, kind.itemsize)
-        self.file.count(count)
-        return np.frombuffer(self.file.data, kind, count, start)
-
-    def tables(self, field: int) -> Iterator[_Table]:
-        start, count = self.vector(field, 4)
-        self.file.count(count)
-        for position in range(start, start + 4 * count, 4):
-            yield _Table(self.file, self.file.follow(position))
-
-    def text(self, field: int) -> str:
-        start, count = self.vector(field, 1)
-        self.file.count(count // 64)
-        if start and self.file.read("B", start + count):
-            raise _Malformed(f"the string at {start} does not end with a zero")
-        try:
-            return self.file.data[start : start + count].decode()
-        except UnicodeDecodeError:
-            raise _Malformed(f"the string at {start} is not UTF-8") from None
-
-
-def _model(file: _File) -> Summary:
+def _model(file: File) -> Summary:
     if file.data[4:8] != IDENTIFIER:
-        raise _Malformed(f"bytes 4 to 7 are {file.data[4:8]!r}, not {IDENTIFIER!r}")
-    model = _Table(file, file.follow(0))
+        raise Malformed(f"bytes 4 to 7 are {file.data[4:8]!r}, not {IDENTIFIER!r}")
+    model = Table(file, file.follow(0))
     if (version := model.scalar(0, "I")) != SCHEMA:
-        raise _Malformed(f"its schema version is {version}, not {SCHEMA}")
+        raise Malformed(f"its schema version is {version}, not {SCHEMA}")
     codes = [_operator_code(code) for code in model.tables(1)]
     buffers = [_buffer(buffer) for buffer in model.tables(4)]
     model.text(3)
@@ -214,71 +101,71 @@ def _model(file: _File) -> Summary:
             operators += 1
         tensors.append(len(shapes))
     if not tensors:
-        raise _Malformed("it holds no graph")
+        raise Malformed("it holds no graph")
     inputs, outputs = _signature(model, tensors)
     return Summary(len(tensors), sum(tensors), operators, macs, int8_macs, inputs, outputs)
 
 
-def _operator_code(code: _Table) -> int:
+def _operator_code(code: Table) -> int:
     # Old writers use a signed byte only, new ones both: the larger one counts.
     number = max(code.scalar(0, "b"), code.scalar(3, "i"))
     custom = code.text(1)[:60]
     if number < 0 or number >= _FIRST_STABLEHLO or number in _REFUSED:
         name = _REFUSED.get(number, f"number {number}") + (f" {custom!r}" if custom else "")
-        raise _Malformed(f"it asks for operator {name}, which is not run here")
+        raise Malformed(f"it asks for operator {name}, which is not run here")
     return number
 
 
-def _buffer(buffer: _Table) -> int:
+def _buffer(buffer: Table) -> int:
     """Size of the constant data in bytes; they lie in the table, or (litert-quantizer) behind the FlatBuffer."""
     inside = buffer.vector(0, 1)[1]
     offset, size = buffer.scalar(1, "Q"), buffer.scalar(2, "Q")
     if size and (inside or offset % 4 or offset + size > len(buffer.file.data)):
-        raise _Malformed(f"constants at {offset}, {size} bytes, are outside of the file or not aligned")
+        raise Malformed(f"constants at {offset}, {size} bytes, are outside of the file or not aligned")
     return inside or size
 
 
-def _tensor(tensor: _Table, buffers: list[int]) -> tuple[int, ...]:
+def _tensor(tensor: Table, buffers: list[int]) -> tuple[int, ...]:
     shape = tuple(int(size) for size in tensor.numbers(0, "<i4"))
     name = tensor.text(3)[:60]
     kind = tensor.scalar(1, "b")
     if len(shape) > MAX_RANK or any(size < 0 for size in shape) or kind not in _ITEM_BYTES:
-        raise _Malformed(f"tensor {name!r} has type {kind} and shape {shape}")
+        raise Malformed(f"tensor {name!r} has type {kind} and shape {shape}")
     elements = prod(shape)
     item_bytes = _ITEM_BYTES[kind]
     if elements * (item_bytes or 1) > MAX_TENSOR_BYTES:
-        raise _Malformed(f"tensor {name!r} of shape {shape} is larger than {MAX_TENSOR_BYTES:,} bytes")
+        raise Malformed(f"tensor {name!r} of shape {shape} is larger than {MAX_TENSOR_BYTES:,} bytes")
     stored = buffers[_below(tensor.scalar(2, "I"), len(buffers), f"tensor {name!r} names buffer")]
     if tensor.table(6) is not None:
-        raise _Malformed(f"tensor {name!r} is sparse, which is not run here")
+        raise Malformed(f"tensor {name!r} is sparse, which is not run here")
     if stored and item_bytes is not None and stored != elements * item_bytes:
-        raise _Malformed(f"tensor {name!r} of shape {shape} has {stored} bytes, not {elements * item_bytes}")
+        raise Malformed(f"tensor {name!r} of shape {shape} has {stored} bytes, not {elements * item_bytes}")
     if len(signature := tensor.numbers(7, "<i4")) not in {0, len(shape)}:
-        raise _Malformed(f"tensor {name!r} has two ranks: {shape} and {signature.tolist()}")
+        raise Malformed(f"tensor {name!r} has two ranks: {shape} and {signature.tolist()}")
     if any(True for _ in tensor.tables(9)):
-        raise _Malformed(f"tensor {name!r} is a variant, which is not run here")
+        raise Malformed(f"tensor {name!r} is a variant, which is not run here")
     if (quantization := tensor.table(4)) is not None:
         _quantization(quantization, shape, name)
     return shape
 
 
-def _quantization(table: _Table, shape: tuple[int, ...], name: str) -> None:
+def _quantization(table: Table, shape: tuple[int, ...], name: str) -> None:
     scale, zero_point = table.numbers(2, "<f4"), table.numbers(3, "<i8")
     axis = table.scalar(6, "i")
     if not 0 <= axis < max(1, len(shape)):
-        raise _Malformed(f"tensor {name!r} is quantized along axis {axis} of {shape}")
+        raise Malformed(f"tensor {name!r} is quantized along axis {axis} of {shape}")
     allowed = {0, 1, shape[axis]} if shape else {0, 1}
     if len(scale) not in allowed or len(zero_point) not in {*allowed, len(scale)}:
-        raise _Malformed(f"tensor {name!r} of shape {shape} has {len(scale)} scales, {len(zero_point)} zero points")
+        raise Malformed(f"tensor {name!r} of shape {shape} has {len(scale)} scales, {len(zero_point)} zero points")
     if not np.isfinite(scale).all() or (scale < 0).any():
-        raise _Malformed(f"tensor {name!r} has a scale that is not a positive number")
+        raise Malformed(f"tensor {name!r} has a scale that is not a positive number")
     table.numbers(0, "<f4")
     table.numbers(1, "<f4")
     if table.scalar(4, "B"):
-        raise _Malformed(f"tensor {name!r} has custom quantization, which is not run here")
+        raise Malformed(f"tensor {name!r} has custom quantization, which is not run here")
 
 
-def _operator(operator: _Table, codes: list[int], shapes: list[tuple[int, ...]]) -> int:
+def _operator(operator: Table, codes: list[int], shapes: list[tuple[int, ...]]) -> int:
     """Check one operator; returns its multiply-adds."""
     code = codes[_below(operator.scalar(0, "I"), len(codes), "an operator has code")]
     inputs, outputs = operator.numbers(1, "<i4"), operator.numbers(2, "<i4")
@@ -289,9 +176,9 @@ def _operator(operator: _Table, codes: list[int], shapes: list[tuple[int, ...]])
     for kind, value in ((3, 4), (11, 12)):
         # A union: its type must not be there without its table, which the kernel would then follow as null.
         if operator.scalar(kind, "B") >= _FIRST_TYPE_OF_OPTIONS_TABLE and operator.table(value) is None:
-            raise _Malformed("an operator's options are missing")
+            raise Malformed("an operator's options are missing")
     if operator.vector(5, 1)[1] or operator.scalar(9, "Q") or operator.scalar(10, "Q"):
-        raise _Malformed("an operator has custom options, which is not run here")
+        raise Malformed("an operator has custom options, which is not run here")
     if code not in _WEIGHTED or len(inputs) < 2 or len(outputs) < 1:
         return 0
     weights, output = shapes[inputs[1]], shapes[outputs[0]]
@@ -300,10 +187,10 @@ def _operator(operator: _Table, codes: list[int], shapes: list[tuple[int, ...]])
     return prod(weights) // max(1, weights[axis]) * prod(output) if weights else 0
 
 
-def _signature(model: _Table, tensors: list[int]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _signature(model: Table, tensors: list[int]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     signatures = list(model.tables(7))
     if len(signatures) != 1:
-        raise _Malformed(f"it has {len(signatures)} signatures, not one")
+        raise Malformed(f"it has {len(signatures)} signatures, not one")
     graph = _below(signatures[0].scalar(4, "I"), len(tensors), "the signature names graph")
     signatures[0].text(2)
     names = []
@@ -313,16 +200,16 @@ def _signature(model: _Table, tensors: list[int]) -> tuple[tuple[str, ...], tupl
             _below(entry.scalar(1, "I"), tensors[graph], "the signature names tensor")
         names.append(tuple(entry.text(0) for entry in maps))
         if len(set(names[-1])) != len(names[-1]) or not names[-1]:
-            raise _Malformed(f"the signature's names are {names[-1]}")
+            raise Malformed(f"the signature's names are {names[-1]}")
     return names[0], names[1]
 
 
 def _below(index: int, limit: int, what: str) -> int:
     if index >= limit:
-        raise _Malformed(f"{what} {index} of {limit}")
+        raise Malformed(f"{what} {index} of {limit}")
     return index
 
 
 def _indices(values: np.ndarray, limit: int, what: str, *, optional: bool) -> None:
     if ((values < (-1 if optional else 0)) | (values >= limit)).any():
-        raise _Malformed(f"{what} is none of its {limit} tensors")
+        raise Malformed(f"{what} is none of its {limit} tensors")

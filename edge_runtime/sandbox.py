@@ -88,7 +88,7 @@ def _child(argument: str) -> int:
     answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     limit_process(memory_bytes=request["memory_bytes"], cpu_seconds=request["cpu_seconds"])
-    from edge_runtime.bundle import read_manifest
+    from edge_runtime.manifest import read_manifest
     from edge_runtime.trust import without_policy
     from edge_runtime.verify import load_golden, replay
 

@@ -23,9 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_runtime.bundle import load_bundle
 from edge_runtime.errors import BundleError, MissingExtraError, TrustError, UsageError
 from edge_runtime.files import sha256_bytes, sha256_file, write_text_atomic
+from edge_runtime.manifest import load_bundle
 from edge_runtime.sums import SIGNATURE, SUMS
 
 _SIGNATURE_FILE = re.compile(

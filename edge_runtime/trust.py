@@ -23,9 +23,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from edge_runtime.bundle import MANIFEST, SCHEMA_VERSION, Artifact, Bundle, CascadeSpec, load_bundle, read_manifest
+from edge_runtime.bundle import MANIFEST, SCHEMA_VERSION, Artifact, Bundle, CascadeSpec
 from edge_runtime.errors import TrustError, UsageError
 from edge_runtime.freshness import check_not_older, is_time, remember
+from edge_runtime.manifest import load_bundle, read_manifest
 from edge_runtime.signature import read_signature, verify_signature
 
 POLICY_VARIABLE = "SONOEDGE_POLICY"
@@ -65,7 +66,7 @@ def load_trusted(path: str | Path, policy: Policy | None = None) -> Bundle:
         The bundle, with those artifacts only that have the required metrics.
 
     Raises:
-        BundleError: see `edge_runtime.bundle.load_bundle`.
+        BundleError: see `edge_runtime.manifest.load_bundle`.
         TrustError: not signed by an allowed signer, schema too old, no artifact with the required metrics, or older
             than one that this device has used.
     """

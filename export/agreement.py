@@ -13,7 +13,8 @@ from edge_runtime.agreement import find_frames
 from edge_runtime.backends import Runner
 from edge_runtime.errors import DataError
 from edge_runtime.image import read_image
-from export.candidates import Candidate, Logits
+from export.candidates import Candidate
+from export.comparison import Logits
 from export.judge import Judge
 from train.data import Dataset, Sample
 from train.duplicates import groups_from_pairs, near_duplicate_pairs, pairs_with_equal, thumbnail

@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edge_runtime.answer import Prediction
-from edge_runtime.bundle import MANIFEST, Bundle, CascadeSpec, load_bundle, write_manifest
+from edge_runtime.bundle import MANIFEST, Bundle, CascadeSpec
 from edge_runtime.cascade import Cascade, check_pair, cut_of
 from edge_runtime.classifier import Classifier
 from edge_runtime.errors import BundleError, DataError, UsageError
 from edge_runtime.files import atomic_directory, check_replaceable
 from edge_runtime.freshness import dated
 from edge_runtime.image import read_image
+from edge_runtime.manifest import load_bundle, write_manifest
 from edge_runtime.trust import without_policy
 from edge_runtime.types import UInt8Image
 from export.cascade_fit import AGREEMENT, Float, agreement, counted, fit_cascade

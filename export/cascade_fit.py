@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from edge_runtime.bundle import CascadeSpec
 from edge_runtime.errors import DataError
-from export.candidates import turned
+from export.comparison import turned
 from train.intervals import flip_rate
 
 AGREEMENT = 0.995

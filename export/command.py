@@ -15,7 +15,7 @@ from edge_runtime.files import check_replaceable
 if TYPE_CHECKING:
     from export.agreement import AgreementFrames
     from export.calibration import CalibrationSet
-    from export.gate import GateImages
+    from export.gate_images import GateImages
     from train.data import Dataset
     from train.run_folder import Run
 
@@ -145,7 +145,7 @@ def _require(rows: tuple) -> None:
 
 def _request(args: argparse.Namespace, rows: tuple):  # type: ignore[no-untyped-def]
     from export.calibration import calibration_from_folder, calibration_from_run, load_run_data
-    from export.candidates import Budget
+    from export.comparison import Budget
     from export.int8 import Int8Policy
     from export.pipeline import ExportRequest
     from export.recipes import read_recipe
@@ -209,7 +209,7 @@ def _gate_images(
     run_folder: Run | None, data: dict[str, Dataset] | None, calibration: CalibrationSet | None
 ) -> GateImages | None:
     """The images that the gate is fitted to; None for a bare model without enough calibration images."""
-    from export.gate import MINIMUM, copies_of, images_of_folder, images_of_run
+    from export.gate_images import MINIMUM, copies_of, images_of_folder, images_of_run
 
     if run_folder is not None and data is not None:
         return images_of_run(data, copies_of(run_folder))

@@ -17,13 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.backends import is_available
-from edge_runtime.bundle import MANIFEST, MODEL_CARD, Bundle, load_bundle, write_manifest
+from edge_runtime.bundle import MANIFEST, MODEL_CARD, Bundle
 from edge_runtime.classifier import Classifier
 from edge_runtime.domain import DOMAIN, DomainGate, load_gate
 from edge_runtime.errors import BundleError, DataError, MissingExtraError, UsageError
 from edge_runtime.files import atomic_directory, write_text_atomic
 from edge_runtime.freshness import dated
 from edge_runtime.image import find_images
+from edge_runtime.manifest import load_bundle, write_manifest
 from edge_runtime.trust import without_policy
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ def run(args: argparse.Namespace) -> int:
     from train.quiet import quiet
 
     with quiet():
-        from export.gate import copies_of, images_of_run, make_gate
+        from export.gate import make_gate
+        from export.gate_images import copies_of, images_of_run
         from export.splitting import split_model
         from train.features import default_cache
         from train.model import load_model

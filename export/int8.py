@@ -12,12 +12,14 @@ from typing import Any, Literal
 from edge_runtime.errors import AccuracyError, ModelError, UsageError
 from edge_runtime.types import Float32Array
 from export.agreement import AgreementFrames
-from export.candidates import Budget, Candidate, Ladder, ladder_table
+from export.candidates import Candidate, Ladder, ladder_table
+from export.comparison import Budget
 from export.formats import Source
-from export.guard import Rungs, climb
+from export.guard import climb
 from export.judge import Judge
 from export.quantizers import Quantizer
 from export.recipes import BASES, FLOAT16, Recipe
+from export.rungs import Rungs
 from train.data import Dataset
 
 Precision = Literal["guard", "w8a8", "w8a16", "mixed"]

@@ -18,7 +18,7 @@ from edge_runtime.domain import features_of
 from edge_runtime.files import sha256_bytes, sha256_file
 from edge_runtime.types import Float32Array
 from export.cache import Arrays, read_arrays, write_arrays
-from export.candidates import Comparison, Logits, compare
+from export.comparison import Comparison, Logits, compare
 from train.data import Dataset
 
 SCREENED_IMAGES = 256

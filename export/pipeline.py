@@ -12,22 +12,13 @@ from typing import Any
 import numpy as np
 
 from edge_runtime.agreement import ANSWERS
-from edge_runtime.bundle import (
-    GOLDEN,
-    MANIFEST,
-    MODEL_CARD,
-    SBOM,
-    Artifact,
-    Bundle,
-    InputSpec,
-    load_bundle,
-    write_manifest,
-)
+from edge_runtime.bundle import GOLDEN, MANIFEST, MODEL_CARD, SBOM, Artifact, Bundle, InputSpec
 from edge_runtime.classifier import Classifier
 from edge_runtime.domain import DOMAIN, load_gate
 from edge_runtime.errors import VerificationError
 from edge_runtime.files import atomic_directory, write_bytes_atomic, write_text_atomic
 from edge_runtime.freshness import dated
+from edge_runtime.manifest import load_bundle, write_manifest
 from edge_runtime.trust import without_policy
 from edge_runtime.types import Float32Array
 from edge_runtime.verify import load_golden, replay, run_golden
@@ -35,7 +26,8 @@ from edge_runtime.words import INTENDED_USE
 from export.calibration import CalibrationSet
 from export.candidates import promise
 from export.formats import ExportFormat, Source
-from export.gate import GateImages, make_gate, write_gate
+from export.gate import make_gate, write_gate
+from export.gate_images import GateImages
 from export.golden import check_maps, golden_images, pack, reference, tolerances
 from export.int8 import Int8Policy, measure_written, write_int8
 from export.model_card import model_card

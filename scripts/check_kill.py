@@ -273,8 +273,8 @@ def content(name: str, folder: Path) -> Any:
         weights = load_model(folder / "run").get_weights()
         return run.split.labels, run.threshold, [float(np.abs(w).sum()) for w in weights]
     if name.startswith("export"):
-        from edge_runtime.bundle import load_bundle
         from edge_runtime.files import sha256_file
+        from edge_runtime.manifest import load_bundle
         from edge_runtime.verify import load_golden
 
         bundle = load_bundle(folder / ("int8" if name.endswith("int8") else "bundle"))

@@ -67,7 +67,7 @@ FAULTS = (
     ),
     Fault(
         "bundle: an unknown schema is refused",
-        "edge_runtime/bundle.py",
+        "edge_runtime/manifest.py",
         'if top["schema_version"] != SCHEMA_VERSION:',
         'if not top["schema_version"]:',
         (_BUNDLE + "test_schema_errors",),
@@ -97,21 +97,21 @@ FAULTS = (
     # --- trust
     Fault(
         "trust: a forged signature is refused",
-        "edge_runtime/trust.py",
+        "edge_runtime/signature.py",
         "        key.verify(bytes.fromhex(found.signature), (folder / SUMS).read_bytes())\n",
         "",
         (_TRUST + "test_a_forged_signature_is_refused",),
     ),
     Fault(
         "trust: an unknown signer is refused",
-        "edge_runtime/trust.py",
+        "edge_runtime/signature.py",
         "if key == found.key), None)",
         "if key), None)",
         (_TRUST + "test_unsigned_and_unknown_signers_are_refused",),
     ),
     Fault(
         "trust: a private key is the owner's alone",
-        "edge_runtime/trust.py",
+        "edge_runtime/signature.py",
         "os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)",
         "os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)",
         (_TRUST + "test_keys_are_private_and_never_overwritten",),
@@ -299,14 +299,14 @@ FAULTS = (
     # --- the guard
     Fault(
         "guard: changed decisions count",
-        "export/candidates.py",
+        "export/comparison.py",
         "and self.differing.share <= budget.max_flips + _SLACK",
         "and self.differing.share <= 1",
         (_GUARD + "test_each_part_of_the_budget_counts",),
     ),
     Fault(
         "guard: a loss of AUC counts",
-        "export/candidates.py",
+        "export/comparison.py",
         "-self.auc_difference.value <= budget.max_drop + _SLACK",
         "-self.auc_difference.value <= 1",
         (_GUARD + "test_each_part_of_the_budget_counts",),

@@ -47,7 +47,7 @@ from PIL import Image, ImageOps
 
 from edge_runtime import Classifier, load_bundle
 from edge_runtime.assess import Band, assess
-from edge_runtime.bundle import CascadeSpec, read_manifest, write_manifest
+from edge_runtime.bundle import CascadeSpec
 from edge_runtime.cascade import Cascade, cut_of, estimate, first_bundle
 from edge_runtime.colormap import COLORMAP
 from edge_runtime.domain import DOMAIN, Domain, features_of
@@ -55,6 +55,7 @@ from edge_runtime.errors import BundleError, ImageError, TrustError
 from edge_runtime.explain import explanation, heat_map, overlay
 from edge_runtime.files import sha256_bytes, write_bytes_atomic, write_text_atomic
 from edge_runtime.image import decode_image, resize, to_input
+from edge_runtime.manifest import read_manifest, write_manifest
 from edge_runtime.quality import hints, measure
 from edge_runtime.signature import raw_public_key, verify_signature
 from edge_runtime.sums import SIGNATURE, SUMS

@@ -216,9 +216,9 @@ def gated(tmp_path: Path, float_bundle: Path, phantoms: Path) -> Any:
     """A copy of the tiny float bundle with a gate fitted to phantoms: an `edge_runtime.bundle.Bundle`."""
     import shutil
 
-    from edge_runtime.bundle import load_bundle
     from edge_runtime.classifier import Classifier
     from edge_runtime.image import find_images
+    from edge_runtime.manifest import load_bundle
     from export.gate import FittedGate, distances, fit_gate, limits_from
     from export.gate_command import add_gate
     from export.gate_features import file_features, view_features

@@ -16,21 +16,14 @@ from edge_runtime.files import atomic_directory, sha256_bytes
 from edge_runtime.peak import reset_peak
 from train.backbones import weights_digest
 from train.data import Dataset, Sample
-from train.distilling import (
-    Distiller,
-    DistillFit,
-    lessons_of,
-    map_cosine,
-    start_head,
-    teach,
-    thin_directions,
-)
+from train.distilling import Distiller, DistillFit, map_cosine, start_head, teach, thin_directions
 from train.features import default_cache, extract_features
 from train.quiet import silent
 from train.results import summary
 from train.run_folder import CARD, load_subsets, open_run
 from train.split import SUBSETS
 from train.students import build_student, student, with_head
+from train.targets import lessons_of
 from train.taught import Taught, compared, write_taught
 from train.teacher import Maps, Teacher, open_teacher
 from train.training import describe_split

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from train.data import Sample
+from train.feature_set import FeatureSet
 from train.features import load_input, with_copies
-from train.fit import FeatureSet, FitSettings, fit_keras
+from train.fit import FitSettings, fit_keras
 from train.model import FusionModel
 from train.stopping import EpochOrder, History
 from train.tail import Tail, unfreeze

@@ -23,8 +23,9 @@ from edge_runtime.errors import DataError, ModelError
 from edge_runtime.files import sha256_bytes, sha256_file, write_text_atomic
 from train.backbones import imagenet_at_hand, imagenet_reachable, weights_file
 from train.data import Dataset, load_dataset
+from train.feature_set import FeatureSet
 from train.features import Features, extract_features
-from train.fit import DEFAULT_GRID, PAPER, FeatureSet, FitResult, fit_default, fit_paper, head_logits
+from train.fit import DEFAULT_GRID, PAPER, FitResult, fit_default, fit_paper, head_logits
 from train.intervals import Interval
 from train.metrics import classification_metrics, sigmoid
 from train.model import Head, build_head, build_model

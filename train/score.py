@@ -141,8 +141,9 @@ def logits_of(finished: Run, dataset: Dataset, cache: Path, *, progress: bool) -
 
     A student's or a slim model's backbone is its own: the whole model is run.
     """
+    from train.feature_set import FeatureSet
     from train.features import extract_features
-    from train.fit import FeatureSet, head_logits
+    from train.fit import head_logits
     from train.model import load_model, logit_model, open_model
 
     if "distillation" in finished.card:

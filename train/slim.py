@@ -18,7 +18,7 @@ from edge_runtime.files import atomic_directory, sha256_bytes
 from edge_runtime.peak import reset_peak
 from train.backbones import weights_digest
 from train.data import Dataset, Sample
-from train.distilling import Distiller, DistillFit, Lesson, lessons_of, map_cosine, start_head, teach
+from train.distilling import Distiller, DistillFit, map_cosine, start_head, teach
 from train.features import compute_features, default_cache, load_input
 from train.low_rank import Maps, is_chain, multiply_adds, slim_chain
 from train.model import load_model
@@ -26,6 +26,7 @@ from train.quiet import silent
 from train.results import summary
 from train.run_folder import CARD, load_subsets, open_run
 from train.split import SUBSETS
+from train.targets import Lesson, lessons_of
 from train.taught import Taught, compared, write_taught
 from train.teacher import Teacher, open_teacher
 from train.training import describe_split

@@ -18,18 +18,10 @@ from edge_runtime.files import sha256_bytes
 from train.augment import VERSION as AUGMENT_VERSION
 from train.backbones import Maps, Preprocessing, map_channels, parse_backbones, weights_digest
 from train.data import Dataset, Sample
+from train.feature_set import FeatureSet
 from train.features import Features, compute_features, extract_features
 from train.fine_tuning import fine_tune, fine_tune_tail
-from train.fit import (
-    DEFAULT_GRID,
-    FeatureSet,
-    FitResult,
-    FitSettings,
-    fit_default,
-    fit_paper,
-    head_logits,
-    temperature,
-)
+from train.fit import DEFAULT_GRID, FitResult, FitSettings, fit_default, fit_paper, head_logits, temperature
 from train.model import FusionModel, HeadSpec, Pooling, build_model
 from train.split import SUBSETS
 from train.stopping import History

@@ -22,8 +22,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from edge_runtime.errors import UsageError
+from train.feature_set import FeatureSet
 from train.figures import COLORS, save_figure, tidy
-from train.fit import FeatureSet, FitSettings, fit_default
+from train.fit import FitSettings, fit_default
 from train.model import Head, HeadSpec, build_head
 
 _DEFAULTS: dict[str, list[Any]] = {

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from edge_runtime.agreement import FLOAT, Agreement, find_frames, measure_agreement
-from edge_runtime.bundle import Bundle, load_bundle
+from edge_runtime.bundle import Bundle
 from edge_runtime.cascade import first_bundle
 from edge_runtime.errors import MissingExtraError, UsageError, VerificationError
+from edge_runtime.manifest import load_bundle
 from edge_runtime.sandbox import DEFAULT_SECONDS, replay_isolated
 from edge_runtime.signature import read_public_keys, read_signature, verify_signature
 from edge_runtime.trust import device_policy, enforce, read_policy, without_policy

@@ -18,10 +18,11 @@ from conftest import Result
 import benchmarks
 from benchmarks import measuring
 from benchmarks.autotune import choose, why_refused
-from edge_runtime.bundle import Bundle, load_bundle, write_manifest
+from edge_runtime.bundle import Bundle
 from edge_runtime.device_profile import Tried, read_profile, write_profile
 from edge_runtime.errors import ModelError
 from edge_runtime.image import find_images
+from edge_runtime.manifest import load_bundle, write_manifest
 from edge_runtime.sums import bundle_digest
 
 Sono = Callable[..., Result]

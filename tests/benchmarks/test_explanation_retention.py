@@ -13,10 +13,10 @@ from measured_runs import FULL, candidate, make_run
 
 from benchmarks.explanation_retention import explained, median_interval
 from benchmarks.heatmaps import agreement
+from benchmarks.opening import Spec
 from benchmarks.regression import Limits, compare_reports
 from benchmarks.results import result
 from benchmarks.runfile import Run
-from benchmarks.worker import Spec
 from benchmarks.workers import Worker
 from edge_runtime.classifier import preprocess_file
 from edge_runtime.image import find_images

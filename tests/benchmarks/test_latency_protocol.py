@@ -11,11 +11,11 @@ import pytest
 
 from benchmarks import measuring
 from benchmarks.measuring import Journal, Planned, measure_all
+from benchmarks.opening import Spec
 from benchmarks.planning import thread_counts
 from benchmarks.results import pareto
 from benchmarks.runfile import Protocol, Timing
 from benchmarks.speeds import speed
-from benchmarks.worker import Spec
 from benchmarks.workers import Worker
 from edge_runtime.errors import ModelError
 from edge_runtime.latency import percentiles, time_calls

@@ -11,7 +11,7 @@ from conftest import Result, call
 
 from benchmarks import measuring, peers
 from benchmarks.runfile import read_runs
-from edge_runtime.bundle import load_bundle
+from edge_runtime.manifest import load_bundle
 from train.run_folder import open_run
 
 

@@ -14,10 +14,11 @@ from conftest import Result
 from PIL import Image
 
 from edge_runtime.agreement import ANSWERS, find_frames, groups_of, measure_agreement, read_answers
-from edge_runtime.bundle import Bundle, load_bundle, write_manifest
+from edge_runtime.bundle import Bundle
 from edge_runtime.classifier import Classifier, preprocess_file
 from edge_runtime.errors import BundleError, DataError, UsageError
 from edge_runtime.files import sha256_file
+from edge_runtime.manifest import load_bundle, write_manifest
 
 
 def frames(folder: Path, count: int = 6) -> Path:

@@ -17,13 +17,13 @@ from PIL import Image
 
 from edge_runtime.answer import Answer
 from edge_runtime.assess import REASONS, SHIFTED_VIEW, VERDICTS, Assessment, Band, assess, over_time
-from edge_runtime.bundle import load_bundle
 from edge_runtime.cascade import Cascade
 from edge_runtime.classifier import Classifier
 from edge_runtime.domain import DOMAIN, Domain
 from edge_runtime.errors import BundleError, ModelError
 from edge_runtime.explain import explanation
 from edge_runtime.frames import Frame, Source
+from edge_runtime.manifest import load_bundle
 from edge_runtime.quality import Quality, hints
 from edge_runtime.serve.station import Station, Wish
 from edge_runtime.stream import FrameStream, annotate

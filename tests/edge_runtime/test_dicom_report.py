@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_runtime.bundle import load_bundle
 from edge_runtime.dicom_capture import secondary_capture
 from edge_runtime.dicom_report import Finding, structured_report
 from edge_runtime.errors import ImageError
+from edge_runtime.manifest import load_bundle
 
 pydicom = pytest.importorskip("pydicom")
 hd = pytest.importorskip("highdicom")

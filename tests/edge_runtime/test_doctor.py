@@ -178,8 +178,8 @@ def test_a_32_bit_system_without_a_wheel(python: tuple[int, int], monkeypatch: p
     """tflite-runtime's last wheels for 32-bit Arm end at Python 3.11: no extra helps after that."""
     from edge_runtime import backends, classifier
     from edge_runtime.backends import tflite
-    from edge_runtime.bundle import load_bundle
     from edge_runtime.errors import MissingExtraError
+    from edge_runtime.manifest import load_bundle
 
     def refuse(name: str) -> None:
         raise ImportError(name)

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from edge_runtime.assess import assess
-from edge_runtime.bundle import Branch, Bundle, InputSpec, load_bundle, write_manifest
+from edge_runtime.bundle import Branch, Bundle, InputSpec
 from edge_runtime.classifier import Classifier
 from edge_runtime.domain import DOMAIN, Domain, load_gate
 from edge_runtime.errors import BundleError, DataError
 from edge_runtime.image import find_images
+from edge_runtime.manifest import load_bundle, write_manifest
 from export.gate import Limits, distances, fit_gate, limits_from, pack
 from export.views import another_view
 

@@ -25,11 +25,10 @@ from edge_runtime.bundle import (
     Bundle,
     InputSpec,
     check_sums,
-    load_bundle,
     sums_text,
-    write_manifest,
 )
 from edge_runtime.errors import BundleError, ModelError, UsageError
+from edge_runtime.manifest import load_bundle, write_manifest
 from edge_runtime.words import INTENDED_USE
 
 FILES = {

@@ -13,9 +13,9 @@ from conftest import Result
 from PIL import Image
 
 from edge_runtime import Classifier, read_image
-from edge_runtime.bundle import load_bundle
 from edge_runtime.errors import BundleError
 from edge_runtime.explain import explanation
+from edge_runtime.manifest import load_bundle
 from edge_runtime.words import INTENDED_USE
 from train.phantoms import phantom
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from edge_runtime.backends import open_model
 from edge_runtime.errors import ModelError
-from edge_runtime.flatbuffer import _File, _Table, check_tflite
+from edge_runtime.flatbuffer import check_tflite
+from edge_runtime.flatbuffer_tables import File, Table
 
 
 @pytest.fixture(scope="module")
@@ -25,28 +26,28 @@ class Patch:
 
     def __init__(self, data: bytes) -> None:
         self.data = bytearray(data)
-        self.file = _File(data)
-        self.model = _Table(self.file, self.file.follow(0))
+        self.file = File(data)
+        self.model = Table(self.file, self.file.follow(0))
 
-    def graph(self) -> _Table:
+    def graph(self) -> Table:
         return next(self.model.tables(2))
 
-    def tensors(self) -> Iterator[_Table]:
+    def tensors(self) -> Iterator[Table]:
         return self.graph().tables(0)
 
-    def scalar(self, table: _Table, field: int, kind: str, value: int) -> bytes:
+    def scalar(self, table: Table, field: int, kind: str, value: int) -> bytes:
         offset = table._offset(field, struct.calcsize(kind))
         assert offset, f"field {field} is absent"
         struct.pack_into("<" + kind, self.data, table.at + offset, value)
         return bytes(self.data)
 
-    def element(self, table: _Table, field: int, index: int, value: int, kind: str = "i") -> bytes:
+    def element(self, table: Table, field: int, index: int, value: int, kind: str = "i") -> bytes:
         start, count = table.vector(field, struct.calcsize(kind))
         assert index < count
         struct.pack_into("<" + kind, self.data, start + index * struct.calcsize(kind), value)
         return bytes(self.data)
 
-    def length(self, table: _Table, field: int, value: int) -> bytes:
+    def length(self, table: Table, field: int, value: int) -> bytes:
         start, _ = table.vector(field, 1)
         struct.pack_into("<I", self.data, start - 4, value)
         return bytes(self.data)

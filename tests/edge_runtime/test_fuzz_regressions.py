@@ -19,8 +19,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_edge_bundle import build
 
-from edge_runtime.bundle import MANIFEST, decode_manifest
+from edge_runtime.bundle import MANIFEST
 from edge_runtime.errors import BundleError
+from edge_runtime.manifest import decode_manifest
 from edge_runtime.sums import SUMS, parse_sums
 from edge_runtime.verify import MAX_GOLDEN_BYTES, parse_golden
 

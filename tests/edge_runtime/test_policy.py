@@ -12,11 +12,12 @@ import pytest
 from test_edge_bundle import build, rewrite, set_in, sign
 
 from edge_runtime import trust
-from edge_runtime.bundle import Bundle, load_bundle
+from edge_runtime.bundle import Bundle
 from edge_runtime.cascade import CASCADE, Cascade, open_classifier
 from edge_runtime.classifier import Classifier
 from edge_runtime.errors import BundleError, TrustError, UsageError
 from edge_runtime.freshness import created, dated
+from edge_runtime.manifest import load_bundle
 from edge_runtime.sandbox import replay_isolated
 
 VECTORS = Path(__file__).parents[1] / "vectors"

@@ -12,9 +12,9 @@ import pytest
 from drawn import ARTIFACT, VECTORS, board, grey
 from PIL import Image
 
-from edge_runtime.bundle import load_bundle, write_manifest
 from edge_runtime.domain import DOMAIN
 from edge_runtime.errors import REFUSED_EXIT_CODE, DataError, SonoEdgeError
+from edge_runtime.manifest import load_bundle, write_manifest
 
 BUNDLE = ["--bundle", VECTORS / "bundle", "--artifact", ARTIFACT]
 NUMBERS = ("label", "probability", "logit")

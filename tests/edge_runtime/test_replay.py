@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_runtime.bundle import load_bundle
+from edge_runtime.manifest import load_bundle
 from edge_runtime.verify import Golden, Replay, load_golden, replay
 
 BUNDLE = Path(__file__).parents[1] / "vectors/bundle"

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_runtime.bundle import Bundle, load_bundle
+from edge_runtime.bundle import Bundle
 from edge_runtime.classifier import Classifier
+from edge_runtime.manifest import load_bundle
 from edge_runtime.verify import load_golden, replay
 
 BUNDLE = Path(__file__).parents[1] / "vectors" / "bundle"

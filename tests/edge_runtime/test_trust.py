@@ -15,8 +15,9 @@ import pytest
 from test_edge_bundle import build, rewrite, set_in
 
 from edge_runtime import trust
-from edge_runtime.bundle import SBOM, Bundle, load_bundle
+from edge_runtime.bundle import SBOM, Bundle
 from edge_runtime.errors import BundleError, MissingExtraError, TrustError, UsageError
+from edge_runtime.manifest import load_bundle
 from edge_runtime.sandbox import replay_isolated
 from edge_runtime.sums import SIGNATURE, SUMS
 

@@ -14,11 +14,12 @@ from conftest import Result, call
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_runtime.bundle import CascadeSpec, load_bundle, write_manifest
+from edge_runtime.bundle import CascadeSpec
 from edge_runtime.cascade import Cascade, open_classifier
 from edge_runtime.classifier import Classifier
 from edge_runtime.errors import BundleError, DataError, SonoEdgeError
 from edge_runtime.image import read_image
+from edge_runtime.manifest import load_bundle, write_manifest
 from export.cascade import write_cascade
 from export.cascade_fit import agreement, fit_cascade
 

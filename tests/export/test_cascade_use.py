@@ -15,10 +15,11 @@ from benchmarks import measuring
 from benchmarks.results import result
 from benchmarks.runfile import Timing, read_runs
 from benchmarks.turns import in_turns, typical_ms
-from edge_runtime.bundle import CascadeSpec, load_bundle, write_manifest
+from edge_runtime.bundle import CascadeSpec
 from edge_runtime.cascade import Cascade, cut_of
 from edge_runtime.classifier import Classifier
 from edge_runtime.image import find_images
+from edge_runtime.manifest import load_bundle, write_manifest
 from edge_runtime.serve.station import Station, Wish
 from export.cascade import write_cascade
 

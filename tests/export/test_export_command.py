@@ -114,7 +114,7 @@ def test_a_swapped_artifact_is_found_by_the_replay(sonoedge: Run, full_bundle: P
     """Digests that fit, but files that belong to another artifact's results."""
     from dataclasses import replace
 
-    from edge_runtime.bundle import write_manifest
+    from edge_runtime.manifest import write_manifest
 
     copy = tmp_path / "bundle"
     shutil.copytree(full_bundle, copy)

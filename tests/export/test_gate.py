@@ -11,23 +11,16 @@ import numpy as np
 import pytest
 from conftest import Result, small_model
 
-from edge_runtime.bundle import Artifact, Branch, Bundle, InputSpec, load_bundle
+from edge_runtime.bundle import Artifact, Branch, Bundle, InputSpec
 from edge_runtime.domain import DOMAIN, load_gate
 from edge_runtime.errors import DataError
 from edge_runtime.image import find_images
+from edge_runtime.manifest import load_bundle
 from export import pipeline
-from export.gate import (
-    COPIES,
-    copies_of,
-    distances,
-    fit_gate,
-    images_of_folder,
-    limits_from,
-    principal_directions,
-    quickest_artifact,
-)
+from export.gate import distances, fit_gate, limits_from, principal_directions, quickest_artifact
 from export.gate_command import SIGNATURE
 from export.gate_features import file_features, float_features, looked_at
+from export.gate_images import COPIES, copies_of, images_of_folder
 from export.splitting import split_model
 from train.features import default_cache
 from train.run_folder import open_run

@@ -20,13 +20,15 @@ from edge_runtime.errors import AccuracyError, DataError, ModelError, UsageError
 from edge_runtime.files import sha256_file, write_bytes_atomic
 from edge_runtime.proportion import GroupedCount
 from export.agreement import AgreementFrames, agreement_frames
-from export.candidates import Budget, Candidate, Comparison, Ladder, compare, ladder_table, promise, refit_threshold
+from export.candidates import Candidate, Ladder, ladder_table, promise
+from export.comparison import Budget, Comparison, compare, refit_threshold
 from export.graphs import pack_tflite, parse_tflite
-from export.guard import HEAVY_MACS, MIN_INT8_SHARE, MIN_SPEEDUP, Rungs, climb, speedup_wanted
+from export.guard import MIN_INT8_SHARE, climb
 from export.int8 import Int8Policy, write_int8
 from export.judge import CHECKED_IMAGES, PARTS_TOLERANCE, Judge
 from export.quantizers import TFLiteQuantizer
 from export.recipes import Operator, Recipe, assignments
+from export.rungs import HEAVY_MACS, MIN_SPEEDUP, Rungs, speedup_wanted
 from train.data import Dataset, Sample
 from train.intervals import Interval
 from train.metrics import sigmoid

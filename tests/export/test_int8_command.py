@@ -13,7 +13,7 @@ from conftest import Result
 from PIL import Image
 
 from edge_runtime import load_bundle
-from export.candidates import Comparison, compare
+from export.comparison import Comparison, compare
 from train.data import Dataset
 from train.metrics import sigmoid
 from train.run_folder import open_run, validation_logits

@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 from edge_runtime.errors import ModelError
 from train import distilling
 from train.data import load_dataset
-from train.distilling import Distiller, DistillFit, Lesson, _Batches, map_cosine, on_grid, teach, thin_directions
+from train.distilling import Distiller, DistillFit, _Batches, map_cosine, teach, thin_directions
 from train.metrics import sigmoid
 from train.model import load_model
 from train.phantoms import generate_phantoms
 from train.run_folder import open_run
+from train.targets import Lesson, on_grid
 from train.teacher import open_teacher
 
 Command = Callable[..., Result]

@@ -11,9 +11,10 @@ import pytest
 from edge_runtime.errors import UsageError
 from train import fit
 from train.data import load_dataset
+from train.feature_set import FeatureSet
 from train.features import compute_features, load_input
 from train.fine_tuning import fine_tune
-from train.fit import PAPER, FeatureSet, FitSettings, fit_default, fit_paper, head_logits, log_loss
+from train.fit import PAPER, FitSettings, fit_default, fit_paper, head_logits, log_loss
 from train.metrics import sigmoid
 from train.model import FusionModel, HeadSpec, build_model
 

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_runtime.errors import UsageError
-from train.fit import LOGISTIC, FeatureSet, fit_default, head_logits
+from train.feature_set import FeatureSet
+from train.fit import LOGISTIC, fit_default, head_logits
 from train.logistic import logistic_regression, map_variances, write_linear
 from train.metrics import sigmoid
 from train.model import Head, HeadSpec, build_head

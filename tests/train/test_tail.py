@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from edge_runtime.errors import UsageError
+from train.feature_set import FeatureSet
 from train.fine_tuning import fine_tune_tail
-from train.fit import FeatureSet, FitSettings, log_loss, temperature
+from train.fit import FitSettings, log_loss, temperature
 from train.metrics import sigmoid
 from train.model import FusionModel, HeadSpec, build_model
 from train.tail import cut, unfreeze
