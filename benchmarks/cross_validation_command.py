@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,45 +17,6 @@ from train.options import PIXEL_RANGE, SEED_RANGE, check_ranges
 if TYPE_CHECKING:
     from train.cross_validation import OutOfFold
     from train.data import Dataset
-    from train.intervals import Interval
-
-
-@dataclass(frozen=True)
-class Line:
-    """One row under one split: figures on all images, each tested once; intervals by group.
-
-    ``mean_auc`` compares within folds, ``auc`` over all images after each fold's temperature.
-    """
-
-    row: str
-    title: str
-    split: str
-    mean_auc: Interval
-    auc: Interval
-    fold_aucs: tuple[float, ...]
-    stress_auc: Interval | None
-    accuracy: Interval
-    sensitivity: Interval
-    specificity: Interval
-    brier: Interval
-    calibration_error: float
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Mean AUC of the folds (for a leak, also accuracy) of the second minus the first's, on the same images."""
-
-    first: str
-    second: str
-    metric: str
-    difference: Interval
-
-    @property
-    def verdict(self) -> str:
-        """In words, as far as the interval carries them."""
-        if self.difference.low > 0:
-            return "higher"
-        return "lower" if self.difference.high < 0 else "cannot tell"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 
-from benchmarks.cross_validation_command import Line, Pair
 from benchmarks.html import beside, block, document, interval_cell, number_cell, table, text_cell
 from benchmarks.svg import Drawing, Scale
 from benchmarks.wording import shown
@@ -13,6 +13,7 @@ from edge_runtime.words import INTENDED_USE
 from train.cross_validation import ROWS, OutOfFold
 from train.data import Dataset
 from train.fold_auc import mean_fold_auc, paired_fold_auc_difference
+from train.intervals import Interval
 from train.metrics import (
     classification_metrics,
     expected_calibration_error,
@@ -29,6 +30,44 @@ _NOTE = (
     "together, after each fold's temperature. "
     "Stress: one augmented copy of each test image, as from another scanner. Intervals: 95 %, by group."
 )
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row under one split: figures on all images, each tested once; intervals by group.
+
+    ``mean_auc`` compares within folds, ``auc`` over all images after each fold's temperature.
+    """
+
+    row: str
+    title: str
+    split: str
+    mean_auc: Interval
+    auc: Interval
+    fold_aucs: tuple[float, ...]
+    stress_auc: Interval | None
+    accuracy: Interval
+    sensitivity: Interval
+    specificity: Interval
+    brier: Interval
+    calibration_error: float
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Mean AUC of the folds (for a leak, also accuracy) of the second minus the first's, on the same images."""
+
+    first: str
+    second: str
+    metric: str
+    difference: Interval
+
+    @property
+    def verdict(self) -> str:
+        """In words, as far as the interval carries them."""
+        if self.difference.low > 0:
+            return "higher"
+        return "lower" if self.difference.high < 0 else "cannot tell"
 
 
 def lines_of(dataset: Dataset, found: Sequence[OutOfFold]) -> list[Line]:

@@ -19,7 +19,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edge_runtime.errors import ModelError
-from export.recipes import Operator
+from export.operators import Operator
 
 _PASSIVE = frozenset({"Constant", "Parameter", "Result", "Convert"})
 

@@ -21,7 +21,7 @@ from edge_runtime.errors import ModelError
 from edge_runtime.files import write_text_atomic
 from edge_runtime.words import INTENDED_USE
 from export.memory import released
-from export.recipes import Operator
+from export.operators import Operator
 from export.tensors import open_tensors
 from train.figures import COLORS, save_figure, tidy
 

@@ -30,6 +30,7 @@ from export.graphs import (
     tflite_branch,
     tflite_operators,
 )
+from export.operators import Operator
 from export.quantization import (
     QUANTIZATION_VERSION,
     compress_openvino,
@@ -40,7 +41,7 @@ from export.quantization import (
     spare_openvino,
 )
 from export.ranges import ActivationStatistics, activation_ranges
-from export.recipes import BASES, FLOAT, FLOAT16, TFLITE_ONLY, Operator, Recipe, assignments, range_rules
+from export.recipes import BASES, FLOAT, FLOAT16, TFLITE_ONLY, Recipe, assignments, range_rules
 from export.recorders import OpenVINORecorder
 
 _SIXTEEN_BITS = "extremes"

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_runtime.errors import UsageError
+from export.operators import Operator
 
 BASES = ("w8a8", "w8a16")
 FLOAT = "float"
@@ -36,25 +37,6 @@ RANGES = ("average", "extremes", "percentile", "mse")
 _PRECISIONS = (FLOAT, FLOAT16, "w8a8", *TFLITE_ONLY)
 _KEYS = {"base", "ranges", "rules"}
 _RULE_KEYS = {"regex", "operation", "precision", "ranges"}
-
-
-@dataclass(frozen=True)
-class Operator:
-    """One operator of a float backbone, in execution order.
-
-    Attributes:
-        name: path in the graph.
-        operation: type, in the runtime's spelling.
-        branches: the branch outputs that depend on it.
-        inputs: names of the operators whose results it reads.
-        macs: multiply-adds of one image.
-    """
-
-    name: str
-    operation: str
-    branches: frozenset[str]
-    inputs: tuple[str, ...] = ()
-    macs: int = 0
 
 
 @dataclass(frozen=True)

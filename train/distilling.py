@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from train.fit import EpochBar
 from train.least_squares import fit_dense
 from train.model import HeadSpec, build_head
-from train.stopping import EpochOrder, History
+from train.results import History
+from train.stopping import EpochOrder
 from train.targets import Lesson
 from train.teacher import Maps, Teacher
 

@@ -15,7 +15,8 @@ from train.feature_set import FeatureSet
 from train.features import load_input, with_copies
 from train.fit import FitSettings, fit_keras
 from train.model import FusionModel
-from train.stopping import EpochOrder, History
+from train.results import History
+from train.stopping import EpochOrder
 from train.tail import Tail, unfreeze
 
 

@@ -19,7 +19,8 @@ from train.features import Features
 from train.logistic import logistic_regression, map_variances, write_linear
 from train.metrics import sigmoid
 from train.model import Head
-from train.stopping import History, Stopping
+from train.results import History
+from train.stopping import Stopping
 
 
 @dataclass(frozen=True)

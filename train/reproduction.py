@@ -29,8 +29,8 @@ from train.fit import DEFAULT_GRID, PAPER, FitResult, fit_default, fit_paper, he
 from train.intervals import Interval
 from train.metrics import classification_metrics, sigmoid
 from train.model import Head, build_head, build_model
+from train.results import History
 from train.split import SUBSETS, Strategy, apply_split, leak_count, make_split
-from train.stopping import History
 from train.systems import SYSTEMS
 from train.thresholds import steady_threshold
 

@@ -17,9 +17,10 @@ from train.figures import plot_confusion, plot_curves, plot_roc
 from train.intervals import Interval
 from train.metrics import classification_metrics, sigmoid
 from train.split import SUBSETS
-from train.stopping import History
 
 Logits = NDArray[np.float64]
+History = dict[str, list[float]]
+"""By name of a figure, its value after every epoch."""
 
 
 def subset_metrics(dataset: Dataset, logits: Logits, threshold: float) -> dict[str, list[float]]:

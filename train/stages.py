@@ -23,8 +23,8 @@ from train.features import Features, compute_features, extract_features
 from train.fine_tuning import fine_tune, fine_tune_tail
 from train.fit import DEFAULT_GRID, FitResult, FitSettings, fit_default, fit_paper, head_logits, temperature
 from train.model import FusionModel, HeadSpec, Pooling, build_model
+from train.results import History
 from train.split import SUBSETS
-from train.stopping import History
 from train.tail import Tail, cut, unfreeze
 from train.waiting import Waiting
 

@@ -15,8 +15,7 @@ import keras
 import numpy as np
 
 from edge_runtime.files import write_bytes_atomic, write_text_atomic
-
-History = dict[str, list[float]]
+from train.results import History
 
 
 class Stopping(keras.callbacks.EarlyStopping):

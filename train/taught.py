@@ -17,6 +17,7 @@ from train.data import Dataset
 from train.intervals import without_nan
 from train.metrics import paired_auc_difference
 from train.results import (
+    History,
     Logits,
     draw_figures,
     interval_list,
@@ -26,7 +27,6 @@ from train.results import (
 )
 from train.run_folder import CARD, MODEL, PREDICTIONS, SPLIT, Run, versions
 from train.split import SUBSETS, joined, leak_count, write_split
-from train.stopping import History
 from train.thresholds import STEADY_RULE, steady_threshold
 
 _JUDGED = ("val", "test")

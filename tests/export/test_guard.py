@@ -26,8 +26,9 @@ from export.graphs import pack_tflite, parse_tflite
 from export.guard import MIN_INT8_SHARE, climb
 from export.int8 import Int8Policy, write_int8
 from export.judge import CHECKED_IMAGES, PARTS_TOLERANCE, Judge
+from export.operators import Operator
 from export.quantizers import TFLiteQuantizer
-from export.recipes import Operator, Recipe, assignments
+from export.recipes import Recipe, assignments
 from export.rungs import HEAVY_MACS, MIN_SPEEDUP, Rungs, speedup_wanted
 from train.data import Dataset, Sample
 from train.intervals import Interval

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_runtime.errors import UsageError
+from export.operators import Operator
 from export.recipes import (
     BASES,
     FLOAT,
     RANGES,
-    Operator,
     Recipe,
     Rule,
     assignments,
