@@ -24,6 +24,7 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+from readme_tables import decisions
 from tqdm import tqdm
 
 from benchmarks.environment import machine
@@ -43,7 +44,7 @@ TEST, EXTERNAL = "test.json", "external.json"
 
 
 def main() -> int:
-    """Measure, write the JSON, print the table."""
+    """Measure, write the JSON, print the table of the README (`readme_tables.py` puts it there)."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
@@ -58,7 +59,7 @@ def main() -> int:
     body: dict[str, Any] = {}
     for body in measured(args):
         write_text_atomic(args.out, json.dumps(body, indent=1) + "\n")
-    print(table(body))
+    print(decisions(body))
     return 0
 
 
@@ -204,33 +205,6 @@ def pooled(folds: Sequence[dict[str, Any]]) -> dict[str, Any]:
         )
         found[name] = count_json(total)
     return found
-
-
-def table(body: dict[str, Any]) -> str:
-    """The table of the README, as Markdown."""
-    lines = [
-        "| split | full model, test AUC | file | int8 | changed, validation | changed, test [95 % by group] |",
-        "|---|---|---|---|---|---|",
-    ]
-    for row in body["seeds"]:
-        auc = row["test_auc"]
-        for name, file in row["files"].items():
-            flipped, images = file["validation"]
-            lines.append(
-                f"| seed {row['seed']} | {auc[0]:.3f} [{auc[1]:.3f}, {auc[2]:.3f}] | `{name}` | "
-                f"{100 * file['int8_share']:.0f} % | {flipped} of {images} | {words(file['changed'])} |"
-            )
-    folds = f"{len(body['folds'])} of {FOLDS} folds, pooled"
-    lines += [f"| {folds} | | `{n}` | | | {words(count)} |" for n, count in body.get("pooled", {}).items()]
-    for name, file in body.get("external", {}).get("files", {}).items():
-        lines.append(f"| another source, seed 0 | | `{name}` | | | {words(file['changed'])} |")
-    return "\n".join(lines)
-
-
-def words(count: dict[str, Any]) -> str:
-    """``0 of 94 [0.0, 5.1 %]``."""
-    low, high = count["interval"]
-    return f"{count['events']} of {count['images']} [{100 * low:.1f}, {100 * high:.1f} %]"
 
 
 if __name__ == "__main__":
