@@ -109,7 +109,9 @@ def _csv_record(found: Result, row: Row) -> dict[str, Any]:
     record |= {"explanation_bound": e.bound if e else None, "verdict_explanation": e.verdict if e else None}
     for name in METRICS:
         interval = row.scores.metrics[name] if row.scores else UNDEFINED
-        record |= {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
+        # "precision" is that of the numbers in the file.
+        column = "ppv" if name == "precision" else name
+        record |= {column: interval.value, f"{column}_low": interval.low, f"{column}_high": interval.high}
     return record
 
 

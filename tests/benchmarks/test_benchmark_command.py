@@ -109,10 +109,16 @@ def test_numbers_agree_between_the_files(report: Path) -> None:
     body = json.loads((report / "report.json").read_text())
     lines = list(csv.DictReader((report / "report.csv").read_text().splitlines()))
     rows = body["results"][0]
+    own = {candidate.name: candidate for run in read_runs(report / "report.json") for candidate in run.candidates}
     assert [line["name"] for line in lines] == [row["name"] for row in rows]
     page, text = (report / "report.html").read_text(), (report / "report.md").read_text()
     for line, row in zip(lines, rows, strict=True):
         assert float(line["p50_ms"]) == row["speed"]["p50_ms"]
+        assert line["precision"] == own[line["name"]].precision, "of the file, not the metric"
+        if row["scores"]:
+            assert float(line["ppv"] or "nan") == pytest.approx(
+                row["scores"]["metrics"]["precision"]["value"] or float("nan"), nan_ok=True
+            )
         assert row["speed"]["p99_ms"] is None and line["p99_ms"] == ""
         assert row["name"] in page and row["name"] in text
         if row["scores"]:
