@@ -57,7 +57,8 @@ def front(body: dict[str, Any]) -> str:
     lines = [
         "| the two commands below, with defaults, on BUSI | |",
         "|---|---|",
-        f"| decisions changed by `tflite-int8`: test images of {len(changed)} seeds; all images, each out of fold | "
+        "| decisions changed by `tflite-int8`: test images of "
+        f"{len(changed)} seeds; all images, each out of fold | "
         f"**{sum(c['events'] for c in changed)} of {sum(c['images'] for c in changed)}; {pooled['events']} of "
         f"{pooled['images']}** |",
         f"| the same of other int8 converters, seed 0 | {peers}, of {body['data']['images']} |",
@@ -79,8 +80,9 @@ def benchmark(body: dict[str, Any]) -> str:
         kept = "–" if row["heatmap_cosine"] is None else f"{row['heatmap_cosine']:.4f}"
         value, low, high = row["auc"]
         lines.append(
-            f"| {name} | {row['size_bytes'] / 1e6:.1f} | {row['p50_ms']:.0f} | {changed} | {row['accuracy'][0]:.3f} | "
-            f"{value:.3f} [{low:.3f}, {high:.3f}] | {kept} | {row['peak_bytes'] / 1e6:.0f} |"
+            f"| {name} | {row['size_bytes'] / 1e6:.1f} | {row['p50_ms']:.0f} | {changed} | "
+            f"{row['accuracy'][0]:.3f} | {value:.3f} [{low:.3f}, {high:.3f}] | {kept} | "
+            f"{row['peak_bytes'] / 1e6:.0f} |"
         )
     return "\n".join(lines)
 
