@@ -18,7 +18,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
-DOCUMENTS = ("README.md", "export/README.md")
+DOCUMENTS = ("README.md", "export/README.md", "edge_runtime/SERVER.md")
 _PLACE = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -129,6 +129,37 @@ def ladder(body: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def gate(body: dict[str, Any]) -> str:
+    """What the out-of-domain gate refuses and flags."""
+    titles = {
+        "photos": "photographs, in colour",
+        "photos, grey": "the same in grey",
+        "uclm": "BUS-UCLM (Siemens)",
+        "uc": "BUS-UC (web atlas, mixed scanners)",
+        "bra": "BUS-BRA (external, chose nothing)",
+    }
+    own = body["out_of_fold"]
+    lines = [
+        "| images | n | refused | of these by distance | flagged or refused | AUC, all and answered |",
+        "|---|---|---|---|---|---|",
+        f"| BUSI, out of fold | {own['images']} | **{_percent(own['refused_share'][0])}** (95 % interval "
+        f"0–{_percent(own['refused_share'][2])}) | {own['refused_by_distance']} | "
+        f"{_percent((own['refused'] + own['flagged']) / own['images'])} | {own['auc']:.3f}, "
+        f"{own['auc_of_answered']:.3f} |",
+    ]
+    for name, row in body["others"].items():
+        auc = f"{row['auc']:.3f}, {row['auc_of_answered']:.3f}" if "auc" in row else "–"
+        lines.append(
+            f"| {titles.get(name, name)} | {row['images']} | {_percent(row['refused'])} | "
+            f"{_percent(row['refused_by_distance'])} | {_percent(row['refused'] + row['flagged'])} | {auc} |"
+        )
+    return "\n".join(lines)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
 def _changed(count: dict[str, Any]) -> str:
     """``0 of 94 [0.0, 5.1 %]``."""
     low, high = count["interval"]
@@ -145,6 +176,7 @@ TABLES: dict[str, tuple[Callable[[dict[str, Any]], str], str]] = {
     "benchmark": (benchmark, "benchmark.json"),
     "decisions": (decisions, "decisions.json"),
     "ladder": (ladder, "ladder.json"),
+    "gate": (gate, "gate.json"),
 }
 
 if __name__ == "__main__":
