@@ -63,7 +63,7 @@ __all__ = [
     "read_image",
 ]
 
-_MODULES = ("errors", "answer", "assess", "bundle", "classifier", "explain", "image")
+_MODULES = ("errors", "answer", "assess", "bundle", "manifest", "classifier", "explain", "image")
 
 
 def __getattr__(name: str) -> typing.Any:

@@ -117,20 +117,20 @@ def checker(target: str, bundle: Path) -> Callable[[bytes], bool]:
     """Whether an input was accepted; anything but a result or one of our errors is an exception."""
     import numpy as np
 
-    from edge_runtime import bundle as bundles
-    from edge_runtime import flatbuffer, image, sums, trust, verify
+    from edge_runtime import flatbuffer, image, signature, sums, trust, verify
+    from edge_runtime import manifest as manifests
     from edge_runtime.errors import BundleError, ImageError, ModelError, UsageError
 
     scratch = Path(tempfile.mkdtemp(prefix="sonoedge-fuzz-"))
     (scratch / sums.SUMS).write_bytes((bundle / sums.SUMS).read_bytes())
-    names = [artifact.name for artifact in bundles.read_manifest(bundle).artifacts]
+    names = [artifact.name for artifact in manifests.read_manifest(bundle).artifacts]
 
     def decode(data: bytes) -> None:
         pixels = image.decode_image(data)
         assert pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.size
 
     def manifest(data: bytes) -> None:
-        parsed = bundles.decode_manifest(data, bundle)
+        parsed = manifests.decode_manifest(data, bundle)
         assert parsed.artifacts and parsed.branches and parsed.positive_label in parsed.labels
 
     def sums_file(data: bytes) -> None:
@@ -148,7 +148,7 @@ def checker(target: str, bundle: Path) -> Callable[[bytes], bool]:
 
     def signature(data: bytes) -> None:
         (scratch / sums.SIGNATURE).write_bytes(data)
-        found = trust.read_signature(scratch)
+        found = signature.read_signature(scratch)
         assert found is not None and len(found.signature) == 128
 
     def policy(data: bytes) -> None:
@@ -181,7 +181,7 @@ def checker(target: str, bundle: Path) -> Callable[[bytes], bool]:
 def seeds(target: str, bundle: Path) -> list[bytes]:
     """Sound inputs to start from."""
     from edge_runtime import bundle as bundles
-    from edge_runtime import sums, trust
+    from edge_runtime import files, sums
 
     if target in {"image", "dicom"}:
         import test_edge_image as samples
@@ -191,9 +191,9 @@ def seeds(target: str, bundle: Path) -> list[bytes]:
         files = sorted(bundle.glob("tflite-*/*.tflite"), key=lambda p: p.stat().st_size)
         return [path.read_bytes() for path in files if path.stat().st_size <= MAX_SEED_BYTES]
     if target == "signature":
-        body = f"sonoedge-signature 1\nkey {'ab' * 32}\nsums {trust.sha256_file(bundle / sums.SUMS)}\n"
+        body = f"sonoedge-signature 1\nkey {'ab' * 32}\nsums {files.sha256_file(bundle / sums.SUMS)}\n"
         body += f"signature {'cd' * 64}\n"
-        return [f"{body}check {trust.sha256_bytes(body.encode())}\n".encode()]
+        return [f"{body}check {files.sha256_bytes(body.encode())}\n".encode()]
     if target == "policy":
         whole = {
             "policy_version": 1,

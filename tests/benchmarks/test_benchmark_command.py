@@ -20,10 +20,10 @@ from conftest import Result, call
 import benchmarks
 from benchmarks import measuring, workers
 from benchmarks.runfile import read_runs
-from edge_runtime.bundle import sums_text
 from edge_runtime.classifier import Classifier
 from edge_runtime.image import find_images
 from edge_runtime.manifest import load_bundle
+from edge_runtime.sums import sums_text
 
 Sono = Callable[..., Result]
 FILES = ["report.csv", "report.html", "report.json", "report.md"]

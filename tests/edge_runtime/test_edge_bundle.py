@@ -15,20 +15,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from edge_runtime.bundle import (
-    GOLDEN,
-    MANIFEST,
-    MODEL_CARD,
-    SUMS,
-    Artifact,
-    Branch,
-    Bundle,
-    InputSpec,
-    check_sums,
-    sums_text,
-)
+from edge_runtime.bundle import GOLDEN, MANIFEST, MODEL_CARD, Artifact, Branch, Bundle, InputSpec
 from edge_runtime.errors import BundleError, ModelError, UsageError
 from edge_runtime.manifest import load_bundle, write_manifest
+from edge_runtime.sums import SUMS, check_sums, sums_text
 from edge_runtime.words import INTENDED_USE
 
 FILES = {

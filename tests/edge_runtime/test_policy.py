@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from test_edge_bundle import build, rewrite, set_in, sign
 
-from edge_runtime import trust
+from edge_runtime import signature, trust
 from edge_runtime.bundle import Bundle
 from edge_runtime.cascade import CASCADE, Cascade, open_classifier
 from edge_runtime.classifier import Classifier
@@ -110,8 +110,8 @@ def test_a_cascade_needs_the_full_model(both: Path, policy: Callable[..., None])
 def test_replay_of_both_models_under_a_policy(both: Path, tmp_path: Path, sonoedge: Callable) -> None:
     """The signature is the whole bundle's: the cheap model in it has none of its own."""
     pytest.importorskip("cryptography")
-    key = trust.new_key(tmp_path / "a.key", tmp_path / "a.pub")
-    trust.sign_bundle(both, tmp_path / "a.key")
+    key = signature.new_key(tmp_path / "a.key", tmp_path / "a.pub")
+    signature.sign_bundle(both, tmp_path / "a.key")
     path = tmp_path / "policy.json"
     path.write_text(json.dumps({"policy_version": 1, "allowed_signers": {"a": key}}))
     with pytest.MonkeyPatch.context() as patch:
@@ -129,7 +129,7 @@ OLD, NEW, NEWEST = "2026-01-05T10:00:00Z", "2026-06-05T10:00:00Z", "2026-11-05T1
 def made(tmp_path: Path) -> Callable[[str], Bundle]:
     """A signed bundle by the time it was made."""
     pytest.importorskip("cryptography")
-    trust.new_key(tmp_path / "a.key", tmp_path / "a.pub")
+    signature.new_key(tmp_path / "a.key", tmp_path / "a.pub")
 
     def make(time: str, name: str = "busi") -> Bundle:
         folder = tmp_path / f"bundle {name} {time}"
@@ -137,14 +137,14 @@ def made(tmp_path: Path) -> Callable[[str], Bundle]:
         rewrite(folder, set_in("name", to=name))
         if time:
             rewrite(folder, set_in("provenance", "created", to=time))
-        trust.sign_bundle(folder, tmp_path / "a.key")
+        signature.sign_bundle(folder, tmp_path / "a.key")
         return load_bundle(folder)
 
     return make
 
 
 def signers(tmp_path: Path) -> dict[str, str]:
-    return trust.read_public_keys([tmp_path / "a.pub"])
+    return signature.read_public_keys([tmp_path / "a.pub"])
 
 
 def test_a_bundle_made_before_the_policys_time_is_refused(

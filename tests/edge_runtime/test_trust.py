@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from test_edge_bundle import build, rewrite, set_in
 
-from edge_runtime import trust
+from edge_runtime import files, signature, trust
 from edge_runtime.bundle import SBOM, Bundle
 from edge_runtime.errors import BundleError, MissingExtraError, TrustError, UsageError
 from edge_runtime.manifest import load_bundle
@@ -30,12 +30,14 @@ def bundle(tmp_path: Path) -> Bundle:
 @pytest.fixture
 def keys(tmp_path: Path) -> dict[str, str]:
     """Two signers, ``clinic`` and ``other``, with their files in tmp_path."""
-    return {name: trust.new_key(tmp_path / f"{name}.key", tmp_path / f"{name}.pub") for name in ("clinic", "other")}
+    return {
+        name: signature.new_key(tmp_path / f"{name}.key", tmp_path / f"{name}.pub") for name in ("clinic", "other")
+    }
 
 
 @pytest.fixture
 def signed(bundle: Bundle, keys: dict[str, str], tmp_path: Path) -> Bundle:
-    trust.sign_bundle(bundle.path, tmp_path / "clinic.key")
+    signature.sign_bundle(bundle.path, tmp_path / "clinic.key")
     return bundle
 
 
@@ -46,7 +48,7 @@ def policy_file(tmp_path: Path, **body: Any) -> Path:
 
 
 def test_a_signed_bundle_names_its_signer(signed: Bundle, keys: dict[str, str]) -> None:
-    assert trust.verify_signature(signed.path, keys) == "clinic"
+    assert signature.verify_signature(signed.path, keys) == "clinic"
     assert load_bundle(signed.path) == signed  # the signature is no foreign file
 
 
@@ -54,14 +56,14 @@ def test_keys_are_private_and_never_overwritten(keys: dict[str, str], tmp_path: 
     assert stat.S_IMODE((tmp_path / "clinic.key").stat().st_mode) == 0o600
     before = (tmp_path / "clinic.key").read_bytes()
     with pytest.raises(UsageError, match="not overwritten"):
-        trust.new_key(tmp_path / "clinic.key", tmp_path / "new.pub")
+        signature.new_key(tmp_path / "clinic.key", tmp_path / "new.pub")
     assert (tmp_path / "clinic.key").read_bytes() == before
-    assert trust.read_public_keys([tmp_path / "clinic.pub"]) == {"clinic": keys["clinic"]}
+    assert signature.read_public_keys([tmp_path / "clinic.pub"]) == {"clinic": keys["clinic"]}
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the openssl tool")
 def test_openssl_agrees(signed: Bundle, tmp_path: Path) -> None:
-    found = trust.read_signature(signed.path)
+    found = signature.read_signature(signed.path)
     assert found is not None
     (tmp_path / "raw").write_bytes(bytes.fromhex(found.signature))
     command = ["openssl", "pkeyutl", "-verify", "-pubin", "-inkey", tmp_path / "clinic.pub", "-rawin"]
@@ -71,23 +73,23 @@ def test_openssl_agrees(signed: Bundle, tmp_path: Path) -> None:
 
 def test_unsigned_and_unknown_signers_are_refused(bundle: Bundle, keys: dict[str, str], tmp_path: Path) -> None:
     with pytest.raises(TrustError, match="not signed"):
-        trust.verify_signature(bundle.path, keys)
-    trust.sign_bundle(bundle.path, tmp_path / "other.key")
+        signature.verify_signature(bundle.path, keys)
+    signature.sign_bundle(bundle.path, tmp_path / "other.key")
     with pytest.raises(TrustError, match="unknown key"):
-        trust.verify_signature(bundle.path, {"clinic": keys["clinic"]})
+        signature.verify_signature(bundle.path, {"clinic": keys["clinic"]})
 
 
 def test_a_forged_signature_is_refused(signed: Bundle, keys: dict[str, str]) -> None:
     """Files changed, digests and the signature file's own sums made to fit: only the key is missing."""
     rewrite(signed.path, set_in("artifacts", 0, "threshold", to=0.01))
     with pytest.raises(BundleError, match="changed since it was signed"):
-        trust.read_signature(signed.path)
+        signature.read_signature(signed.path)
     lines = (signed.path / SIGNATURE).read_text().splitlines()
-    lines[2] = f"sums {trust.sha256_file(signed.path / SUMS)}"
+    lines[2] = f"sums {files.sha256_file(signed.path / SUMS)}"
     body = "\n".join(lines[:-1]) + "\n"
-    (signed.path / SIGNATURE).write_text(f"{body}check {trust.sha256_bytes(body.encode())}\n")
+    (signed.path / SIGNATURE).write_text(f"{body}check {files.sha256_bytes(body.encode())}\n")
     with pytest.raises(TrustError, match="forged"):
-        trust.verify_signature(signed.path, keys)
+        signature.verify_signature(signed.path, keys)
 
 
 def test_every_changed_byte_is_detected(signed: Bundle, tmp_path: Path) -> None:
@@ -113,13 +115,13 @@ def test_a_truncated_signature_is_damaged(length: int, signed: Bundle) -> None:
     path = signed.path / SIGNATURE
     path.write_bytes(path.read_bytes()[:length])
     with pytest.raises(BundleError, match="damaged"):
-        trust.read_signature(signed.path)
+        signature.read_signature(signed.path)
 
 
 def test_an_unsound_bundle_is_not_signed(bundle: Bundle, keys: dict[str, str], tmp_path: Path) -> None:
     (bundle.path / "extra").write_text("x")
     with pytest.raises(BundleError, match="extra"):
-        trust.sign_bundle(bundle.path, tmp_path / "clinic.key")
+        signature.sign_bundle(bundle.path, tmp_path / "clinic.key")
     assert not (bundle.path / SIGNATURE).exists()
 
 
@@ -135,18 +137,18 @@ def test_wrong_keys(bundle: Bundle, keys: dict[str, str], tmp_path: Path) -> Non
     )
     for name, message in (("ec.key", "another kind"), ("clinic.pub", "cannot be used"), ("none", "cannot be used")):
         with pytest.raises(UsageError, match=message):
-            trust.sign_bundle(bundle.path, tmp_path / name)
+            signature.sign_bundle(bundle.path, tmp_path / name)
     for name, message in (("ec.pub", "another kind"), ("clinic.key", "not a public key"), ("none", "not a public")):
         with pytest.raises(UsageError, match=message):
-            trust.read_public_keys([tmp_path / name])
+            signature.read_public_keys([tmp_path / name])
 
 
 def test_a_password_protects_the_key(bundle: Bundle, tmp_path: Path) -> None:
-    trust.new_key(tmp_path / "a.key", tmp_path / "a.pub", b"secret")
+    signature.new_key(tmp_path / "a.key", tmp_path / "a.pub", b"secret")
     for password in (None, b"wrong"):
         with pytest.raises(UsageError, match="cannot be used"):
-            trust.sign_bundle(bundle.path, tmp_path / "a.key", password)
-    trust.sign_bundle(bundle.path, tmp_path / "a.key", b"secret")
+            signature.sign_bundle(bundle.path, tmp_path / "a.key", password)
+    signature.sign_bundle(bundle.path, tmp_path / "a.key", b"secret")
 
 
 def test_without_cryptography_the_extra_is_named(
@@ -154,8 +156,8 @@ def test_without_cryptography_the_extra_is_named(
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "cryptography.hazmat.primitives.asymmetric", None)
     with pytest.raises(MissingExtraError, match=r"\.\[trust\]"):
-        trust.verify_signature(signed.path, keys)
-    assert trust.read_signature(signed.path) is not None  # damage is found all the same
+        signature.verify_signature(signed.path, keys)
+    assert signature.read_signature(signed.path) is not None  # damage is found all the same
 
 
 def test_policy_signers(
@@ -163,7 +165,7 @@ def test_policy_signers(
 ) -> None:
     monkeypatch.setenv(trust.POLICY_VARIABLE, str(policy_file(tmp_path, allowed_signers={"c": keys["clinic"]})))
     assert trust.load_trusted(signed.path) == signed
-    trust.sign_bundle(signed.path, tmp_path / "other.key")
+    signature.sign_bundle(signed.path, tmp_path / "other.key")
     with pytest.raises(TrustError):
         trust.load_trusted(signed.path)
 

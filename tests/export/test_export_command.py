@@ -12,8 +12,8 @@ import pytest
 from conftest import Result, model_inputs
 
 from edge_runtime import Classifier, load_bundle
-from edge_runtime.bundle import check_sums
 from edge_runtime.image import find_images
+from edge_runtime.sums import check_sums
 from edge_runtime.verify import load_golden
 from export import pipeline
 from export.formats import FORMATS

@@ -268,7 +268,7 @@ def test_a_file_that_is_not_fast_enough_is_not_taken() -> None:
 def test_speed_is_demanded_of_heavy_models_on_processors_with_int8_dot_products(
     macs: int, dot_products: list[str], wanted: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("export.guard.int8_dot_products", lambda: dot_products)
+    monkeypatch.setattr("export.rungs.int8_dot_products", lambda: dot_products)
     quantizer = SimpleNamespace(operators=(Operator("a", "CONV_2D", frozenset({"left"}), macs=macs),))
     assert speedup_wanted(quantizer) == wanted  # type: ignore[arg-type]
 
