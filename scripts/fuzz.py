@@ -117,8 +117,9 @@ def checker(target: str, bundle: Path) -> Callable[[bytes], bool]:
     """Whether an input was accepted; anything but a result or one of our errors is an exception."""
     import numpy as np
 
-    from edge_runtime import flatbuffer, image, signature, sums, trust, verify
+    from edge_runtime import flatbuffer, image, sums, trust, verify
     from edge_runtime import manifest as manifests
+    from edge_runtime import signature as signatures
     from edge_runtime.errors import BundleError, ImageError, ModelError, UsageError
 
     scratch = Path(tempfile.mkdtemp(prefix="sonoedge-fuzz-"))
@@ -148,7 +149,7 @@ def checker(target: str, bundle: Path) -> Callable[[bytes], bool]:
 
     def signature(data: bytes) -> None:
         (scratch / sums.SIGNATURE).write_bytes(data)
-        found = signature.read_signature(scratch)
+        found = signatures.read_signature(scratch)
         assert found is not None and len(found.signature) == 128
 
     def policy(data: bytes) -> None:
