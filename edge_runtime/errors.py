@@ -18,8 +18,6 @@ The command line prints ``error: <message>`` and exits with ``exit_code``; it ne
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 REFUSED_EXIT_CODE = 11
 """Of `predict`, `explain` and `stream` after refusals (`edge_runtime.assess`); that of an unreadable image wins."""
 
@@ -106,7 +104,7 @@ class AccuracyError(SonoEdgeError):
     exit_code = 8
 
 
-def few(items: Sequence[str], limit: int = 5) -> str:
+def few(items: list[str] | tuple[str, ...], limit: int = 5) -> str:
     """The first items for a message, and how many more there are."""
     more = f", and {len(items) - limit} more." if len(items) > limit else ""
     return ", ".join(items[:limit]) + more
