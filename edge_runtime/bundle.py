@@ -10,7 +10,7 @@
       sbom.cdx.json          what the bundle was made with (CycloneDX)
       <first>/               where there is a cascade: a whole bundle of the cheap model that is asked first
       SHA256SUMS             every other file; the only place where digests live
-      SHA256SUMS.sig         who vouches for it, where the bundle is signed (`edge_runtime.trust`)
+      SHA256SUMS.sig         who vouches for it, where the bundle is signed (`edge_runtime.signature`)
 
 Reading is strict: an unknown key, a changed byte, a missing or an extra file, a link or a path that leaves the
 folder is a `BundleError`.

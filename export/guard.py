@@ -11,7 +11,7 @@ be published is then built whole and timed. The one that is taken runs whole on 
 there what its branches gave, it runs on all of them.
 
 The guard *chooses* by point estimates and *says* PASS, FAIL or INCONCLUSIVE from 95 % intervals: few images decide
-little (see `export.candidates`).
+little (see `export.comparison`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``sonoedge sign``: make a key pair, sign a bundle (Ed25519 over SHA256SUMS; see `edge_runtime.trust`)."""
+"""``sonoedge sign``: make a key pair, sign a bundle (Ed25519 over SHA256SUMS; see `edge_runtime.signature`)."""
 
 from __future__ import annotations
 
