@@ -1,4 +1,4 @@
-"""What a quantized candidate lost: comparison with float32, verdicts from intervals, the ladder as a table."""
+"""Candidates of the guard: what was built and lost, which one is taken, the ladder as a table, what is promised."""
 
 from __future__ import annotations
 

@@ -572,7 +572,7 @@ def ed25519_vectors() -> list[dict[str, Any]]:
 
 
 def signature_vectors() -> list[dict[str, Any]]:
-    """`edge_runtime.signature`: text of SHA256SUMS.sig (null: none), allowed signers -> ``signer``, or ``words``."""
+    """`signature`: text of SHA256SUMS.sig (null: none), allowed signers -> ``signer``, or ``words``."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     clinic, other = (Ed25519PrivateKey.from_private_bytes(bytes([seed]) * 32) for seed in (1, 2))
