@@ -101,7 +101,7 @@ test("a file that is no picture gets one sentence, and the page goes on", async 
   await analyse(first);
 });
 
-const dicom = () => execFileSync(PYTHON, ["-c", "import sys; from edge_runtime.dicom import secondary_capture; "
+const dicom = () => execFileSync(PYTHON, ["-c", "import sys; from edge_runtime.dicom_capture import secondary_capture; "
   + "from edge_runtime.image import read_image; "
   + "sys.stdout.buffer.write(secondary_capture([read_image(sys.argv[1])] * 2, None, text='', deidentify=True))", first],
 { maxBuffer: 1 << 28 });
