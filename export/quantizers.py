@@ -8,6 +8,7 @@ content-addressed cache, so that an interrupted export goes on and a repeated on
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -86,7 +87,7 @@ class Quantizer(Protocol):
         ...
 
 
-class _Static:
+class _Static(ABC):
     """Static ranges from recorded activations: one recording serves every rule and every recipe."""
 
     runtime: str
@@ -97,9 +98,9 @@ class _Static:
         self._by_rule: dict[str, dict[str, tuple[float, float]]] = {}
 
     @property
+    @abstractmethod
     def statistics(self) -> ActivationStatistics:
         """Of the tensors that may be quantized."""
-        raise NotImplementedError
 
     def audit(self, recipe: Recipe) -> dict[str, Any]:
         """See `Quantizer.audit`."""
