@@ -1,6 +1,6 @@
 """SonoEdge on the device: load a bundle, image -> prediction -> heat map.
 
-    from edge_runtime import Classifier
+    from sonoedge.edge_runtime import Classifier
     answer = Classifier("bundle").predict_file("frame.png")
 
 Research use only; not a medical device. NumPy and Pillow are imported with the first of these names, an interpreter
@@ -12,11 +12,9 @@ import sys
 import typing
 
 if typing.TYPE_CHECKING:
-    from edge_runtime.answer import Answer, Prediction
-    from edge_runtime.assess import Assessment
-    from edge_runtime.bundle import Bundle
-    from edge_runtime.classifier import Classifier
-    from edge_runtime.errors import (
+    from sonoedge.edge_runtime.bundle.contract import Bundle
+    from sonoedge.edge_runtime.bundle.manifest import load_bundle
+    from sonoedge.edge_runtime.errors import (
         AccuracyError,
         BundleError,
         DataError,
@@ -28,9 +26,11 @@ if typing.TYPE_CHECKING:
         UsageError,
         VerificationError,
     )
-    from edge_runtime.explain import Explanation, explanation, heat_map, overlay
-    from edge_runtime.image import decode_image, read_image
-    from edge_runtime.manifest import load_bundle
+    from sonoedge.edge_runtime.explain.gradcam import Explanation, explanation, heat_map, overlay
+    from sonoedge.edge_runtime.imaging.image import decode_image, read_image
+    from sonoedge.edge_runtime.model.answer import Answer, Prediction
+    from sonoedge.edge_runtime.model.assess import Assessment
+    from sonoedge.edge_runtime.model.classifier import Classifier
 
 # OpenVINO and NNCF report imports and conversions to their makers as long as this module can be imported, and do
 # without where it cannot. Nothing leaves a machine that sees patients' images.
@@ -63,7 +63,16 @@ __all__ = [
     "read_image",
 ]
 
-_MODULES = ("errors", "answer", "assess", "bundle", "manifest", "classifier", "explain", "image")
+_MODULES = (
+    "errors",
+    "bundle.contract",
+    "bundle.manifest",
+    "explain.gradcam",
+    "imaging.image",
+    "model.answer",
+    "model.assess",
+    "model.classifier",
+)
 
 
 def __getattr__(name: str) -> typing.Any:

@@ -13,39 +13,54 @@ import sys
 from importlib import import_module
 from typing import Any
 
-from edge_runtime.crash import report_crashes
-from edge_runtime.errors import MissingExtraError, SonoEdgeError
+from sonoedge.edge_runtime.crash import report_crashes
+from sonoedge.edge_runtime.errors import MissingExtraError, SonoEdgeError
 
 COMMANDS = {
-    "demo": ("benchmarks.demo", "the whole path on generated phantoms; no download needed"),
-    "phantoms": ("train.phantoms", "generate speckle phantoms with lesion masks"),
-    "paper-like": ("train.paper_like", "the paper's kind of data set, from a folder of source images"),
-    "audit": ("train.audit", "duplicates, augmented copies and conflicting labels in a data folder"),
-    "train": ("train.command", "train the fused classifier: images -> model.keras"),
+    "demo": ("sonoedge.benchmarks.commands.demo", "the whole path on generated phantoms; no download needed"),
+    "phantoms": ("sonoedge.train.simulation.phantoms", "generate speckle phantoms with lesion masks"),
+    "paper-like": (
+        "sonoedge.train.simulation.paper_like",
+        "the paper's kind of data set, from a folder of source images",
+    ),
+    "audit": (
+        "sonoedge.train.commands.audit",
+        "duplicates, augmented copies and conflicting labels in a data folder",
+    ),
+    "train": ("sonoedge.train.commands.train", "train the fused classifier: images -> model.keras"),
     "reproduce": (
-        "benchmarks.reproduction_command",
+        "sonoedge.benchmarks.commands.reproduce",
         "the paper's systems, tables and figures, and the honest ones",
     ),
     "cross-validate": (
-        "benchmarks.cross_validation_command",
+        "sonoedge.benchmarks.commands.cross_validate",
         "ablation by grouped folds; what a leaky split pretends",
     ),
-    "score": ("train.score", "a finished run on other images, by subgroup, with a log of every scoring"),
-    "distill": ("train.distill_command", "teach a compact student what a trained run knows"),
-    "slim": ("train.slim_command", "a VGG with a fraction of its multiply-adds, without training it anew"),
-    "export": ("export.command", "model -> bundle of small files for the device"),
-    "cascade": ("export.cascade", "a cheap model first, the full one only where it is not sure"),
-    "verify": ("edge_runtime.commands.verify", "replay a bundle's golden vectors on this machine"),
-    "sign": ("edge_runtime.commands.sign", "sign a bundle, so that devices accept it by its signer"),
-    "doctor": ("edge_runtime.commands.doctor", "what is missing or slow on this device"),
-    "predict": ("edge_runtime.commands.predict", "classify images with a bundle, explained on request"),
-    "explain": ("edge_runtime.commands.explain", "heat maps: where the answer comes from, by class and branch"),
-    "serve": ("edge_runtime.commands.serve", "the point-of-care page and API, on this machine"),
-    "stream": ("edge_runtime.commands.stream", "classify a camera, a clip, a DICOM cine loop or a folder"),
-    "gate": ("export.gate_command", "teach an older bundle to refuse images unlike those of training"),
-    "benchmark": ("benchmarks.command", "accuracy, size, memory and latency of every artifact"),
-    "benchmark-explain": ("benchmarks.explanation_command", "are explanations kept, right and cheap?"),
-    "report": ("benchmarks.report_command", "merge benchmark runs into one report, catch regressions"),
+    "score": (
+        "sonoedge.train.commands.score",
+        "a finished run on other images, by subgroup, with a log of every scoring",
+    ),
+    "distill": ("sonoedge.train.commands.distill", "teach a compact student what a trained run knows"),
+    "slim": (
+        "sonoedge.train.commands.slim",
+        "a VGG with a fraction of its multiply-adds, without training it anew",
+    ),
+    "export": ("sonoedge.export.commands.export", "model -> bundle of small files for the device"),
+    "cascade": ("sonoedge.export.cascade.cascade", "a cheap model first, the full one only where it is not sure"),
+    "verify": ("sonoedge.edge_runtime.commands.verify", "replay a bundle's golden vectors on this machine"),
+    "sign": ("sonoedge.edge_runtime.commands.sign", "sign a bundle, so that devices accept it by its signer"),
+    "doctor": ("sonoedge.edge_runtime.commands.doctor", "what is missing or slow on this device"),
+    "predict": ("sonoedge.edge_runtime.commands.predict", "classify images with a bundle, explained on request"),
+    "explain": (
+        "sonoedge.edge_runtime.commands.explain",
+        "heat maps: where the answer comes from, by class and branch",
+    ),
+    "serve": ("sonoedge.edge_runtime.commands.serve", "the point-of-care page and API, on this machine"),
+    "stream": ("sonoedge.edge_runtime.commands.stream", "classify a camera, a clip, a DICOM cine loop or a folder"),
+    "gate": ("sonoedge.export.commands.gate", "teach an older bundle to refuse images unlike those of training"),
+    "benchmark": ("sonoedge.benchmarks.commands.benchmark", "accuracy, size, memory and latency of every artifact"),
+    "benchmark-explain": ("sonoedge.benchmarks.commands.explanations", "are explanations kept, right and cheap?"),
+    "report": ("sonoedge.benchmarks.commands.report", "merge benchmark runs into one report, catch regressions"),
 }
 
 _EXTRA_OF_MODULE = {
@@ -80,7 +95,7 @@ def main(argv: list[str] | None = None) -> int:
         print(_overview())
         return 0 if arguments else 2
     if arguments[0] == "--version":
-        from edge_runtime import __version__
+        from sonoedge.edge_runtime import __version__
 
         print(f"sonoedge {__version__}")
         return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 
-from edge_runtime.errors import FrameNeededError, ImageError
+from sonoedge.edge_runtime.errors import FrameNeededError, ImageError
 
 MAX_PIXELS = 50_000_000
 MAX_FRAMES = 10_000

@@ -19,7 +19,7 @@ The command line prints ``error: <message>`` and exits with ``exit_code``; it ne
 from __future__ import annotations
 
 REFUSED_EXIT_CODE = 11
-"""Of `predict`, `explain` and `stream` after refusals (`edge_runtime.assess`); that of an unreadable image wins."""
+"""Of `predict`, `explain` and `stream` after refusals; that of an unreadable image wins."""
 
 
 def how_to_install(extra: str) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from edge_runtime.errors import UsageError
+from sonoedge.edge_runtime.errors import UsageError
 
 _FILE_SUFFIX = ".sonoedge-tmp"
 

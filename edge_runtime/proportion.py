@@ -4,7 +4,7 @@ Images of one group (a patient, copies of a source image) are not independent. T
 one another: N images in groups of n_g say as much as N² / sum n_g² independent ones (Kish, Survey Sampling, 1965,
 section 8.2), which is the number of groups if all are equally large. Without events it is the number of groups. A
 design effect estimated from the events would be a guess where events are few: simulated, it covers 84 % instead of
-95 % if large and small groups are mixed (`tests/train/test_metrics.py` has the simulation).
+95 % if large and small groups are mixed (`tests/train/evaluation/test_metrics.py` has the simulation).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edge_runtime.errors import DataError
+from sonoedge.edge_runtime.errors import DataError
 
 Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 SLACK = 1e-12

@@ -1,5 +1,9 @@
+"""``python -m export`` in a checkout: ``sonoedge export``."""
+
 import sys
 
-from edge_runtime.cli import main
+from sonoedge.edge_runtime.cli import main
 
+# One module for each file: all that follows imports `sonoedge.export`.
+sys.modules.pop("export", None)
 sys.exit(main(["export", *sys.argv[1:]]))

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from edge_runtime.files import write_bytes_atomic
+from sonoedge.edge_runtime.files import write_bytes_atomic
 
 Arrays = dict[str, NDArray[Any]]
 

@@ -9,14 +9,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge_runtime.errors import UsageError
-from edge_runtime.files import write_bytes_atomic
+from sonoedge.edge_runtime.errors import UsageError
+from sonoedge.edge_runtime.files import write_bytes_atomic
 
 if TYPE_CHECKING:
-    from export.activations import Activations
-    from export.calibration import CalibrationSet
-    from export.quantizers import Quantizer
-    from export.splitting import SplitModel
+    from sonoedge.export.convert.splitting import SplitModel
+    from sonoedge.export.quantize.activations import Activations
+    from sonoedge.export.quantize.calibration import CalibrationSet
+    from sonoedge.export.quantize.quantizers import Quantizer
 
 
 class Source:
@@ -46,15 +46,15 @@ class Source:
     @cached_property
     def backbone_graph(self) -> Any:
         """Frozen image -> branch maps."""
-        from export.conversion import freeze
+        from sonoedge.export.convert.conversion import freeze
 
         return freeze(lambda image: self.model.backbone(image, training=False), self.backbone_inputs)
 
     @cached_property
     def head_graph(self) -> Any:
         """Frozen branch maps -> logit, probability, explanation."""
-        from export.conversion import freeze
-        from export.head import head_outputs
+        from sonoedge.export.convert.conversion import freeze
+        from sonoedge.export.convert.head import head_outputs
 
         return freeze(lambda **maps: head_outputs(self.model.head, maps), self.head_inputs)
 
@@ -81,15 +81,15 @@ class Source:
     @cached_property
     def tflite_float(self) -> bytes:
         """The float32 backbone as a flatbuffer."""
-        from export.conversion import to_tflite
+        from sonoedge.export.convert.conversion import to_tflite
 
         return to_tflite(self.backbone_saved_model)
 
     @cached_property
     def openvino_float(self) -> Path:
         """The float32 backbone as OpenVINO's .xml, with .bin beside it."""
-        from export.conversion import save_openvino, to_openvino
-        from export.graphs import name_openvino_nodes
+        from sonoedge.export.convert.conversion import save_openvino, to_openvino
+        from sonoedge.export.convert.graphs import name_openvino_nodes
 
         path = self._scratch / "openvino-float" / "backbone.xml"
         path.parent.mkdir()
@@ -101,7 +101,7 @@ class Source:
     @cached_property
     def activations(self) -> Activations:
         """What the calibration images give at every tensor of the backbone: once for all formats."""
-        from export.activations import Activations
+        from sonoedge.export.quantize.activations import Activations
 
         return Activations(
             self.tflite_float, self.calibration, self.model.input_size, cache=self.cache, progress=self._progress
@@ -109,7 +109,7 @@ class Source:
 
     def quantizer(self, runtime: str) -> Quantizer:
         """Builds int8 backbones for a runtime."""
-        from export.quantizers import OpenVINOQuantizer, TFLiteQuantizer
+        from sonoedge.export.quantize.quantizers import OpenVINOQuantizer, TFLiteQuantizer
 
         if runtime == "tflite":
             return TFLiteQuantizer(self.tflite_float, self.activations)
@@ -124,7 +124,7 @@ class Source:
 
     def write_head(self, runtime: str, path: Path) -> None:
         """Write the float32 head for a runtime."""
-        from export.conversion import save_openvino, to_onnx, to_openvino, to_tflite
+        from sonoedge.export.convert.conversion import save_openvino, to_onnx, to_openvino, to_tflite
 
         if runtime == "tflite":
             write_bytes_atomic(path, to_tflite(self.head_saved_model))
@@ -134,7 +134,7 @@ class Source:
             write_bytes_atomic(path, to_onnx(self.head_graph, self.head_inputs))
 
     def _save(self, name: str, graph: Any) -> Path:
-        from export.conversion import save_graph
+        from sonoedge.export.convert.conversion import save_graph
 
         save_graph(graph, self._scratch / name)
         return self._scratch / name
@@ -151,7 +151,7 @@ class ExportFormat:
         needs_calibration: whether it looks at images.
         extra: extra of the distribution that runs it on the device.
         write_backbone: writes the backbone to a path and returns the recipe for the bundle; None for int8 formats,
-            whose files the accuracy guard chooses (see `export.guard`).
+            whose files the accuracy guard chooses (see `export.guard.search`).
         logit_tolerance: largest deviation from Keras in the logit, relative to max(1, |logit|); None where
             only measuring can tell.
     """
@@ -177,14 +177,14 @@ def _tflite_fp32(source: Source, path: Path) -> dict[str, Any]:
 
 
 def _tflite_fp16(source: Source, path: Path) -> dict[str, Any]:
-    from export.conversion import to_tflite
+    from sonoedge.export.convert.conversion import to_tflite
 
     write_bytes_atomic(path, to_tflite(source.backbone_saved_model, float16=True))
     return {"weights": "float16", "arithmetic": "float32"}
 
 
 def _tflite_dynamic(source: Source, path: Path) -> dict[str, Any]:
-    from export.conversion import to_tflite
+    from sonoedge.export.convert.conversion import to_tflite
 
     write_bytes_atomic(path, to_tflite(source.backbone_saved_model, dynamic=True))
     return {"weights": "int8 per channel", "activations": "int8, range measured at run time"}
@@ -197,14 +197,14 @@ def _openvino_fp32(source: Source, path: Path) -> dict[str, Any]:
 
 
 def _openvino_fp16(source: Source, path: Path) -> dict[str, Any]:
-    from export.conversion import save_openvino, to_openvino
+    from sonoedge.export.convert.conversion import save_openvino, to_openvino
 
     save_openvino(to_openvino(source.backbone_saved_model), path, float16=True)
     return {"weights": "float16", "arithmetic": "float32"}
 
 
 def _onnx_fp32(source: Source, path: Path) -> dict[str, Any]:
-    from export.conversion import to_onnx
+    from sonoedge.export.convert.conversion import to_onnx
 
     write_bytes_atomic(path, to_onnx(source.backbone_graph, source.backbone_inputs))
     return {}

@@ -11,10 +11,10 @@ import json
 import numpy as np
 from PIL import Image, ImageFilter
 
-from edge_runtime.image import read_image
-from train.copies import centre_square, copy_pairs
-from train.data import load_dataset
-from train.duplicates import near_duplicate_pairs, thumbnail
+from sonoedge.edge_runtime.imaging.image import read_image
+from sonoedge.train.data.copies import centre_square, copy_pairs
+from sonoedge.train.data.dataset import load_dataset
+from sonoedge.train.data.grouping import near_duplicate_pairs, thumbnail
 
 
 def planted(image: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:

@@ -16,10 +16,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from edge_runtime.errors import BundleError
-from edge_runtime.signature import read_signature
-from edge_runtime.sums import SIGNATURE, SUMS, parse_sums
-from edge_runtime.trust import load_trusted
+from sonoedge.edge_runtime.bundle.checksums import SIGNATURE, SUMS, parse_sums
+from sonoedge.edge_runtime.bundle.signature import read_signature
+from sonoedge.edge_runtime.bundle.trust import load_trusted
+from sonoedge.edge_runtime.errors import BundleError
 
 
 def main() -> int:

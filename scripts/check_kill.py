@@ -69,7 +69,7 @@ def check(folder: Path, kills: int, source: random.Random, seconds: float) -> di
     """Kill until ``kills`` attempts have died or the time is over, alternating between the commands."""
     end = time.monotonic() + seconds
     prepare()
-    from train.phantoms import generate_phantoms
+    from sonoedge.train.simulation.phantoms import generate_phantoms
 
     data = generate_phantoms(folder / "phantoms", cases_per_class=10)
     commands = {name: Command(words) for name, words in arguments(folder, data).items()}
@@ -133,11 +133,17 @@ def prepare() -> None:
     """
     import keras
 
-    modules = ("benchmarks.command", "export.command", "export.int8", "export.pipeline", "train.command")
-    for module in (*modules, "train.training", "litert_quantizer.quantizer"):
+    modules = (
+        "sonoedge.benchmarks.commands.benchmark",
+        "sonoedge.export.commands.export",
+        "sonoedge.export.guard.int8",
+        "sonoedge.export.bundle.pipeline",
+        "sonoedge.train.commands.train",
+    )
+    for module in (*modules, "sonoedge.train.fitting.trainer", "litert_quantizer.quantizer"):
         import_module(module)
-    from train import fit
-    from train.backbones import BACKBONES, Backbone
+    from sonoedge.train.fitting import heads as fit
+    from sonoedge.train.models.backbones import BACKBONES, Backbone
 
     fit.PAPER = replace(fit.PAPER, epochs=3)  # what is killed is the writing, not the learning
 
@@ -184,7 +190,7 @@ def spawn(words: list[str], folder: Path, *, kill_before: int = -1, count_in: Pa
         handle = os.open(folder / f"{words[0]}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(handle, 1)
         os.dup2(handle, 2)
-        from edge_runtime.cli import main as sonoedge
+        from sonoedge.edge_runtime.cli import main as sonoedge
 
         operations = watch_files(folder, kill_before)
         code = sonoedge(words)
@@ -266,16 +272,16 @@ def content(name: str, folder: Path) -> Any:
     import numpy as np
 
     if name == "train":
-        from train.model import load_model
-        from train.run_folder import open_run
+        from sonoedge.train.evaluation.run_folder import open_run
+        from sonoedge.train.models.fusion import load_model
 
         run = open_run(folder / "run")
         weights = load_model(folder / "run").get_weights()
         return run.split.labels, run.threshold, [float(np.abs(w).sum()) for w in weights]
     if name.startswith("export"):
-        from edge_runtime.files import sha256_file
-        from edge_runtime.manifest import load_bundle
-        from edge_runtime.verify import load_golden
+        from sonoedge.edge_runtime.bundle.manifest import load_bundle
+        from sonoedge.edge_runtime.device.replay import load_golden
+        from sonoedge.edge_runtime.files import sha256_file
 
         bundle = load_bundle(folder / ("int8" if name.endswith("int8") else "bundle"))
         golden = load_golden(bundle)

@@ -15,11 +15,11 @@ done
 if [ -z "$report" ]; then
   report="$(mktemp -d)"
   trap 'rm -rf "$report"' EXIT
-  PYTHONPATH=.:tests/benchmarks "${VENV:-.venv}/bin/python" - > "$report/report.html" <<'PYTHON'
+  PYTHONPATH=. "${VENV:-.venv}/bin/python" - > "$report/report.html" <<'PYTHON'
 from test_report_page import full_run
 
-from benchmarks.page import page
-from benchmarks.results import result
+from sonoedge.benchmarks.report.page import page
+from sonoedge.benchmarks.retention.results import result
 
 print(page([result(full_run())], None))
 PYTHON

@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests/edge_runtime")]
+sys.path.insert(0, str(ROOT))
 TARGETS = ("image", "dicom", "manifest", "sums", "golden", "npy", "flatbuffer", "signature", "policy")
 JSON_TARGETS = frozenset({"manifest", "policy"})
 MEMORY_BYTES = 4 << 30
@@ -117,10 +117,14 @@ def checker(target: str, bundle: Path) -> Callable[[bytes], bool]:
     """Whether an input was accepted; anything but a result or one of our errors is an exception."""
     import numpy as np
 
-    from edge_runtime import flatbuffer, image, sums, trust, verify
-    from edge_runtime import manifest as manifests
-    from edge_runtime import signature as signatures
-    from edge_runtime.errors import BundleError, ImageError, ModelError, UsageError
+    from sonoedge.edge_runtime.backends import flatbuffer
+    from sonoedge.edge_runtime.bundle import checksums as sums
+    from sonoedge.edge_runtime.bundle import manifest as manifests
+    from sonoedge.edge_runtime.bundle import signature as signatures
+    from sonoedge.edge_runtime.bundle import trust
+    from sonoedge.edge_runtime.device import replay as verify
+    from sonoedge.edge_runtime.errors import BundleError, ImageError, ModelError, UsageError
+    from sonoedge.edge_runtime.imaging import image
 
     scratch = Path(tempfile.mkdtemp(prefix="sonoedge-fuzz-"))
     (scratch / sums.SUMS).write_bytes((bundle / sums.SUMS).read_bytes())
@@ -181,8 +185,9 @@ def checker(target: str, bundle: Path) -> Callable[[bytes], bool]:
 
 def seeds(target: str, bundle: Path) -> list[bytes]:
     """Sound inputs to start from."""
-    from edge_runtime import bundle as bundles
-    from edge_runtime import files, sums
+    from sonoedge.edge_runtime import files
+    from sonoedge.edge_runtime.bundle import checksums as sums
+    from sonoedge.edge_runtime.bundle import contract as bundles
 
     if target in {"image", "dicom"}:
         import test_edge_image as samples

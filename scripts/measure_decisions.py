@@ -27,17 +27,17 @@ import numpy as np
 from readme_tables import decisions
 from tqdm import tqdm
 
-from benchmarks.environment import machine
-from edge_runtime import Classifier, load_bundle
-from edge_runtime.doctor import int8_dot_products
-from edge_runtime.files import write_text_atomic
-from edge_runtime.image import read_image, to_input
-from edge_runtime.proportion import GroupedCount
-from train.cross_validation import make_folds
-from train.data import Dataset, load_dataset
-from train.metrics import sigmoid
-from train.run_folder import Run, load_subsets, open_run
-from train.split import Split, SplitEntry, write_split
+from sonoedge.benchmarks.measure.environment import machine
+from sonoedge.edge_runtime import Classifier, load_bundle
+from sonoedge.edge_runtime.device.doctor import int8_dot_products
+from sonoedge.edge_runtime.files import write_text_atomic
+from sonoedge.edge_runtime.imaging.image import read_image, to_input
+from sonoedge.edge_runtime.proportion import GroupedCount
+from sonoedge.train.data.dataset import Dataset, load_dataset
+from sonoedge.train.data.split import Split, SplitEntry, write_split
+from sonoedge.train.evaluation.metrics import sigmoid
+from sonoedge.train.evaluation.run_folder import Run, load_subsets, open_run
+from sonoedge.train.experiments.cross_validation import make_folds
 
 SEEDS = FOLDS = 5
 TEST, EXTERNAL = "test.json", "external.json"
@@ -107,10 +107,10 @@ def prepare(folder: Path, data: Path, weights: Path, formats: str, options: Sequ
     folder.mkdir(parents=True, exist_ok=True)
     if not run.exists():
         given = ["--data", data, "--weights", weights, "--out", run, *options]
-        called("train", given, folder / "train.log")
+        called("train", given, folder / "sonoedge.train.log")
     if not bundle.exists():
         given = ["--model", run, "--format", formats, "--cache", folder.parent / "cache", "--out", bundle]
-        called("export", given, folder / "export.log")
+        called("export", given, folder / "sonoedge.export.log")
 
 
 def called(command: str, arguments: Sequence[object], log: Path) -> None:
@@ -118,7 +118,7 @@ def called(command: str, arguments: Sequence[object], log: Path) -> None:
     print(f"{command} {log.parent.name}", file=sys.stderr, flush=True)
     started = perf_counter()
     with log.open("w", encoding="utf-8") as file:
-        given = [sys.executable, "-m", "edge_runtime", command, *map(str, arguments)]
+        given = [sys.executable, "-m", "sonoedge.edge_runtime", command, *map(str, arguments)]
         subprocess.run(given, check=True, stdout=file, stderr=subprocess.STDOUT)
         file.write(f"\n{perf_counter() - started:.0f} s\n")
 
@@ -177,8 +177,8 @@ def test_logits(run: Run, root: Path) -> tuple[Dataset, np.ndarray]:
 
 def full_logits(run: Run, dataset: Dataset) -> np.ndarray:
     """The Keras model's logits."""
-    from train.features import default_cache
-    from train.score import logits_of
+    from sonoedge.train.commands.score import logits_of
+    from sonoedge.train.features.cache import default_cache
 
     return logits_of(run, dataset, default_cache(), progress=True)
 

@@ -95,13 +95,14 @@ def _copies(count: int) -> Iterator[list[Path]]:
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, stdout=-1, check=True
     )
-    names = [name for name in listed.stdout.decode().split("\0") if name and (ROOT / name).is_file()]
+    files = [ROOT / name for name in listed.stdout.decode().split("\0") if name]
+    names = [file.relative_to(ROOT) for file in files if file.is_symlink() or file.is_file()]
     with tempfile.TemporaryDirectory() as folder:
         copies = [Path(folder) / str(number) for number in range(count)]
         for copy in copies:
             for name in names:
                 (copy / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(ROOT / name, copy / name)
+                shutil.copyfile(ROOT / name, copy / name, follow_symlinks=False)
         yield copies
 
 

@@ -45,20 +45,20 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from edge_runtime import Classifier, load_bundle
-from edge_runtime.assess import Band, assess
-from edge_runtime.bundle import CascadeSpec
-from edge_runtime.cascade import Cascade, cut_of, estimate, first_bundle
-from edge_runtime.colormap import COLORMAP
-from edge_runtime.domain import DOMAIN, Domain, features_of
-from edge_runtime.errors import BundleError, ImageError, TrustError
-from edge_runtime.explain import explanation, heat_map, overlay
-from edge_runtime.files import sha256_bytes, write_bytes_atomic, write_text_atomic
-from edge_runtime.image import decode_image, resize, to_input
-from edge_runtime.manifest import read_manifest, write_manifest
-from edge_runtime.quality import hints, measure
-from edge_runtime.signature import raw_public_key, verify_signature
-from edge_runtime.sums import SIGNATURE, SUMS
+from sonoedge.edge_runtime import Classifier, load_bundle
+from sonoedge.edge_runtime.bundle.checksums import SIGNATURE, SUMS
+from sonoedge.edge_runtime.bundle.contract import CascadeSpec
+from sonoedge.edge_runtime.bundle.manifest import read_manifest, write_manifest
+from sonoedge.edge_runtime.bundle.signature import raw_public_key, verify_signature
+from sonoedge.edge_runtime.errors import BundleError, ImageError, TrustError
+from sonoedge.edge_runtime.explain.colormap import COLORMAP
+from sonoedge.edge_runtime.explain.gradcam import explanation, heat_map, overlay
+from sonoedge.edge_runtime.files import sha256_bytes, write_bytes_atomic, write_text_atomic
+from sonoedge.edge_runtime.imaging.image import decode_image, resize, to_input
+from sonoedge.edge_runtime.imaging.quality import hints, measure
+from sonoedge.edge_runtime.model.assess import Band, assess
+from sonoedge.edge_runtime.model.cascade import Cascade, cut_of, estimate, first_bundle
+from sonoedge.edge_runtime.model.gate import DOMAIN, Domain, features_of
 
 VECTORS = Path(__file__).resolve().parents[1] / "tests" / "vectors"
 # (height, width) -> (height, width): smaller, larger, one pixel, a line, unchanged, odd, one axis only, a phone's,
@@ -136,7 +136,7 @@ def pack(array: NDArray[Any]) -> dict[str, Any]:
 
 
 def resize_vectors() -> list[dict[str, Any]]:
-    """`edge_runtime.image.resize`."""
+    """`edge_runtime.imaging.image.resize`."""
     return [
         {"source": list(source), "seed": seed, "resized": pack(resize(noise(*source, seed), size))}
         for seed, (source, size) in enumerate(_RESIZES, start=1)
@@ -144,7 +144,7 @@ def resize_vectors() -> list[dict[str, Any]]:
 
 
 def heat_vectors() -> dict[str, Any]:
-    """`edge_runtime.colormap` and `edge_runtime.explain`: peaks, zeros, one cell; any size."""
+    """`edge_runtime.explain.colormap` and `edge_runtime.explain.gradcam`: peaks, zeros, one cell; any size."""
     rng = np.random.default_rng(7)
     maps = [rng.normal(size=(7, 7)), rng.normal(size=(5, 3)) * 100, np.zeros((7, 7)), [[2.0]], [[-1.0, -2.0]]]
     cases = []
@@ -184,7 +184,7 @@ def decision_vectors() -> list[dict[str, Any]]:
 
 
 def assess_vectors() -> dict[str, Any]:
-    """`edge_runtime.assess.assess` over the product of gates, hints, bands and probabilities, in that order.
+    """`edge_runtime.model.assess.assess` over the product of gates, hints, bands and probabilities, in that order.
 
     ``expected`` has one character for each combination, a place in ``assessments``; the last factor runs fastest.
     A gate's null distance is not a number; null is no gate, or no band.
@@ -226,7 +226,7 @@ def assess_vectors() -> dict[str, Any]:
 
 
 def quality_vectors() -> list[dict[str, Any]]:
-    """`edge_runtime.quality` of `drawn` pictures."""
+    """`edge_runtime.imaging.quality` of `drawn` pictures."""
     cases = []
     for kind, height, width, seed in _DRAWN:
         picture = drawn(kind, height, width, seed)
@@ -238,7 +238,7 @@ def quality_vectors() -> list[dict[str, Any]]:
 
 
 def gate_vectors() -> list[dict[str, Any]]:
-    """The distance of maps under the small bundle's gate, `edge_runtime.domain`."""
+    """The distance of maps under the small bundle's gate, `edge_runtime.model.gate`."""
     bundle = load_bundle(VECTORS / "bundle")
     model, cases = Classifier(bundle, "tflite-fp32", threads=1), []
     for picture in _DRAWN[::5]:
@@ -410,7 +410,7 @@ def picture_files() -> dict[str, bytes]:
 
 
 def picture_vectors(files: dict[str, bytes]) -> list[dict[str, Any]]:
-    """`edge_runtime.image.decode_image`: the picture, or that it is refused."""
+    """`edge_runtime.imaging.image.decode_image`: the picture, or that it is refused."""
     cases: list[dict[str, Any]] = []
     for name, data in files.items():
         try:
@@ -633,8 +633,8 @@ def write_cascade_bundle(target: Path) -> None:
     The line is fitted on generated pictures; the margin lies between those of `_CASCADED`, in the widest gap that
     leaves each model some of both labels, so that no interpreter's rounding moves a picture to the other side.
     """
-    from export.cascade import write_cascade
-    from export.cascade_fit import fit_cascade
+    from sonoedge.export.cascade.cascade import write_cascade
+    from sonoedge.export.cascade.fit import fit_cascade
 
     full = load_bundle(VECTORS / "bundle")
     with tempfile.TemporaryDirectory() as folder:
@@ -658,8 +658,8 @@ def write_cascade_bundle(target: Path) -> None:
 
 def write_gates(folder: Path) -> None:
     """Fit the gate of every model below ``folder`` on grey pictures, and renew all sums."""
-    from export.gate import distances, fit_gate
-    from export.gate import pack as packed
+    from sonoedge.export.gate.fit import distances, fit_gate
+    from sonoedge.export.gate.fit import pack as packed
 
     folders = [path for path in (folder / "first", folder) if path.is_dir()]
     for path in folders:
@@ -686,7 +686,7 @@ def _limits(distance: NDArray[np.float64]) -> Any:
     first = len(order) // 3 + int(np.argmax(gaps[len(order) // 3 : -5]))
     second = first + 2 + int(np.argmax(gaps[first + 2 : -1]))
     warning, threshold = (float(np.exp((order[i] + order[i + 1]) / 2)) for i in (first, second))
-    from export.gate import Limits
+    from sonoedge.export.gate.fit import Limits
 
     return Limits(warning, threshold)
 
@@ -721,8 +721,8 @@ def _trained(grids: tuple[int, ...], size: int, *, epochs: int) -> Any:
 def _export(name: str, model: Any, formats: str, target: Path) -> None:
     from conftest import call
 
-    from export import golden
-    from train.phantoms import generate_phantoms
+    from sonoedge.export.bundle import golden
+    from sonoedge.train.simulation.phantoms import generate_phantoms
 
     golden._SIZES = ((48, 48), (60, 81), (31, 40), (64, 50))
     with tempfile.TemporaryDirectory() as folder:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,32 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-from edge_runtime import cli
+from tests.helpers.commands import Result, call, train_arguments
+from tests.helpers.models import RUN_BACKBONES, SIZE, model_inputs, small_model
 
 # A slow machine must not fail a test, and a run must not differ from the last one by luck.
 settings.register_profile("sonoedge", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("sonoedge")
-
-SIZE = 64
-RUN_BACKBONES = ("mobilenetv2", "efficientnetb0")
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a command answered."""
-
-    code: int
-    out: str
-    err: str
-
-
-def call(*arguments: object) -> int:
-    """``sonoedge ARGUMENTS`` in this process, which keeps its own SIGTERM handler."""
-    handler = signal.getsignal(signal.SIGTERM)
-    try:
-        return cli.main([str(argument) for argument in arguments])
-    finally:
-        signal.signal(signal.SIGTERM, handler)
 
 
 @pytest.fixture
@@ -66,7 +44,7 @@ def caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder of 12 cases a class, two views each."""
-    from train.phantoms import generate_phantoms
+    from sonoedge.train.simulation.phantoms import generate_phantoms
 
     return generate_phantoms(tmp_path_factory.mktemp("data") / "phantoms", cases_per_class=12)
 
@@ -79,9 +57,9 @@ def weights_dir(tmp_path_factory: pytest.TempPathFactory, phantoms: Path) -> Pat
     """
     import keras
 
-    from edge_runtime.image import find_images
-    from train.backbones import BACKBONES
-    from train.quiet import quiet
+    from sonoedge.edge_runtime.imaging.image import find_images
+    from sonoedge.train.models.backbones import BACKBONES
+    from sonoedge.train.quiet import quiet
 
     folder = tmp_path_factory.mktemp("weights")
     images = model_inputs(find_images(phantoms / "benign")[:12] + find_images(phantoms / "malignant")[:12])
@@ -101,27 +79,12 @@ def weights_dir(tmp_path_factory: pytest.TempPathFactory, phantoms: Path) -> Pat
     return folder
 
 
-def model_inputs(paths: list[Path], size: int = SIZE) -> np.ndarray:
-    """Model inputs float32 (N, size, size, 3)."""
-    from edge_runtime.classifier import preprocess_file
-
-    return np.concatenate([preprocess_file(path, (size, size)) for path in paths])
-
-
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory, phantoms: Path, weights_dir: Path) -> Path:
     """A run folder: two fused backbones at 64 pixels, the paper's protocol."""
     out = tmp_path_factory.mktemp("runs") / "tiny"
     assert call("train", *train_arguments(phantoms, weights_dir), "--out", out) == 0
     return out
-
-
-def train_arguments(phantoms: Path, weights_dir: Path) -> list[object]:
-    """How `tiny_run` is trained."""
-    return [
-        "--data", phantoms, "--weights", weights_dir, "--backbones", ",".join(RUN_BACKBONES), "--quiet",
-        "--input-size", SIZE, "--units", 16, "--protocol", "paper",
-    ]  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -131,51 +94,6 @@ def run_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_run: Path) -> Path
     arguments = ["--model", tiny_run, "--format", "tflite-fp32,tflite-int8", "--precision", "w8a8"]
     assert call("export", *arguments, "--num-calibration-samples", 8, "--out", out, "--no-gate", "--quiet") == 0
     return out
-
-
-def small_model(
-    head: Callable[[Any], Any] | None = None,
-    *,
-    grids: tuple[int, ...] = (2, 2),
-    join: str = "gap",
-    size: int = 32,
-) -> Any:
-    """An untrained classifier of a few thousand weights in the form that `export` reads.
-
-    Args:
-        head: from the joined vector (N, C) to the output; default Dense(8, relu), Dropout, logit, sigmoid.
-        grids: stride of the last convolution of each branch, ``branch_0``, ``branch_1``, …; all equal: maps are
-            concatenated as ``features``; else each is pooled first.
-        join: ``gap`` or ``flatten``.
-        size: pixels.
-    """
-    import keras
-    from keras import layers
-
-    image = keras.Input((size, size, 3), name="image")
-    scaled = layers.Rescaling(1 / 127.5, -1.0)(image)
-    maps = []
-    for number, stride in enumerate(grids):
-        stem = layers.Conv2D(6 + number, 3, strides=2, padding="same", activation="swish")(scaled)
-        name = f"branch_{number}"
-        maps.append(layers.Conv2D(5 + 2 * number, 3, stride, padding="same", activation="relu", name=name)(stem))
-    if len(set(grids)) > 1:
-        vector = layers.Concatenate(name="features")([layers.GlobalAveragePooling2D()(m) for m in maps])
-    else:
-        joined = layers.Concatenate(name="features")(maps) if len(maps) > 1 else maps[0]
-        if len(maps) == 1:
-            joined = layers.Identity(name="features")(joined)
-        vector = (layers.GlobalAveragePooling2D() if join == "gap" else layers.Flatten())(joined)
-    return keras.Model(image, (head or default_head)(vector), name="small")
-
-
-def default_head(vector: Any) -> Any:
-    """Dense(8, relu), dropout, ``logit``, ``probability``."""
-    from keras import layers
-
-    hidden = layers.Dropout(0.5)(layers.Dense(8, activation="relu", name="fc1")(vector))
-    logit = layers.Dense(1, name="logit", bias_initializer="random_normal")(hidden)
-    return layers.Activation("sigmoid", name="probability")(logit)
 
 
 @pytest.fixture(scope="session")
@@ -213,15 +131,15 @@ def float_bundle(tmp_path_factory: pytest.TempPathFactory, small_keras: Path) ->
 
 @pytest.fixture
 def gated(tmp_path: Path, float_bundle: Path, phantoms: Path) -> Any:
-    """A copy of the tiny float bundle with a gate fitted to phantoms: an `edge_runtime.bundle.Bundle`."""
+    """A copy of the tiny float bundle with a gate fitted to phantoms: an `edge_runtime.bundle.contract.Bundle`."""
     import shutil
 
-    from edge_runtime.classifier import Classifier
-    from edge_runtime.image import find_images
-    from edge_runtime.manifest import load_bundle
-    from export.gate import FittedGate, distances, fit_gate, limits_from
-    from export.gate_command import add_gate
-    from export.gate_features import file_features, view_features
+    from sonoedge.edge_runtime.bundle.manifest import load_bundle
+    from sonoedge.edge_runtime.imaging.image import find_images
+    from sonoedge.edge_runtime.model.classifier import Classifier
+    from sonoedge.export.commands.gate import add_gate
+    from sonoedge.export.gate.features import file_features, view_features
+    from sonoedge.export.gate.fit import FittedGate, distances, fit_gate, limits_from
 
     folder = tmp_path / "bundle"
     shutil.copytree(float_bundle, folder)
@@ -241,7 +159,7 @@ def tiny_backbones(monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
     """Two backbones of a few hundred weights beside the real ones: ``tiny_a`` and ``tiny_b``, of one grid."""
     import keras
 
-    from train.backbones import BACKBONES, Backbone
+    from sonoedge.train.models.backbones import BACKBONES, Backbone
 
     def application(width: int) -> Callable[..., keras.Model]:
         def build(*, include_top: bool, weights: str | None, input_shape: tuple, name: str) -> keras.Model:

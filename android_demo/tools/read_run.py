@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
-from benchmarks.runfile import read_runs
-from benchmarks.turns import typical_ms
+from sonoedge.benchmarks.measure.turns import typical_ms
+from sonoedge.benchmarks.records.runfile import read_runs
 
 for run in [run for path in sys.argv[1:] for run in read_runs(Path(path))]:
     for candidate in run.candidates:

@@ -8,7 +8,7 @@ from time import perf_counter
 
 import numpy as np
 
-from edge_runtime.image import resize
+from sonoedge.edge_runtime.imaging.image import resize
 
 ROUNDS = 200
 

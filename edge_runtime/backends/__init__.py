@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from edge_runtime.errors import ModelError
-from edge_runtime.types import Float32Array
+from sonoedge.edge_runtime.errors import ModelError
+from sonoedge.edge_runtime.types import Float32Array
 
 
 class Runner(Protocol):
@@ -85,15 +85,15 @@ def open_model(path: Path, runtime: str, *, threads: int | None = None) -> Runne
     """
     threads = threads or default_threads()
     if runtime == "tflite":
-        from edge_runtime.backends.tflite import TFLiteRunner
+        from sonoedge.edge_runtime.backends.tflite import TFLiteRunner
 
         return TFLiteRunner(path, threads)
     if runtime == "openvino":
-        from edge_runtime.backends.openvino import OpenVINORunner
+        from sonoedge.edge_runtime.backends.openvino import OpenVINORunner
 
         return OpenVINORunner(path, threads)
     if runtime == "onnx":
-        from edge_runtime.backends.onnx import ONNXRunner
+        from sonoedge.edge_runtime.backends.onnx import ONNXRunner
 
         return ONNXRunner(path, threads)
     raise ModelError(f"Unknown runtime {runtime!r}. Known: tflite, openvino, onnx.")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_runtime.errors import MissingExtraError, ModelError
-from edge_runtime.types import Float32Array
+from sonoedge.edge_runtime.errors import MissingExtraError, ModelError
+from sonoedge.edge_runtime.types import Float32Array
 
 
 class ONNXRunner:

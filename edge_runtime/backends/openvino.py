@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from edge_runtime.errors import MissingExtraError, ModelError
-from edge_runtime.types import Float32Array
+from sonoedge.edge_runtime.errors import MissingExtraError, ModelError
+from sonoedge.edge_runtime.types import Float32Array
 
 
 @cache

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from edge_runtime.backends import extra_of, no_wheel
-from edge_runtime.errors import MissingExtraError, ModelError
-from edge_runtime.flatbuffer import check_tflite
-from edge_runtime.types import Float32Array
+from sonoedge.edge_runtime.backends import extra_of, no_wheel
+from sonoedge.edge_runtime.backends.flatbuffer import check_tflite
+from sonoedge.edge_runtime.errors import MissingExtraError, ModelError
+from sonoedge.edge_runtime.types import Float32Array
 
 _NOTICE_LOCK = threading.Lock()
 

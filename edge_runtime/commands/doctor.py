@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from edge_runtime.backends import is_available
-from edge_runtime.bundle import Bundle
-from edge_runtime.classifier import Classifier
-from edge_runtime.doctor import FAILURE, OK, UNKNOWN, WARNING, Check, examine
-from edge_runtime.errors import UsageError
-from edge_runtime.estimate import BOARDS
-from edge_runtime.flatbuffer import check_tflite
-from edge_runtime.latency import measure
-from edge_runtime.words import INTENDED_USE
+from sonoedge.benchmarks.device.estimate import BOARDS
+from sonoedge.edge_runtime.backends import is_available
+from sonoedge.edge_runtime.backends.flatbuffer import check_tflite
+from sonoedge.edge_runtime.bundle.contract import Bundle
+from sonoedge.edge_runtime.device.doctor import FAILURE, OK, UNKNOWN, WARNING, Check, examine
+from sonoedge.edge_runtime.device.latency import measure
+from sonoedge.edge_runtime.errors import UsageError
+from sonoedge.edge_runtime.model.classifier import Classifier
+from sonoedge.edge_runtime.words import INTENDED_USE
 
 _SIGN = {OK: "ok", WARNING: "WARN", FAILURE: "FAIL", UNKNOWN: "-"}
 

@@ -11,10 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.answer import Answer
-from edge_runtime.cascade import Cascade, open_classifier
-from edge_runtime.classifier import Classifier, timed_image
-from edge_runtime.commands.predict import (
+from sonoedge.benchmarks.explanations.eigencam import eigen_cam
+from sonoedge.edge_runtime.commands.predict import (
     FRAME,
     UNGATED,
     exit_code,
@@ -24,14 +22,16 @@ from edge_runtime.commands.predict import (
     output_stems,
     refusal_note,
 )
-from edge_runtime.device_profile import add_profile, chosen
-from edge_runtime.eigencam import eigen_cam
-from edge_runtime.errors import DataError, UsageError
-from edge_runtime.explain import FUSED, Explanation, explanation
-from edge_runtime.explanation_files import remove_explanation, write_explanation
-from edge_runtime.masks import find_mask, read_mask
-from edge_runtime.types import UInt8Image
-from edge_runtime.words import INTENDED_USE
+from sonoedge.edge_runtime.device.profile import add_profile, chosen
+from sonoedge.edge_runtime.errors import DataError, UsageError
+from sonoedge.edge_runtime.explain.files import remove_explanation, write_explanation
+from sonoedge.edge_runtime.explain.gradcam import FUSED, Explanation, explanation
+from sonoedge.edge_runtime.imaging.masks import find_mask, read_mask
+from sonoedge.edge_runtime.model.answer import Answer
+from sonoedge.edge_runtime.model.cascade import Cascade, open_classifier
+from sonoedge.edge_runtime.model.classifier import Classifier, timed_image
+from sonoedge.edge_runtime.types import UInt8Image
+from sonoedge.edge_runtime.words import INTENDED_USE
 
 PREDICTED = "predicted"
 

@@ -9,17 +9,17 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from edge_runtime.answer import Answer
-from edge_runtime.cascade import open_classifier
-from edge_runtime.classifier import timed_image
-from edge_runtime.device_profile import add_profile, chosen
-from edge_runtime.errors import REFUSED_EXIT_CODE, DataError, ImageError, UsageError
-from edge_runtime.explain import explanation
-from edge_runtime.explanation_files import remove_explanation, write_explanation
-from edge_runtime.files import write_text_atomic
-from edge_runtime.image import find_images
-from edge_runtime.monitor import Monitor
-from edge_runtime.words import INTENDED_USE
+from sonoedge.edge_runtime.device.monitor import Monitor
+from sonoedge.edge_runtime.device.profile import add_profile, chosen
+from sonoedge.edge_runtime.errors import REFUSED_EXIT_CODE, DataError, ImageError, UsageError
+from sonoedge.edge_runtime.explain.files import remove_explanation, write_explanation
+from sonoedge.edge_runtime.explain.gradcam import explanation
+from sonoedge.edge_runtime.files import write_text_atomic
+from sonoedge.edge_runtime.imaging.image import find_images
+from sonoedge.edge_runtime.model.answer import Answer
+from sonoedge.edge_runtime.model.cascade import open_classifier
+from sonoedge.edge_runtime.model.classifier import timed_image
+from sonoedge.edge_runtime.words import INTENDED_USE
 
 FRAME = "of a DICOM loop or a TIFF of several pages, from 1 (sonoedge stream answers all of them)"
 UNGATED = "give numbers and heat maps of refused images, too; they mean nothing"

@@ -8,10 +8,10 @@ import secrets
 import sys
 from pathlib import Path
 
-from edge_runtime.bundle import MANIFEST
-from edge_runtime.device_profile import add_profile, chosen
-from edge_runtime.errors import BundleError, UsageError
-from edge_runtime.words import INTENDED_USE
+from sonoedge.edge_runtime.bundle.contract import MANIFEST
+from sonoedge.edge_runtime.device.profile import add_profile, chosen
+from sonoedge.edge_runtime.errors import BundleError, UsageError
+from sonoedge.edge_runtime.words import INTENDED_USE
 
 VENDOR = Path(__file__).parents[1] / "serve" / "vendor"
 """Where scripts/fetch_litert_js.sh puts LiteRT.js."""
@@ -57,10 +57,10 @@ def run(args: argparse.Namespace) -> int:
     artifact, threads = chosen(args)
     import uvicorn
 
-    from edge_runtime.serve.app import Settings, create_app
-    from edge_runtime.serve.guard import is_loopback
-    from edge_runtime.serve.live import MAX_FRAME
-    from edge_runtime.serve.station import Station
+    from sonoedge.edge_runtime.serve.access import is_loopback
+    from sonoedge.edge_runtime.serve.app import Settings, create_app
+    from sonoedge.edge_runtime.serve.live import MAX_FRAME
+    from sonoedge.edge_runtime.serve.station import Station
 
     token = args.token or os.environ.get("SONOEDGE_TOKEN")
     reachable = not is_loopback(args.host)

@@ -1,4 +1,4 @@
-"""``sonoedge sign``: make a key pair, sign a bundle (Ed25519 over SHA256SUMS; see `edge_runtime.signature`)."""
+"""``sonoedge sign``: make a key pair, sign a bundle (Ed25519; `edge_runtime.bundle.signature`)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import json
 import os
 from pathlib import Path
 
-from edge_runtime.errors import UsageError
-from edge_runtime.signature import new_key, sign_bundle
+from sonoedge.edge_runtime.bundle.signature import new_key, sign_bundle
+from sonoedge.edge_runtime.errors import UsageError
 
 PASSWORD_VARIABLE = "SONOEDGE_KEY_PASSWORD"
 

@@ -16,20 +16,20 @@ from time import perf_counter
 import numpy as np
 from PIL import Image
 
-from edge_runtime.assess import MAX_VIEWS
-from edge_runtime.cascade import Cascade, open_classifier
-from edge_runtime.classifier import Classifier
-from edge_runtime.commands.predict import UNGATED, exit_code, refusal_note
-from edge_runtime.device_profile import add_profile, chosen
-from edge_runtime.dicom import read_dicom
-from edge_runtime.errors import DataError, MissingExtraError, UsageError
-from edge_runtime.files import write_bytes_atomic
-from edge_runtime.frames import Source, check_fps, open_source, paced
-from edge_runtime.recording import Recorder
-from edge_runtime.region import parse_crop
-from edge_runtime.smoothing import DEFAULT_SECONDS
-from edge_runtime.stream import FrameResult, FrameStream, annotate
-from edge_runtime.words import INTENDED_USE
+from sonoedge.edge_runtime.commands.predict import UNGATED, exit_code, refusal_note
+from sonoedge.edge_runtime.device.profile import add_profile, chosen
+from sonoedge.edge_runtime.dicom.read import read_dicom
+from sonoedge.edge_runtime.errors import DataError, MissingExtraError, UsageError
+from sonoedge.edge_runtime.files import write_bytes_atomic
+from sonoedge.edge_runtime.imaging.region import parse_crop
+from sonoedge.edge_runtime.model.assess import MAX_VIEWS
+from sonoedge.edge_runtime.model.cascade import Cascade, open_classifier
+from sonoedge.edge_runtime.model.classifier import Classifier
+from sonoedge.edge_runtime.stream.frames import Source, check_fps, open_source, paced
+from sonoedge.edge_runtime.stream.pipeline import FrameResult, FrameStream, annotate
+from sonoedge.edge_runtime.stream.recording import Recorder
+from sonoedge.edge_runtime.stream.smoothing import DEFAULT_SECONDS
+from sonoedge.edge_runtime.words import INTENDED_USE
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -191,7 +191,7 @@ def _write_report(
     args: argparse.Namespace, source: Source, classifier: Classifier | Cascade, lines: list[_Line]
 ) -> None:
     """The frame with the highest smoothed probability, in the source or in the deidentified capture of it."""
-    from edge_runtime.dicom_report import Finding, structured_report
+    from sonoedge.edge_runtime.dicom.structured_report import Finding, structured_report
 
     assert source.dicom is not None
     answered = [(line.smoothed, i) for i, line in enumerate(lines) if line.smoothed is not None]

@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from edge_runtime.agreement import FLOAT, Agreement, find_frames, measure_agreement
-from edge_runtime.bundle import Bundle
-from edge_runtime.cascade import first_bundle
-from edge_runtime.errors import MissingExtraError, UsageError, VerificationError
-from edge_runtime.manifest import load_bundle
-from edge_runtime.sandbox import DEFAULT_SECONDS, replay_isolated
-from edge_runtime.signature import read_public_keys, read_signature, verify_signature
-from edge_runtime.trust import device_policy, enforce, read_policy, without_policy
-from edge_runtime.verify import Replay, load_golden, replay
+from sonoedge.edge_runtime.bundle.contract import Bundle
+from sonoedge.edge_runtime.bundle.manifest import load_bundle
+from sonoedge.edge_runtime.bundle.signature import read_public_keys, read_signature, verify_signature
+from sonoedge.edge_runtime.bundle.trust import device_policy, enforce, read_policy, without_policy
+from sonoedge.edge_runtime.device.agreement import FLOAT, Agreement, find_frames, measure_agreement
+from sonoedge.edge_runtime.device.replay import Replay, load_golden, replay
+from sonoedge.edge_runtime.device.sandbox import DEFAULT_SECONDS, replay_isolated
+from sonoedge.edge_runtime.errors import MissingExtraError, UsageError, VerificationError
+from sonoedge.edge_runtime.model.cascade import first_bundle
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -20,18 +20,18 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 
-from edge_runtime.assess import MAX_VIEWS
-from edge_runtime.decoding import MAX_FRAMES
-from edge_runtime.domain import DOMAIN
-from edge_runtime.errors import FrameNeededError, ImageError, MissingExtraError, ModelError
-from edge_runtime.monitor import drift_samples
-from edge_runtime.serve.admission import Admission, Busy
-from edge_runtime.serve.guard import COOKIE, Guard
-from edge_runtime.serve.live import Live
-from edge_runtime.serve.metrics import Metrics
-from edge_runtime.serve.openapi import description
-from edge_runtime.serve.station import Station, Wish
-from edge_runtime.serve.uploads import MAX_UPLOAD, READ_SECONDS, read_image_bytes
+from sonoedge.edge_runtime.decoding import MAX_FRAMES
+from sonoedge.edge_runtime.device.monitor import drift_samples
+from sonoedge.edge_runtime.errors import FrameNeededError, ImageError, MissingExtraError, ModelError
+from sonoedge.edge_runtime.model.assess import MAX_VIEWS
+from sonoedge.edge_runtime.model.gate import DOMAIN
+from sonoedge.edge_runtime.serve.access import COOKIE, Guard
+from sonoedge.edge_runtime.serve.admission import Admission, Busy
+from sonoedge.edge_runtime.serve.live import Live
+from sonoedge.edge_runtime.serve.metrics import Metrics
+from sonoedge.edge_runtime.serve.openapi import description
+from sonoedge.edge_runtime.serve.station import Station, Wish
+from sonoedge.edge_runtime.serve.uploads import MAX_UPLOAD, READ_SECONDS, read_image_bytes
 
 ASSETS = Path(__file__).with_name("assets")
 _TYPES = {

@@ -3,10 +3,10 @@
 The client sends binary messages, each an image file of at most `MAX_FRAME` bytes; frames are
 numbered from 1 in the order of arrival. For every frame that was computed the server sends one JSON object: the
 fields of /v1/explain and ``frame``, ``dropped`` (since the start), ``smoothed`` and ``recent`` (see
-`edge_runtime.smoothing`; null for a refused frame), ``total_ms`` (from taking the frame to the answer). The query
-parameter ``views`` asks for shifted views of every frame.
-While an interpreter works on one frame the next is taken and decoded: frames come as fast as the model computes.
-An undecodable frame is answered ``{"frame", "error"}`` and the stream goes on.
+`edge_runtime.stream.smoothing`; null for a refused frame), ``total_ms`` (from taking the frame to the answer). The
+query parameter ``views`` asks for shifted views of every frame. While an interpreter works on one frame the next is
+taken and decoded: frames come as fast as the model computes. An undecodable frame is answered ``{"frame",
+"error"}`` and the stream goes on.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from edge_runtime.assess import MAX_VIEWS, Assessment, over_time
-from edge_runtime.errors import SonoEdgeError
-from edge_runtime.serve.metrics import Metrics
-from edge_runtime.serve.station import Station, Wish
-from edge_runtime.smoothing import Smoother
+from sonoedge.edge_runtime.errors import SonoEdgeError
+from sonoedge.edge_runtime.model.assess import MAX_VIEWS, Assessment, over_time
+from sonoedge.edge_runtime.serve.metrics import Metrics
+from sonoedge.edge_runtime.serve.station import Station, Wish
+from sonoedge.edge_runtime.stream.smoothing import Smoother
 
 MAX_FRAME = 8 * 1024 * 1024
 MAX_STREAMS = 8

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from edge_runtime.assess import REASONS, VERDICTS
-from edge_runtime.decoding import MAX_FRAMES
-from edge_runtime.words import INTENDED_USE
+from sonoedge.edge_runtime.decoding import MAX_FRAMES
+from sonoedge.edge_runtime.model.assess import REASONS, VERDICTS
+from sonoedge.edge_runtime.words import INTENDED_USE
 
 
 def description(*, token: bool) -> dict[str, Any]:

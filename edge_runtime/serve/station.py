@@ -15,21 +15,21 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from edge_runtime.bundle import Bundle
-from edge_runtime.cascade import Cascade, open_classifier
-from edge_runtime.classifier import Classifier
-from edge_runtime.colormap import COLORMAP
-from edge_runtime.domain import DOMAIN
-from edge_runtime.drift import Drift
-from edge_runtime.errors import DataError, ImageError
-from edge_runtime.explain import explanation
-from edge_runtime.image import decode_image, is_dicom, to_input
-from edge_runtime.quality import hint_texts
-from edge_runtime.region import detect_region
-from edge_runtime.sums import SUMS, bundle_digest
-from edge_runtime.trust import load_trusted
-from edge_runtime.types import Region, UInt8Image
-from edge_runtime.words import INTENDED_USE, words
+from sonoedge.edge_runtime.bundle.checksums import SUMS, bundle_digest
+from sonoedge.edge_runtime.bundle.contract import Bundle
+from sonoedge.edge_runtime.bundle.trust import load_trusted
+from sonoedge.edge_runtime.errors import DataError, ImageError
+from sonoedge.edge_runtime.explain.colormap import COLORMAP
+from sonoedge.edge_runtime.explain.gradcam import explanation
+from sonoedge.edge_runtime.imaging.image import decode_image, is_dicom, to_input
+from sonoedge.edge_runtime.imaging.quality import hint_texts
+from sonoedge.edge_runtime.imaging.region import detect_region
+from sonoedge.edge_runtime.model.cascade import Cascade, open_classifier
+from sonoedge.edge_runtime.model.classifier import Classifier
+from sonoedge.edge_runtime.model.drift import Drift
+from sonoedge.edge_runtime.model.gate import DOMAIN
+from sonoedge.edge_runtime.types import Region, UInt8Image
+from sonoedge.edge_runtime.words import INTENDED_USE, words
 
 MAX_PIXELS = 25_000_000
 MIN_SIDE = 16
@@ -192,7 +192,7 @@ def _explanation(bundle: Bundle, outputs: Mapping[str, Any], frame: UInt8Image, 
 def _region(data: bytes, image: UInt8Image) -> Region | None:
     """Where the scan is: what a DICOM file says about itself, else what the picture shows."""
     if is_dicom(data):
-        from edge_runtime.dicom import read_dicom
+        from sonoedge.edge_runtime.dicom.read import read_dicom
 
         try:
             if region := read_dicom(data).region:

@@ -35,7 +35,7 @@ ENVIRONMENT = {
 # Several commands in one process: emulated, the start alone takes ten seconds.
 COMMANDS = """
 import json, sys
-from edge_runtime.cli import main
+from sonoedge.edge_runtime.cli import main
 for arguments in json.loads(sys.argv[1]):
     print(json.dumps({"exit": main(arguments)}), flush=True)
 """

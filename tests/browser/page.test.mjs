@@ -101,8 +101,8 @@ test("a file that is no picture gets one sentence, and the page goes on", async 
   await analyse(first);
 });
 
-const dicom = () => execFileSync(PYTHON, ["-c", "import sys; from edge_runtime.dicom_capture import secondary_capture; "
-  + "from edge_runtime.image import read_image; "
+const dicom = () => execFileSync(PYTHON, ["-c", "import sys; from sonoedge.edge_runtime.dicom.secondary_capture import secondary_capture; "
+  + "from sonoedge.edge_runtime.imaging.image import read_image; "
   + "sys.stdout.buffer.write(secondary_capture([read_image(sys.argv[1])] * 2, None, text='', deidentify=True))", first],
 { maxBuffer: 1 << 28 });
 const cine = (buffer) => ({ name: "cine.dcm", mimeType: "application/dicom", buffer });

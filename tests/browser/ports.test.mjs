@@ -13,7 +13,7 @@ test("region.js finds the scan area that Python finds", () => {
   const samples = python(`
 import base64, json
 import numpy as np
-from edge_runtime.region import detect_region
+from sonoedge.edge_runtime.imaging.region import detect_region
 rng = np.random.default_rng(11)
 for number in range(60):
     height, width = (int(v) for v in rng.integers(20, 420, 2))
@@ -37,7 +37,7 @@ test("smoothing.js filters as Python does", () => {
   const runs = python(`
 import json
 import numpy as np
-from edge_runtime.smoothing import Smoother
+from sonoedge.edge_runtime.stream.smoothing import Smoother
 rng = np.random.default_rng(12)
 for _ in range(20):
     times = np.cumsum(rng.choice([0.01, 0.04, 0.3, 2.0, 6.0], 40))

@@ -9,7 +9,7 @@ const PILLOW = `
 import base64, json, sys
 import numpy as np
 from PIL import Image
-from edge_runtime.image import resize
+from sonoedge.edge_runtime.imaging.image import resize
 rng = np.random.default_rng(7)
 sizes = [(1, 1, 7, 5), (7, 5, 7, 5), (320, 240, 224, 224), (600, 20, 3, 224), (224, 100, 224, 224), (2, 3, 500, 400)]
 sizes += [tuple(int(v) for v in rng.integers(1, 400, 4)) for _ in range(40)]

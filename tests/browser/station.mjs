@@ -23,13 +23,13 @@ export function pictures(count) {
 
 /** Per artifact: how far the logit may be from the bundle's own, on another machine's kernels. */
 export function replayLimits(bundle = BUNDLE) {
-  const text = execFileSync(PYTHON, ["-m", "edge_runtime", "verify", bundle, "--json"], { encoding: "utf8" });
+  const text = execFileSync(PYTHON, ["-m", "sonoedge.edge_runtime", "verify", bundle, "--json"], { encoding: "utf8" });
   return Object.fromEntries(JSON.parse(text).artifacts.map(({ artifact, tolerance }) => [artifact, tolerance[0]]));
 }
 
 /** `sonoedge serve` on a free port, by default of BUNDLE (the last --bundle counts); resolves when it is ready. */
 export async function startStation(...options) {
-  const child = spawn(PYTHON, ["-m", "edge_runtime", "serve", "--bundle", BUNDLE, "--port", "0", ...options],
+  const child = spawn(PYTHON, ["-m", "sonoedge.edge_runtime", "serve", "--bundle", BUNDLE, "--port", "0", ...options],
     { stdio: ["ignore", "ignore", "pipe"] });
   let log = "";
   const url = await new Promise((resolve, reject) => {

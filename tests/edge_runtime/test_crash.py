@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from edge_runtime.crash import sentence
+from sonoedge.edge_runtime.crash import sentence
+from tests.helpers.places import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 CRASHING = """
 import sys
 sys.path.insert(0, {folder!r})
-from edge_runtime import cli
+from sonoedge.edge_runtime import cli
 cli.COMMANDS["predict"] = ("crashing", "crashes")
 sys.argv = ["sonoedge", "predict"]
 sys.exit(cli.main())
@@ -87,8 +87,8 @@ def test_sentences(report: str, words: str) -> None:
 def test_interpreters_start_without_a_notice_but_warnings_stay(float_bundle: Path) -> None:
     code = f"""
 import os, sys, threading
-from edge_runtime.backends import open_model
-from edge_runtime.backends import tflite
+from sonoedge.edge_runtime.backends import open_model
+from sonoedge.edge_runtime.backends import tflite
 check = tflite.check_tflite
 class Loud:
     def __init__(self, **options): os.write(2, b"a warning\\nINFO: Created TensorFlow Lite XNNPACK delegate.\\n")

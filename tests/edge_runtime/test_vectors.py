@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_runtime import BundleError, Classifier, SonoEdgeError, load_bundle
-from edge_runtime.assess import REASONS, VERDICTS
-from edge_runtime.bundle import MANIFEST
-from edge_runtime.cascade import Cascade
-from edge_runtime.sums import SUMS, sums_text
-from edge_runtime.verify import load_golden, replay
-from edge_runtime.words import words
+from sonoedge.edge_runtime import BundleError, Classifier, SonoEdgeError, load_bundle
+from sonoedge.edge_runtime.bundle.checksums import SUMS, sums_text
+from sonoedge.edge_runtime.bundle.contract import MANIFEST
+from sonoedge.edge_runtime.device.replay import load_golden, replay
+from sonoedge.edge_runtime.model.assess import REASONS, VERDICTS
+from sonoedge.edge_runtime.model.cascade import Cascade
+from sonoedge.edge_runtime.words import words
+from tests.helpers.places import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 VECTORS = ROOT / "tests" / "vectors"
 ERRORS = json.loads((VECTORS / "bundle_errors.json").read_text())
 CASCADE_ERRORS = json.loads((VECTORS / "cascade_errors.json").read_text())

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from int8_models import SIZE, bench, two_branches
 
-from export.activations import Activations
-from export.cache import read_arrays, write_arrays
-from export.formats import Source
-from export.judge import Judge
-from export.ranges import ActivationStatistics
-from export.recipes import Recipe
+from sonoedge.export.cache import read_arrays, write_arrays
+from sonoedge.export.formats import Source
+from sonoedge.export.guard.evaluator import Judge
+from sonoedge.export.quantize.activations import Activations
+from sonoedge.export.quantize.ranges import ActivationStatistics
+from sonoedge.export.quantize.recipes import Recipe
+from tests.helpers.int8_models import SIZE, bench, two_branches
 
 VALUES = np.linspace(-3, 3, 40)
 NAMES = np.array(["one", "two"])
@@ -107,7 +107,9 @@ def test_a_clock_that_jumps_changes_nothing(tmp_path: Path, monkeypatch: pytest.
     first = collected()
     for path, when in zip((tmp_path / "cache").iterdir(), (0, time.time() + 4e7), strict=False):
         os.utime(path, (when, when))
-    monkeypatch.setattr("export.recorders.TFLiteRecorder.values", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr(
+        "sonoedge.export.quantize.recorders.TFLiteRecorder.values", lambda *_: pytest.fail("computed again")
+    )
     second = collected()
     np.testing.assert_array_equal(second.samples, first.samples)
 

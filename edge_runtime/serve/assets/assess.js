@@ -1,9 +1,9 @@
-// The station's verdict in this browser: edge_runtime/assess.py, quality.py and domain.py, number by number.
+// The station's verdict in this browser: edge_runtime/model/assess.py, quality.py and domain.py, number by number.
 
 const SPEAK_AGAINST_B_MODE = new Set(["flat", "colour", "speckle"]);
 const CUT_OFF = 4;
 
-/** Verdict, reasons and text, from the same table as edge_runtime/assess.py. */
+/** Verdict, reasons and text, from the same table as edge_runtime/model/assess.py. */
 export function assess(info, probability, threshold, { gate = null, hints = [], band = null } = {}) {
   const reasons = [];
   if (gate && !(gate.distance <= gate.threshold)) reasons.push("outside_training");
@@ -15,7 +15,7 @@ export function assess(info, probability, threshold, { gate = null, hints = [], 
   return inWords(info, probability >= threshold ? "suspicious" : "not_suspicious", []);
 }
 
-/** edge_runtime.assess.over_time: the verdict on a frame of a stream. */
+/** edge_runtime.model.assess.over_time: the verdict on a frame of a stream. */
 export const overTime = (info, own, smoothed, threshold) => (own.reasons.length ? own : assess(info, smoothed, threshold));
 
 function inWords({ words, labels, positive_label: positive }, verdict, reasons) {
@@ -29,7 +29,7 @@ function inWords({ words, labels, positive_label: positive }, verdict, reasons) 
 
 const MIDDLE = 192;
 
-/** edge_runtime.quality.measure of interleaved RGB. */
+/** edge_runtime.imaging.quality.measure of interleaved RGB. */
 export function measure(rgb, width, height) {
   const step = Math.max(1, Math.floor(Math.min(width, height) / 96));
   let sum = 0, squares = 0, coloured = 0, count = 0;
@@ -66,7 +66,7 @@ function median(values) {
   return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
 
-/** edge_runtime.quality.hints: codes. */
+/** edge_runtime.imaging.quality.hints: codes. */
 export function hints(quality, width, height) {
   const found = {
     small: Math.min(width, height) < 120,

@@ -102,7 +102,7 @@ function part({ rgb, width }, [left, top, right, bottom]) {
   return { rgb: out, width: right - left, height: bottom - top };
 }
 
-/** The same crops as the station's (edge_runtime/assess.py). */
+/** The same crops as the station's (edge_runtime/model/assess.py). */
 export function shiftedBoxes(width, height, count) {
   const round = (x) => (Math.abs((x % 1) - 0.5) < 1e-9 ? 2 * Math.round(x / 2) : Math.round(x)); // as Python rounds
   const dy = Math.max(1, round(SHAVE * height)), dx = Math.max(1, round(SHAVE * width));

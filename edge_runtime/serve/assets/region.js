@@ -1,4 +1,4 @@
-// The scan area of a screen: edge_runtime/region.py, number by number.
+// The scan area of a screen: edge_runtime/imaging/region.py, number by number.
 
 const CELLS = 64, LIT = 12, CELL_SHARE = 0.3, SMALLEST = 0.10, LARGEST = 0.97;
 

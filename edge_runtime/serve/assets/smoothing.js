@@ -1,4 +1,4 @@
-// The temporal filter of live frames: edge_runtime/smoothing.py, number by number.
+// The temporal filter of live frames: edge_runtime/stream/smoothing.py, number by number.
 
 const SECONDS = 0.5;
 const sigmoid = (logit) => (logit >= 0 ? 1 / (1 + Math.exp(-logit)) : Math.exp(logit) / (1 + Math.exp(logit)));

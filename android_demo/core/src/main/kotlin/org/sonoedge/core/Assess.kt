@@ -1,7 +1,7 @@
 package org.sonoedge.core
 
 /**
- * The verdict on one picture, as `edge_runtime.assess` gives it.
+ * The verdict on one picture, as `edge_runtime.model.assess` gives it.
  *
  * @property verdict `suspicious`, `not_suspicious`, `uncertain` or `refused`.
  * @property reasons `outside_training`, `unlike_training` and `not_b_mode`, as far as they apply; none where the

@@ -15,7 +15,7 @@ data class Benchmark(val initMs: Double, val firstMs: Double, val samples: List<
     /** The frames for which a cascade asks both models. */
     val both: Stages? get() = escalated?.let { Stages(samples.filterIndexed { i, _ -> i % 2 == 1 }) }
 
-    /** What a picture takes: the median; of a cascade the average over images, as in `benchmarks.turns`. */
+    /** What a picture takes: the median; of a cascade the average over images, as in `benchmarks.measure.turns`. */
     fun typicalMs(stage: (Stages) -> Percentiles): Double {
         val (one, two) = stage(sure).p50 to both?.let { stage(it).p50 }
         return if (escalated == null || two == null) one else one + escalated * (two - one)
@@ -75,7 +75,7 @@ data class Device(
 
 /**
  * A run file as `sonoedge benchmark --device-run` writes it, for `sonoedge report` to merge (schema version 2 of
- * `benchmarks.runfile`); the self-tests are kept in its provenance. [artifact]: see [Model.artifact].
+ * `benchmarks.records.runfile`); the self-tests are kept in its provenance. [artifact]: see [Model.artifact].
  */
 fun runJson(bundle: Bundle, artifact: Artifact, device: Device, result: Benchmark, selfTests: List<SelfTest>): String {
     val thermal = linkedMapOf("temperature_c" to device.temperatureC, "clock_mhz" to null, "throttled" to null)

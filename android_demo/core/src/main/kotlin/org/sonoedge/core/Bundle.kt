@@ -75,7 +75,7 @@ data class Bundle(
 }
 
 /**
- * Read and check a bundle, as strictly as `edge_runtime.bundle.load_bundle`, and both bundles where it has a cascade.
+ * Read and check a bundle, as strictly as `edge_runtime.bundle.contract.load_bundle`, and both bundles where it has a cascade.
  *
  * @param pinnedDigest SHA-256 of SHA256SUMS (64 hexadecimal digits) that this bundle must have; null accepts any.
  * @throws BundleException what is wrong, and in which file.

@@ -28,7 +28,7 @@ data class CascadeSpec(
 )
 
 /**
- * Both models of a bundle with a cascade, open; decides as `edge_runtime.cascade` does.
+ * Both models of a bundle with a cascade, open; decides as `edge_runtime.model.cascade` does.
  *
  * [Prediction.artifact] says which model decided: the cheap one's is `<folder>/<artifact>`. Its logit is the estimate
  * of the full model's, so that all answers are on one scale with one threshold, and its maps and shares are scaled

@@ -17,7 +17,7 @@ data class Domain(val distance: Double, val threshold: Double, val warning: Doub
 }
 
 /**
- * The out-of-domain gate of one artifact, from domain.npz: `edge_runtime/domain.py` is its specification.
+ * The out-of-domain gate of one artifact, from domain.npz: `edge_runtime/model/gate.py` is its specification.
  *
  * @property mean of C channels, as [inverseStd]; [components] are K directions of C, [variances] K.
  */

@@ -43,7 +43,7 @@ fun overlay(image: RgbImage, heat: FloatArray, opacity: Float = 0.5f): RgbImage 
     return RgbImage(image.width, image.height, out)
 }
 
-/** Red, green and blue (0–255) for heat 0–255; the anchors of `edge_runtime.colormap`, at equal distances. */
+/** Red, green and blue (0–255) for heat 0–255; the anchors of `edge_runtime.explain.colormap`, at equal distances. */
 internal val COLORMAP: DoubleArray = run {
     val anchors = arrayOf(
         doubleArrayOf(10.0, 5.0, 40.0),

@@ -6,7 +6,7 @@ import kotlin.math.min
 import kotlin.math.sqrt
 
 /**
- * Measures of one picture; `edge_runtime/quality.py` is their specification.
+ * Measures of one picture; `edge_runtime/imaging/quality.py` is their specification.
  *
  * @property brightness mean grey level, 0–255.
  * @property contrast standard deviation of the grey level.

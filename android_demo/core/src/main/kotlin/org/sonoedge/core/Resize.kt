@@ -5,7 +5,7 @@ import kotlin.math.max
 import kotlin.math.min
 
 /**
- * Stretch a picture with Pillow's antialiased bilinear filter; equal to `edge_runtime.image.resize` bit by bit.
+ * Stretch a picture with Pillow's antialiased bilinear filter; equal to `edge_runtime.imaging.image.resize` bit by bit.
  *
  * The triangle filter is as wide as two source pixels or, when shrinking, two target pixels. One pass across and one
  * down, each rounded to 8 bits, with coefficients in fixed point ([PRECISION_BITS] fractional bits).

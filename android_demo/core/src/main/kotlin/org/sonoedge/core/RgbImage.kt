@@ -1,6 +1,6 @@
 package org.sonoedge.core
 
-/** The largest picture that is accepted, as in `edge_runtime.image`. */
+/** The largest picture that is accepted, as in `edge_runtime.imaging.image`. */
 const val MAX_PIXELS = 50_000_000L
 
 /**

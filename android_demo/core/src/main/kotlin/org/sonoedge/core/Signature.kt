@@ -2,7 +2,7 @@ package org.sonoedge.core
 
 import java.io.File
 
-/** Signs SHA256SUMS, and so cannot be listed in it; see `edge_runtime.trust`. */
+/** Signs SHA256SUMS, and so cannot be listed in it; see `edge_runtime.bundle.trust`. */
 const val SIGNATURE = "SHA256SUMS.sig"
 
 /** The content of SHA256SUMS.sig: public key (32 bytes) and signature (64 bytes) as hexadecimal digits. */

@@ -1,0 +1,111 @@
+"""``sonoedge demo``: from simulated images to an explained answer, in one folder and in two to three minutes."""
+
+from __future__ import annotations
+
+import argparse
+from importlib import import_module
+from pathlib import Path
+from time import perf_counter
+
+from sonoedge.edge_runtime.errors import UsageError
+from sonoedge.edge_runtime.words import INTENDED_USE
+
+DEMO_FORMATS = "tflite-int8,tflite-fp32"
+CALIBRATION_IMAGES = 16
+_BACKBONES = ("vgg19", "efficientnetb0")
+_STEPS = 5
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for everything (default: ./demo)")
+    parser.add_argument("--weights", metavar="imagenet|none|DIR", help=(
+        "default: imagenet where the files are at hand or can be downloaded, else none"
+    ))  # fmt: skip
+    parser.add_argument("--cases", type=int, default=10, help=(
+        "simulated cases per class, two images each (default: %(default)s)"
+    ))  # fmt: skip
+    parser.add_argument("--format", default=DEMO_FORMATS, metavar="A,B|all", help="default: %(default)s")
+    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    parser.epilog = (
+        "Simulated images -> train -> export with the accuracy guard -> verify -> predict and explain. The\n"
+        "benchmark is left out; the last lines say how to run it. To be quick, the demo trains without augmented\n"
+        f"copies and calibrates on at most {CALIBRATION_IMAGES} images. Interrupted, it goes on where it was.\n\n"
+        "examples:\n"
+        "  sonoedge demo\n"
+        "  sonoedge demo --out /data/demo --weights weights/ --cases 60 --format all"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Phantoms -> train -> export -> verify -> predict; returns the first exit code that is not 0."""
+    from sonoedge.train.quiet import quiet
+
+    if args.cases < 10:
+        raise UsageError(f"--cases must be at least 10, for a split with both classes in each part: {args.cases}.")
+    started = perf_counter()
+    out: Path = args.out
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} exists and is not a folder.")
+    bars = ["--quiet"] if args.quiet else []
+    with quiet():
+        from sonoedge.train.models.backbones import imagenet_at_hand, imagenet_reachable
+    weights = args.weights
+    if weights is None:
+        weights = "imagenet" if imagenet_at_hand(_BACKBONES) or imagenet_reachable() else "none"
+    print(f"backbone weights: {weights}")
+    if weights == "none":
+        print(
+            "  No ImageNet files in Keras' cache, and no network: the backbones are untrained. Everything below\n"
+            "  works the same, but accuracy is that of a classifier on random features; latency and size are real."
+        )
+    data, model, bundle, explained = (out / name for name in ("phantoms", "run", "bundle", "explained"))
+    seed = ["--seed", str(args.seed)]
+    steps: list[tuple[str, list[str]]] = [
+        ("phantoms", ["--out", str(data), "--cases", str(args.cases), *seed]),
+        ("train", ["--data", str(data), "--weights", weights, "--augment", "0", "--out", str(model), "--overwrite",
+                   *seed, "--cache", str(out / "cache"), *bars]),
+        # A few phantoms decide little: the demonstration goes on with the nearest candidate, and says so.
+        ("export", ["--model", str(model), "--format", args.format, "--allow-drop", "--num-calibration-samples",
+                    str(CALIBRATION_IMAGES), "--out", str(bundle), "--cache", str(out / "quantized"),
+                    "--feature-cache", str(out / "cache"), *bars]),
+        ("verify", [str(bundle)]),
+    ]  # fmt: skip
+    for number, (name, arguments) in enumerate(steps, start=1):
+        if code := _call(number, name, arguments):
+            return code
+    images = _test_images(model, data)
+    if code := _call(_STEPS, "predict", ["--bundle", str(bundle), "--explain", str(explained), *map(str, images)]):
+        return code
+    print(
+        f"\nDone in {perf_counter() - started:.0f} s. {bundle} goes to the device.\n"
+        f"The images are simulated. {INTENDED_USE}\n"
+        "Next, latency, memory and accuracy of every file, as a report (some minutes):\n"
+        f"  sonoedge benchmark --bundle {bundle} --model {model} --data {data} --out {out / 'report'}\n"
+        f"Heat map of a test image: {explained / images[-1].stem}.overlay.png"
+    )
+    return 0
+
+
+def _test_images(model: Path, data: Path) -> list[Path]:
+    """The first test image of each class, the positive class last: images that the model has not seen."""
+    from sonoedge.train.evaluation.run_folder import open_run
+
+    first = {entry.label: entry.relative_path for entry in reversed(open_run(model).split.entries)
+             if entry.subset == "test"}  # fmt: skip
+    return [data / first[label] for label in sorted(first)]
+
+
+def _call(number: int, name: str, arguments: list[str]) -> int:
+    """Run a subcommand in this process, so that its errors are ours; returns its exit code."""
+    from sonoedge.edge_runtime.cli import COMMANDS
+
+    print(f"\n== {number}/{_STEPS} sonoedge {name} {' '.join(arguments)}", flush=True)
+    started = perf_counter()
+    parser = argparse.ArgumentParser(prog=f"sonoedge {name}")
+    command = import_module(COMMANDS[name][0])
+    command.add_arguments(parser)
+    code: int = command.run(parser.parse_args(arguments))
+    print(f"   ({perf_counter() - started:.0f} s)", flush=True)
+    return code

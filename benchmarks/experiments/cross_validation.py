@@ -1,0 +1,212 @@
+"""The ablation as figures with intervals, as Markdown and as a page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+from sonoedge.benchmarks.report.html import beside, block, document, interval_cell, number_cell, table, text_cell
+from sonoedge.benchmarks.report.svg import Drawing, Scale
+from sonoedge.benchmarks.retention.wording import shown
+from sonoedge.edge_runtime.words import INTENDED_USE
+from sonoedge.train.data.dataset import Dataset
+from sonoedge.train.evaluation.fold_auc import mean_fold_auc, paired_fold_auc_difference
+from sonoedge.train.evaluation.intervals import Interval
+from sonoedge.train.evaluation.metrics import (
+    classification_metrics,
+    expected_calibration_error,
+    paired_mean_difference,
+    sigmoid,
+)
+from sonoedge.train.experiments.cross_validation import ROWS, OutOfFold
+
+_HEAD = (
+    "row", "what", "split", "AUC", "by fold", "pooled AUC", "stress AUC", "accuracy", "sensitivity", "specificity",
+    "Brier",
+)  # fmt: skip
+_NOTE = (
+    "Every image is tested once, by a model trained on other folds. AUC: mean of the folds; pooled AUC: all images "
+    "together, after each fold's temperature. "
+    "Stress: one augmented copy of each test image, as from another scanner. Intervals: 95 %, by group."
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row under one split: figures on all images, each tested once; intervals by group.
+
+    ``mean_auc`` compares within folds, ``auc`` over all images after each fold's temperature.
+    """
+
+    row: str
+    title: str
+    split: str
+    mean_auc: Interval
+    auc: Interval
+    fold_aucs: tuple[float, ...]
+    stress_auc: Interval | None
+    accuracy: Interval
+    sensitivity: Interval
+    specificity: Interval
+    brier: Interval
+    calibration_error: float
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Mean AUC of the folds (for a leak, also accuracy) of the second minus the first's, on the same images."""
+
+    first: str
+    second: str
+    metric: str
+    difference: Interval
+
+    @property
+    def verdict(self) -> str:
+        """In words, as far as the interval carries them."""
+        if self.difference.low > 0:
+            return "higher"
+        return "lower" if self.difference.high < 0 else "cannot tell"
+
+
+def lines_of(dataset: Dataset, found: Sequence[OutOfFold]) -> list[Line]:
+    """The figures of every row and split."""
+    result = []
+    for part in found:
+        whole = classification_metrics(dataset.y, part.logits, groups=dataset.groups)
+        cut = classification_metrics(dataset.y, part.margins, groups=dataset.groups)
+        stress = None
+        if part.stress is not None:
+            stress = classification_metrics(dataset.y, part.stress, groups=dataset.groups)["auc"]
+        folds = []
+        for number in range(int(part.fold.max()) + 1):
+            mine = part.fold == number
+            folds.append(classification_metrics(dataset.y[mine], part.logits[mine], num_bootstrap=1)["auc"].value)
+        mean = mean_fold_auc(dataset.y, part.logits, part.fold, dataset.groups)
+        result.append(
+            Line(
+                part.row, ROWS[part.row].title, part.split, mean, whole["auc"], tuple(folds), stress,
+                cut["accuracy"], cut["sensitivity"], cut["specificity"], whole["brier"],
+                expected_calibration_error(dataset.y, sigmoid(part.logits)),
+            )
+        )  # fmt: skip
+    return result
+
+
+def pairs_of(dataset: Dataset, found: Sequence[OutOfFold]) -> list[Pair]:
+    """Every row against the first, the fused rows against single backbones, and the leak of the paper's split."""
+    at = {(part.row, part.split): part for part in found}
+    first = found[0].row
+    wanted = [(first, row) for row in dict.fromkeys(part.row for part in found) if row != first]
+    for single, fused in (
+        ("vgg19", "copies"),
+        ("b0", "copies"),
+        ("b0-tuned", "tuned-copies"),
+        ("b0", "tuned-copies"),
+    ):
+        if first not in (single, fused):
+            wanted.append((single, fused))
+    pairs = []
+    for a, b in wanted:
+        if (a, "grouped") in at and (b, "grouped") in at:
+            one, two = at[a, "grouped"], at[b, "grouped"]
+            difference = paired_fold_auc_difference(
+                dataset.y, (one.logits, one.fold), (two.logits, two.fold), dataset.groups
+            )
+            pairs.append(Pair(a, b, "AUC", difference))
+    for row in dict.fromkeys(part.row for part in found):
+        if (row, "grouped") in at and (row, "paper") in at:
+            honest, leaky = at[row, "grouped"], at[row, "paper"]
+            names = (f"{row}, grouped split", f"{row}, random split")
+            difference = paired_fold_auc_difference(
+                dataset.y, (honest.logits, honest.fold), (leaky.logits, leaky.fold), dataset.groups
+            )
+            pairs.append(Pair(*names, "AUC", difference))
+            before, after = ((part.margins >= 0) == (dataset.y == 1) for part in (honest, leaky))
+            difference = paired_mean_difference(before, after, dataset.y, dataset.groups)
+            pairs.append(Pair(*names, "accuracy", difference))
+    return pairs
+
+
+def markdown(lines: Sequence[Line], pairs: Sequence[Pair], facts: str) -> str:
+    """Both tables."""
+    text = ["# Ablation", "", f"{facts}.", "", _NOTE, "", _row(_HEAD), _row(["---"] * len(_HEAD))]
+    for line in lines:
+        figures = [
+            shown(x)
+            for x in (line.auc, line.stress_auc, line.accuracy, line.sensitivity, line.specificity, line.brier)
+        ]
+        text.append(_row([line.row, line.title, line.split, shown(line.mean_auc), _folds(line), *figures]))
+    if pairs:
+        text += ["", "| second | minus first | metric | difference | second is |", "|---|---|---|---|---|"]
+        text += [_row([p.second, p.first, p.metric, shown(p.difference), p.verdict]) for p in pairs]
+    return "\n".join([*text, "", INTENDED_USE, ""])
+
+
+def page(lines: Sequence[Line], pairs: Sequence[Pair], facts: str) -> str:
+    """``ablation.html``."""
+    rows = [
+        [
+            text_cell(line.row), text_cell(line.title, words=True), text_cell(line.split),
+            interval_cell(line.mean_auc), text_cell(_folds(line), words=True), interval_cell(line.auc),
+            interval_cell(line.stress_auc), interval_cell(line.accuracy), interval_cell(line.sensitivity),
+            interval_cell(line.specificity), interval_cell(line.brier), number_cell(line.calibration_error, ".3f"),
+        ]
+        for line in lines
+    ]  # fmt: skip
+    ablation = block("Ablation", _NOTE, _forest(lines) + table([*_HEAD, "calibration error"], rows, "Ablation"))
+    comparisons = ""
+    if pairs:
+        cells = [
+            [text_cell(p.second), text_cell(p.first), text_cell(p.metric), interval_cell(p.difference, "+.3f"),
+             text_cell(p.verdict)]
+            for p in pairs
+        ]  # fmt: skip
+        note = "Paired bootstrap on the same images that draws whole groups; not corrected for their number."
+        head = ["second", "minus first", "metric", "difference", "second is"]
+        comparisons = block("Comparisons", note, table(head, cells, "Comparisons"))
+    header = f'<h1>Ablation</h1><p class="lead">{escape(facts)}.</p><p class="use">{escape(INTENDED_USE)}</p>'
+    navigation = [("ablation", "Ablation"), ("comparisons", "Comparisons")]
+    main = f'<div id="ablation">{ablation}</div><div id="comparisons">{comparisons}</div>'
+    return document("SonoEdge ablation", header, navigation[: 2 if pairs else 1], main, escape(INTENDED_USE))
+
+
+def _forest(lines: Sequence[Line]) -> str:
+    """AUC and stress AUC of every row with their intervals."""
+    step, width = 34, 560
+    height = step * len(lines) + 50
+    values = [
+        x
+        for line in lines
+        for interval in (line.mean_auc, line.stress_auc or line.mean_auc)
+        for x in (interval.low, interval.high)
+    ]
+    x = Scale(max(0.0, min(values) - 0.02), min(1.0, max(values) + 0.02), 200, width - 14)
+    drawing = Drawing(
+        width, height, "AUC by row",
+        "Filled dots: test images; squares: stressed copies; lines: 95 % intervals. "
+        + ", ".join(f"{line.row} ({line.split}) {line.mean_auc.value:.3f}" for line in lines),
+    )  # fmt: skip
+    drawing.x_axis(x, height - 44, "AUC (dot: test images, square: stressed copies)", ".2f", top=4)
+    for i, line in enumerate(lines):
+        y = 4 + step * i + step / 2
+        drawing.text(4, y + 4, f"{line.row}, {line.split}", style="name")
+        for offset, interval, shape, colour in (
+            (-5, line.mean_auc, "circle", 0),
+            (7, line.stress_auc, "square", 1),
+        ):
+            if interval is None:
+                continue
+            drawing.line(x(interval.low), y + offset, x(interval.high), y + offset, "whisker", colour)
+            drawing.marker(x(interval.value), y + offset, shape, colour, f"{line.row}: {shown(interval)}", 4)
+    numbers = [[text_cell(line.row), number_cell(line.mean_auc.value, ".3f")] for line in lines]
+    return beside(drawing.render(), table(["row", "mean AUC of the folds"], numbers, "Mean of folds"))
+
+
+def _folds(line: Line) -> str:
+    return " ".join(f"{value:.3f}" for value in line.fold_aucs)
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -1,0 +1,97 @@
+"""Deletion and insertion: does the answer hang on the pixels that the map calls hot?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+from tqdm import tqdm
+
+from sonoedge.benchmarks.explanations.metrics import area_under, mean_interval, perturbation_curves
+from sonoedge.edge_runtime.explain.gradcam import stretch
+from sonoedge.edge_runtime.imaging.image import read_image, to_input
+from sonoedge.edge_runtime.model.classifier import Classifier
+from sonoedge.edge_runtime.types import Float32Array
+from sonoedge.train.data.dataset import Dataset
+from sonoedge.train.evaluation.intervals import Interval
+
+
+@dataclass(frozen=True)
+class Faithfulness:
+    """One order of the pixels: mean curves and areas. Low deletion and high insertion are faithful."""
+
+    method: str
+    images: int
+    deletion: Interval
+    insertion: Interval
+    deletion_curve: Sequence[float]
+    insertion_curve: Sequence[float]
+
+
+def faithfulness(
+    classifier: Classifier,
+    dataset: Dataset,
+    orders: Mapping[str, Float32Array],
+    positive: NDArray[np.bool_],
+    *,
+    steps: int = 8,
+    progress: bool = False,
+) -> list[Faithfulness]:
+    """Deletion and insertion of the class decided, by its probability.
+
+    Args:
+        orders: per method maps (N, H, W) for that class; only ranks count.
+        positive: the decisions (N,).
+    """
+    size = classifier.input_size
+    curves: dict[str, list[Any]] = {name: [] for name in orders}
+    bar = tqdm(dataset.samples, desc="deletion and insertion", unit="img", disable=not progress)
+    for i, sample in enumerate(bar):
+        model_input = to_input(read_image(sample.path), size)
+        picture = Image.fromarray(model_input[0].astype(np.uint8)).filter(ImageFilter.GaussianBlur(size[1] / 20))
+        blurred = np.asarray(picture, np.float32)[None]
+        score = _cached(_probability(classifier, positive=bool(positive[i])))
+        for name, maps in orders.items():
+            order = heat_order(maps[i], size)
+            curves[name].append(perturbation_curves(score, model_input, blurred, order, steps))
+    rows = []
+    for name, found in curves.items():
+        deletion, insertion = (np.stack([getattr(c, kind) for c in found]) for kind in ("deletion", "insertion"))
+        rows.append(
+            Faithfulness(
+                name,
+                len(found),
+                mean_interval([area_under(c) for c in deletion], dataset.y, dataset.groups),
+                mean_interval([area_under(c) for c in insertion], dataset.y, dataset.groups),
+                [round(float(v), 4) for v in deletion.mean(axis=0)],
+                [round(float(v), 4) for v in insertion.mean(axis=0)],
+            )
+        )
+    return rows
+
+
+def heat_order(cam: Float32Array, size: tuple[int, int]) -> Float32Array:
+    """A signed map stretched to the model's input, for its ranks."""
+    return stretch(cam[:, :, None], size)[:, :, 0]
+
+
+def _probability(classifier: Classifier, *, positive: bool) -> Callable[[Float32Array], float]:
+    sign = 1.0 if positive else -1.0
+    return lambda model_input: float(1.0 / (1.0 + np.exp(-sign * classifier.logit(model_input))))
+
+
+def _cached(score: Callable[[Float32Array], float]) -> Callable[[Float32Array], float]:
+    """Whole and empty images are scored once, not once a method."""
+    known: dict[bytes, float] = {}
+
+    def call(image: Float32Array) -> float:
+        key = image.tobytes()
+        if key not in known:
+            known[key] = score(image)
+        return known[key]
+
+    return call

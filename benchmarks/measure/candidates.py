@@ -1,0 +1,269 @@
+"""Measure candidates: scores, latency in interleaved rounds, a thread sweep; each finished step is kept.
+
+Imports edge_runtime and NumPy, so that it runs on a device.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from sonoedge.benchmarks.measure.environment import available_bytes, thermal
+from sonoedge.benchmarks.measure.opening import Spec
+from sonoedge.benchmarks.measure.workers import Asked, BenchmarkApp, Worker
+from sonoedge.benchmarks.records.runfile import Protocol, Thermal, Timing
+from sonoedge.edge_runtime.errors import ModelError, SonoEdgeError
+from sonoedge.edge_runtime.files import write_text_atomic
+
+Bar = Callable[[Iterable[Any], str], Iterable[Any]]
+"""Wraps an iterable in a progress bar with a description."""
+MODES = {"rapid": (64, 6.0), "quick": (128, 10.0), "normal": (1024, 60.0)}
+"""Queries and seconds of each candidate, at least."""
+ROUNDS = 5
+_SWEEP_SHARE = 4
+_PROCESS_BYTES = 200_000_000
+_COPIES = 3
+_KERAS_BYTES = 1_500_000_000
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A candidate before it is measured; ``spec`` is None for ``benchmark_app`` on ``app_path``."""
+
+    name: str
+    kind: str
+    runtime: str
+    precision: str
+    size_bytes: int
+    threshold: float
+    spec: Spec | None
+    of: str | None = None
+    note: str = ""
+    app_path: Path | None = None
+    scores: bool = False
+    swept: bool = False
+    error: str | None = None
+    macs: int | None = None
+    int8_macs: int | None = None
+
+    def open(self, threads: int | None = None) -> Asked:
+        """Start it; `ModelError` where it cannot be opened."""
+        if self.spec is None:
+            assert self.app_path is not None
+            return BenchmarkApp(self.app_path, threads or 1)
+        return Worker(replace(self.spec, threads=threads or self.spec.threads))
+
+    def threads_of(self, protocol: Protocol) -> int:
+        """The threads it is timed with: its own, or, of ``benchmark_app``, the protocol's."""
+        return self.spec.threads if self.spec else protocol.threads
+
+    @property
+    def expected_bytes(self) -> int:
+        """Memory it may need, generously."""
+        return (_KERAS_BYTES if self.kind == "full" else _PROCESS_BYTES) + _COPIES * self.size_bytes
+
+
+@dataclass
+class Measured:
+    """What was found about one candidate."""
+
+    error: str | None = None
+    opened: dict[str, Any] = field(default_factory=dict)
+    logits: list[float] | None = None
+    cams: list[Any] | None = None
+    escalated: float | None = None
+    stages_ms: dict[str, float] = field(default_factory=dict)
+    timing: Timing | None = None
+    sweep: list[Timing] = field(default_factory=list)
+
+
+class Journal:
+    """Finished steps of a run, so that an interrupted one goes on; another configuration starts anew."""
+
+    def __init__(self, path: Path, fingerprint: str) -> None:
+        self.path, self._fingerprint = path, fingerprint
+        self._steps: dict[str, Any] = {}
+        try:
+            body = json.loads(path.read_text(encoding="utf-8"))
+            if body["fingerprint"] == fingerprint:
+                self._steps = dict(body["steps"])
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+        self.resumed = len(self._steps)
+
+    def step(self, name: str, work: Callable[[], Any]) -> Any:
+        """The stored result of a step, or that of doing it now."""
+        if name not in self._steps:
+            self._steps[name] = work()
+            body = {"fingerprint": self._fingerprint, "steps": self._steps}
+            write_text_atomic(self.path, json.dumps(body))
+        return self._steps[name]
+
+    def remove(self) -> None:
+        """The run is complete."""
+        self.path.unlink(missing_ok=True)
+
+
+def measure_all(
+    planned: Sequence[Planned],
+    images: Sequence[Path],
+    protocol: Protocol | None,
+    sweep: Sequence[int],
+    journal: Journal,
+    bar: Bar,
+) -> tuple[dict[str, Measured], list[Thermal]]:
+    """Score, time and sweep; a candidate that fails keeps its reason and does not stop the others.
+
+    Args:
+        planned: what to measure; with an ``error`` it is only listed.
+        images: files for those that score.
+        protocol: None: no latency.
+        sweep: further numbers of threads.
+        journal: keeps finished steps.
+        bar: shows progress.
+
+    Returns:
+        Results by name, and the processor's state after every step of the latency part.
+    """
+    results = {p.name: Measured(error=p.error) for p in planned}
+    for p in planned:
+        if p.scores and images and not results[p.name].error:
+            with _failures(results[p.name]):
+                _score(p, images, results[p.name], journal, bar)
+    moments: list[Thermal] = []
+    if protocol is not None:
+        for number, group in enumerate(_groups(planned, results, interleaved=protocol.interleaved)):
+            _time(group, protocol, results, journal, f"latency {number}", bar, moments)
+        jobs = [(p, n) for p in planned if p.swept for n in sweep]
+        for p, threads in bar(jobs, "threads"):
+            if not results[p.name].error:
+                with _failures(results[p.name]):
+                    _sweep(p, threads, protocol, results[p.name], journal)
+                moments.append(thermal())
+    return results, moments
+
+
+@contextmanager
+def _failures(result: Measured) -> Iterator[None]:
+    """An expected error in the block becomes the candidate's, and the others go on."""
+    try:
+        yield
+    except SonoEdgeError as error:
+        result.error = str(error)
+
+
+def _score(p: Planned, images: Sequence[Path], result: Measured, journal: Journal, bar: Bar) -> None:
+    def work() -> dict[str, Any]:
+        worker = p.open()
+        try:
+            answers = [worker.ask(do="score", path=str(path)) for path in bar(images, p.name)]
+            opened = worker.opened
+        finally:
+            worker.close()
+        stages = {key: median(a["stages_ms"][key] for a in answers) for key in answers[0]["stages_ms"]}
+        cams = [a["cam"] for a in answers] if "cam" in answers[0] else None
+        asked = [a["escalated"] for a in answers if "escalated" in a]
+        return {
+            "opened": opened,
+            "logits": [a["logit"] for a in answers],
+            "stages_ms": stages,
+            "cams": cams,
+            "escalated": sum(asked) / len(asked) if asked else None,
+        }
+
+    found = journal.step(f"score {p.name}", work)
+    result.opened, result.logits, result.cams = found["opened"], found["logits"], found["cams"]
+    result.stages_ms, result.escalated = found["stages_ms"], found["escalated"]
+
+
+def _groups(planned: Sequence[Planned], results: dict[str, Measured], *, interleaved: bool) -> list[list[Planned]]:
+    """Candidates that are open at the same time: all, or, where memory is short, as few as fit."""
+    usable = [p for p in planned if not results[p.name].error]
+    if interleaved:
+        return [usable] if usable else []
+    free = 0.8 * (available_bytes() or 0)
+    groups: list[list[Planned]] = []
+    for p in usable:
+        if groups and sum(q.expected_bytes for q in [*groups[-1], p]) <= free:
+            groups[-1].append(p)
+        else:
+            groups.append([p])
+    return groups
+
+
+def fits_in_memory(planned: Sequence[Planned]) -> bool:
+    """Whether all candidates can be open at once; yes where the system does not tell its memory."""
+    free = available_bytes()
+    return free is None or sum(p.expected_bytes for p in planned) <= 0.8 * free
+
+
+def _time(
+    group: Sequence[Planned],
+    protocol: Protocol,
+    results: dict[str, Measured],
+    journal: Journal,
+    name: str,
+    bar: Bar,
+    moments: list[Thermal],
+) -> None:
+    """Rounds over the open candidates of a group; those that crash drop out."""
+
+    def work() -> dict[str, Any]:
+        found: dict[str, Any] = {p.name: {"opened": {}, "rounds": [], "error": None} for p in group}
+        with ExitStack() as stack:
+            workers: dict[str, Asked] = {}
+            for p in bar(group, "opening"):
+                try:
+                    worker = p.open(p.threads_of(protocol))
+                except ModelError as error:
+                    found[p.name]["error"] = str(error)
+                    continue
+                stack.callback(worker.close)
+                workers[p.name] = worker
+                found[p.name]["opened"] = worker.opened
+            turns = [(turn, p) for turn in range(protocol.rounds) for p in group]
+            for turn, p in bar(turns, "latency, interleaved"):
+                if p.name in workers and found[p.name]["error"] is None:
+                    try:
+                        found[p.name]["rounds"].append(_round(workers[p.name], protocol, turn))
+                    except ModelError as error:
+                        found[p.name]["error"] = str(error)
+                moments.append(thermal())
+        return found
+
+    for candidate, found in journal.step(name, work).items():
+        result = results[candidate]
+        result.error = found["error"]
+        result.opened = found["opened"] or result.opened
+        if found["error"] is None:
+            threads = next(p for p in group if p.name == candidate).threads_of(protocol)
+            result.timing = _timing(threads, found["rounds"])
+
+
+def _round(worker: Asked, protocol: Protocol, turn: int) -> list[float]:
+    rounds, queries = protocol.rounds, protocol.min_queries
+    share = queries // rounds + (1 if turn < queries % rounds else 0)
+    samples: list[float] = worker.ask(do="time", queries=share, seconds=protocol.min_seconds / rounds)["samples_ms"]
+    return samples
+
+
+def _sweep(p: Planned, threads: int, protocol: Protocol, result: Measured, journal: Journal) -> None:
+    def work() -> list[float]:
+        worker = p.open(threads)
+        try:
+            queries, seconds = protocol.min_queries // _SWEEP_SHARE, protocol.min_seconds / _SWEEP_SHARE
+            found: list[float] = worker.ask(do="time", queries=queries, seconds=seconds)["samples_ms"]
+            return found
+        finally:
+            worker.close()
+
+    result.sweep.append(_timing(threads, [journal.step(f"{p.name}, {threads} threads", work)]))
+
+
+def _timing(threads: int, rounds: Sequence[Sequence[float]]) -> Timing:
+    return Timing(threads, tuple(ms for part in rounds for ms in part), tuple(len(part) for part in rounds))

@@ -1,0 +1,154 @@
+"""The report as plain text for the terminal and as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sonoedge.benchmarks.records.runfile import Run
+from sonoedge.benchmarks.report.choice import pools, time_text
+from sonoedge.benchmarks.retention.regression import Comparison
+from sonoedge.benchmarks.retention.results import Result, Row, pick
+from sonoedge.benchmarks.retention.wording import NAMES, megabytes, milliseconds, shown
+from sonoedge.edge_runtime.words import INTENDED_USE
+
+SHOWN = ("accuracy", "sensitivity", "specificity", "auc")
+
+
+def machine_line(run: Run) -> str:
+    """The machine and the protocol in one line."""
+    m = run.machine
+    memory = f", {m.memory_bytes / 2**30:.0f} GiB" if m.memory_bytes else ""
+    parts = [f"{m.processor}, {m.cores} cores{memory}, {m.system}, governor {m.governor or 'unknown'}"]
+    if run.protocol:
+        p = run.protocol
+        order = "interleaved" if p.interleaved else "not interleaved: memory was short"
+        parts.append(
+            f"{p.threads} threads, mode {p.mode}: at least {p.min_queries} queries and {p.min_seconds:g} s each, "
+            f"{order}"
+        )
+    return "; ".join(parts)
+
+
+def data_line(run: Run) -> str:
+    """What was scored, in one line."""
+    if run.data is None:
+        return "no images scored"
+    count, groups = len(run.data.images), len({image.group for image in run.data.images})
+    negative = sum(image.label == 0 for image in run.data.images)
+    return (
+        f"{run.data.name}: {count} images in {groups} groups ({negative} {run.data.labels[0]}, "
+        f"{count - negative} {run.data.labels[1]}); {run.data.note}"
+    )
+
+
+def table(results: Sequence[Result], comparison: Comparison | None) -> str:
+    """For the terminal."""
+    lines = []
+    for found in results:
+        run = found.run
+        lines += [data_line(run), machine_line(run), f"reference: {run.reference or 'none'}", ""]
+        header = f"{'':<29}{'MB':>7}" + "".join(f"{NAMES[name]:>22}" for name in SHOWN)
+        lines.append(
+            f"{header}{'flips':>7}{'99 %':>14}{'heat map':>9}{'kept':>14}{'p50 ms':>9}{'p90 ms':>9}{'peak MB':>9}"
+        )
+        for row in found.rows:
+            if row.error:
+                lines.append(f"{row.name:<29} failed: {row.error}")
+                continue
+            cells = "".join(f"{shown(row.scores.metrics[name]) if row.scores else '':>22}" for name in SHOWN)
+            flips, verdict, cosine, kept = _verdicts(row)
+            s = row.speed
+            lines.append(
+                f"{row.name:<29}{megabytes(row.size_bytes):>7}{cells}{flips:>7}{verdict:>14}{cosine:>9}{kept:>14}"
+                f"{milliseconds(s.typical_ms) if s else '':>9}{milliseconds(s.p90_ms) if s else '':>9}"
+                f"{megabytes(row.peak_bytes):>9}"
+            )
+        lines += _cascades(found)
+        if sentence := pick(found):
+            lines += ["", sentence]
+        if run.invalid:
+            lines.append(f"INVALID TIMINGS: {run.invalid}")
+        lines.append("")
+    lines += _choices(results)
+    lines += [f"regression: {regression}" for regression in (comparison.regressions if comparison else ())]
+    if comparison and not comparison.regressions:
+        lines.append(f"no regression in {comparison.compared} figures compared with the baseline")
+    return "\n".join([*lines, "95 % intervals.", INTENDED_USE])
+
+
+def markdown(results: Sequence[Result], comparison: Comparison | None) -> str:
+    """The same as Markdown, with the sentences."""
+    lines = [f"# Benchmark of {results[0].run.bundle}", "", f"**{INTENDED_USE}**", ""]
+    if comparison is not None:
+        lines += ["## Against the baseline", ""]
+        lines += [f"- **worse** {regression}" for regression in comparison.regressions] or [
+            f"No regression in {comparison.compared} figures."
+        ]
+        lines.append("")
+    if choices := _choices(results):
+        lines += ["## Which file for which device", "", *(f"- {line}" for line in choices), ""]
+    for found in results:
+        run = found.run
+        title = f"{run.data.name} ({run.data.kind})" if run.data else run.machine.processor
+        lines += [f"## {title}, {run.created[:10]}", "", f"{data_line(run)}. {machine_line(run)}.", ""]
+        if run.invalid:
+            lines += [f"**The timings are invalid: {run.invalid}.**", ""]
+        if sentence := pick(found):
+            lines += [sentence, ""]
+        lines += [f"- **{row.name}** {row.headline}." for row in found.rows if row.kind != "bare"]
+        header = [
+            "",
+            "MB",
+            *(NAMES[name] for name in SHOWN),
+            "flips",
+            "99 %",
+            "heat map",
+            "kept",
+            "p50 ms",
+            "p90 ms",
+            "peak MB",
+        ]
+        lines += ["", _line(header), _line(["---"] * len(header))]
+        for row in found.rows:
+            metrics = [shown(row.scores.metrics[name]) if row.scores else "" for name in SHOWN]
+            s = row.speed
+            speeds = [milliseconds(s.typical_ms), milliseconds(s.p90_ms)] if s else ["", ""]
+            figures = [megabytes(row.size_bytes), *metrics, *_verdicts(row), *speeds, megabytes(row.peak_bytes)]
+            lines.append(_line([row.name, *(figures if not row.error else [f"failed: {row.error}"])]))
+        lines.append("")
+    return "\n".join(
+        [*lines, "Values with 95 % intervals; report.html has all figures, report.json the raw data.", ""]
+    )
+
+
+def _verdicts(row: Row) -> tuple[str, str, str, str]:
+    """Flips, whether 99 % of the accuracy are kept, median cosine of the heat maps, whether they are kept."""
+    retention = row.scores.retention if row.scores else None
+    decisions = (str(retention.flips.total), next(iter(retention.verdicts.values()))) if retention else ("", "")
+    maps = (f"{row.explanation.cosine.value:.4f}", row.explanation.verdict) if row.explanation else ("", "")
+    return *decisions, *maps
+
+
+def _choices(results: Sequence[Result]) -> list[str]:
+    """A line for each kind of device of each pool."""
+    lines = []
+    for pool in pools(results):
+        for r in pool.recommendations:
+            time = "" if r.low_ms is None or r.high_ms is None else (
+                f", {time_text(r.low_ms, r.high_ms, measured=r.measured)}"
+            )  # fmt: skip
+            lines.append(f"for a {r.device}: {r.label or 'no file'}{time}. {r.reason}")
+    return lines
+
+
+def _cascades(found: Result) -> list[str]:
+    """One sentence for a cascade, whose latency is an average."""
+    return [
+        f"The latency of {row.name} is an average: {row.headline}."
+        for row in found.rows
+        if row.cascade and row.speed
+    ]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

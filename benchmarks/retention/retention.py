@@ -1,0 +1,255 @@
+"""What an artifact keeps of the full model's accuracy, with intervals: everything is computed from a `Run`.
+
+Retention is judged on the same images, pair by pair. The verdict against a share r of the full accuracy A: PASS
+if the whole 95 % interval of the paired difference lies above ``-(1 - r) A``, FAIL if it lies below, INCONCLUSIVE
+if it holds the limit: few images decide little. All intervals are by group: copies of an image add nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+
+from sonoedge.benchmarks.records.runfile import Candidate, Run
+from sonoedge.train.evaluation.bootstrap import percentile_interval, resamples
+from sonoedge.train.evaluation.intervals import (
+    UNDEFINED,
+    Interval,
+    flip_rate,
+    group_index,
+    paired_accuracy_difference,
+    union,
+    wilson,
+)
+from sonoedge.train.evaluation.metrics import (
+    classification_metrics,
+    expected_calibration_error,
+    paired_auc_difference,
+    roc_points,
+    sigmoid,
+)
+
+METRICS = (
+    "accuracy", "balanced_accuracy", "sensitivity", "specificity", "precision", "f1", "auc", "brier",
+    "calibration_error",
+)  # fmt: skip
+SHARES = (0.99, 0.999)
+BINS = 10
+Float = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Counts; positive is the last label."""
+
+    true_positive: int
+    false_positive: int
+    true_negative: int
+    false_negative: int
+
+
+@dataclass(frozen=True)
+class Flips:
+    """Decisions that differ from the reference's, by true class and direction, with McNemar's exact test.
+
+    ``lost`` were right before and are wrong now, ``gained`` the other way round. The test counts groups: those with
+    more lost than gained images against those with fewer.
+    """
+
+    total: int
+    groups: int
+    rate: Interval
+    negative_to_positive: int
+    negative_to_negative: int
+    positive_to_negative: int
+    positive_to_positive: int
+    lost: int
+    gained: int
+    mcnemar_p: float
+
+
+@dataclass(frozen=True)
+class Retention:
+    """A comparison with the reference on the same images; differences are candidate minus reference."""
+
+    reference: str
+    accuracy_kept: float
+    accuracy_difference: Interval
+    auc_difference: Interval
+    flips: Flips
+    verdicts: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Bin:
+    """One bin of the reliability diagram."""
+
+    images: int
+    mean_probability: float
+    observed: Interval
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One candidate on the images of a run."""
+
+    metrics: dict[str, Interval]
+    confusion: Confusion
+    reliability: tuple[Bin, ...]
+    roc: tuple[tuple[float, ...], ...]
+    retention: Retention | None
+
+
+def scores(run: Run, candidate: Candidate) -> Scores | None:
+    """Everything about one candidate; None where it was not scored."""
+    if run.data is None or candidate.logits is None:
+        return None
+    y = np.array([image.label for image in run.data.images])
+    groups = [str(image.group) for image in run.data.images]
+    logits = np.array(candidate.logits, np.float64)
+    probability = sigmoid(logits)
+    decided = probability >= candidate.threshold
+    metrics = classification_metrics(y, logits, threshold=candidate.threshold, groups=groups)
+    metrics["balanced_accuracy"] = balanced_accuracy(
+        metrics["sensitivity"], metrics["specificity"], y, decided, groups
+    )
+    metrics["calibration_error"] = calibration_error(y, probability, groups)
+    retention = None
+    if run.reference is not None and candidate.name != run.reference:
+        reference = run.candidate(run.reference)
+        assert reference.logits is not None
+        retention = compare(
+            reference.name,
+            y,
+            (np.array(reference.logits, np.float64), reference.threshold),
+            (logits, candidate.threshold),
+            groups,
+        )
+    corners = roc_points(y, logits)[:2] if np.unique(y).size == 2 else ()
+    return Scores(
+        metrics={name: metrics[name] for name in METRICS},
+        confusion=confusion(y, decided),
+        reliability=reliability(y, probability, groups),
+        roc=tuple(tuple(float(v) for v in axis) for axis in corners),
+        retention=retention,
+    )
+
+
+def confusion(y: NDArray[np.int64], decided: NDArray[np.bool_]) -> Confusion:
+    """Counts of labels (N,) and decisions (N,)."""
+    positive = y == 1
+    return Confusion(
+        int((decided & positive).sum()),
+        int((decided & ~positive).sum()),
+        int((~decided & ~positive).sum()),
+        int((~decided & positive).sum()),
+    )
+
+
+def balanced_accuracy(
+    sensitivity: Interval,
+    specificity: Interval,
+    y: NDArray[np.int64],
+    decided: NDArray[np.bool_],
+    groups: Sequence[str],
+) -> Interval:
+    """Mean of sensitivity and specificity, bootstrapped by group.
+
+    As in `train.evaluation.metrics`, the bootstrap is joined with an interval that does not shrink to nothing: the
+    two intervals squared and added (Newcombe, Statistics in Medicine 17:873, 1998).
+    """
+    value = (sensitivity.value + specificity.value) / 2
+    if np.isnan(value):
+        return UNDEFINED
+    drawn = []
+    for weights in resamples(y, group_index(groups, y.size), 2000, 0):
+        hits, rejections = weights @ (decided & (y == 1)), weights @ (~decided & (y == 0))
+        drawn.append((hits / (weights @ (y == 1)) + rejections / (weights @ (y == 0))) / 2)
+    down = np.hypot(sensitivity.value - sensitivity.low, specificity.value - specificity.low) / 2
+    up = np.hypot(sensitivity.high - sensitivity.value, specificity.high - specificity.value) / 2
+    added = Interval(value, max(0.0, float(value - down)), min(1.0, float(value + up)))
+    return union(percentile_interval(value, np.concatenate(drawn)), added)
+
+
+def calibration_error(y: NDArray[np.int64], probability: Float, groups: Sequence[str]) -> Interval:
+    """Expected calibration error, bootstrapped by group. Resampling adds noise, so the interval leans upwards."""
+    value = expected_calibration_error(y, probability, BINS)
+    index = np.minimum((probability * BINS).astype(np.int64), BINS - 1)
+    gaps = np.zeros((y.size, BINS))
+    gaps[np.arange(y.size), index] = probability - y
+    drawn = [
+        np.abs(weights @ gaps).sum(axis=1) / weights.sum(axis=1)
+        for weights in resamples(y, group_index(groups, y.size), 2000, 0)
+    ]
+    return percentile_interval(value, np.concatenate(drawn))
+
+
+def reliability(y: NDArray[np.int64], probability: Float, groups: Sequence[str]) -> tuple[Bin, ...]:
+    """The bins of equal width that hold images, with Wilson intervals of as many images as there are groups."""
+    group = group_index(groups, y.size)
+    index = np.minimum((probability * BINS).astype(np.int64), BINS - 1)
+    bins = []
+    for k in np.unique(index):
+        inside = index == k
+        units = np.unique(group[inside]).size
+        observed = wilson(float(y[inside].mean()) * units, units)
+        bins.append(Bin(int(inside.sum()), float(probability[inside].mean()), observed))
+    return tuple(bins)
+
+
+def compare(
+    name: str,
+    y: NDArray[np.int64],
+    reference: tuple[Float, float],
+    candidate: tuple[Float, float],
+    groups: Sequence[str],
+) -> Retention:
+    """A candidate's (logits, threshold) against the reference's."""
+    theirs, ours = (sigmoid(logits) >= threshold for logits, threshold in (reference, candidate))
+    accuracy = float((theirs == y).mean())
+    difference = paired_accuracy_difference(theirs == y, ours == y, groups)
+    lost, gained = int(((theirs == y) & (ours != y)).sum()), int(((theirs != y) & (ours == y)).sum())
+    net = np.bincount(group_index(groups, y.size), (ours == y).astype(int) - (theirs == y))
+    up, down, positive = ours & ~theirs, theirs & ~ours, y == 1
+    flips = Flips(
+        total=int((up | down).sum()),
+        groups=net.size,
+        rate=flip_rate(theirs, ours, groups),
+        negative_to_positive=int((up & ~positive).sum()),
+        negative_to_negative=int((down & ~positive).sum()),
+        positive_to_negative=int((down & positive).sum()),
+        positive_to_positive=int((up & positive).sum()),
+        lost=lost,
+        gained=gained,
+        mcnemar_p=mcnemar(int((net < 0).sum()), int((net > 0).sum())),
+    )
+    return Retention(
+        reference=name,
+        accuracy_kept=float((ours == y).mean()) / accuracy if accuracy else float("nan"),
+        accuracy_difference=difference,
+        auc_difference=paired_auc_difference(y, reference[0], candidate[0], groups),
+        flips=flips,
+        verdicts={share_name(share): verdict(difference, accuracy, share) for share in SHARES},
+    )
+
+
+def share_name(share: float) -> str:
+    """``99 %``, ``99.9 %``: the keys of `Retention.verdicts`."""
+    return f"{100 * share:g} %"
+
+
+def mcnemar(lost: int, gained: int) -> float:
+    """McNemar's exact two-sided p: whether wins and losses could be the same coin. 1 without discordant pairs."""
+    return float(binomtest(lost, lost + gained).pvalue) if lost + gained else 1.0
+
+
+def verdict(difference: Interval, accuracy: float, share: float) -> str:
+    """PASS, FAIL or INCONCLUSIVE against a share of the full accuracy (see the module)."""
+    limit = -(1 - share) * accuracy
+    if difference.low >= limit:
+        return "PASS"
+    return "FAIL" if difference.high < limit else "INCONCLUSIVE"

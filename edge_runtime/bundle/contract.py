@@ -1,0 +1,138 @@
+"""The bundle: the folder that is the only contract between the workstation and the device.
+
+    bundle/
+      bundle.json            this module's `Bundle`, schema version 1
+      <artifact>/backbone.*  image -> one feature map per branch
+      <artifact>/head.*      maps -> logit, probability, Grad-CAM maps, channel weights, shares
+      golden.npz             generated images with the results every artifact must reproduce
+      agreement.jsonl        where the export was given unlabelled frames (`edge_runtime.device.agreement`)
+      MODEL_CARD.md
+      sbom.cdx.json          what the bundle was made with (CycloneDX)
+      <first>/               where there is a cascade: a whole bundle of the cheap model that is asked first
+      SHA256SUMS             every other file; the only place where digests live
+      SHA256SUMS.sig         who vouches for it, where the bundle is signed (`edge_runtime.bundle.signature`)
+
+Reading is strict: an unknown key, a changed byte, a missing or an extra file, a link or a path that leaves the
+folder is a `BundleError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sonoedge.edge_runtime.errors import UsageError
+
+SCHEMA_VERSION = 1
+MANIFEST = "bundle.json"
+GOLDEN = "golden.npz"
+MODEL_CARD = "MODEL_CARD.md"
+SBOM = "sbom.cdx.json"
+RESIZE_RULE = "pillow-bilinear-antialiased-stretch"
+RUNTIMES = ("tflite", "openvino", "onnx")
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """What every backbone expects: float32 (1, height, width, 3), RGB, 0–255, resized by ``resize``."""
+
+    height: int
+    width: int
+    channels: str = "RGB"
+    low: float = 0.0
+    high: float = 255.0
+    resize: str = RESIZE_RULE
+
+
+@dataclass(frozen=True)
+class Branch:
+    """One feature map that a backbone emits: float32 (1, height, width, channels)."""
+
+    name: str
+    height: int
+    width: int
+    channels: int
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One format of the model: two files, an operating point and what was measured at export.
+
+    Attributes:
+        name: also the folder; the name of its export format.
+        runtime: ``tflite``, ``openvino`` or ``onnx``.
+        precision: what the backbone's weights and activations are, for example ``w8a8``, ``mixed``, ``fp16``.
+        recipe: how it was quantized; empty for float formats.
+        backbone, head: paths relative to the bundle.
+        size_bytes: all files of this artifact together.
+        threshold: probability from which on an image is called positive.
+        metrics: figures measured at export, by name.
+    """
+
+    name: str
+    runtime: str
+    precision: str
+    recipe: Mapping[str, Any]
+    backbone: str
+    head: str
+    size_bytes: int
+    threshold: float
+    metrics: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class CascadeSpec:
+    """A cheap model that answers first; the bundle's own model is asked only where that one is not sure.
+
+    ``scale`` * logit + ``offset`` estimates the full model's logit from the cheap model's. Where that is closer
+    than ``margin`` to the full model's threshold (in logits), the full model decides.
+
+    Attributes:
+        first: folder in the bundle that holds the cheap model's bundle.
+        first_artifact, full_artifact: the files for which this was fitted.
+        metrics: what was measured when it was fitted.
+    """
+
+    first: str
+    first_artifact: str
+    full_artifact: str
+    scale: float
+    offset: float
+    margin: float
+    metrics: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A checked bundle; ``artifacts`` are in order of preference.
+
+    ``policy_checked`` is no part of the file: whether the device's policy was applied
+    (`edge_runtime.bundle.trust`).
+    """
+
+    path: Path
+    name: str
+    labels: tuple[str, ...]
+    positive_label: str
+    input: InputSpec
+    branches: tuple[Branch, ...]
+    artifacts: tuple[Artifact, ...]
+    provenance: Mapping[str, Any]
+    intended_use: str
+    cascade: CascadeSpec | None = None
+    policy_checked: bool = field(default=False, compare=False, repr=False)
+
+    def artifact(self, name: str) -> Artifact:
+        """The artifact of that name, or `UsageError` listing those there are."""
+        for artifact in self.artifacts:
+            if artifact.name == name:
+                return artifact
+        names = ", ".join(a.name for a in self.artifacts)
+        raise UsageError(f"The bundle {self.path} has no artifact {name!r}. It has: {names}.")
+
+    @property
+    def negative_label(self) -> str:
+        """The other label of a binary classifier."""
+        return next(label for label in self.labels if label != self.positive_label)

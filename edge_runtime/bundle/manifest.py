@@ -1,0 +1,208 @@
+"""Reading and writing bundle.json: every key and type is checked."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from sonoedge.edge_runtime.bundle.checksums import SUMS, check_path, check_sums, sums_text
+from sonoedge.edge_runtime.bundle.contract import (
+    MANIFEST,
+    RESIZE_RULE,
+    RUNTIMES,
+    SCHEMA_VERSION,
+    Artifact,
+    Branch,
+    Bundle,
+    CascadeSpec,
+    InputSpec,
+)
+from sonoedge.edge_runtime.errors import BundleError
+from sonoedge.edge_runtime.files import write_text_atomic
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+
+
+def write_manifest(bundle: Bundle) -> None:
+    """Write ``bundle.json``, then ``SHA256SUMS`` over all files in ``bundle.path``."""
+    body = {"schema_version": SCHEMA_VERSION, **asdict(bundle)}
+    del body["path"], body["policy_checked"]
+    if bundle.cascade is None:
+        del body["cascade"]
+    write_text_atomic(
+        bundle.path / MANIFEST, json.dumps(body, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    )
+    write_text_atomic(bundle.path / SUMS, sums_text(bundle.path))
+
+
+def load_bundle(path: str | Path) -> Bundle:
+    """Read and check a bundle: digests of all files, then the schema of bundle.json.
+
+    Raises:
+        BundleError: what is wrong, and in which file.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        raise BundleError(f"No such bundle folder: {folder}")
+    if not (folder / MANIFEST).is_file():
+        raise BundleError(f"{folder} is not a bundle: it holds no {MANIFEST}.")
+    check_sums(folder)
+    return read_manifest(folder)
+
+
+def read_manifest(folder: Path) -> Bundle:
+    """Read and check bundle.json alone; `load_bundle` also checks the digests.
+
+    Raises:
+        BundleError: see `parse_manifest`, or a model file that is not there.
+    """
+    bundle = decode_manifest((folder / MANIFEST).read_bytes(), folder)
+    for artifact in bundle.artifacts:
+        for name in (artifact.backbone, artifact.head):
+            if not (folder / name).is_file():
+                raise BundleError(f"{MANIFEST} names {name}, which the bundle does not hold.")
+    return bundle
+
+
+def decode_manifest(data: bytes, folder: Path) -> Bundle:
+    """`parse_manifest` of the bytes of bundle.json."""
+    try:
+        body = json.loads(data.decode(), parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        # ValueError: not UTF-8, not JSON, or a number of thousands of digits.
+        raise BundleError(f"{MANIFEST} is not valid JSON: {error}") from error
+    return parse_manifest(body, folder)
+
+
+def parse_manifest(body: Any, folder: Path) -> Bundle:
+    """Build a `Bundle` from decoded JSON; see the module for what is refused."""
+    cascade = body.get("cascade") if isinstance(body, dict) else None
+    top = _record(
+        {key: value for key, value in body.items() if key != "cascade"} if cascade is not None else body,
+        "bundle.json",
+        schema_version=int,
+        name=str,
+        labels=list,
+        positive_label=str,
+        input=dict,
+        branches=list,
+        artifacts=list,
+        provenance=dict,
+        intended_use=str,
+    )
+    if top["schema_version"] != SCHEMA_VERSION:
+        raise BundleError(
+            f"bundle.json has schema_version {top['schema_version']}; this version reads {SCHEMA_VERSION}. "
+            "Update sonoedge on this machine, or export the bundle again."
+        )
+    labels = tuple(top["labels"])
+    if not all(isinstance(x, str) and x for x in labels) or len(set(labels)) != len(labels) or len(labels) < 2:
+        raise BundleError(f"labels must be at least two different names. Received: {top['labels']!r}.")
+    if top["positive_label"] not in labels:
+        raise BundleError(f"positive_label {top['positive_label']!r} is not among the labels {labels}.")
+    bundle = Bundle(
+        path=folder,
+        name=top["name"],
+        labels=labels,
+        positive_label=top["positive_label"],
+        input=_parse_input(top["input"]),
+        branches=tuple(_parse_branch(item, f"branches[{i}]") for i, item in enumerate(top["branches"])),
+        artifacts=tuple(_parse_artifact(item, f"artifacts[{i}]") for i, item in enumerate(top["artifacts"])),
+        provenance=top["provenance"],
+        intended_use=top["intended_use"],
+        cascade=None if cascade is None else _parse_cascade(cascade),
+    )
+    for what, names in (
+        ("artifact", [a.name for a in bundle.artifacts]),
+        ("branch", [b.name for b in bundle.branches]),
+    ):
+        if not names or len(set(names)) != len(names):
+            raise BundleError(f"bundle.json needs at least one {what}, each with a name of its own: {names}.")
+    if bundle.cascade and bundle.cascade.full_artifact not in {a.name for a in bundle.artifacts}:
+        raise BundleError(f"cascade.full_artifact {bundle.cascade.full_artifact!r} is none of the artifacts.")
+    return bundle
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _parse_input(body: Any) -> InputSpec:
+    spec = InputSpec(
+        **_record(
+            body, "input", height=int, width=int, channels=str, low=(int, float), high=(int, float), resize=str
+        )
+    )
+    if min(spec.height, spec.width) < 1:
+        raise BundleError(f"input size must be positive. Received: {spec.height}x{spec.width}.")
+    if (spec.channels, spec.low, spec.high, spec.resize) != ("RGB", 0.0, 255.0, RESIZE_RULE):
+        raise BundleError(f"This version only runs RGB 0–255 input resized by {RESIZE_RULE}. Received: {spec}.")
+    return spec
+
+
+def _parse_branch(body: Any, where: str) -> Branch:
+    branch = Branch(**_record(body, where, name=str, height=int, width=int, channels=int))
+    if _NAME.fullmatch(branch.name) is None or min(branch.height, branch.width, branch.channels) < 1:
+        raise BundleError(f"{where} is not a feature map with a name and positive sizes: {branch}.")
+    return branch
+
+
+def _parse_artifact(body: Any, where: str) -> Artifact:
+    artifact = Artifact(
+        **_record(
+            body,
+            where,
+            name=str,
+            runtime=str,
+            precision=str,
+            recipe=dict,
+            backbone=str,
+            head=str,
+            size_bytes=int,
+            threshold=(int, float),
+            metrics=dict,
+        )
+    )
+    if _NAME.fullmatch(artifact.name) is None:
+        raise BundleError(f"{where}.name {artifact.name!r} must be lower-case letters, digits, '.', '_', '-'.")
+    if artifact.runtime not in RUNTIMES:
+        raise BundleError(f"{where}.runtime {artifact.runtime!r} is unknown. Known: {', '.join(RUNTIMES)}.")
+    if not 0.0 <= artifact.threshold <= 1.0:
+        raise BundleError(f"{where}.threshold must be a probability. Received: {artifact.threshold}.")
+    check_path(artifact.backbone, f"{where}.backbone")
+    check_path(artifact.head, f"{where}.head")
+    return artifact
+
+
+def _parse_cascade(body: Any) -> CascadeSpec:
+    number = (int, float)
+    texts = {"first": str, "first_artifact": str, "full_artifact": str}
+    spec = CascadeSpec(
+        **_record(body, "cascade", **texts, scale=number, offset=number, margin=number, metrics=dict)
+    )
+    if any(_NAME.fullmatch(getattr(spec, key)) is None for key in texts):
+        raise BundleError("cascade: names must be lower-case letters, digits, '.', '_', '-'.")
+    # JSON has no infinity, but 1e999 becomes one, and a whole number may be larger than any float.
+    if any(not abs(value) <= sys.float_info.max for value in (spec.scale, spec.offset, spec.margin)):
+        raise BundleError(f"cascade: scale, offset and margin must be finite. Received: {spec}.")
+    if not spec.scale > 0 or not spec.margin >= 0:
+        raise BundleError(f"cascade: scale must be positive, margin not negative. Received: {spec}.")
+    return spec
+
+
+def _record(body: Any, where: str, **types: Any) -> dict[str, Any]:
+    """The fields of a JSON object, all of them and no others, each of its type (bool is not a number)."""
+    if not isinstance(body, dict):
+        raise BundleError(f"{where} must be a JSON object. Received: {type(body).__name__}.")
+    if unknown := sorted(set(body) - set(types)):
+        raise BundleError(f"{where} has unknown keys: {', '.join(unknown)}.")
+    if missing := sorted(set(types) - set(body)):
+        raise BundleError(f"{where} lacks: {', '.join(missing)}.")
+    for key, kind in types.items():
+        if not isinstance(body[key], kind) or isinstance(body[key], bool):
+            raise BundleError(f"{where}.{key} has the wrong type: {type(body[key]).__name__}.")
+    return dict(body)

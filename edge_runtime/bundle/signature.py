@@ -1,0 +1,180 @@
+"""Who vouches for a bundle: keys and signatures.
+
+A signature is Ed25519 (RFC 8032) over the bytes of SHA256SUMS, which in turn holds the digest of every other file:
+one signature covers the bundle, and any Ed25519 tool can check it. It lies beside it in ``SHA256SUMS.sig``:
+
+    sonoedge-signature 1
+    key <64 hexadecimal digits: the public key>
+    sums <64: SHA-256 of SHA256SUMS>
+    signature <128>
+    check <64: SHA-256 of the lines above>
+
+The two SHA-256 lines prove nothing about who signed; they let a device without the ``cryptography`` package tell a
+damaged signature file from a whole one. A key inside the file proves nothing either: only a key that the device's
+owner names (``--key``, or a policy) makes a signer.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sonoedge.edge_runtime.bundle.checksums import SIGNATURE, SUMS
+from sonoedge.edge_runtime.bundle.manifest import load_bundle
+from sonoedge.edge_runtime.errors import BundleError, MissingExtraError, TrustError, UsageError
+from sonoedge.edge_runtime.files import sha256_bytes, sha256_file, write_text_atomic
+
+_SIGNATURE_FILE = re.compile(
+    r"(sonoedge-signature 1\nkey ([0-9a-f]{64})\nsums ([0-9a-f]{64})\nsignature ([0-9a-f]{128})\n)"
+    r"check ([0-9a-f]{64})\n"
+)
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The content of SHA256SUMS.sig: raw public key (32 bytes) and signature (64 bytes) as hexadecimal digits."""
+
+    key: str
+    signature: str
+
+
+def read_signature(folder: Path) -> Signature | None:
+    """The signature file of a bundle, or None.
+
+    Raises:
+        BundleError: it is damaged, or belongs to another SHA256SUMS.
+    """
+    path = folder / SIGNATURE
+    if not path.exists():
+        return None
+    match = _SIGNATURE_FILE.fullmatch(path.read_bytes().decode("latin-1"))
+    if match is None or sha256_bytes(match[1].encode()) != match[5]:
+        raise BundleError(f"{SIGNATURE} is damaged.")
+    if sha256_file(folder / SUMS) != match[3]:
+        raise BundleError(f"{SIGNATURE} was made for another {SUMS}: the bundle has changed since it was signed.")
+    return Signature(match[2], match[4])
+
+
+def verify_signature(folder: Path, signers: Mapping[str, str]) -> str:
+    """The name of the signer.
+
+    Args:
+        signers: name -> public key as 64 hexadecimal digits.
+
+    Raises:
+        TrustError: not signed, signed by somebody else, or forged.
+        MissingExtraError: the ``cryptography`` package is not installed.
+    """
+    found = read_signature(folder)
+    if found is None:
+        raise TrustError(f"{folder} is not signed. Allowed signers: {', '.join(signers)}.")
+    name = next((name for name, key in signers.items() if key == found.key), None)
+    if name is None:
+        raise TrustError(
+            f"{folder} is signed by the unknown key {found.key[:16]}…. Allowed signers: {', '.join(signers)}."
+        )
+    ed25519 = _ed25519()
+    from cryptography.exceptions import InvalidSignature
+
+    try:
+        key = ed25519.Ed25519PublicKey.from_public_bytes(bytes.fromhex(found.key))
+        key.verify(bytes.fromhex(found.signature), (folder / SUMS).read_bytes())
+    except (InvalidSignature, ValueError) as error:
+        raise TrustError(f"The signature of {folder} is forged: it was not made with the key of {name}.") from error
+    return name
+
+
+def sign_bundle(folder: Path, key_file: Path, password: bytes | None = None) -> Signature:
+    """Check a bundle and sign it with a private key (PEM, PKCS #8); an older signature is replaced.
+
+    Raises:
+        BundleError: the bundle is not sound; only sound ones are signed.
+        UsageError: the key cannot be read.
+    """
+    load_bundle(folder)
+    private = _private_key(key_file, password)
+    data = (folder / SUMS).read_bytes()
+    signature = Signature(raw_public_key(private.public_key()), private.sign(data).hex())
+    body = (
+        f"sonoedge-signature 1\nkey {signature.key}\nsums {sha256_bytes(data)}\nsignature {signature.signature}\n"
+    )
+    write_text_atomic(folder / SIGNATURE, f"{body}check {sha256_bytes(body.encode())}\n")
+    return signature
+
+
+def new_key(private_file: Path, public_file: Path, password: bytes | None = None) -> str:
+    """Write a key pair as PEM files (the private one readable by its owner only); returns the public key.
+
+    Raises:
+        UsageError: one of the files is there already: a key is never overwritten.
+    """
+    ed25519 = _ed25519()
+    from cryptography.hazmat.primitives import serialization as s
+
+    if taken := [path for path in (private_file, public_file) if path.exists()]:
+        raise UsageError(f"{taken[0]} is there already. Choose another name: keys are not overwritten.")
+    private = ed25519.Ed25519PrivateKey.generate()
+    protection = s.BestAvailableEncryption(password) if password else s.NoEncryption()
+    private_file.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(private_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(private.private_bytes(s.Encoding.PEM, s.PrivateFormat.PKCS8, protection))
+    public = private.public_key()
+    write_text_atomic(
+        public_file, public.public_bytes(s.Encoding.PEM, s.PublicFormat.SubjectPublicKeyInfo).decode()
+    )
+    return raw_public_key(public)
+
+
+def read_public_keys(paths: Sequence[Path]) -> dict[str, str]:
+    """Name of the file without suffix -> public key as 64 hexadecimal digits.
+
+    Raises:
+        UsageError: not an Ed25519 public key in PEM.
+    """
+    ed25519 = _ed25519()
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+    keys = {}
+    for path in paths:
+        try:
+            public = load_pem_public_key(path.read_bytes())
+        except (OSError, ValueError, TypeError) as error:
+            raise UsageError(f"{path} is not a public key in PEM: {error}") from error
+        if not isinstance(public, ed25519.Ed25519PublicKey):
+            raise UsageError(f"{path} holds another kind of key than Ed25519.")
+        keys[path.stem] = raw_public_key(public)
+    return keys
+
+
+def raw_public_key(public: Any) -> str:
+    """64 hexadecimal digits of a public key, as in a policy."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    return str(public.public_bytes(Encoding.Raw, PublicFormat.Raw).hex())
+
+
+def _private_key(path: Path, password: bytes | None) -> Any:
+    ed25519 = _ed25519()
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    try:
+        private = load_pem_private_key(path.read_bytes(), password)
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise UsageError(f"{path} cannot be used as a private key: {error}") from error
+    if not isinstance(private, ed25519.Ed25519PrivateKey):
+        raise UsageError(f"{path} holds another kind of key than Ed25519.")
+    return private
+
+
+def _ed25519() -> Any:
+    try:
+        from cryptography.hazmat.primitives.asymmetric import ed25519
+    except ImportError as error:
+        raise MissingExtraError("cryptography", "trust") from error
+    return ed25519

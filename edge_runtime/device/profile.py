@@ -1,0 +1,131 @@
+"""The device profile: which file of a bundle is the fastest on this device, with how many threads.
+
+``sonoedge benchmark --autotune`` measures and writes it; ``--profile FILE`` of ``predict``, ``explain``, ``stream``
+and ``serve`` takes its choice. One JSON object:
+
+    kind, schema_version      sonoedge-device-profile, 1
+    created                   UTC
+    bundle, bundle_digest     name, and SHA-256 of SHA256SUMS: a profile holds for one bundle, to the byte
+    processor, architecture, cores
+    artifact, threads         the choice; the artifact can be ``cascade``
+    typical_ms                median of one frame after the resize; of a cascade the average
+    reason                    why, in one sentence
+    measured                  what was tried: artifact, threads (0: left out), typical_ms, low_ms, high_ms (null
+                              where it was not timed to the end), note
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from sonoedge.edge_runtime.bundle.checksums import SUMS, bundle_digest
+from sonoedge.edge_runtime.errors import DataError, UsageError
+from sonoedge.edge_runtime.files import write_text_atomic
+from sonoedge.edge_runtime.typed_json import read_document
+
+KIND = "sonoedge-device-profile"
+SCHEMA_VERSION = 1
+MAX_THREADS = 1024
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One file with one number of threads; ``note`` says why it was not chosen."""
+
+    artifact: str
+    threads: int
+    typical_ms: float | None
+    low_ms: float | None
+    high_ms: float | None
+    note: str
+
+
+@dataclass(frozen=True)
+class DeviceProfile:
+    """See the module."""
+
+    created: str
+    bundle: str
+    bundle_digest: str
+    processor: str
+    architecture: str
+    cores: int
+    artifact: str
+    threads: int
+    typical_ms: float
+    reason: str
+    measured: tuple[Tried, ...]
+
+
+def write_profile(profile: DeviceProfile, path: Path) -> None:
+    """Write it, atomically."""
+    body = {"kind": KIND, "schema_version": SCHEMA_VERSION, **asdict(profile)}
+    write_text_atomic(path, json.dumps(body, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_profile(path: Path) -> DeviceProfile:
+    """Read and check a profile.
+
+    Raises:
+        DataError: not a profile, or one of another schema version.
+    """
+    remedy = "Make it again with: sonoedge benchmark --autotune"
+    body = read_document(path, "device profile", (KIND,), SCHEMA_VERSION, remedy)
+    fields = {key: value for key, value in body.items() if key not in {"kind", "schema_version"}}
+    try:
+        measured = tuple(Tried(**item) for item in fields.pop("measured"))
+        profile = DeviceProfile(**fields, measured=measured)
+    except (TypeError, KeyError) as error:
+        raise DataError(f"{path} is not a whole device profile: {error}") from error
+    for name in ("bundle", "bundle_digest", "artifact", "processor", "architecture"):
+        if not isinstance(getattr(profile, name), str):
+            raise DataError(f"{path}: {name} must be a text. Received: {getattr(profile, name)!r}.")
+    for name in ("threads", "cores"):
+        value: Any = getattr(profile, name)
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_THREADS:
+            raise DataError(f"{path}: {name} must be 1 to {MAX_THREADS}. Received: {value!r}.")
+    return profile
+
+
+def add_profile(parser: argparse.ArgumentParser) -> None:
+    """The option ``--profile``."""
+    parser.add_argument("--profile", type=Path, metavar="FILE", help=(
+        "take artifact and threads from a device profile (sonoedge benchmark --autotune)"
+    ))  # fmt: skip
+
+
+def chosen(args: argparse.Namespace) -> tuple[str | None, int | None]:
+    """Artifact and threads to run: those of ``--profile``, else of ``--artifact`` and ``--threads``.
+
+    Raises:
+        DataError: see `read_profile`.
+        UsageError: a profile of another bundle, or one beside ``--artifact`` or ``--threads``.
+    """
+    if args.profile is None:
+        return args.artifact, args.threads
+    if args.artifact is not None or args.threads is not None:
+        raise UsageError("--profile chooses artifact and threads: leave --artifact and --threads out.")
+    profile = read_profile(args.profile)
+    bundle = Path(args.bundle)
+    if not (bundle / SUMS).is_file():
+        return profile.artifact, profile.threads  # no bundle at all: opening it will say so
+    digest = bundle_digest(bundle)
+    if digest != profile.bundle_digest:
+        raise UsageError(
+            f"{args.profile} was measured for another bundle than {bundle}: for {profile.bundle}, digest "
+            f"{profile.bundle_digest[:12]}, not {digest[:12]}. Make one with: sonoedge benchmark --autotune"
+        )
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if (profile.architecture, profile.cores) != (platform.machine(), cores):
+        print(
+            f"note: {args.profile} was measured on another machine ({profile.processor}, {profile.cores} cores).",
+            file=sys.stderr,
+        )
+    return profile.artifact, profile.threads

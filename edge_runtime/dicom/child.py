@@ -1,0 +1,87 @@
+"""Decoding in a child process: GDCM crashes on damaged lossless JPEG, and a crash must not take the server along.
+
+Only JPEG Lossless and JPEG-LS take this way; the other decoders (pydicom's own, Pillow) survive damaged files.
+The child gets the file through a pipe, has limits on memory and time, and writes plain pixels back. Only the time
+that we wait for it counts: whoever takes the frames may take as long as an inference does.
+"""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import numpy as np
+
+from sonoedge.edge_runtime.children import child_environment, python_call
+from sonoedge.edge_runtime.errors import ImageError
+from sonoedge.edge_runtime.limits import limit_process
+from sonoedge.edge_runtime.types import UInt8Image
+
+FRAME_SECONDS = 20.0
+START_SECONDS = 60.0
+"""For the first frame: start, reading, and the frames that are measured where the header gives no range."""
+_HEADER = struct.Struct("<II")  # height, width of the frame that follows
+
+
+def decode_isolated(data: bytes, start: int, stop: int, shape: tuple[int, int], name: str) -> Iterator[UInt8Image]:
+    """Frames ``start`` to ``stop`` (excluded) of a DICOM file, one after the other: uint8 (height, width, 3).
+
+    Args:
+        shape: (height, width) that the header states.
+
+    Raises:
+        ImageError: the child gave up, crashed, took too long, or sent a frame of another size.
+    """
+    with subprocess.Popen(
+        python_call(f"{__name__}:child", start, stop),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=child_environment(),
+    ) as process:
+        assert process.stdin is not None and process.stdout is not None
+        size = 3 * shape[0] * shape[1]
+        try:
+            for index in range(start, stop):
+                with _deadline(process, START_SECONDS if index == start else FRAME_SECONDS):
+                    if index == start:
+                        with suppress(BrokenPipeError):
+                            process.stdin.write(data)
+                            process.stdin.close()
+                    header = process.stdout.read(_HEADER.size)
+                    whole = len(header) == _HEADER.size and _HEADER.unpack(header) == shape
+                    pixels = process.stdout.read(size) if whole else b""
+                if not whole or len(pixels) < size:
+                    raise ImageError(f"{name} is a DICOM file without a readable image (lossless JPEG damaged).")
+                yield np.frombuffer(pixels, np.uint8).reshape(*shape, 3)
+        finally:
+            process.kill()
+            with suppress(OSError):
+                process.stdin.close()
+
+
+@contextmanager
+def _deadline(process: subprocess.Popen[bytes], seconds: float) -> Iterator[None]:
+    """Kill the process if the block takes longer."""
+    timer = threading.Timer(seconds, process.kill)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def child(start: str, stop: str) -> None:
+    """What the child process runs: DICOM from stdin, frames to stdout."""
+    limit_process()
+    from sonoedge.edge_runtime.dicom.read import read_dicom
+
+    opened = read_dicom(sys.stdin.buffer.read(), isolate=False)
+    for index in range(int(start), int(stop)):
+        frame = opened.frame(index)
+        sys.stdout.buffer.write(_HEADER.pack(*frame.shape[:2]) + np.ascontiguousarray(frame).tobytes())
+        sys.stdout.buffer.flush()

@@ -1,0 +1,224 @@
+"""Grad-CAM on the device, from the outputs of the head; no automatic differentiation.
+
+The head file computes the map beside the logit (DESIGN: score = logit, never the saturating probability). Its
+outputs, all float32 and for the positive class; the negative class is their negation:
+
+    logit, probability      (1, 1)
+    cam                     (1, H, W)  sum of the branch maps on the largest grid, before the ReLU
+    cam_<branch>            (1, h, w)  sum over channels of alpha_k A_k, before the ReLU
+    alpha_<branch>          (1, C)     mean over positions of d logit / d A_k (Selvaraju et al. 2017, eq. 1)
+    share_<branch>          (1, 1)     the branch's part of the logit
+    share_bias              (1, 1)     the rest; all shares add up to the logit
+
+Maps are a few cells wide. They are stretched to the image a band of rows at a time, so that drawing one over a
+large frame allocates the picture and nothing else of its size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from sonoedge.edge_runtime.bundle.contract import Bundle
+from sonoedge.edge_runtime.errors import BundleError, UsageError
+from sonoedge.edge_runtime.explain.colormap import COLORMAP
+from sonoedge.edge_runtime.types import Float32Array, UInt8Image
+
+FUSED = "fused"
+"""What the sum of all branches is called where a branch can be chosen."""
+GAP_PIXELS = 4
+"""White columns between the views of a panel."""
+_BAND_PIXELS = 1 << 15
+_COLOURS = COLORMAP.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why one image got its logit.
+
+    Attributes:
+        label: the class explained.
+        cam: fused Grad-CAM, float32 (H, W), >= 0, in units of the logit; all zero where nothing speaks for
+            the class.
+        branch_cams: the same per branch, each on its own grid.
+        shares: part of the positive label's logit by branch, and ``bias``; they add up to the logit.
+    """
+
+    label: str
+    cam: Float32Array
+    branch_cams: Mapping[str, Float32Array]
+    shares: Mapping[str, float]
+
+    def map_of(self, branch: str = FUSED) -> Float32Array:
+        """The map of one branch, or the fused one; `UsageError` for a name that there is not."""
+        if branch == FUSED:
+            return self.cam
+        if branch not in self.branch_cams:
+            known = ", ".join([FUSED, *self.branch_cams])
+            raise UsageError(f"Unknown branch {branch!r}. The bundle has: {known}.")
+        return self.branch_cams[branch]
+
+    def to_json(self, image_size: tuple[int, int], branch: str = FUSED) -> dict[str, Any]:
+        """Peak position (pixels of the original image), hot area (share of the image at half the peak)."""
+        peak, area = _peak_and_area(unit_map(self.map_of(branch), image_size), image_size)
+        return {
+            "explained_label": self.label,
+            "branch": branch,
+            "peak_xy": peak,
+            "area_above_half_peak": round(area, 4),
+            "logit_shares": {name: round(value, 6) for name, value in self.shares.items()},
+        }
+
+
+def explanation(bundle: Bundle, outputs: Mapping[str, Float32Array], label: str) -> Explanation:
+    """Read an explanation for ``label`` out of the outputs of the head.
+
+    Raises:
+        UsageError: a label that the bundle does not have.
+        BundleError: a head without explanation outputs.
+    """
+    if label not in bundle.labels:
+        raise UsageError(f"Unknown class {label!r}. The bundle has: {', '.join(bundle.labels)}.")
+    sign = np.float32(1.0 if label == bundle.positive_label else -1.0)
+    names = [branch.name for branch in bundle.branches]
+    needed = ["cam", "share_bias", *(f"{kind}_{name}" for kind in ("cam", "share") for name in names)]
+    if missing := [name for name in needed if name not in outputs]:
+        raise BundleError(f"This artifact was exported without explanation outputs: {', '.join(missing)}.")
+    return Explanation(
+        label=label,
+        cam=np.maximum(sign * outputs["cam"][0], 0.0),
+        branch_cams={name: np.maximum(sign * outputs[f"cam_{name}"][0], 0.0) for name in names},
+        shares={name: float(outputs[f"share_{name}"].reshape(())) for name in [*names, "bias"]},
+    )
+
+
+def unit_map(cam: Float32Array, size: tuple[int, int]) -> Float32Array:
+    """A map on its own grid, scaled so that its peak is 1 once it is stretched to (height, width)."""
+    highest = float(cam.max())
+    if not highest > 0.0:
+        return np.zeros_like(cam, np.float32)
+    unit = (cam / np.float32(highest)).astype(np.float32)
+    # No pixel need lie on the centre of the hottest cell: without this the peak would be below 1.
+    return unit / max(band.max() for _, band in _bands(unit, size))
+
+
+def heat_map(cam: Float32Array, size: tuple[int, int]) -> Float32Array:
+    """A map stretched to the image: float32 (height, width), 0–1 with the peak at 1; zero stays zero."""
+    heat = np.empty(size, np.float32)
+    for rows, band in _bands(unit_map(cam, size), size):
+        heat[rows] = band
+    # To the last bit: the peak is exactly 1.
+    heat /= heat.max() or 1.0
+    return heat
+
+
+def stretch(array: Float32Array, size: tuple[int, int]) -> Float32Array:
+    """Feature maps float32 (h, w, C) on another grid, (height, width, C), by the same bilinear rule."""
+    if array.shape[:2] == size:
+        return array
+    down, across = _bilinear(size[0], array.shape[0]), _bilinear(size[1], array.shape[1])
+    return np.einsum("yh,xw,hwc->yxc", down, across, array, optimize=True)
+
+
+def overlay(image: UInt8Image, heat: Float32Array, *, opacity: float = 0.5) -> UInt8Image:
+    """The image with a map over it, uint8 (height, width, 3); cold regions stay as they are.
+
+    Args:
+        image: uint8 (height, width, 3).
+        heat: 0–1; of the image's size, or on a small grid (see `unit_map`), which is stretched.
+        opacity: of the hottest spot, 0–1.
+    """
+    canvas = np.empty_like(image)
+    _blend(canvas, image, heat, opacity)
+    return canvas
+
+
+def contour(image: UInt8Image, mask: NDArray[np.bool_], colour: tuple[int, int, int] = (0, 255, 0)) -> UInt8Image:
+    """The image with the outline of a mask of any size, which is stretched to it."""
+    drawn = image.copy()
+    drawn[_outline(mask, image.shape[:2])] = colour
+    return drawn
+
+
+def panel(
+    image: UInt8Image,
+    heats: Sequence[Float32Array],
+    mask: NDArray[np.bool_] | None = None,
+    *,
+    opacity: float = 0.5,
+) -> UInt8Image:
+    """The image and one overlay per map, side by side: uint8 (height, (1 + N) width + 4 N, 3).
+
+    With a mask its outline is on every view.
+    """
+    height, width = image.shape[:2]
+    step = width + GAP_PIXELS
+    canvas = np.full((height, step * (1 + len(heats)) - GAP_PIXELS, 3), 255, np.uint8)
+    views = [canvas[:, i * step : i * step + width] for i in range(1 + len(heats))]
+    views[0][:] = image
+    for view, heat in zip(views[1:], heats, strict=True):
+        _blend(view, image, heat, opacity)
+    if mask is not None:
+        edge = _outline(mask, (height, width))
+        for view in views:
+            view[edge] = (0, 255, 0)
+    return canvas
+
+
+def _blend(canvas: UInt8Image, image: UInt8Image, heat: Float32Array, opacity: float) -> None:
+    for rows, band in _bands(heat, image.shape[:2]):
+        weight = (np.float32(opacity) * band)[:, :, None]
+        colour = _COLOURS[np.rint(band * 255.0).astype(np.uint8)]
+        # Half a step, then the cast that cuts off: rounding.
+        canvas[rows] = image[rows] * (1.0 - weight) + colour * weight + 0.5
+
+
+def _outline(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """The pixels of a mask, stretched to (height, width), that have a neighbour outside it."""
+    fitted = Image.fromarray(mask.astype(np.uint8) * 255).resize(size[::-1], Image.Resampling.NEAREST)
+    inside = np.pad(np.asarray(fitted) > 0, 1, mode="edge")
+    core = inside[1:-1, 1:-1]
+    return core & ~(inside[:-2, 1:-1] & inside[2:, 1:-1] & inside[1:-1, :-2] & inside[1:-1, 2:])
+
+
+def _peak_and_area(unit: Float32Array, size: tuple[int, int]) -> tuple[list[int] | None, float]:
+    """Position (x, y) of the first hottest pixel and share of pixels at half the peak; None, 0.0 for a zero map."""
+    if not unit.any():
+        return None, 0.0
+    best, position, hot = -1.0, [0, 0], 0
+    for rows, band in _bands(unit, size):
+        hot += int((band >= 0.5).sum())
+        if band.max() > best:
+            best = float(band.max())
+            y, x = divmod(int(band.argmax()), size[1])
+            position = [x, rows.start + y]
+    return position, hot / (size[0] * size[1])
+
+
+def _bands(heat: Float32Array, size: tuple[int, int]) -> Iterator[tuple[slice, Float32Array]]:
+    """A map on any grid, stretched to (height, width), as bands of rows: bilinear, as Pillow does it."""
+    height, width = size
+    step = max(1, _BAND_PIXELS // width)
+    slices = [slice(start, min(start + step, height)) for start in range(0, height, step)]
+    if heat.shape == (height, width):
+        yield from ((rows, heat[rows]) for rows in slices)
+        return
+    down = _bilinear(height, heat.shape[0])
+    across = heat @ _bilinear(width, heat.shape[1]).T
+    for rows in slices:
+        yield rows, down[rows] @ across
+
+
+def _bilinear(pixels: int, cells: int) -> Float32Array:
+    """Weights float32 (pixels, cells) of each cell in each pixel along one axis: a triangle, rows add up to 1."""
+    scale = cells / pixels
+    centres = (np.arange(pixels) + 0.5) * scale
+    distance = np.abs(np.arange(cells) + 0.5 - centres[:, None])
+    # A triangle wider than a cell where there are fewer pixels than cells: none is skipped.
+    weights = np.maximum(1.0 - distance / max(1.0, scale), 0.0)
+    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)

@@ -1,0 +1,141 @@
+"""The one place where gate, picture quality, shifted views and threshold become a verdict.
+
+In this order, the first that applies:
+
+    outside_training                       -> refused         the gate: too far from the training images
+    unlike_training and not_b_mode         -> refused         two weak signs are together a strong one
+    unlike_training or not_b_mode          -> uncertain
+    shifted_view                           -> uncertain       only where shifted views were asked for
+    probability >= threshold               -> suspicious
+    else                                   -> not_suspicious
+
+The page (`serve/assets/assess.js`) and the Android app follow the same table; ``tests/vectors/assess.json`` holds
+them to it. A cascade is assessed by the gate of the model that decided. `verify`, golden images, exports and
+benchmarks look at numbers, not at verdicts: they use `PredictsFiles.explain_raw`, which no gate guards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sonoedge.edge_runtime.bundle.contract import Bundle
+from sonoedge.edge_runtime.model.gate import Domain
+from sonoedge.edge_runtime.types import UInt8Image
+from sonoedge.edge_runtime.words import words
+
+SUSPICIOUS, NOT_SUSPICIOUS, UNCERTAIN, REFUSED = "suspicious", "not_suspicious", "uncertain", "refused"
+VERDICTS = (SUSPICIOUS, NOT_SUSPICIOUS, UNCERTAIN, REFUSED)
+OUTSIDE_TRAINING, UNLIKE_TRAINING = "outside_training", "unlike_training"
+NOT_B_MODE, SHIFTED_VIEW = "not_b_mode", "shifted_view"
+REASONS = (OUTSIDE_TRAINING, UNLIKE_TRAINING, NOT_B_MODE, SHIFTED_VIEW)
+SPEAK_AGAINST_B_MODE = frozenset({"flat", "colour", "speckle"})
+"""Hints (see `edge_runtime.imaging.quality`) that are the reason ``not_b_mode``."""
+SHAVE = 0.04
+"""The part of width and height that a shifted view leaves out."""
+MAX_VIEWS = 9
+"""A picture and its shifted views."""
+
+
+@dataclass(frozen=True)
+class Band:
+    """Smallest and largest probability over ``views`` slightly shifted crops of one picture.
+
+    It says how much the answer hangs on the framing, measured on this very picture; it is not a confidence
+    interval of the diagnosis.
+    """
+
+    low: float
+    high: float
+    views: int
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """The verdict on one picture.
+
+    Attributes:
+        verdict: one of `VERDICTS`.
+        reasons: those of `REASONS` that apply, in that order; empty where the threshold decided.
+        text: both in words.
+    """
+
+    verdict: str
+    reasons: tuple[str, ...]
+    text: str
+
+    @property
+    def refused(self) -> bool:
+        """Whether the model's numbers mean nothing for this picture."""
+        return self.verdict == REFUSED
+
+    def to_json(self) -> dict[str, Any]:
+        """``verdict``, ``reasons``, ``text``."""
+        return {"verdict": self.verdict, "reasons": list(self.reasons), "text": self.text}
+
+
+def shifted_views(image: UInt8Image, count: int) -> list[UInt8Image]:
+    """Up to eight crops that lack 4 % of width and height: at the corners first, then at the sides."""
+    height, width = image.shape[:2]
+    dy, dx = max(1, round(SHAVE * height)), max(1, round(SHAVE * width))
+    if dy >= height or dx >= width:
+        return []
+    places = [(0, 0), (dy, dx), (0, dx), (dy, 0), (0, dx // 2), (dy, dx // 2), (dy // 2, 0), (dy // 2, dx)]
+    return [image[y : y + height - dy, x : x + width - dx] for y, x in places[:count]]
+
+
+def band_of(probabilities: Sequence[float]) -> Band | None:
+    """The band over a picture and its shifted views; None for the picture alone."""
+    if len(probabilities) < 2:
+        return None
+    return Band(min(probabilities), max(probabilities), len(probabilities))
+
+
+def assess(
+    bundle: Bundle,
+    probability: float,
+    threshold: float,
+    *,
+    gate: Domain | None = None,
+    hints: Iterable[str] = (),
+    band: Band | None = None,
+) -> Assessment:
+    """The verdict by the table of this module.
+
+    Args:
+        bundle: for its labels.
+        probability: of the positive label, 0–1.
+        threshold: from which on a picture is positive.
+        gate: where the picture lies; None for a bundle without a gate.
+        hints: codes of `edge_runtime.imaging.quality.hints`.
+        band: over shifted views; None unless they were asked for.
+    """
+    reasons = []
+    if gate is not None and not gate.inside:
+        reasons.append(OUTSIDE_TRAINING)
+    elif gate is not None and not gate.usual:
+        reasons.append(UNLIKE_TRAINING)
+    if not SPEAK_AGAINST_B_MODE.isdisjoint(hints):
+        reasons.append(NOT_B_MODE)
+    if OUTSIDE_TRAINING in reasons or len(reasons) == 2:
+        return _in_words(bundle, REFUSED, tuple(reasons))
+    if not reasons and band is not None and band.low < threshold <= band.high:
+        reasons.append(SHIFTED_VIEW)
+    if reasons:
+        return _in_words(bundle, UNCERTAIN, tuple(reasons))
+    return _in_words(bundle, SUSPICIOUS if probability >= threshold else NOT_SUSPICIOUS, ())
+
+
+def over_time(bundle: Bundle, own: Assessment, smoothed: float, threshold: float) -> Assessment:
+    """The verdict on a frame of a stream: its own where that has a reason, else the smoothed probability's side."""
+    return own if own.reasons else assess(bundle, smoothed, threshold)
+
+
+def _in_words(bundle: Bundle, verdict: str, reasons: tuple[str, ...]) -> Assessment:
+    table = words()
+    label = bundle.positive_label if verdict == SUSPICIOUS else bundle.negative_label
+    clauses = table["and"].join(table["reasons"][reason] for reason in reasons)
+    # Not str.format: a label may hold braces.
+    text = table["verdicts"][verdict]["text"].replace("{reasons}", clauses).replace("{label}", label)
+    return Assessment(verdict, reasons, text)

@@ -1,0 +1,77 @@
+"""Drift: are the images of these days still like those the model was trained on?
+
+    drift = Drift(load_gate(bundle, artifact))
+    domain = drift.add(features)
+    print(drift.to_json()["shift"])
+
+From the same features as the out-of-domain gate (`edge_runtime.model.gate`), which looks at one image at a time: a
+scanner whose gain was turned moves all images a little, none of them far. Kept are sums, no features of any single
+image.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sonoedge.edge_runtime.model.gate import Domain, DomainGate, standardise
+from sonoedge.edge_runtime.types import Float32Array
+
+
+class Drift:
+    """Running comparison of an artifact's images with its training images; safe to call from several threads."""
+
+    def __init__(self, gate: DomainGate) -> None:
+        self._gate = gate
+        self._lock = threading.Lock()
+        self._sum = np.zeros(len(gate.mean))
+        self._distance = 0.0
+        self._images = self._flagged = self._refused = 0
+
+    def add(self, features: Float32Array) -> Domain:
+        """Count one image; the gate's verdict on it. One that is not a number is refused and counts in no mean.
+
+        Args:
+            features: float32 (C,), see `edge_runtime.model.gate.features_of`.
+        """
+        verdict = self._gate.judge(features)
+        with self._lock:
+            self._refused += not verdict.inside
+            self._flagged += verdict.inside and not verdict.usual
+            if np.isfinite(verdict.distance):
+                self._images += 1
+                self._distance += verdict.distance
+                self._sum += standardise(features, self._gate.mean, self._gate.inverse_std)
+        return verdict
+
+    def to_json(self) -> dict[str, Any]:
+        """The statistics so far.
+
+        ``images``; ``shift``: by how many standard deviations of the training images the mean of a channel lies off
+        theirs, root mean square over the channels, in all and ``by_branch`` (None without images); ``by_chance``:
+        what as many independent images like the training images would show, 1 / sqrt(images) – several views of
+        one patient show more; ``distance``: mean (1 over the training images); ``flagged``, ``refused``: counts.
+        """
+        with self._lock:
+            count = self._images
+            mean = self._sum / max(count, 1)
+            body = {"images": count, "flagged": self._flagged, "refused": self._refused}
+            distance = self._distance / count if count else None
+        branches = np.split(mean, np.cumsum(self._gate.widths)[:-1])
+        return {
+            **body,
+            "shift": _root_mean_square(mean) if count else None,
+            "by_branch": {
+                name: _root_mean_square(part) if count else None
+                for name, part in zip(self._gate.branches, branches, strict=True)
+            },
+            "by_chance": round(count**-0.5, 4) if count else None,
+            "distance": None if distance is None else round(distance, 4),
+        }
+
+
+def _root_mean_square(values: NDArray[np.float64]) -> float:
+    return round(float(np.sqrt(np.mean(values**2))), 4)

@@ -1,0 +1,162 @@
+"""The out-of-domain gate: is this image like those the model was trained on?
+
+The features of an image are its pooled maps, each branch scaled to length one, so that gain and contrast matter
+little; then standardised per channel and cut off at four standard deviations, so that no single channel decides.
+Those of the training images are described by a Gaussian with a few principal directions and one common variance
+for all others (probabilistic PCA, Tipping and Bishop 1999). The distance of an image is its squared Mahalanobis
+distance under that Gaussian, divided by the number of channels: 1 on average over what it was fitted on.
+
+Two limits, because a photograph and a picture of another scanner are different things: beyond the first an image is
+"unlike the training images" (flagged), beyond the second it is farther out than other scanners and settings are
+expected to take an ultrasound image (refused).
+
+The statistics are an optional file of the bundle, ``domain.npz`` (digest in SHA256SUMS like every other file):
+
+    branches            names in the order of the channels
+    mean, inverse_std   float32 (C,)
+    components          float16 (K, C), rows of length one
+    variances           float32 (K,)
+    noise               float32 ()
+    threshold.<artifact>  float32 (): distance above which an image is refused; from validation images only
+    warning.<artifact>    float32 (): distance above which it is flagged; from validation images only
+
+It answers "have I seen such an image", not "is my answer right".
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sonoedge.edge_runtime.bundle.contract import Bundle
+from sonoedge.edge_runtime.errors import BundleError
+from sonoedge.edge_runtime.types import Float32Array
+
+DOMAIN = "domain.npz"
+CUT_OFF = 4.0
+
+
+@dataclass(frozen=True)
+class Domain:
+    """Where one image lies: flagged above ``warning``, refused above ``threshold`` or when not a number."""
+
+    distance: float
+    threshold: float
+    warning: float
+
+    @property
+    def inside(self) -> bool:
+        """Whether the image can be judged at all; a NaN cannot."""
+        return self.distance <= self.threshold
+
+    @property
+    def usual(self) -> bool:
+        """Whether the image is like the training images."""
+        return self.distance <= min(self.warning, self.threshold)
+
+    def to_json(self) -> dict[str, Any]:
+        """``distance`` (None for a NaN), ``warning``, ``threshold``."""
+        return {
+            "distance": round(self.distance, 4) if np.isfinite(self.distance) else None,
+            "warning": round(self.warning, 4),
+            "threshold": round(self.threshold, 4),
+        }
+
+
+@dataclass(frozen=True)
+class DomainGate:
+    """The statistics of domain.npz for one artifact; shapes as in the module's table.
+
+    ``widths``: channels of each branch.
+    """
+
+    branches: tuple[str, ...]
+    widths: tuple[int, ...]
+    mean: Float32Array
+    inverse_std: Float32Array
+    components: Float32Array
+    variances: Float32Array
+    noise: float
+    threshold: float
+    warning: float
+
+    def check(self, outputs: Mapping[str, Float32Array]) -> Domain:
+        """The verdict on one image from its feature maps, ``map_<branch>`` float32 (1, h, w, c)."""
+        return self.judge(features_of(outputs, self.branches))
+
+    def judge(self, features: Float32Array) -> Domain:
+        """The verdict on one image from its features (C,), see `features_of`."""
+        return Domain(self.distance(features), self.threshold, self.warning)
+
+    def distance(self, features: Float32Array) -> float:
+        """Squared Mahalanobis distance over the number of channels, of features (C,), see `features_of`."""
+        z = standardise(features, self.mean, self.inverse_std)
+        scores = self.components @ z
+        # The rest of z is what no direction explains; rounding must not make it negative.
+        rest = max(float(z @ z) - float(scores @ scores), 0.0)
+        return (float((scores**2 / self.variances).sum()) + rest / self.noise) / len(z)
+
+
+def features_of(outputs: Mapping[str, Float32Array], branches: Sequence[str]) -> Float32Array:
+    """Pooled maps ``map_<branch>`` float32 (1, h, w, c), each scaled to length one, one after the other: (C,)."""
+    pooled = [outputs[f"map_{name}"].mean(axis=(0, 1, 2)) for name in branches]
+    return np.concatenate([vector / max(float(np.linalg.norm(vector)), 1e-12) for vector in pooled])
+
+
+def standardise(features: NDArray[Any], mean: NDArray[Any], inverse_std: NDArray[Any]) -> NDArray[Any]:
+    """Features (…, C) in standard deviations from the mean, cut off."""
+    return np.clip((features - mean) * inverse_std, -CUT_OFF, CUT_OFF)
+
+
+def load_gate(bundle: Bundle, artifact: str) -> DomainGate | None:
+    """The gate of an artifact, or None where the bundle has none for it.
+
+    Raises:
+        BundleError: domain.npz does not fit the bundle.
+    """
+    path = bundle.path / DOMAIN
+    if not path.is_file():
+        return None
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise BundleError(f"{DOMAIN} cannot be read: {error}") from error
+    if f"threshold.{artifact}" not in arrays:
+        return None
+    channels = sum(branch.channels for branch in bundle.branches)
+    names = [branch.name for branch in bundle.branches]
+    try:
+        known = [str(name) for name in arrays["branches"]]
+        directions = len(arrays["components"])
+        shapes = {
+            "mean": (channels,), "inverse_std": (channels,), "components": (directions, channels),
+            "variances": (directions,), "noise": (), f"threshold.{artifact}": (), f"warning.{artifact}": (),
+        }  # fmt: skip
+        numbers = {name: np.asarray(arrays[name], np.float32) for name in shapes}
+    except (KeyError, ValueError, TypeError) as error:
+        raise BundleError(f"{DOMAIN} lacks an array, or holds one that is not of numbers: {error}") from error
+    if known != names:
+        raise BundleError(f"{DOMAIN} describes the branches {known}, the bundle has {names}.")
+    for name, shape in shapes.items():
+        if numbers[name].shape != shape or not np.isfinite(numbers[name]).all():
+            raise BundleError(f"{DOMAIN}: {name} must be finite and of shape {shape}.")
+    if min(float(numbers["variances"].min(initial=1.0)), float(numbers["noise"])) <= 0.0:
+        raise BundleError(f"{DOMAIN}: variances must be positive.")
+    return DomainGate(
+        branches=tuple(names),
+        widths=tuple(branch.channels for branch in bundle.branches),
+        mean=numbers["mean"],
+        inverse_std=numbers["inverse_std"],
+        components=numbers["components"],
+        variances=numbers["variances"],
+        noise=float(numbers["noise"]),
+        threshold=float(numbers[f"threshold.{artifact}"]),
+        warning=float(numbers[f"warning.{artifact}"]),
+    )

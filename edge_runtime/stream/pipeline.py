@@ -1,0 +1,164 @@
+"""Frames -> results: crop, classify, assess, smooth over time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from sonoedge.edge_runtime.explain.gradcam import explanation, heat_map, overlay
+from sonoedge.edge_runtime.imaging.region import detect_region
+from sonoedge.edge_runtime.model.answer import Answer
+from sonoedge.edge_runtime.model.assess import Assessment, over_time
+from sonoedge.edge_runtime.model.cascade import Cascade
+from sonoedge.edge_runtime.model.classifier import Classifier
+from sonoedge.edge_runtime.stream.frames import Frame, Source, newest
+from sonoedge.edge_runtime.stream.smoothing import DEFAULT_SECONDS, Recent, Smoother
+from sonoedge.edge_runtime.types import Region, UInt8Image
+
+
+@dataclass(frozen=True)
+class FrameResult:
+    """The answer to one frame.
+
+    Attributes:
+        frame, seconds: which, and when it was shown.
+        answer: to this frame alone.
+        smoothed: probability after the temporal filter; None where the frame's numbers are withheld.
+        recent: range of the frames' own probabilities over the last three time constants.
+        assessment: the frame's own where it has a reason, else that of ``smoothed``.
+        dropped: frames overtaken so far.
+        total_ms: from taking the frame to this answer, everything included.
+        image: the classified part of the frame.
+    """
+
+    frame: int
+    seconds: float
+    answer: Answer
+    smoothed: float | None
+    recent: Recent | None
+    assessment: Assessment
+    dropped: int
+    total_ms: float
+    image: UInt8Image
+
+    def to_json(self) -> dict[str, Any]:
+        """One line of ``sonoedge stream --json``."""
+        own = self.answer.to_json()
+        del own["image"]
+        return {
+            "frame": self.frame,
+            "seconds": round(self.seconds, 4),
+            **own,
+            **self.assessment.to_json(),
+            "smoothed": self.smoothed,
+            "recent": asdict(self.recent) if self.recent else None,
+            "band": asdict(self.answer.band) if self.answer.band else None,
+            "dropped": self.dropped,
+            "total_ms": round(self.total_ms, 3),
+        }
+
+
+class FrameStream:
+    """Runs a source through a classifier.
+
+    Args:
+        classifier: open; a cascade with a gate for both of its models, or for none (else `BundleError`).
+        source: see `edge_runtime.stream.frames`; of a live one only the newest frame is taken.
+        crop: ``none``, ``auto`` (the source's own region, else detected on the first frame and then kept, so
+            that the picture does not jitter), or a rectangle.
+        smooth_seconds: time constant of the filter; 0 switches it off. Refused frames leave it as it is.
+        gated: False gives the numbers of refused frames, too.
+        views: 2 to 9 also classify as many less one slightly shifted crops of each frame.
+
+    Attributes:
+        dropped: live frames overtaken; unreadable: frames that could not be decoded; region: the crop in use.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier | Cascade,
+        source: Source,
+        *,
+        crop: str | Region = "none",
+        smooth_seconds: float = DEFAULT_SECONDS,
+        gated: bool = True,
+        views: int = 1,
+    ) -> None:
+        self._classifier, self._source, self._crop = classifier, source, crop
+        if gated:
+            _ = classifier.gated  # a cascade says here that it is half without a gate
+        self._gated, self._views = gated, views
+        self._smoother = Smoother(smooth_seconds)
+        self.dropped = self.unreadable = 0
+        self.region: Region | None = None
+        self.first: UInt8Image | None = None
+
+    def __iter__(self) -> Iterator[FrameResult]:
+        frames = newest(self._source, self._count_dropped) if self._source.live else self._source.frames()
+        for frame in frames:
+            if frame.image is None:
+                self.unreadable += 1
+                continue
+            yield self._answer(frame, frame.image)
+
+    def _count_dropped(self, amount: int) -> None:
+        self.dropped += amount
+
+    def _answer(self, frame: Frame, image: UInt8Image) -> FrameResult:
+        start = perf_counter()
+        if self.first is None:
+            self.first, self.region = image, self._choose_region(image)
+        part = self.region.crop(image) if self.region else image
+        if not part.size:
+            # A frame smaller than the first one: the rectangle lies outside.
+            part = image
+        answer = self._classifier.predict(part, name=f"frame {frame.number}", gated=self._gated, views=self._views)
+        smoothed, recent, assessment = None, None, answer.assessment
+        if answer.logit is not None:
+            smoothed, recent = self._smoother.add(answer.logit, frame.seconds)
+            assessment = over_time(self._classifier.bundle, assessment, smoothed, answer.threshold)
+        return FrameResult(
+            frame=frame.number,
+            seconds=frame.seconds,
+            answer=answer,
+            smoothed=smoothed,
+            recent=recent,
+            assessment=assessment,
+            dropped=self.dropped,
+            total_ms=1e3 * (perf_counter() - start),
+            image=part,
+        )
+
+    def _choose_region(self, image: UInt8Image) -> Region | None:
+        if isinstance(self._crop, Region):
+            height, width = image.shape[:2]
+            return replace(self._crop, right=min(self._crop.right, width), bottom=min(self._crop.bottom, height))
+        if self._crop == "auto":
+            return self._source.region or detect_region(image)
+        return None
+
+
+def annotate(classifier: Classifier | Cascade, result: FrameResult) -> UInt8Image:
+    """The frame, its heat map for the positive class, two lines of text below: uint8 (height + 36, width, 3).
+
+    A refused frame has no heat map and no number.
+    """
+    from PIL import Image, ImageDraw
+
+    label = classifier.bundle.positive_label
+    picture, number = result.image, ""
+    if result.answer.outputs is not None:
+        bundle = classifier.decider(result.answer).bundle
+        heat = heat_map(explanation(bundle, result.answer.outputs, label).cam, picture.shape[:2])
+        picture, number = overlay(picture, heat), f"  p({label})={result.smoothed:.3f}"
+    height, width = picture.shape[:2]
+    canvas = Image.new("RGB", (width, height + 36))
+    canvas.paste(Image.fromarray(picture))
+    draw = ImageDraw.Draw(canvas)
+    draw.text((4, height + 3), result.assessment.verdict + number, fill=(230, 230, 230))
+    draw.text((4, height + 19), f"frame {result.frame}  research use only", fill=(240, 163, 74))
+    return np.asarray(canvas)

@@ -1,0 +1,133 @@
+"""MODEL_CARD.md of a bundle, from what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sonoedge.edge_runtime.bundle.contract import Bundle
+from sonoedge.train.evaluation.subgroups import subgroup_table
+
+
+def model_card(bundle: Bundle, card: Mapping[str, Any] | None) -> str:
+    """Markdown text. ``card`` is the run card, where the model came from a run folder."""
+    lines = [
+        f"# {bundle.name}",
+        "",
+        f"**{bundle.intended_use}**",
+        "",
+        f"Binary classifier of B-mode breast ultrasound: {' / '.join(bundle.labels)}, positive label "
+        f"`{bundle.positive_label}`. Input: RGB {bundle.input.width}x{bundle.input.height}, 0–255, stretched with "
+        "an antialiased bilinear filter. Feature maps: "
+        + ", ".join(f"{b.name} {b.height}x{b.width}x{b.channels}" for b in bundle.branches)
+        + ".",
+        "",
+        "## Artifacts",
+        "",
+        "| artifact | precision | size (MB) | threshold | largest logit difference from Keras (golden images) |",
+        "|---|---|---|---|---|",
+    ]
+    for a in bundle.artifacts:
+        error = a.metrics.get("golden_logit_error")
+        shown = "" if error is None else f"{error:.2e}"
+        lines.append(f"| {a.name} | {a.precision} | {a.size_bytes / 1e6:.1f} | {a.threshold:.3f} | {shown} |")
+    lines += _promises(bundle)
+    lines += ["", "## Training", ""]
+    if card is None:
+        lines.append("A Keras model given by the user; nothing is known about its training.")
+    else:
+        lines += _training(card)
+    calibration = bundle.provenance.get("calibration")
+    if calibration:
+        lines += ["", "## Quantization calibration", ""]
+        lines.append(
+            f"{calibration['images']} images from the {calibration['source']}, seed {calibration['seed']}."
+        )
+        lines += [f"Warning: {warning}" for warning in calibration["warnings"]]
+    lines += ["", "## Out-of-domain gate", "", *_gate(bundle.provenance.get("gate"))]
+    lines += [
+        "",
+        "## Limits",
+        "",
+        "- Figures hold for images like those of the test set: other scanners, presets and populations lower them.",
+        "- The stretch to a square input ignores pixel spacing; lesions are classified by look, not by size.",
+        "- A probability is a model output, not the probability of disease in a patient.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _gate(facts: Mapping[str, Any] | None) -> list[str]:
+    if facts is None:
+        return ["None: nothing tells the device which pictures are unlike those of training."]
+    lines = [
+        f"It refuses pictures that are far from the images of the {facts['source']}, and flags those that are "
+        "unlike them. It tells whether a picture is like those of training, not whether an answer is right.",
+        "",
+        f"- Fitted to {facts['images']} images of the {facts['source']} and {facts['copies']} augmented copies of "
+        f"each; limits from {facts['validation_images']} other images and {facts['views']} views of them, as other "
+        "scanners and settings might show them.",
+    ]
+    lines += [
+        f"- {subset.capitalize()} images: {rate['refused']:.1%} of {rate['images']} refused, "
+        f"{rate['flagged']:.1%} flagged."
+        for subset, rate in facts["rates"].items()
+    ]
+    lines += ["", "| artifact | flagged above | refused above |", "|---|---|---|"]
+    lines += [
+        f"| {name} | {own['warning']:.3f} | {own['threshold']:.3f} |" for name, own in facts["limits"].items()
+    ]
+    return lines
+
+
+def _promises(bundle: Bundle) -> list[str]:
+    """What is promised about the decisions of every quantized file."""
+    found = {a.name: a.metrics["promise"] for a in bundle.artifacts if "promise" in a.metrics}
+    if not found:
+        return []
+    lines = [
+        "",
+        "## Decisions against float32",
+        "",
+        "Point estimates choose the file. Verdicts come from 95 % intervals by group (patient or source image): "
+        "PASS if the whole interval is within the budget, FAIL if it is outside, INCONCLUSIVE if it crosses it.",
+        "",
+    ]
+    for name, promised in found.items():
+        text = promised["text"]
+        lines.append(f"- {name}: {text}." if promised["kept"] else f"- **{name}: {text}.**")
+    return lines
+
+
+def _training(card: Mapping[str, Any]) -> list[str]:
+    settings, dataset = card["settings"], card["dataset"]
+    counts = ", ".join(f"{n} {subset}" for subset, n in dataset["images"].items())
+    weights = _weights(settings["weights"])
+    if "divisor" in settings:
+        how = (
+            f"Backbones {settings['backbones']} of a larger model (weights: {weights}), the multiply-adds of its "
+            f"VGG divided by {settings['divisor']:g} in closed form"
+        )
+    elif "distillation" in card:
+        how = f"Backbone {settings['backbones']} (started from: {weights}), taught by a larger model"
+    else:
+        how = f"Backbones {settings['backbones']} (frozen; weights: {weights}), protocol `{settings['protocol']}`"
+    lines = [
+        f"- {how}, split `{settings['split']}`, seed {settings['seed']}.",
+        f"- Images: {counts}; data digest `{dataset['digest'][:16]}`; "
+        f"{dataset['groups_on_both_sides']} held-out images with a copy in training.",
+    ]
+    for subset, metrics in card["metrics"].items():
+        figures = ", ".join(
+            f"{name} {metrics[name][0]:.3f} [{metrics[name][1]:.3f}, {metrics[name][2]:.3f}]"
+            for name in ("accuracy", "auc", "sensitivity", "specificity")
+        )
+        lines.append(f"- Full model, {subset}: {figures} (95 % intervals).")
+    if table := subgroup_table(card.get("subgroups", {})):
+        lines += ["", "Subgroups of the test images, 95 % intervals by group:", "", *table]
+    return lines
+
+
+def _weights(name: str) -> str:
+    """A local folder's path says nothing to the reader of a bundle."""
+    return name if name in {"imagenet", "none"} else "own files"

@@ -1,0 +1,270 @@
+"""The export pipeline: model -> split -> formats -> bundle -> replay, published only when everything held."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from sonoedge.edge_runtime.bundle.contract import GOLDEN, MANIFEST, MODEL_CARD, SBOM, Artifact, Bundle, InputSpec
+from sonoedge.edge_runtime.bundle.freshness import dated
+from sonoedge.edge_runtime.bundle.manifest import load_bundle, write_manifest
+from sonoedge.edge_runtime.bundle.trust import without_policy
+from sonoedge.edge_runtime.device.agreement import ANSWERS
+from sonoedge.edge_runtime.device.replay import load_golden, replay, run_golden
+from sonoedge.edge_runtime.errors import VerificationError
+from sonoedge.edge_runtime.files import atomic_directory, write_bytes_atomic, write_text_atomic
+from sonoedge.edge_runtime.model.classifier import Classifier
+from sonoedge.edge_runtime.model.gate import DOMAIN, load_gate
+from sonoedge.edge_runtime.types import Float32Array
+from sonoedge.edge_runtime.words import INTENDED_USE
+from sonoedge.export.bundle.golden import check_maps, golden_images, pack, reference, tolerances
+from sonoedge.export.bundle.model_card import model_card
+from sonoedge.export.bundle.sbom import sbom
+from sonoedge.export.convert.splitting import SplitModel
+from sonoedge.export.formats import ExportFormat, Source
+from sonoedge.export.gate.fit import make_gate, write_gate
+from sonoedge.export.gate.images import GateImages
+from sonoedge.export.guard.candidates import promise
+from sonoedge.export.guard.int8 import Int8Policy, measure_written, write_int8
+from sonoedge.export.quantize.calibration import CalibrationSet
+from sonoedge.train.data.split import SUBSETS, subset_of
+from sonoedge.train.evaluation.run_folder import Run, versions
+from sonoedge.train.features.cache import default_cache
+
+Say = Callable[[str], None]
+DIGEST_DIGITS = 16
+"""Of an image's SHA-256, in the bundle's list of the images that the model has seen."""
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """What to export; ``labels`` are in order, the positive one last."""
+
+    model: SplitModel
+    labels: tuple[str, ...]
+    formats: Sequence[ExportFormat]
+    name: str
+    threshold: float
+    run: Run | None = None
+    calibration: CalibrationSet | None = None
+    calibration_seed: int = 0
+    int8: Int8Policy = field(default_factory=Int8Policy)
+    cache: Path | None = None
+    gate: GateImages | None = None
+    """Images that the out-of-domain gate is fitted to; None leaves it out."""
+    features: Path | None = None
+    """The cache of `train.features.cache`; None: the default one."""
+
+
+def export_bundle(request: ExportRequest, out: Path, *, progress: bool, say: Say) -> Bundle:
+    """Write a bundle and verify it by reloading every artifact through edge_runtime.
+
+    Raises:
+        ModelError: a format cannot express the model.
+        VerificationError: an artifact does not agree with Keras; nothing is published.
+    """
+    with atomic_directory(out, marker=MANIFEST) as folder, tempfile.TemporaryDirectory() as scratch:
+        cache = request.cache or default_cache().with_name("quantized")
+        source = Source(request.model, request.calibration, Path(scratch), cache, progress=progress)
+        artifacts = []
+        seen: dict[str, dict[str, Float32Array]] = {}
+        for number, row in enumerate(request.formats, start=1):
+            started = perf_counter()
+            artifact, features = write_artifact(
+                source, row, folder, request, Path(scratch), say=say, progress=progress
+            )
+            artifacts.append(artifact)
+            seen[row.name] = features
+            say(
+                f"[{number}/{len(request.formats)}] {row.name:<15} {artifact.size_bytes / 1e6:7.1f} MB  "
+                f"{perf_counter() - started:6.1f} s"
+            )
+        bundle = Bundle(
+            path=folder,
+            name=request.name,
+            labels=request.labels,
+            positive_label=request.labels[-1],
+            input=InputSpec(*request.model.input_size),
+            branches=request.model.head.branches,
+            artifacts=tuple(artifacts),
+            provenance=_provenance(request),
+            intended_use=INTENDED_USE,
+        )
+        bundle = _write_golden(without_policy(dated(bundle)), request.model)
+        if request.gate is not None:
+            bundle = _write_gate(bundle, request, request.gate, seen, say=say, progress=progress)
+        write_text_atomic(folder / MODEL_CARD, model_card(bundle, request.run.card if request.run else None))
+        if request.int8.agreement is not None and request.int8.agreement.answers:
+            write_text_atomic(folder / ANSWERS, request.int8.agreement.lines())
+        write_text_atomic(folder / SBOM, sbom(bundle))
+        write_manifest(bundle)
+        _verify(folder, request.formats, gated=request.gate is not None)
+        say(f"verified: {len(artifacts)} artifacts reloaded and replayed against the Keras model")
+    return load_bundle(out)
+
+
+def write_artifact(
+    source: Source,
+    row: ExportFormat,
+    folder: Path,
+    request: ExportRequest,
+    scratch: Path,
+    *,
+    say: Say,
+    progress: bool,
+) -> tuple[Artifact, dict[str, Float32Array]]:
+    """Write backbone and head of one format under ``folder/<name>/``.
+
+    Returns:
+        The artifact, and what the out-of-domain gate looks at, by digest of the image, where it was seen.
+    """
+    target = folder / row.name
+    target.mkdir(parents=True)
+    backbone, head = target / f"backbone{row.suffix}", target / f"head{row.suffix}"
+    source.write_head(row.runtime, head)
+    precision, threshold = row.precision, request.threshold
+    metrics: dict[str, Any] = {}
+    features: dict[str, Float32Array] = {}
+    if row.write_backbone is not None:
+        recipe = row.write_backbone(source, backbone)
+        if row.is_measured and request.int8.validation is not None:
+            found = measure_written(source, row.runtime, backbone, head, request.int8, threshold, scratch)
+            threshold = found.comparison.threshold if found.comparison else threshold
+            metrics["validation"] = found.to_json(request.int8.budget)
+            metrics["promise"] = promise(found, request.int8.budget)
+        elif row.is_measured:
+            metrics["promise"] = promise(None, request.int8.budget)
+    else:
+        choice = write_int8(
+            source,
+            row.runtime,
+            backbone,
+            head,
+            request.int8,
+            request.threshold,
+            scratch,
+            say=say,
+            progress=progress,
+        )
+        recipe, precision, threshold = choice.recipe.to_json(), choice.recipe.precision, choice.threshold
+        features = choice.features or {}
+        metrics["promise"] = promise(choice.candidate, request.int8.budget)
+        if choice.candidate is not None:
+            metrics["validation"] = choice.candidate.to_json(request.int8.budget)
+        metrics["calibration"] = choice.activations
+        if choice.ladder is not None:
+            metrics["ladder"] = [c.to_json(request.int8.budget) for c in choice.ladder.candidates]
+    artifact = Artifact(
+        name=row.name,
+        runtime=row.runtime,
+        precision=precision,
+        recipe=recipe,
+        backbone=f"{row.name}/backbone{row.suffix}",
+        head=f"{row.name}/head{row.suffix}",
+        size_bytes=sum(path.stat().st_size for path in target.iterdir()),
+        threshold=threshold,
+        metrics=metrics,
+    )
+    return artifact, features
+
+
+def _write_golden(bundle: Bundle, model: SplitModel) -> Bundle:
+    """Write golden.npz from Keras and from every artifact as it runs here; returns the bundle with its errors."""
+    images = golden_images()
+    logits, cams = reference(model, images)
+    arrays: dict[str, Any] = {f"image_{i}": image for i, image in enumerate(images)}
+    arrays |= {"reference_logit": logits, "reference_cam": cams}
+    artifacts = []
+    for artifact in bundle.artifacts:
+        own_logits, own_cams = run_golden(Classifier(bundle, artifact.name), images)
+        arrays[f"{artifact.name}.logit"] = own_logits
+        arrays[f"{artifact.name}.cam"] = own_cams
+        arrays[f"{artifact.name}.tolerance"] = tolerances(artifact.precision, own_logits, logits)
+        errors = {
+            "golden_logit_error": round(float(np.abs(own_logits - logits).max()), 7),
+            "golden_map_error": round(check_maps(artifact.name, artifact.precision, own_cams, cams), 7),
+        }
+        artifacts.append(replace(artifact, metrics={**artifact.metrics, **errors}))
+    write_bytes_atomic(bundle.path / GOLDEN, pack(arrays))
+    return replace(bundle, artifacts=tuple(artifacts))
+
+
+def _write_gate(
+    bundle: Bundle,
+    request: ExportRequest,
+    images: GateImages,
+    seen: Mapping[str, Mapping[str, Float32Array]],
+    *,
+    say: Say,
+    progress: bool,
+) -> Bundle:
+    """Write domain.npz; returns the bundle with what the model card says about it."""
+    started = perf_counter()
+    cache = request.features or default_cache()
+    fitted = make_gate(bundle, request.model, images, cache=cache, seen=seen, progress=progress)
+    write_gate(bundle, fitted)
+    measured = fitted.facts["rates"].get("test") or fitted.facts["rates"]["validation"]
+    say(
+        f"out-of-domain gate: {measured['refused']:.1%} of {measured['images']} "
+        f"{'test' if 'test' in fitted.facts['rates'] else 'validation'} images refused, "
+        f"{measured['flagged']:.1%} flagged  {perf_counter() - started:6.1f} s"
+    )
+    return replace(bundle, provenance={**bundle.provenance, "gate": fitted.facts})
+
+
+def _verify(folder: Path, formats: Sequence[ExportFormat], *, gated: bool) -> None:
+    """What the device will do: load from disk, check, replay; and hold float formats to their promise."""
+    bundle = without_policy(load_bundle(folder))
+    golden = load_golden(bundle)
+    scale = max(1.0, float(np.abs(golden["reference_logit"]).max()))
+    for row in formats:
+        if gated and load_gate(bundle, row.name) is None:
+            raise VerificationError(f"{DOMAIN} has no limits for {row.name}. Nothing was written.")
+        result = replay(bundle, row.name, golden)
+        limit = None if row.logit_tolerance is None else row.logit_tolerance * scale
+        if not result.passed or (limit is not None and result.reference_error > limit):
+            raise VerificationError(
+                f"{row.name} deviates from the Keras model by {result.reference_error:.2e} in the logit "
+                f"(allowed {limit or result.tolerance[1]:.1e}), from its own replay by {result.replay_error:.2e}, "
+                f"and decides {result.changed} golden images otherwise. Nothing was written."
+            )
+
+
+def _provenance(request: ExportRequest) -> dict[str, Any]:
+    calibration = request.calibration
+    return {
+        "training": None if request.run is None else _training(request.run),
+        "calibration": calibration and calibration.provenance(request.calibration_seed),
+        "versions": versions(
+            "sonoedge", "keras", "tensorflow", "ai-edge-litert", "litert-quantizer", "openvino", "nncf", "onnx"
+        ),
+    }
+
+
+_PLACES = {"data", "weights", "teacher", "groups", "sweep", "split"}
+"""Settings of a run that may be paths."""
+
+
+def _training(run: Run) -> dict[str, Any]:
+    card = run.card
+    # Where files lay says nothing to whoever gets the bundle, and may say too much.
+    settings = {key: value for key, value in card["settings"].items() if key not in _PLACES}
+    settings["split"] = run.split.strategy
+    subsets: dict[str, list[str]] = {subset: [] for subset in SUBSETS}
+    for digest, subset in sorted(subset_of(run.split).items()):
+        subsets[subset].append(digest[:DIGEST_DIGITS])
+    return {
+        "settings": settings,
+        "weights": dict(card["weights"]),
+        "dataset_digest": card["dataset"]["digest"],
+        "images": card["dataset"]["images"],
+        "metrics": card["metrics"],
+        # By these a benchmark knows which images the model has seen.
+        "subsets": subsets,
+    }

@@ -1,0 +1,131 @@
+"""Builds and measures the candidates of the accuracy guard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from sonoedge.edge_runtime.backends import Runner
+from sonoedge.edge_runtime.device.doctor import int8_dot_products
+from sonoedge.edge_runtime.device.latency import measure, time_calls
+from sonoedge.edge_runtime.errors import ModelError
+from sonoedge.export.guard.candidates import Candidate, Ladder
+from sonoedge.export.guard.comparison import Budget, Comparison
+from sonoedge.export.guard.evaluator import SCREENED_IMAGES, Judge
+from sonoedge.export.quantize.quantizers import Quantizer
+from sonoedge.export.quantize.recipes import Recipe, assignments, int8_share, range_rules
+
+LATENCY_RUNS = 25
+FEWEST_RUNS = 5
+LATENCY_SECONDS = 1.5
+"""Of each candidate: a slow one is called fewer times than `LATENCY_RUNS`, and at least `FEWEST_RUNS` times."""
+MIN_SPEEDUP = 3.0
+"""Over float32, where the processor has int8 dot products and the model is heavy: see `speedup_wanted`."""
+HEAVY_MACS = 5_000_000_000
+"""Below that a call is not mostly multiply-adds, and int8 cannot make it three times as fast."""
+
+
+def speedup_wanted(quantizer: Quantizer) -> float:
+    """How many times as fast as float32 a file must be here; 0 where nothing can be promised."""
+    heavy = sum(operator.macs for operator in quantizer.operators) >= HEAVY_MACS
+    return MIN_SPEEDUP if heavy and int8_dot_products() else 0.0
+
+
+class Rungs:
+    """Builds and measures candidates; one that cannot be built or run is kept with the reason."""
+
+    def __init__(self, quantizer: Quantizer, judge: Judge, folder: Path) -> None:
+        self.quantizer, self.judge, self._folder = quantizer, judge, folder
+        self._candidates: list[Candidate] = []
+        self._parts: dict[tuple[object, ...], Path] = {}
+
+    def add(self, name: str, recipe: Recipe) -> Candidate:
+        """A candidate measured branch by branch; `ladder` adds size and latency."""
+        path = self._folder / f"rung-{len(self._candidates)}" / f"backbone{self.quantizer.suffix}"
+        share = int8_share(recipe, self.quantizer.operators)
+        try:
+            comparison = self.screen(dict.fromkeys(self.judge.branches, recipe), SCREENED_IMAGES)
+        except ModelError as error:
+            candidate = Candidate(name, recipe, path, error=str(error), int8_share=share)
+        else:
+            candidate = Candidate(name, recipe, path, comparison=comparison, int8_share=share)
+        self._candidates.append(candidate)
+        return candidate
+
+    def screen(self, recipes: Mapping[str, Recipe], images: int) -> Comparison:
+        """The comparison with float32 when each branch follows its recipe; branches without one are float32.
+
+        Raises:
+            ModelError: a branch cannot be built or run.
+        """
+        return self.judge.screen(self._files(recipes), images=images)
+
+    def _files(self, recipes: Mapping[str, Recipe]) -> dict[str, Path]:
+        """Files of single branches by branch; none of those that stay float32."""
+        parts = {branch: self._part(branch, recipe) for branch, recipe in recipes.items()}
+        return {branch: path for branch, path in parts.items() if path is not None}
+
+    def _part(self, branch: str, recipe: Recipe) -> Path | None:
+        """The file of one branch, built once; None where all of it is float."""
+        operators = self.quantizer.operators
+        inside = {operator.name for operator in operators if branch in operator.branches}
+        precisions = {n: p for n, p in assignments(recipe, operators).items() if n in inside}
+        if set(precisions.values()) <= {"float"}:
+            return None
+        ranges = {n: r for n, r in range_rules(recipe, operators).items() if n in inside}
+        key = (branch, recipe.ranges, *precisions.items(), *ranges.items())
+        if key not in self._parts:
+            path = self._folder / "parts" / str(len(self._parts)) / f"backbone{self.quantizer.suffix}"
+            path.parent.mkdir(parents=True)
+            self.quantizer.build(path, recipe, branch)
+            self._parts[key] = path
+        return self._parts[key]
+
+    def ladder(self, budget: Budget, *, runs: int = LATENCY_RUNS) -> Ladder:
+        """All candidates, with size and latency from one interleaved run together with float32.
+
+        The one that is taken is then measured whole (see `Judge.compare`), and the next if it fails there.
+        """
+        runners: dict[int, Runner] = {}
+        for number, candidate in enumerate(self._candidates):
+            if candidate.comparison is not None:
+                runners |= self._build_whole(number, candidate)
+        frame = {"image": self.judge.sample()}
+
+        def call(runner: Runner) -> Callable[[], Any]:
+            return lambda: runner.run(frame)
+
+        calls = {str(number): call(runner) for number, runner in runners.items()}
+        seconds = time_calls(call(self.judge.float_runner), min_calls=1)[0]
+        runs = min(runs, max(FEWEST_RUNS, round(LATENCY_SECONDS / seconds)))
+        latency = measure({"float32": call(self.judge.float_runner), **calls}, runs=runs)
+        for number in runners:
+            self._candidates[number] = replace(self._candidates[number], p50_ms=latency[str(number)].p50_ms)
+        confirmed: set[int] = set()
+        while True:
+            ladder = Ladder(
+                tuple(self._candidates), budget, latency["float32"].p50_ms, speedup_wanted(self.quantizer)
+            )
+            chosen = ladder.chosen or ladder.nearest
+            number = -1 if chosen is None else self._candidates.index(chosen)
+            if chosen is None or number in confirmed:
+                return ladder
+            parts = self._files(dict.fromkeys(self.judge.branches, chosen.recipe))
+            whole = self.judge.compare(chosen.path, runners[number], chosen.name, parts)
+            self._candidates[number] = replace(chosen, comparison=whole)
+            confirmed.add(number)
+
+    def _build_whole(self, number: int, candidate: Candidate) -> dict[int, Runner]:
+        """The open file of a candidate by its number; none, and the reason in its place, where it does not run."""
+        candidate.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.quantizer.build(candidate.path, candidate.recipe)
+            runner = self.judge.open(candidate.path)
+        except ModelError as error:
+            self._candidates[number] = replace(candidate, comparison=None, error=str(error))
+            return {}
+        size = sum(file.stat().st_size for file in candidate.path.parent.iterdir())
+        self._candidates[number] = replace(candidate, size_bytes=size, device=runner.device)
+        return {number: runner}

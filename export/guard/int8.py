@@ -1,0 +1,241 @@
+"""The int8 formats: what the accuracy guard takes, or exactly what the user asked for."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+from sonoedge.edge_runtime.errors import AccuracyError, ModelError, UsageError
+from sonoedge.edge_runtime.types import Float32Array
+from sonoedge.export.formats import Source
+from sonoedge.export.guard.agreement import AgreementFrames
+from sonoedge.export.guard.builder import Rungs
+from sonoedge.export.guard.candidates import Candidate, Ladder, ladder_table
+from sonoedge.export.guard.comparison import Budget
+from sonoedge.export.guard.evaluator import Judge
+from sonoedge.export.guard.search import climb
+from sonoedge.export.quantize.quantizers import Quantizer
+from sonoedge.export.quantize.recipes import BASES, FLOAT16, Recipe
+from sonoedge.train.data.dataset import Dataset
+
+Precision = Literal["guard", "w8a8", "w8a16", "mixed"]
+_SINGLE_RUNS = 10
+_REPORT_IMAGES = 16
+
+
+@dataclass(frozen=True)
+class Int8Policy:
+    """How int8 files are made.
+
+    Attributes:
+        budget: what the guard may lose.
+        precision: ``guard`` searches; ``w8a8`` and ``w8a16`` quantize everything, ``mixed`` all but the worst
+            branch, without asking what it costs.
+        recipe: the user's own; goes before ``precision``.
+        allow_drop: publish the nearest candidate when none is within the budget.
+        validation: images that the model was tuned on; without them nothing can be guarded.
+        layer_report: folder for the error of every tensor.
+        float16_weights: the guard stores what it spares as float16 for every runtime.
+        agreement: unlabelled frames on which the published file is compared with float32, too.
+    """
+
+    budget: Budget = field(default_factory=Budget)
+    precision: Precision = "guard"
+    recipe: Recipe | None = None
+    allow_drop: bool = False
+    validation: Dataset | None = None
+    layer_report: Path | None = None
+    float16_weights: bool = False
+    agreement: AgreementFrames | None = None
+
+
+@dataclass(frozen=True)
+class Int8Choice:
+    """What goes into the bundle.
+
+    Attributes:
+        recipe: with which the file can be built again.
+        threshold: probability.
+        candidate, ladder: what was taken, and from where; None where nothing was measured.
+        activations: the audit of the activation ranges.
+        features: of the validation images through the file, see `Judge.features`; None where nothing was measured.
+    """
+
+    recipe: Recipe
+    threshold: float
+    candidate: Candidate | None
+    ladder: Ladder | None
+    activations: dict[str, Any]
+    features: dict[str, Float32Array] | None = None
+
+
+def write_int8(
+    source: Source,
+    runtime: str,
+    path: Path,
+    head: Path,
+    policy: Int8Policy,
+    threshold: float,
+    scratch: Path,
+    *,
+    say: Callable[[str], None],
+    progress: bool,
+) -> Int8Choice:
+    """Write the int8 backbone to ``path``; the head lies there already.
+
+    Raises:
+        AccuracyError: the guard found nothing within the budget; the message holds the whole ladder.
+        ModelError: no candidate can be built or run.
+        UsageError: the guard without validation images, or a recipe that matches nothing.
+    """
+    quantizer = source.quantizer(runtime)
+    if policy.float16_weights:
+        quantizer.spared = FLOAT16
+    asked = policy.recipe or (Recipe(policy.precision) if policy.precision in BASES else None)
+    if policy.validation is None:
+        if asked is None:
+            raise UsageError(
+                "The accuracy guard needs the validation images of a run. For a bare .keras file choose "
+                "--precision w8a8, which keeps no promise, or a --recipe."
+            )
+        quantizer.build(path, asked)
+        recipe, chosen, ladder, own, features = asked, None, None, threshold, None
+    else:
+        judge, exact = _judge(source, runtime, head, policy, threshold, scratch, progress=progress)
+        if asked is not None:
+            rungs = Rungs(quantizer, judge, exact.parent)
+            rungs.add(f"{asked.precision}, as asked for", asked)
+            ladder = rungs.ladder(policy.budget, runs=_SINGLE_RUNS)
+        else:
+            mix = policy.precision == "mixed"
+            ladder = climb(quantizer, judge, exact.parent, policy.budget, mix=mix, progress=progress)
+        free = asked is not None or policy.precision == "mixed"
+        chosen = _choose(ladder, runtime, policy, say, asked_for=asked is not None)
+        chosen = _with_frames(chosen, judge, policy)
+        _check_frames(chosen, policy, say, free=free)
+        for file in chosen.path.parent.iterdir():
+            shutil.copyfile(file, path.with_name(file.name))
+        assert chosen.comparison is not None
+        recipe, own = chosen.recipe, chosen.comparison.threshold
+        names = [branch.name for branch in source.model.head.branches]
+        features = judge.features(chosen.path, judge.open(chosen.path), names)
+        del judge  # with its open float32 backbone: the layer report opens two of its own
+    activations = quantizer.audit(recipe)
+    for warning in activations["warnings"]:
+        say(f"  warning: {warning}")
+    if policy.layer_report is not None:
+        files = {"taken": path} | ({"w8a8": ladder.candidates[0].path} if ladder and asked is None else {})
+        _report_layers(policy.layer_report, quantizer, source, scratch, files, say)
+    return Int8Choice(recipe, own, chosen, ladder, activations, features)
+
+
+def measure_written(
+    source: Source, runtime: str, backbone: Path, head: Path, policy: Int8Policy, threshold: float, scratch: Path
+) -> Candidate:
+    """Compare a backbone that was written without a search with float32 on the validation images."""
+    judge, _ = _judge(source, runtime, head, policy, threshold, scratch, progress=False)
+    runner = judge.open(backbone)
+    found = judge.compare(backbone, runner, backbone.parent.name)
+    size = sum(file.stat().st_size for file in backbone.parent.glob(f"{backbone.stem}.*"))
+    measured = Candidate(backbone.parent.name, Recipe(), backbone, size, found, device=runner.device)
+    return _with_frames(measured, judge, policy)
+
+
+def _with_frames(candidate: Candidate, judge: Judge, policy: Int8Policy) -> Candidate:
+    """The candidate, compared with float32 on the unlabelled frames, too, where there are some."""
+    if policy.agreement is None:
+        return candidate
+    return policy.agreement.add_to(candidate, judge.on(policy.agreement.dataset), judge.open(candidate.path))
+
+
+def _check_frames(chosen: Candidate, policy: Int8Policy, say: Callable[[str], None], *, free: bool) -> None:
+    """Say what the frames showed; raise `AccuracyError` where they take the guard's file out of the budget."""
+    found = chosen.comparison
+    if found is None or found.frames is None:
+        return
+    limit = policy.budget.max_flips
+    say(f"  unlabelled frames: {found.frames.words(limit)}")
+    say(
+        f"  with the validation images: {found.all_flips.counted_words()}; verdict "
+        f"{found.verdict(policy.budget)}{found.open_words(policy.budget)}"
+    )
+    if found.frames.share > limit and not (free or policy.allow_drop):
+        raise AccuracyError(
+            f"{chosen.name} holds the budget on validation images, not on the frames of --agreement-data: "
+            f"{found.frames.words(limit)}. Take it with --allow-drop, or widen --max-flips."
+        )
+
+
+def _judge(
+    source: Source, runtime: str, head: Path, policy: Int8Policy, threshold: float, scratch: Path, *, progress: bool
+) -> tuple[Judge, Path]:
+    """The judge, and the float32 backbone it compares with, which is written first."""
+    exact = scratch / f"ladder-{runtime}" / f"backbone{head.suffix}"
+    exact.parent.mkdir(parents=True, exist_ok=True)
+    source.write_float(runtime, exact)
+    assert policy.validation is not None
+    size = source.model.input_size
+    judge = Judge(policy.validation, size, runtime, head, exact, threshold, cache=source.cache, progress=progress)
+    return judge, exact
+
+
+def _choose(
+    ladder: Ladder, runtime: str, policy: Int8Policy, say: Callable[[str], None], *, asked_for: bool
+) -> Candidate:
+    """The candidate to publish."""
+    if ladder.nearest is None:
+        raise ModelError(f"No int8 candidate for {runtime} can be run: {ladder.candidates[0].error}")
+    if asked_for:
+        say(ladder_table(ladder))
+        return ladder.nearest
+    chosen = _best_mix(ladder) if policy.precision == "mixed" else ladder.chosen
+    slow = [c for c in ladder.candidates if c.within(policy.budget) and not ladder.is_fast(c)]
+    if chosen is None and slow and not policy.allow_drop:
+        raise AccuracyError(
+            f"No int8 candidate for {runtime} that keeps the budget is {ladder.min_speedup:g} times as fast as "
+            f"float32.\n{ladder_table(ladder)}\n  Take the float16 file instead: --format {runtime}-fp16."
+        )
+    if chosen is None and not policy.allow_drop:
+        raise AccuracyError(
+            f"No int8 candidate for {runtime} is within the budget.\n{ladder_table(ladder)}\n"
+            f"  Nearest: {ladder.nearest.name}. {runtime}-fp16 keeps the decisions at half of float32's size: "
+            f"--format {runtime}-fp16. Or take the nearest with --allow-drop, or widen --max-drop or --max-flips."
+        )
+    say(ladder_table(ladder))
+    if chosen is None:
+        say(f"  --allow-drop: taking {ladder.nearest.name}, which is outside the budget")
+    return chosen or ladder.nearest
+
+
+def _best_mix(ladder: Ladder) -> Candidate:
+    """What ``--precision mixed`` takes: the mix with the fewest flips, then the fastest."""
+    mixed = [c for c in ladder.candidates if c.recipe.precision == "mixed" and c.comparison is not None]
+    if not mixed:
+        raise UsageError("--precision mixed: no mix of this model can be built and run.")
+    return min(mixed, key=lambda c: (c.comparison.flipped if c.comparison else 0, c.p50_ms))
+
+
+def _report_layers(
+    folder: Path,
+    quantizer: Quantizer,
+    source: Source,
+    scratch: Path,
+    files: dict[str, Path],
+    say: Callable[[str], None],
+) -> None:
+    from sonoedge.export.guard.layer_report import layer_errors, write_layer_report
+
+    exact = scratch / f"float-{quantizer.runtime}" / f"backbone{quantizer.suffix}"
+    exact.parent.mkdir(parents=True, exist_ok=True)
+    source.write_float(quantizer.runtime, exact)
+    inputs = list(islice(source.calibration.inputs(source.model.input_size), _REPORT_IMAGES))
+    for name, path in files.items():
+        layers = layer_errors(quantizer.runtime, exact, path, quantizer.operators, inputs)
+        stem = f"{quantizer.runtime}-int8.{name}"
+        title = f"{quantizer.runtime} int8, {name}: error against float32 on {len(inputs)} images"
+        words = write_layer_report(folder, stem, title, layers)
+        say(f"  layer report {folder / stem}.json and .png; {'; '.join(words[:3]) or 'no operator stands out'}")

@@ -1,0 +1,187 @@
+"""The accuracy guard: build and measure quantized candidates, take the fastest that decides the same.
+
+Candidates, until the budget holds: everything quantized; whole branches spared, the most harmful first; the most
+harmful operators spared, in the branches that are left; the same with other range rules. What is spared calculates
+in float32. At least `MIN_INT8_SHARE` of the multiply-adds stay in int8: below that a float16 file is the better
+one. Harm is measured on the logit, never guessed from a layer's name.
+
+Branches do not touch one another, so that a candidate's logits follow from files of single branches: a branch is
+run once, whatever the others do, in the real interpreter and against the float32 file of the same runtime. What may
+be published is then built whole and timed. The one that is taken runs whole on some images; if it does not give
+there what its branches gave, it runs on all of them.
+
+The guard *chooses* by point estimates and *says* PASS, FAIL or INCONCLUSIVE from 95 % intervals: few images decide
+little (see `export.guard.comparison`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from sonoedge.edge_runtime.errors import ModelError
+from sonoedge.export.guard.builder import Rungs
+from sonoedge.export.guard.candidates import Ladder
+from sonoedge.export.guard.comparison import Budget, Comparison
+from sonoedge.export.guard.evaluator import SCREENED_IMAGES, SEARCH_IMAGES, Judge
+from sonoedge.export.memory import released
+from sonoedge.export.quantize.quantizers import Quantizer
+from sonoedge.export.quantize.recipes import Recipe, int8_share, recipe_for
+
+MIN_INT8_SHARE = 0.9
+"""Of the multiply-adds, in every file that the guard takes."""
+Ranges = Mapping[str, str]
+_STEPS = (1, 2, 3, 4, 6, 8, 12, 16, 20)
+_WANTED_MIXES = 2
+
+
+@released()
+def climb(
+    quantizer: Quantizer, judge: Judge, folder: Path, budget: Budget, *, mix: bool = False, progress: bool
+) -> Ladder:
+    """Build and measure candidates.
+
+    Args:
+        quantizer: builds candidates.
+        judge: measures them.
+        folder: where candidates are written.
+        budget: what may be lost; a first candidate within it ends the search,
+        mix: unless mixes are asked for.
+    """
+    rungs = Rungs(quantizer, judge, folder)
+    search = _Search(rungs, budget, progress)
+    for ranges in search.range_choices():
+        plain = rungs.add(
+            f"w8a8, {_in_words(ranges)} ranges", recipe_for(frozenset(), quantizer.operators, ranges=ranges)
+        )
+        if (plain.within(budget) and not mix) or search.spare(ranges):
+            break
+    return rungs.ladder(budget)
+
+
+def _in_words(ranges: Ranges) -> str:
+    """``mse``, or ``left mse, right extremes``."""
+    kinds = sorted(set(ranges.values()))
+    return kinds[0] if len(kinds) == 1 else ", ".join(f"{branch} {rule}" for branch, rule in ranges.items())
+
+
+class _Search:
+    """Finds out on one-branch files what harms the logit, and proposes what to spare."""
+
+    def __init__(self, rungs: Rungs, budget: Budget, progress: bool) -> None:
+        self._rungs, self._budget, self._progress = rungs, budget, progress
+        self._quantizer, self._branches = rungs.quantizer, rungs.judge.branches
+        self._operators = self._quantizer.operators
+        self._harm: dict[str, dict[str, float]] = {}
+        self._orders: dict[tuple[tuple[str, ...], frozenset[str]], list[int]] = {}
+        self._all = frozenset(operator.name for operator in self._operators)
+
+    def range_choices(self) -> Iterator[Ranges]:
+        """By branch, the rule for activation ranges: the best first, then one rule for all after the other."""
+        rules = self._quantizer.range_rules
+        harm = {rule: self._harm_of(rule) for rule in rules}
+        best = {b: min(rules, key=lambda rule: harm[rule][b]) for b in self._branches}
+        yield best
+        for rule in sorted(rules, key=lambda rule: sum(harm[rule].values())):
+            if set(best.values()) != {rule}:
+                yield dict.fromkeys(self._branches, rule)
+
+    def spare(self, ranges: Ranges) -> bool:
+        """Add candidates that spare branches, then operators; whether one of them is within the budget."""
+        harm = {branch: self._harm_of(rule)[branch] for branch, rule in ranges.items()}
+        ranked = sorted(harm, key=lambda branch: -harm[branch])
+        spared: frozenset[str] = frozenset()
+        for count in range(1, len(ranked)):
+            kept = set(ranked[:count])
+            names = frozenset(op.name for op in self._operators if op.branches and op.branches <= kept)
+            recipe = self._recipe(names, ranges)
+            if int8_share(recipe, self._operators) < MIN_INT8_SHARE:
+                break
+            spared = names
+            named = f"mixed by branch, {' + '.join(ranked[:count])} {self._quantizer.spared}"
+            if self._rungs.add(named, recipe).within(self._budget):
+                return True
+        rest = [b for b in ranked if any(b in op.branches and op.name not in spared for op in self._operators)]
+        passed = 0
+        for names in self._operator_mixes(rest, spared, ranges):
+            named = f"mixed by operator, {len(names)} of {len(self._operators)} {self._quantizer.spared}"
+            passed += self._rungs.add(named, self._recipe(names, ranges)).within(self._budget)
+            if passed == _WANTED_MIXES:
+                break
+        return passed > 0
+
+    def _recipe(self, names: frozenset[str], ranges: Ranges) -> Recipe:
+        """These operators spared, the others int8."""
+        return recipe_for(names, self._operators, ranges=ranges, kept=self._quantizer.spared)
+
+    def _harm_of(self, rule: str) -> dict[str, float]:
+        """By branch, squared logit error when only that branch is quantized; infinite where it cannot run."""
+        if rule not in self._harm:
+            bar = tqdm(self._branches, desc=f"{rule} ranges", disable=not self._progress, leave=False)
+            self._harm[rule] = {branch: self._harm_alone(branch, Recipe(ranges=rule)) for branch in bar}
+        return self._harm[rule]
+
+    def _operator_mixes(
+        self, ranked: Sequence[str], spared: frozenset[str], ranges: Ranges
+    ) -> Iterator[frozenset[str]]:
+        """Sets of operators to spare beside those spared already that hold the budget: the smallest sets first.
+
+        Where none does, the one with the smallest logit error.
+        """
+        fragile = [branch for branch in ranked if not self._holds(branch, spared, ranges)] or list(ranked[:1])
+        stretches = self._stretches(fragile, spared)
+        # The order by the first range rule serves the others: which operators are fragile hardly depends on it.
+        key = (tuple(fragile), spared)
+        if key not in self._orders:
+            harm = []
+            for branch, names in tqdm(stretches, desc="operators", disable=not self._progress, leave=False):
+                alone = recipe_for(self._all - names, self._operators, ranges=ranges)
+                harm.append(self._harm_alone(branch, alone))
+            self._orders[key] = [int(i) for i in np.argsort(harm)[::-1]]
+        order = self._orders[key]
+        best: tuple[float, frozenset[str]] | None = None
+        held = False
+        for count in (step for step in _STEPS if step < len(stretches)):
+            kept = spared.union(*(stretches[i][1] for i in order[:count]))
+            recipe = self._recipe(kept, ranges)
+            if int8_share(recipe, self._operators) < MIN_INT8_SHARE:
+                break
+            found = self._screen(dict.fromkeys(self._branches, recipe), SCREENED_IMAGES)
+            if found is None:
+                continue
+            if best is None or found.logit_error < best[0]:
+                best = (found.logit_error, kept)
+            if found.within(self._budget):
+                held = True
+                yield kept
+        if not held and best is not None:
+            yield best[1]
+
+    def _stretches(self, branches: Sequence[str], spared: frozenset[str]) -> list[tuple[str, frozenset[str]]]:
+        """Runs of consecutive operators of the branches; what two of them share counts with the first."""
+        stretches: list[tuple[str, frozenset[str]]] = []
+        taken = set(spared)
+        for branch in branches:
+            names = [op.name for op in self._operators if branch in op.branches and op.name not in taken]
+            taken |= set(names)
+            parts = np.array_split(np.array(names, object), min(self._quantizer.stretches, len(names)) or 1)
+            stretches += [(branch, frozenset(part)) for part in parts if len(part)]
+        return stretches
+
+    def _harm_alone(self, branch: str, recipe: Recipe) -> float:
+        """Squared logit error when only this branch follows the recipe; infinite where it cannot run."""
+        found = self._screen({branch: recipe}, SEARCH_IMAGES)
+        return float("inf") if found is None else found.logit_error**2
+
+    def _holds(self, branch: str, spared: frozenset[str], ranges: Ranges) -> bool:
+        found = self._screen({branch: self._recipe(spared, ranges)}, SCREENED_IMAGES)
+        return found is not None and found.within(self._budget)
+
+    def _screen(self, recipes: Mapping[str, Recipe], images: int) -> Comparison | None:
+        try:
+            return self._rungs.screen(recipes, images)
+        except ModelError:
+            return None

@@ -1,0 +1,133 @@
+"""The activations of calibration images, recorded once for all formats.
+
+They are recorded in LiteRT, image by image in a cache: an interrupted pass goes on where it was, and another run on
+the same backbones sees no image twice. OpenVINO runs the same backbone: its tensors are found again among LiteRT's
+by what they hold, and only one that is not there takes a pass of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from sonoedge.edge_runtime.files import sha256_bytes
+from sonoedge.export.cache import read_arrays, write_arrays
+from sonoedge.export.quantize.calibration import CalibrationSet
+from sonoedge.export.quantize.ranges import SAMPLES_PER_IMAGE, ActivationStatistics, Float
+from sonoedge.export.quantize.recorders import OpenVINORecorder, Recorder, TFLiteRecorder, same_tensors
+
+_VERSION = "2"
+_COMPARED_IMAGES = 2
+
+
+class Activations:
+    """What the calibration images give at the tensors of a float32 backbone; recorded when first asked for.
+
+    Args:
+        model: the backbone as a flatbuffer.
+        calibration: the images.
+        size: (height, width) of the input.
+        cache: folder of finished images.
+    """
+
+    def __init__(
+        self, model: bytes, calibration: CalibrationSet, size: tuple[int, int], *, cache: Path, progress: bool
+    ) -> None:
+        self._model, self._calibration, self._size = model, calibration, size
+        self._cache, self._progress = cache, progress
+
+    def first(self, count: int) -> list[Float]:
+        """The first inputs, float32 (1, height, width, 3), 0–255."""
+        return list(islice(self._calibration.inputs(self._size), count))
+
+    @cached_property
+    def statistics(self) -> ActivationStatistics:
+        """Of the flatbuffer's tensors, the image first."""
+        return self._collect(lambda: TFLiteRecorder(self._model), sha256_bytes(self._model))
+
+    def of_openvino(self, recorder: OpenVINORecorder, digest: str) -> ActivationStatistics:
+        """The same, by the names of an OpenVINO model's tensors, with the image before them.
+
+        Args:
+            recorder: of the tensors that are wanted.
+            digest: of the model.
+        """
+        mine = same_tensors(recorder, TFLiteRecorder(self._model), self.first(_COMPARED_IMAGES))
+        known = self.statistics
+        image = next((name for name, theirs in mine.items() if theirs == known.names[0]), known.names[0])
+        columns = {image: known.names[0]} | {name: mine[name] for name in recorder.names if name in mine}
+        found = known.columns(columns)
+        missing = [name for name in recorder.names if name not in columns]
+        if not missing:
+            return found
+        alone = self._collect(lambda: recorder.only(missing), "\n".join([digest, *missing]))
+        return found.beside(alone)
+
+    def _collect(self, recorder: Callable[[], Recorder], key: str) -> ActivationStatistics:
+        inputs = self._calibration.inputs(self._size)
+        return collect_statistics(
+            recorder, key, inputs, self._calibration.digests, cache=self._cache, progress=self._progress
+        )
+
+
+def collect_statistics(
+    open_recorder: Callable[[], Recorder],
+    key: str,
+    inputs: Iterable[Float],
+    digests: Sequence[str],
+    *,
+    cache: Path | None = None,
+    progress: bool = False,
+) -> ActivationStatistics:
+    """Run a float backbone over calibration images and record its activations.
+
+    Args:
+        open_recorder: opens the backbone, if there is an image that the cache does not know.
+        key: digest of the backbone and of what is recorded: part of the cache's key.
+        inputs: float32 (1, height, width, 3), 0–255; read lazily, one by one.
+        digests: SHA-256 of every image file, in the order of the inputs: the other part.
+        cache: folder of finished images.
+    """
+    recorder: Recorder | None = None
+    parts: list[ActivationStatistics] = []
+    with tqdm(total=len(digests), desc="calibration", unit="img", disable=not progress) as bar:
+        for digest, model_input in zip(digests, inputs, strict=True):
+            described = "\n".join([_VERSION, str(SAMPLES_PER_IMAGE), key, digest])
+            path = None if cache is None else cache / f"activations-{sha256_bytes(described.encode())[:32]}.npz"
+            known = None if path is None else read_arrays(path)
+            if known is not None:
+                parts.append(ActivationStatistics(tuple(map(str, known.pop("names"))), **known))
+            else:
+                recorder = recorder or open_recorder()
+                parts.append(_recorded(recorder, model_input, int(digest[:8], 16)))
+                if path is not None:
+                    write_arrays(path, **vars(parts[-1]) | {"names": np.array(parts[-1].names)})
+            bar.update(1)
+    return ActivationStatistics(
+        parts[0].names,
+        np.concatenate([part.minima for part in parts]),
+        np.concatenate([part.maxima for part in parts]),
+        np.concatenate([part.samples for part in parts]),
+    )
+
+
+def _recorded(recorder: Recorder, model_input: Float, number: int) -> ActivationStatistics:
+    """Of one image; ``number`` decides which values are sampled: its own, whatever came before."""
+    values = recorder.values(model_input)
+    minima, maxima = ([[end(value) for value in values]] for end in (np.min, np.max))
+    samples = [[_spread(value, number) for value in values]]
+    return ActivationStatistics(
+        recorder.names, np.array(minima, np.float32), np.array(maxima, np.float32), np.array(samples, np.float32)
+    )
+
+
+def _spread(values: Float, number: int) -> Float:
+    """`SAMPLES_PER_IMAGE` values at even distances, elsewhere for every image."""
+    steps = np.arange(SAMPLES_PER_IMAGE) * len(values) // SAMPLES_PER_IMAGE
+    # A prime stride: neighbouring images must not sample the same channel of channels-last maps.
+    return values[(steps + 7919 * number) % len(values)]

@@ -1,0 +1,228 @@
+"""Post-training quantization of the backbone: TensorFlow Lite by recipe, OpenVINO through NNCF."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence, Set
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sonoedge.edge_runtime.errors import ModelError
+from sonoedge.export.convert.graphs import openvino_tensor, pack_tflite, parse_tflite
+from sonoedge.export.memory import released
+from sonoedge.export.quantize.recipes import DYNAMIC, FLOAT16, WEIGHT_ONLY
+from sonoedge.train.quiet import quiet
+
+QUANTIZATION_VERSION = "4"
+"""Raise it when a recipe would give other files: cached ones are then not used."""
+_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+_FLOAT_ARITHMETIC = {
+    FLOAT16: _WEIGHTED,
+    WEIGHT_ONLY: _WEIGHTED,
+    # XNNPACK has fast kernels of that kind for these, not for depthwise convolutions.
+    DYNAMIC: ("CONV_2D",),
+}
+"""Precisions that keep activations in float32, and which operators they change; the others are plain float."""
+_NAMES_PER_EXPRESSION = 40
+_SMALLEST_STEP = 1e-12
+_PASSING = frozenset({"MaxPool", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Concat", "Pad", "StridedSlice"})
+"""OpenVINO operators that compute on whatever they are given, int8 or float."""
+
+
+def quantize_tflite(
+    float_model: bytes, precisions: Mapping[str, str], base: str, ranges: Mapping[str, tuple[float, float]]
+) -> bytes:
+    """Static quantization with int8 weights per channel and activations per tensor; inputs and outputs float32.
+
+    Args:
+        float_model: flatbuffer.
+        precisions: by operator name, see `export.quantize.recipes`.
+        base: the precision of most of them.
+        ranges: lowest and highest value of every activation, by its name.
+
+    Raises:
+        ModelError: an operator cannot be quantized that way.
+    """
+    with quiet():
+        from litert_quantizer.quantizer import Quantizer
+
+        rules = _litert_rules(precisions, base)
+        try:
+            result = Quantizer(float_model, rules).quantize(
+                {name: _litert_range(*ends) for name, ends in ranges.items()},
+                enable_progress_bar=False,
+                enable_progress_report=False,
+            )
+        except (ValueError, RuntimeError, NotImplementedError) as error:
+            raise ModelError(f"The backbone cannot be quantized to {base}: {error}") from error
+    quantized = bytes(result.quantized_model)
+    return _general_scales(quantized) if "w8a16" in precisions.values() else quantized
+
+
+def _general_scales(model: bytes) -> bytes:
+    """Tell 16-bit additions and subtractions that their scales are no powers of two, as float graphs claim."""
+    parsed = parse_tflite(model)
+    for graph in parsed.subgraphs:
+        for operator in graph.operators:
+            if hasattr(operator.builtinOptions, "potScaleInt16"):
+                operator.builtinOptions.potScaleInt16 = False
+    return pack_tflite(parsed)
+
+
+@released()
+def quantize_openvino(model: Any, model_input: NDArray[np.float32]) -> Any:
+    """Static int8 of a whole `openvino.Model`: weights per channel, activations per tensor, with a zero point.
+
+    NNCF decides where quantizers stand. The ranges of the activations are those of one image, until
+    `set_ranges_openvino` replaces them. The result still holds its float32 weights behind FakeQuantize nodes, so
+    that `spare_openvino` can take quantizers out again; `compress_openvino` stores them as int8.
+
+    Args:
+        model: float32.
+        model_input: any image, float32 (1, height, width, 3).
+    """
+    with quiet():
+        import nncf
+        from nncf.quantization.advanced_parameters import QuantizationParameters
+
+        return nncf.quantize(
+            model,
+            nncf.Dataset([model_input]),
+            subset_size=1,
+            preset=nncf.QuantizationPreset.MIXED,
+            target_device=nncf.TargetDevice.CPU,
+            advanced_parameters=nncf.AdvancedQuantizationParameters(
+                activations_quantization_params=QuantizationParameters(per_channel=False),
+                disable_bias_correction=True,
+                backend_params={"compress_weights": False},
+            ),
+        )
+
+
+def quantized_tensors(model: Any) -> tuple[str, ...]:
+    """The activations of a model from `quantize_openvino` that are quantized, by `openvino_tensor`."""
+    return tuple(dict.fromkeys(openvino_tensor(node.input_value(0)) for node in _activation_quantizers(model)))
+
+
+def set_ranges_openvino(model: Any, ranges: Mapping[str, tuple[float, float]]) -> None:
+    """Give the quantizers of a model from `quantize_openvino` other ranges, in place.
+
+    Args:
+        model: fully quantized, weights not compressed.
+        ranges: lowest (at most 0) and highest value (at least 0) of every one of `quantized_tensors`. Zero becomes
+            one of the steps.
+    """
+    import openvino
+
+    for node in _activation_quantizers(model):
+        low, high = ranges[openvino_tensor(node.input_value(0))]
+        steps = node.get_attributes()["levels"] - 1
+        step = max((high - low) / steps, _SMALLEST_STEP)
+        below = round(-low / step)
+        for first, value in ((1, -below * step), (2, (steps - below) * step)):
+            end = openvino.opset13.constant(np.float32(value)).output(0)
+            for number in (first, first + 2):  # what goes in, and what comes out
+                node.input(number).replace_source_output(end)
+    model.validate_nodes_and_infer_types()
+
+
+def spare_openvino(model: Any, names: Set[str]) -> None:
+    """Let operators of a model from `quantize_openvino` compute in float32 again, in place.
+
+    Their inputs bypass the quantizers. A quantizer in front of pooling or reshaping goes when all that it feeds is
+    spared. The ranges of the others do not depend on what is spared.
+
+    Args:
+        model: fully quantized, weights not compressed.
+        names: of the operators to spare.
+    """
+    for node in model.get_ordered_ops():
+        if node.get_friendly_name() in names:
+            for port in node.inputs():
+                source = port.get_source_output().get_node()
+                if source.get_type_name() == "FakeQuantize":
+                    port.replace_source_output(source.input_value(0))
+    for node in model.get_ordered_ops():
+        if node.get_type_name() == "FakeQuantize":
+            readers = _readers(node)
+            if readers and readers <= names:
+                for port in node.output(0).get_target_inputs():
+                    port.replace_source_output(node.input_value(0))
+    model.validate_nodes_and_infer_types()
+
+
+def compress_openvino(model: Any) -> None:
+    """Store the quantized weights of a model from `quantize_openvino` as int8, in place."""
+    from openvino._offline_transformations import compress_quantize_weights_transformation
+
+    compress_quantize_weights_transformation(model)
+
+
+def _activation_quantizers(model: Any) -> list[Any]:
+    """FakeQuantize nodes behind operators or the image; those of weights stand behind constants."""
+    nodes = [node for node in model.get_ordered_ops() if node.get_type_name() == "FakeQuantize"]
+    return [node for node in nodes if node.input_value(0).get_node().get_type_name() != "Constant"]
+
+
+def _readers(node: Any) -> set[str]:
+    """Names of the computing operators that read a node's result, perhaps through pooling or reshaping."""
+    found: set[str] = set()
+    stack = [port.get_node() for port in node.output(0).get_target_inputs()]
+    while stack:
+        reader = stack.pop()
+        if reader.get_type_name() in _PASSING:
+            stack += [port.get_node() for output in reader.outputs() for port in output.get_target_inputs()]
+        else:
+            found.add(reader.get_friendly_name())
+    return found
+
+
+def _litert_range(low: float, high: float) -> dict[str, NDArray[np.float32]]:
+    return {"min": np.array([low], np.float32), "max": np.array([high], np.float32)}
+
+
+def _litert_rules(precisions: Mapping[str, str], base: str) -> list[dict[str, Any]]:
+    from litert_quantizer import recipe
+
+    static = {"w8a8": recipe.static_wi8_ai8, "w8a16": recipe.static_wi8_ai16}
+    everything = dict(static[base]()[0])
+    unquantized = {**everything, "algorithm_key": recipe.AlgorithmName.NO_QUANTIZE}
+    rules = [everything]
+    # Browsers' runtimes refuse integer inputs and outputs, and nobody should have to know scales.
+    rules += [
+        {**unquantized, "operation": op} for op in (recipe.TFLOperationName.INPUT, recipe.TFLOperationName.OUTPUT)
+    ]
+    by_precision: defaultdict[str, list[str]] = defaultdict(list)
+    for name, precision in precisions.items():
+        if precision != base:
+            by_precision[precision].append(name)
+    for precision, names in sorted(by_precision.items()):
+        expressions = _alternations(sorted(names))
+        rule = dict(static[precision]()[0]) if precision in static else unquantized
+        rules += [{**rule, "regex": regex} for regex in expressions]
+        for operation in _FLOAT_ARITHMETIC.get(precision, ()):
+            rule = {**_weights_rule(precision), "operation": recipe.TFLOperationName(operation)}
+            rules += [{**rule, "regex": regex} for regex in expressions]
+    return rules
+
+
+def _weights_rule(precision: str) -> dict[str, Any]:
+    from litert_quantizer import recipe
+
+    if precision == DYNAMIC:
+        return dict(recipe.dynamic_wi8_afp32()[0])
+    rule = dict(recipe.weight_only_wi8_afp32()[0])
+    if precision == FLOAT16:
+        half = {"num_bits": 16, "dtype": "FLOAT", "granularity": "TENSORWISE", "symmetric": True}
+        rule["algorithm_key"] = recipe.AlgorithmName.FLOAT_CASTING
+        rule["op_config"] = {**rule["op_config"], "weight_tensor_config": half}
+    return rule
+
+
+def _alternations(names: Sequence[str]) -> list[str]:
+    """Expressions that match exactly these names; several, since very long ones are slow."""
+    groups = [names[i : i + _NAMES_PER_EXPRESSION] for i in range(0, len(names), _NAMES_PER_EXPRESSION)]
+    return [f"^(?:{'|'.join(re.escape(name) for name in group)})$" for group in groups]

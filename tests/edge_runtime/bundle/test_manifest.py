@@ -1,0 +1,362 @@
+"""The contract: what is written is read back equal, and every deviation is a BundleError."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from sonoedge.edge_runtime.bundle.checksums import SUMS, check_sums
+from sonoedge.edge_runtime.bundle.contract import GOLDEN, MANIFEST, Bundle
+from sonoedge.edge_runtime.bundle.manifest import load_bundle
+from sonoedge.edge_runtime.errors import BundleError, ModelError, UsageError
+from tests.helpers.bundles import FILES, build, drop, rewrite, set_in, sign
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Bundle:
+    return build(tmp_path / "bundle")
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """For tests that put back what they change."""
+    return build(tmp_path_factory.mktemp("shared") / "bundle").path
+
+
+def test_load_gives_back_what_was_written(bundle: Bundle) -> None:
+    loaded = load_bundle(bundle.path)
+    assert loaded == bundle
+    assert load_bundle(str(bundle.path)) == bundle
+    assert loaded.negative_label == "benign"
+    assert (loaded.input.channels, loaded.input.low, loaded.input.high) == ("RGB", 0.0, 255.0)
+
+
+def test_manifest_is_utf8_json_with_the_schema_version_first(bundle: Bundle) -> None:
+    text = (bundle.path / MANIFEST).read_bytes().decode("utf-8")
+    body = json.loads(text)
+    assert next(iter(body.items())) == ("schema_version", 1)
+    assert "Prüfling" in text
+    assert "path" not in body
+
+
+def test_artifact_by_name(bundle: Bundle) -> None:
+    assert bundle.artifact("openvino-int8") is bundle.artifacts[1]
+    with pytest.raises(UsageError, match=r"'onnx-fp32'.*tflite-fp32, openvino-int8"):
+        bundle.artifact("onnx-fp32")
+
+
+def test_sums_cover_every_other_file(bundle: Bundle) -> None:
+    lines = (bundle.path / SUMS).read_text().splitlines()
+    assert [line[66:] for line in lines] == sorted([*FILES, MANIFEST])
+    assert all(line[64:66] == "  " for line in lines)
+
+
+@pytest.mark.skipif(shutil.which("sha256sum") is None, reason="needs the sha256sum tool")
+def test_sha256sum_agrees(bundle: Bundle) -> None:
+    def check() -> int:
+        command = ["sha256sum", "--check", "--strict", "--quiet", SUMS]
+        return subprocess.run(command, cwd=bundle.path, capture_output=True, check=False).returncode
+
+    assert check() == 0
+    (bundle.path / GOLDEN).write_bytes(b"changed")
+    assert check() != 0
+
+
+@settings(max_examples=200)
+@given(name=st.sampled_from(sorted([*FILES, MANIFEST, SUMS])), place=st.integers(0), flip=st.integers(1, 255))
+@example(name=SUMS, place=-1, flip=0x0A ^ 0x0D)
+@example(name=SUMS, place=-1, flip=0x0A ^ 0x0C)
+def test_any_changed_byte_is_found(name: str, place: int, flip: int, shared: Path) -> None:
+    path = shared / name
+    original = path.read_bytes()
+    changed = bytearray(original)
+    changed[place % len(changed)] ^= flip
+    path.write_bytes(changed)
+    try:
+        with pytest.raises(BundleError):
+            load_bundle(shared)
+    finally:
+        path.write_bytes(original)
+
+
+@pytest.mark.parametrize("end", ["\r", "\v", "\f", "\x1c", "\x85", "\u2028", ""])
+def test_any_changed_line_end_in_the_sums_is_found(end: str, bundle: Bundle) -> None:
+    text = (bundle.path / SUMS).read_bytes().decode()
+    for changed in (text[:-1] + end, text.replace("\n", end, 1), text.replace("\n", end)):
+        (bundle.path / SUMS).write_bytes(changed.encode())
+        with pytest.raises(BundleError):
+            load_bundle(bundle.path)
+
+
+@pytest.mark.parametrize("name", [*FILES, MANIFEST, SUMS])
+def test_missing_file(name: str, bundle: Bundle) -> None:
+    (bundle.path / name).unlink()
+    with pytest.raises(BundleError, match=name):
+        load_bundle(bundle.path)
+
+
+@pytest.mark.parametrize("name", ["extra.txt", ".hidden", "tflite-fp32/backbone.tflite.tmp", "new/SHA256SUMS"])
+def test_extra_file(name: str, bundle: Bundle) -> None:
+    (bundle.path / name).parent.mkdir(exist_ok=True)
+    (bundle.path / name).touch()
+    with pytest.raises(BundleError, match=name):
+        load_bundle(bundle.path)
+
+
+def test_no_such_folder_and_not_a_bundle(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="No such bundle folder"):
+        load_bundle(tmp_path / "nowhere")
+    (tmp_path / "file").touch()
+    with pytest.raises(BundleError, match="No such bundle folder"):
+        load_bundle(tmp_path / "file")
+    with pytest.raises(BundleError, match="is not a bundle"):
+        load_bundle(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["tflite-fp32/head.tflite", GOLDEN, MANIFEST, SUMS, "tflite-fp32"])
+def test_links_are_refused_even_with_the_same_content(name: str, bundle: Bundle, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    shutil.move(bundle.path / name, outside)
+    (bundle.path / name).symlink_to(outside)
+    with pytest.raises(BundleError, match="link"):
+        load_bundle(bundle.path)
+
+
+def test_a_pipe_is_not_a_model_file(bundle: Bundle) -> None:
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("no named pipes here")
+    (bundle.path / "tflite-fp32/head.tflite").unlink()
+    os.mkfifo(bundle.path / "tflite-fp32/head.tflite")
+    sign(bundle.path)
+    with pytest.raises(BundleError, match="does not hold"):
+        load_bundle(bundle.path)
+
+
+SCHEMA_ERRORS = {
+    "unknown key": (set_in("extra", to=1), "unknown keys: extra"),
+    "unknown key of an artifact": (set_in("artifacts", 1, "sha256", to="x"), r"artifacts\[1\] has unknown keys"),
+    "unknown key of the input": (set_in("input", "mean", to=0), "input has unknown keys: mean"),
+    "unknown key of a branch": (set_in("branches", 0, "depth", to=0), r"branches\[0\] has unknown keys: depth"),
+    "missing key": (drop("provenance"), "lacks: provenance"),
+    "missing key of an artifact": (drop("artifacts", 0, "threshold"), r"artifacts\[0\] lacks: threshold"),
+    "missing key of the input": (drop("input", "resize"), "input lacks: resize"),
+    "missing key of a branch": (drop("branches", 1, "name"), r"branches\[1\] lacks: name"),
+    "other schema version": (set_in("schema_version", to=2), "schema_version 2"),
+    "schema version as a bool": (set_in("schema_version", to=True), "schema_version has the wrong type: bool"),
+    "schema version as text": (set_in("schema_version", to="1"), "schema_version has the wrong type: str"),
+    "name as a number": (set_in("name", to=1), "name has the wrong type"),
+    "labels as text": (set_in("labels", to="ab"), "labels has the wrong type"),
+    "one label": (set_in("labels", to=["malignant"]), "at least two"),
+    "equal labels": (set_in("labels", to=["malignant", "malignant"]), "at least two different"),
+    "empty label": (set_in("labels", to=["", "malignant"]), "at least two"),
+    "a number as a label": (set_in("labels", to=[0, "malignant"]), "at least two"),
+    "a list as a label": (set_in("labels", to=[["benign"], "malignant"]), "at least two"),
+    "unknown positive label": (set_in("positive_label", to="cyst"), "'cyst' is not among"),
+    "input as a list": (set_in("input", to=[]), "input has the wrong type"),
+    "height as a bool": (set_in("input", "height", to=True), "height has the wrong type: bool"),
+    "height as a float": (set_in("input", "height", to=224.0), "height has the wrong type: float"),
+    "height of zero": (set_in("input", "height", to=0), "must be positive"),
+    "range as a bool": (set_in("input", "low", to=False), "low has the wrong type: bool"),
+    "other range": (set_in("input", "high", to=1.0), "only runs RGB"),
+    "range beyond float": (set_in("input", "high", to=10**400), "only runs RGB"),
+    "other colour order": (set_in("input", "channels", to="BGR"), "only runs RGB"),
+    "other resize rule": (set_in("input", "resize", to="letterbox"), "only runs RGB"),
+    "branch as text": (set_in("branches", 0, to="vgg19"), r"branches\[0\] must be a JSON object"),
+    "branch of no channels": (set_in("branches", 0, "channels", to=0), "positive sizes"),
+    "channels as a bool": (set_in("branches", 0, "channels", to=True), "channels has the wrong type: bool"),
+    "branch name with a slash": (set_in("branches", 0, "name", to="../x"), "feature map with a name"),
+    "equal branches": (set_in("branches", 1, "name", to="vgg19"), "branch, each with a name of its own"),
+    "no branches": (set_in("branches", to=[]), "at least one branch"),
+    "no artifacts": (set_in("artifacts", to=[]), "at least one artifact"),
+    "artifact as null": (set_in("artifacts", 0, to=None), r"artifacts\[0\] must be a JSON object"),
+    "equal artifacts": (set_in("artifacts", 1, "name", to="tflite-fp32"), "artifact, each with a name of its own"),
+    "artifact name in capitals": (set_in("artifacts", 0, "name", to="TFLite"), "lower-case letters"),
+    "artifact name with a slash": (set_in("artifacts", 0, "name", to="a/b"), "lower-case letters"),
+    "unknown runtime": (set_in("artifacts", 0, "runtime", to="torch"), "'torch' is unknown"),
+    "negative threshold": (set_in("artifacts", 0, "threshold", to=-0.1), "must be a probability"),
+    "threshold above one": (set_in("artifacts", 0, "threshold", to=1.01), "must be a probability"),
+    "threshold not a number": (set_in("artifacts", 0, "threshold", to=float("nan")), "NaN is not a JSON number"),
+    "threshold as a bool": (set_in("artifacts", 0, "threshold", to=True), "threshold has the wrong type: bool"),
+    "threshold as text": (set_in("artifacts", 0, "threshold", to="0.5"), "threshold has the wrong type: str"),
+    "size as a bool": (set_in("artifacts", 0, "size_bytes", to=False), "size_bytes has the wrong type: bool"),
+    "size as a float": (set_in("artifacts", 0, "size_bytes", to=1.5), "size_bytes has the wrong type: float"),
+    "metrics as a list": (set_in("artifacts", 0, "metrics", to=[]), "metrics has the wrong type"),
+    "recipe as text": (set_in("artifacts", 0, "recipe", to="w8a8"), "recipe has the wrong type"),
+    "backbone not in the bundle": (set_in("artifacts", 0, "backbone", to="none.tflite"), "does not hold"),
+    "backbone is a folder": (set_in("artifacts", 0, "backbone", to="tflite-fp32"), "does not hold"),
+    "empty path": (set_in("artifacts", 0, "head", to=""), "not a plain path"),
+}
+
+
+@pytest.mark.parametrize("case", SCHEMA_ERRORS)
+def test_schema_errors(case: str, bundle: Bundle) -> None:
+    change, message = SCHEMA_ERRORS[case]
+    rewrite(bundle.path, change)
+    check_sums(bundle.path)
+    with pytest.raises(BundleError, match=message):
+        load_bundle(bundle.path)
+
+
+def test_every_key_is_needed(bundle: Bundle) -> None:
+    original = json.loads((bundle.path / MANIFEST).read_text(encoding="utf-8"))
+    for keys in ((), ("input",), ("branches", 0), ("artifacts", 0)):
+        record = original
+        for key in keys:
+            record = record[key]
+        for key in record:
+            rewrite(bundle.path, lambda _: copy.deepcopy(original))
+            rewrite(bundle.path, drop(*keys, key))
+            with pytest.raises(BundleError, match=f"lacks: {key}"):
+                load_bundle(bundle.path)
+
+
+@pytest.mark.parametrize("threshold", [0, 1, 0.0, 1.0])
+def test_threshold_may_be_zero_or_one(threshold: float, bundle: Bundle) -> None:
+    rewrite(bundle.path, set_in("artifacts", 0, "threshold", to=threshold))
+    assert load_bundle(bundle.path).artifacts[0].threshold == threshold
+
+
+BAD_PATHS = [
+    "../outside.tflite",
+    "tflite-fp32/../../outside.tflite",
+    "tflite-fp32/../tflite-fp32/head.tflite",
+    "/outside.tflite",
+    "..\\outside.tflite",
+    "C:\\outside.tflite",
+    "C:outside.tflite",
+    "./tflite-fp32/head.tflite",
+    "tflite-fp32//head.tflite",
+    "tflite-fp32/head.tflite/",
+]
+
+
+@pytest.mark.parametrize("key", ["backbone", "head"])
+@pytest.mark.parametrize("path", BAD_PATHS)
+def test_paths_in_the_manifest(path: str, key: str, bundle: Bundle) -> None:
+    (bundle.path.parent / "outside.tflite").write_bytes(b"outside")
+    rewrite(bundle.path, set_in("artifacts", 0, key, to=path))
+    with pytest.raises(BundleError, match=f"{key} is not a plain path"):
+        load_bundle(bundle.path)
+
+
+@pytest.mark.parametrize("path", BAD_PATHS)
+def test_paths_in_the_sums(path: str, bundle: Bundle) -> None:
+    (bundle.path.parent / "outside.tflite").write_bytes(FILES[GOLDEN])
+    lines = (bundle.path / SUMS).read_text().splitlines()
+    digest = next(line[:64] for line in lines if line.endswith(GOLDEN))
+    lines = sorted([*lines, f"{digest}  {path}"], key=lambda line: line[66:])
+    (bundle.path / SUMS).write_text("\n".join(lines) + "\n")
+    with pytest.raises(BundleError, match="not a plain path"):
+        load_bundle(bundle.path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda lines: lines[::-1], "not sorted"),
+        (lambda lines: [lines[1], lines[0], *lines[2:]], "not sorted"),
+        (lambda lines: [lines[0], *lines], "twice"),
+        (lambda lines: [lines[0].upper(), *lines[1:]], "line 1 is not"),
+        (lambda lines: [lines[0][:64].upper() + lines[0][64:], *lines[1:]], "line 1 is not"),
+        (lambda lines: [lines[0].replace("  ", " *"), *lines[1:]], "line 1 is not"),
+        (lambda lines: [lines[0].replace("  ", " "), *lines[1:]], "line 1 is not"),
+        (lambda lines: [lines[0][1:], *lines[1:]], "line 1 is not"),
+        (lambda lines: [*lines, ""], "is not"),
+        (lambda lines: ["# digests", *lines], "line 1 is not"),
+        (lambda lines: [line + "\r" for line in lines], "missing"),
+        (lambda lines: lines[1:], "does not list"),
+        (lambda lines: [], "does not"),
+    ],
+)
+def test_malformed_sums(change: Callable[[list[str]], list[str]], message: str, bundle: Bundle) -> None:
+    lines = (bundle.path / SUMS).read_bytes().decode().split("\n")[:-1]
+    (bundle.path / SUMS).write_bytes("".join(f"{line}\n" for line in change(lines)).encode())
+    with pytest.raises(BundleError, match=message):
+        load_bundle(bundle.path)
+
+
+def test_sums_that_are_not_text(bundle: Bundle) -> None:
+    (bundle.path / SUMS).write_bytes(b"\xff\xfe\n")
+    with pytest.raises(BundleError, match="not UTF-8"):
+        load_bundle(bundle.path)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{",
+        b"not json",
+        b'{"schema_version": 1',
+        b"\xff\xfe\x00",
+        b"[" * 100_000,
+        b'{"schema_version": ' + b"1" * 5000 + b"}",
+    ],
+    ids=["empty", "brace", "text", "cut", "not utf-8", "deep", "long number"],
+)
+def test_manifest_that_is_not_json(data: bytes, bundle: Bundle) -> None:
+    (bundle.path / MANIFEST).write_bytes(data)
+    sign(bundle.path)
+    with pytest.raises(BundleError, match="not valid JSON"):
+        load_bundle(bundle.path)
+
+
+@pytest.mark.parametrize("body", [[], [1], None, 1, "text", True])
+def test_manifest_that_is_not_an_object(body: Any, bundle: Bundle) -> None:
+    (bundle.path / MANIFEST).write_text(json.dumps(body))
+    sign(bundle.path)
+    with pytest.raises(BundleError, match="must be a JSON object"):
+        load_bundle(bundle.path)
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=8), inner, max_size=2),
+    max_leaves=4,
+)
+PLACES = [
+    ("labels",), ("positive_label",), ("input",), ("branches",), ("artifacts",), ("labels", 0), ("branches", 0),
+    ("input", "height"), ("input", "high"), ("branches", 0, "name"), ("branches", 0, "width"), ("artifacts", 0),
+    ("artifacts", 0, "name"), ("artifacts", 0, "runtime"), ("artifacts", 0, "backbone"),
+    ("artifacts", 0, "threshold"),
+]  # fmt: skip
+
+
+@settings(max_examples=150)
+@given(keys=st.sampled_from(PLACES), value=JSON_VALUES)
+def test_any_other_json_value_is_a_bundle_error_or_a_bundle(
+    keys: tuple[str | int, ...], value: Any, shared: Path
+) -> None:
+    original = (shared / MANIFEST).read_bytes()
+    rewrite(shared, set_in(*keys, to=value))
+    try:
+        assert isinstance(load_bundle(shared), Bundle)
+    except BundleError:
+        pass
+    finally:
+        (shared / MANIFEST).write_bytes(original)
+        sign(shared)
+
+
+@pytest.mark.parametrize("data", [b"", b"garbage" * 30, b"\x08\x07", bytes(100)])
+@pytest.mark.parametrize("runtime", ["onnx", "openvino", "tflite"])
+def test_a_model_file_that_is_none_is_one_sentence(runtime: str, data: bytes, tmp_path: Path) -> None:
+    from sonoedge.edge_runtime.backends import is_available, open_model
+
+    if not is_available(runtime):
+        pytest.skip(f"{runtime} is not installed")
+    path = tmp_path / {"onnx": "a.onnx", "openvino": "a.xml", "tflite": "a.tflite"}[runtime]
+    path.write_bytes(data)
+    with pytest.raises(ModelError) as caught:
+        open_model(path, runtime)
+    assert path.name in str(caught.value)

@@ -1,0 +1,113 @@
+"""Small models and data for the int8 tests: two branches, of which a chosen one breaks under 8-bit activations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from sonoedge.edge_runtime.files import sha256_file
+from sonoedge.export.convert.splitting import split_model
+from sonoedge.export.formats import Source
+from sonoedge.export.guard.evaluator import Judge
+from sonoedge.export.quantize.calibration import CalibrationSet
+from sonoedge.export.quantize.calibration_audit import ImageAudit
+from sonoedge.train.data.dataset import Dataset, Sample
+
+SIZE = 24
+OUTLIER = 4000.0
+
+
+def two_branches(fragile: int | None, seed: int = 3, wide: int = 128) -> Any:
+    """Branches ``left`` and ``right``; number ``fragile`` has a layer ``hub`` with one channel of huge values.
+
+    The next layer scales it back, so that in float nothing happens; with one 8-bit scale for the whole tensor all
+    other channels vanish. The sound branch has 92 % of the multiply-adds then, as VGG19 has most of them in the
+    fused model.
+    """
+    import keras
+    from keras import layers
+
+    keras.utils.set_random_seed(seed)
+    image = keras.Input((SIZE, SIZE, 3), name="image")
+    scaled = layers.Rescaling(1 / 127.5, -1.0)(image)
+    maps = []
+    for number, name in enumerate(("left", "right")):
+        hub = "hub" if number == fragile else f"{name}_middle"
+        x = layers.Conv2D(8, 3, strides=2, padding="same", activation="relu", name=f"{name}_stem")(scaled)
+        width = 8 if fragile in {None, number} else wide
+        x = layers.Conv2D(width, 3, padding="same", activation="relu", name=hub)(x)
+        maps.append(layers.Conv2D(6, 3, strides=2, padding="same", activation="relu", name=name)(x))
+    vector = layers.GlobalAveragePooling2D()(layers.Concatenate(name="features")(maps))
+    logit = layers.Dense(1, name="logit")(vector)
+    model = keras.Model(image, layers.Activation("sigmoid", name="probability")(logit))
+    if fragile is not None:
+        after = ("left", "right")[fragile]
+        kernel, bias = model.get_layer("hub").get_weights()
+        kernel[..., 0] *= OUTLIER
+        model.get_layer("hub").set_weights([kernel, bias])
+        kernel, bias = model.get_layer(after).get_weights()
+        kernel[:, :, 0] /= OUTLIER
+        model.get_layer(after).set_weights([kernel, bias])
+    # Logits around zero and well apart.
+    kernel, bias = model.get_layer("logit").get_weights()
+    model.get_layer("logit").set_weights([40 * kernel, bias])
+    return model
+
+
+def noise_images(folder: Path, count: int, seed: int) -> tuple[Path, ...]:
+    """Smooth random pictures as PNG files."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for i in range(count):
+        coarse = rng.integers(0, 256, (5, 5, 3), dtype=np.uint8)
+        path = folder / f"{i:03}.png"
+        Image.fromarray(coarse).resize((SIZE, SIZE), Image.Resampling.BICUBIC).save(path)
+        paths.append(path)
+    return tuple(paths)
+
+
+def calibration_set(paths: tuple[Path, ...]) -> CalibrationSet:
+    """Without the audit, which has tests of its own."""
+    audit = ImageAudit(len(paths), {}, 0, 0, None, ())
+    return CalibrationSet(paths, "test", tuple(sha256_file(path) for path in paths), audit)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A model on its way to files, with its judge."""
+
+    source: Source
+    judge: Judge
+    folder: Path
+
+
+def bench(folder: Path, model: Any, runtime: str = "tflite", *, images: int = 60, calibrated: int = 12) -> Bench:
+    """Validation labels are the float decisions, some of them wrong; the threshold lies at the median logit."""
+    import keras
+
+    folder.mkdir(parents=True, exist_ok=True)
+    split = split_model(model)
+    calibration = calibration_set(noise_images(folder / "calibration", calibrated, 1))
+    source = Source(split, calibration, folder, folder / "cache", progress=False)
+    suffix = {"tflite": ".tflite", "openvino": ".xml"}[runtime]
+    source.write_head(runtime, folder / f"head{suffix}")
+    exact = folder / f"float{suffix}"
+    source.write_float(runtime, exact)
+    paths = noise_images(folder / "validation", images, 2)
+    inputs = np.stack([np.asarray(Image.open(path), np.float32) for path in paths])
+    probability = keras.ops.convert_to_numpy(model(inputs))[:, 0]
+    threshold = float(np.median(probability))
+    samples = tuple(
+        Sample(path, path.name, int(p >= threshold) ^ int(i % 7 == 0), path.name, sha256_file(path), None)
+        for i, (path, p) in enumerate(zip(paths, probability, strict=True))
+    )
+    dataset = Dataset(folder / "validation", ("benign", "malignant"), samples)
+    judge = Judge(
+        dataset, (SIZE, SIZE), runtime, folder / f"head{suffix}", exact, threshold, cache=folder / "cache"
+    )
+    return Bench(source, judge, folder)

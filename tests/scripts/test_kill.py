@@ -1,0 +1,25 @@
+"""kill -9 in the middle of train, export and benchmark; scripts/check_kill.py does it 200 times."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.helpers.places import ROOT
+
+SCRIPT = ROOT / "scripts/check_kill.py"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="fork and kill -9")
+def test_nothing_is_lost() -> None:
+    command = [sys.executable, str(SCRIPT), "--kills", "9", "--seconds", "120", "--seed", "3", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    body = json.loads(done.stdout.splitlines()[-1])
+    assert body["losses"] == []
+    assert body["kills"] >= 3

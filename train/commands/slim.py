@@ -1,0 +1,57 @@
+"""``sonoedge slim``: a trained run -> the run of the same architecture with a slim VGG."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from sonoedge.train.commands.options import SEED_RANGE, check_new_run, check_ranges
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("--teacher", required=True, type=Path, metavar="RUN", help="finished run with a VGG")
+    parser.add_argument("--data", required=True, metavar="DIR", help="the images that it was trained on")
+    parser.add_argument("--divisor", type=float, default=8.0, metavar="X", help=(
+        "multiply-adds of the VGG's 3 x 3 layers are divided by this (default: %(default)s)"
+    ))  # fmt: skip
+    parser.add_argument("--images", type=int, default=64, metavar="N", help=(
+        "training images that decide which directions are kept (default: %(default)s)"
+    ))  # fmt: skip
+    parser.add_argument("--augment", type=int, default=3, metavar="N", help=(
+        "augmented copies per training image, for the head (default: %(default)s)"
+    ))  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, help="of the draw of these images")
+    parser.add_argument("--out", type=Path, required=True, metavar="RUN2", help="run folder of the slim model")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing run")
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="default: ~/.cache/sonoedge/features")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    parser.add_argument("--json", action="store_true", help="print the run card as one JSON object")
+    parser.epilog = (
+        "No layer of a backbone is trained: the VGG's are factored in closed form; then the head is taught, on\n"
+        "training images.\n\n"
+        "example:\n"
+        "  sonoedge slim --teacher runs/busi --data BUSI --out runs/slim\n"
+        "  sonoedge export --model runs/slim --format tflite-int8,tflite-fp32 --out bundle-slim"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Make and write the run folder."""
+    check_new_run(args.out, overwrite=args.overwrite)
+    check_ranges(
+        ("--divisor", args.divisor, 1.0, 64.0),
+        ("--images", args.images, 1, 10_000),
+        ("--augment", args.augment, 0, 100),
+        ("--seed", args.seed, *SEED_RANGE),
+    )
+    from sonoedge.train.quiet import quiet
+
+    with quiet():
+        from sonoedge.train.distillation.slim import SlimSettings, slim
+    settings = SlimSettings(str(args.teacher), args.data, args.divisor, args.images, args.augment, args.seed)
+    card = slim(settings, args.out, cache=args.cache, progress=not args.quiet, verbose=not args.json)
+    if args.json:
+        print(json.dumps(card))
+    return 0

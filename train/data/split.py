@@ -1,0 +1,273 @@
+"""Train, val and test subsets, by group of copies (default) or by image as in the paper; split.json."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from sonoedge.edge_runtime.errors import DataError, UsageError, few
+from sonoedge.edge_runtime.files import write_text_atomic
+from sonoedge.train.data.dataset import Dataset, Sample
+from sonoedge.train.data.layouts import safe_relative
+
+SUBSETS = ("train", "val", "test")
+Strategy = Literal["grouped", "paper"]
+_STRATEGIES = ("grouped", "paper")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class SplitEntry:
+    """One image and the subset it belongs to; ``label`` indexes `Split.labels`."""
+
+    relative_path: str
+    sha256: str
+    label: int
+    group: str
+    subset: str
+
+
+@dataclass(frozen=True)
+class Split:
+    """Assignment of images to `SUBSETS`; entries are sorted by relative path, fractions follow `SUBSETS`."""
+
+    data_root: str
+    labels: tuple[str, ...]
+    strategy: str
+    seed: int
+    fractions: tuple[float, float, float]
+    entries: tuple[SplitEntry, ...]
+
+
+def make_split(
+    dataset: Dataset,
+    *,
+    strategy: Strategy = "grouped",
+    fractions: tuple[float, float, float] = (0.70, 0.15, 0.15),
+    seed: int = 0,
+) -> Split:
+    """Assign every image to train, val or test, stratified by class and reproducible from the seed.
+
+    Args:
+        dataset: images with groups; a group must carry one label only (`load_dataset` sees to it).
+        strategy: "grouped" keeps a group on one side; "paper" shuffles single images (section III of the
+            paper: 70/15/15, stratified), so copies of one source image may lie on both sides.
+        fractions: shares of train, val and test; positive, with the sum 1.
+        seed: not negative.
+
+    Raises:
+        UsageError: unknown strategy, fractions or seed out of range.
+        DataError: a class has too few groups (or images) to be present in every subset.
+    """
+    if strategy not in _STRATEGIES:
+        raise UsageError(f"The split strategy must be one of {', '.join(_STRATEGIES)}. Received: {strategy}")
+    if len(fractions) != len(SUBSETS) or not (min(fractions) > 0 and abs(sum(fractions) - 1) < 1e-6):
+        raise UsageError(f"Fractions must be three positive numbers with the sum 1. Received: {fractions}")
+    if seed < 0:
+        raise UsageError(f"The seed must not be negative. Received: {seed}")
+    grouped = strategy == "grouped"
+    families: defaultdict[tuple[int, str], list[str]] = defaultdict(list)
+    for sample in dataset.samples:
+        families[sample.label, sample.group if grouped else sample.relative_path].append(sample.relative_path)
+    if grouped and len({group for _, group in families}) < len(families):
+        raise DataError("Groups with conflicting labels cannot be split by group: leave them out first.")
+    subset_of_path: dict[str, str] = {}
+    for label, name in enumerate(dataset.labels):
+        units = {key: paths for (owner, key), paths in families.items() if owner == label}
+        if len(units) < len(SUBSETS):
+            raise DataError(
+                f"Every subset needs an image of each class: at least {len(SUBSETS)} "
+                f"{'groups' if grouped else 'images'} of {name} are needed. Received: {len(units)}"
+            )
+        rng = np.random.default_rng([seed, label])
+        keys = sorted(units)
+        shuffled = {keys[i]: len(units[keys[i]]) for i in rng.permutation(len(keys))}
+        for key, subset in _assign(shuffled, fractions).items():
+            subset_of_path.update(dict.fromkeys(units[key], subset))
+    entries = (
+        SplitEntry(s.relative_path, s.sha256, s.label, s.group, subset_of_path[s.relative_path])
+        for s in sorted(dataset.samples, key=lambda sample: sample.relative_path)
+    )
+    root = dataset.root.resolve().as_posix()
+    return Split(root, dataset.labels, strategy, seed, fractions, tuple(entries))
+
+
+def write_split(split: Split, path: str | Path) -> None:
+    """Write split.json atomically: a reader sees the old file or the new one."""
+    text = json.dumps({"schema_version": 1, **asdict(split)}, indent=1, ensure_ascii=False)
+    write_text_atomic(Path(path), text + "\n")
+
+
+def read_split(path: str | Path) -> Split:
+    """Read split.json and refuse everything that `write_split` would not write.
+
+    Raises:
+        DataError: missing, not JSON, unknown or missing keys, wrong types, an unknown subset or label, an
+            image listed twice, or a path outside the data folder.
+    """
+    path = Path(path)
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"Cannot read the split {path}: {error}") from error
+    try:
+        return _parse(document)
+    except DataError as error:
+        raise DataError(f"{path} is not a split of this version: {error}") from error
+
+
+def apply_split(dataset: Dataset, split: Split) -> dict[str, Dataset]:
+    """Divide a data set as a split says; images that the split does not name are not used.
+
+    Images are found by relative path and checked by SHA-256; a moved or renamed file is found by its
+    SHA-256. Groups are taken from the split.
+
+    Raises:
+        DataError: images of the split are missing, changed, or labelled differently.
+    """
+    if dataset.labels != split.labels:
+        raise DataError(f"The split has the classes {split.labels}. Received: {dataset.labels}")
+    by_path = {sample.relative_path: sample for sample in dataset.samples}
+    in_place = {e.relative_path for e in split.entries if _matches(by_path.get(e.relative_path), e)}
+    elsewhere: defaultdict[str, list[Sample]] = defaultdict(list)
+    for sample in reversed(dataset.samples):
+        if sample.relative_path not in in_place:
+            elsewhere[sample.sha256].append(sample)
+    found: dict[str, list[Sample]] = {subset: [] for subset in SUBSETS}
+    problems = []
+    for entry in split.entries:
+        at_path = by_path.get(entry.relative_path)
+        if entry.relative_path in in_place:
+            sample = by_path[entry.relative_path]
+        elif elsewhere[entry.sha256]:
+            sample = elsewhere[entry.sha256].pop()
+        else:
+            problems.append(f"{entry.relative_path} ({'changed' if at_path else 'missing'})")
+            continue
+        if sample.label != entry.label:
+            problems.append(f"{entry.relative_path} (now labelled {dataset.labels[sample.label]})")
+            continue
+        found[entry.subset].append(replace(sample, group=entry.group))
+    if problems:
+        raise DataError(
+            f"{len(problems)} of {len(split.entries)} images of the split do not match {dataset.root}: "
+            f"{few(problems)}"
+        )
+    return {subset: replace(dataset, samples=tuple(found[subset]), notes=()) for subset in SUBSETS}
+
+
+def joined(subsets: Mapping[str, Dataset]) -> Dataset:
+    """The images of all subsets as one data set, sorted by relative path."""
+    samples = [sample for subset in subsets.values() for sample in subset.samples]
+    return replace(subsets["train"], samples=tuple(sorted(samples, key=lambda sample: sample.relative_path)))
+
+
+def leak_count(
+    split: Split, groups: Mapping[str, str] | None = None, *, subsets: Sequence[str] = ("val", "test")
+) -> int:
+    """Number of val and test images of whose group another image is in train.
+
+    Args:
+        split: any split; a grouped one has no such image.
+        groups: group by relative path, to judge the split by other groups than its own.
+        subsets: where to count.
+    """
+    group_of = {e.relative_path: e.group for e in split.entries} if groups is None else groups
+    trained = {group_of[e.relative_path] for e in split.entries if e.subset == "train"}
+    return sum(e.subset in subsets and group_of[e.relative_path] in trained for e in split.entries)
+
+
+def subset_of(split: Split) -> dict[str, str]:
+    """Subset by SHA-256. Of identical files in several subsets, train wins over val, and val over test.
+
+    That way a file counts as ``test`` only where the model has never seen its bytes.
+    """
+    ranked = sorted(split.entries, key=lambda entry: -SUBSETS.index(entry.subset))
+    return {entry.sha256: entry.subset for entry in ranked}
+
+
+def _assign(sizes: dict[str, int], fractions: tuple[float, float, float]) -> dict[str, str]:
+    """Give each group of one class a subset: the largest first, to the subset that lacks most.
+
+    The lack is relative to the subset's target, among the subsets where the group still fits, so that large
+    families are found in all three; what fits nowhere goes where the lack in images is largest.
+    """
+    total = sum(sizes.values())
+    target = {subset: fraction * total for subset, fraction in zip(SUBSETS, fractions, strict=True)}
+    lack = dict(target)
+    assigned: dict[str, str] = {}
+    largest_first = sorted(sizes, key=lambda key: -sizes[key])
+    for position, key in enumerate(largest_first):
+        empty = [subset for subset in SUBSETS if lack[subset] == target[subset]]
+        # The last groups are kept for the subsets that have none yet.
+        allowed = empty if len(largest_first) - position <= len(empty) else list(SUBSETS)
+        fitting = [subset for subset in allowed if lack[subset] >= sizes[key]]
+        if fitting:
+            subset = max(fitting, key=lambda name: lack[name] / target[name])
+        else:
+            subset = max(allowed, key=lambda name: lack[name])
+        assigned[key] = subset
+        lack[subset] -= sizes[key]
+    return assigned
+
+
+def _matches(sample: Sample | None, entry: SplitEntry) -> bool:
+    return sample is not None and sample.sha256 == entry.sha256
+
+
+def _parse(document: Any) -> Split:
+    values = _object(document, {"schema_version", *(field.name for field in fields(Split))})
+    if values.pop("schema_version") != 1:
+        raise DataError("schema_version must be 1.")
+    labels = _list(values, "labels", str)
+    fractions = _list(values, "fractions", (int, float))
+    for name, kind in (("data_root", str), ("strategy", str), ("seed", int), ("entries", list)):
+        # bool is an int to Python, but no seed.
+        right = isinstance(values[name], kind) and not isinstance(values[name], bool)
+        _require(right, f"{name} has the wrong type.")
+    _require(values["strategy"] in _STRATEGIES, f"unknown strategy {values['strategy']!r}.")
+    _require(len(labels) >= 2 and len(set(labels)) == len(labels), "labels must be two or more different names.")
+    _require(len(fractions) == len(SUBSETS), "fractions must be three numbers.")
+    entries = tuple(_parse_entry(item, len(labels)) for item in values["entries"])
+    doubled = [path for path, n in Counter(entry.relative_path for entry in entries).items() if n > 1]
+    _require(not doubled, f"images listed more than once: {few(doubled)}")
+    a, b, c = (float(fraction) for fraction in fractions)
+    return Split(values["data_root"], tuple(labels), values["strategy"], values["seed"], (a, b, c), entries)
+
+
+def _parse_entry(item: Any, label_count: int) -> SplitEntry:
+    values = _object(item, {field.name for field in fields(SplitEntry)})
+    for name in ("relative_path", "sha256", "group", "subset"):
+        _require(isinstance(values[name], str), f"{name} must be text.")
+    path, label = values["relative_path"], values["label"]
+    _require(safe_relative(path) == path, f"the path {path!r} is not in its shortest form.")
+    _require(_SHA256.fullmatch(values["sha256"]) is not None, f"{path}: sha256 must be 64 hexadecimal digits.")
+    _require(type(label) is int and 0 <= label < label_count, f"{path}: unknown label {label!r}.")
+    _require(values["subset"] in SUBSETS, f"{path}: unknown subset {values['subset']!r}.")
+    return SplitEntry(**values)
+
+
+def _object(value: Any, keys: set[str]) -> dict[str, Any]:
+    _require(isinstance(value, dict), f"expected an object with the keys {', '.join(sorted(keys))}.")
+    _require(not value.keys() - keys, f"unknown keys: {few(sorted(value.keys() - keys))}")
+    _require(not keys - value.keys(), f"missing keys: {few(sorted(keys - value.keys()))}")
+    return dict(value)
+
+
+def _list(values: dict[str, Any], name: str, kind: type | tuple[type, ...]) -> list[Any]:
+    items = values[name]
+    right = isinstance(items, list) and all(isinstance(x, kind) and not isinstance(x, bool) for x in items)
+    _require(right, f"{name} has the wrong type.")
+    return list(items)
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise DataError(message)

@@ -1,0 +1,110 @@
+"""The run folder of a model that was made from another run: the usual files, and the comparison with it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from sonoedge.edge_runtime.device.peak_memory import peak_bytes
+from sonoedge.edge_runtime.files import write_text_atomic
+from sonoedge.edge_runtime.words import INTENDED_USE
+from sonoedge.train.data.dataset import Dataset
+from sonoedge.train.data.split import SUBSETS, joined, leak_count, write_split
+from sonoedge.train.evaluation.intervals import without_nan
+from sonoedge.train.evaluation.metrics import paired_auc_difference
+from sonoedge.train.evaluation.results import (
+    History,
+    Logits,
+    draw_figures,
+    interval_list,
+    predictions_csv,
+    shown,
+    subset_metrics,
+)
+from sonoedge.train.evaluation.run_folder import CARD, MODEL, PREDICTIONS, SPLIT, Run, versions
+from sonoedge.train.evaluation.thresholds import STEADY_RULE, steady_threshold
+
+_JUDGED = ("val", "test")
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What was made.
+
+    Attributes:
+        model: the whole model, image -> probability.
+        settings: how, with what `train.fitting.trainer.TrainSettings` calls weights, backbones, input_size and
+            seed.
+        weights: digest by backbone.
+        logits, teacher_logits: by subset, float64 (N,).
+        map_cosine: by subset, median cosine of the Grad-CAM maps with the teacher's.
+        history: losses by epoch.
+        seconds: wall time by step.
+    """
+
+    model: keras.Model
+    settings: Mapping[str, Any]
+    weights: Mapping[str, str]
+    logits: dict[str, Logits]
+    teacher_logits: Mapping[str, Any]
+    map_cosine: Mapping[str, float]
+    history: History
+    seconds: Mapping[str, float]
+
+
+def write_taught(folder: Path, teacher: Run, subsets: dict[str, Dataset], taught: Taught) -> dict[str, Any]:
+    """Write the run folder; returns the run card."""
+    logits = taught.logits
+    threshold = steady_threshold(subsets["val"].y, logits["val"])
+    card: dict[str, Any] = {
+        "settings": {**taught.settings, "split": teacher.split.strategy},
+        "labels": list(teacher.split.labels),
+        "threshold": threshold,
+        "threshold_rule": STEADY_RULE,
+        "dataset": {
+            "digest": joined(subsets).digest,
+            "notes": list(teacher.card["dataset"]["notes"]),
+            "images": {subset: len(subsets[subset]) for subset in SUBSETS},
+            "groups_on_both_sides": leak_count(teacher.split),
+        },
+        "weights": dict(taught.weights),
+        "metrics": {s: subset_metrics(subsets[s], logits[s], threshold) for s in _JUDGED},
+        "distillation": {
+            "teacher": {"weights": teacher.card["weights"], "metrics": teacher.card["metrics"]},
+            "auc_minus_teacher": {
+                s: interval_list(
+                    paired_auc_difference(subsets[s].y, taught.teacher_logits[s], logits[s], subsets[s].groups)
+                )
+                for s in _JUDGED
+            },
+            "map_cosine_median": dict(taught.map_cosine),
+        },
+        "history": taught.history,
+        "seconds": {name: round(value, 2) for name, value in taught.seconds.items()},
+        "peak_memory_bytes": peak_bytes(),
+        "backend": keras.config.backend(),
+        "versions": versions("sonoedge", "keras", "tensorflow", "numpy", "scikit-learn"),
+        "intended_use": INTENDED_USE,
+    }
+    card = without_nan(card)
+    taught.model.save(folder / MODEL)
+    write_split(teacher.split, folder / SPLIT)
+    write_text_atomic(folder / PREDICTIONS, predictions_csv(subsets, logits, teacher.split.labels))
+    draw_figures(folder, subsets, logits, teacher.split.labels, threshold, taught.history)
+    write_text_atomic(folder / CARD, json.dumps(card, indent=2, allow_nan=False) + "\n")
+    return card
+
+
+def compared(card: Mapping[str, Any]) -> str:
+    """One line: the model against its teacher on the test images."""
+    found = card["distillation"]
+    cosine = found["map_cosine_median"]["test"]
+    return (
+        f"AUC on test minus the teacher's: {shown(*found['auc_minus_teacher']['test'])}; median cosine of the "
+        f"Grad-CAM maps: {'undefined' if cosine is None else f'{cosine:.3f}'}"
+    )

@@ -1,0 +1,130 @@
+"""Distillation: a finished run (the teacher) -> a run of a compact student with the same head, split and labels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import keras
+import numpy as np
+
+from sonoedge.edge_runtime.device.peak_memory import reset_peak
+from sonoedge.edge_runtime.files import atomic_directory, sha256_bytes
+from sonoedge.train.data.dataset import Dataset, Sample
+from sonoedge.train.data.split import SUBSETS
+from sonoedge.train.distillation.derived_run import Taught, compared, write_taught
+from sonoedge.train.distillation.objective import (
+    Distiller,
+    DistillFit,
+    map_cosine,
+    start_head,
+    teach,
+    thin_directions,
+)
+from sonoedge.train.distillation.targets import lessons_of
+from sonoedge.train.distillation.teacher import Maps, Teacher, open_teacher
+from sonoedge.train.evaluation.results import summary
+from sonoedge.train.evaluation.run_folder import CARD, load_subsets, open_run
+from sonoedge.train.features.cache import default_cache, extract_features
+from sonoedge.train.fitting.trainer import describe_split
+from sonoedge.train.models.backbones import weights_digest
+from sonoedge.train.models.students import build_student, student, with_head
+from sonoedge.train.quiet import silent
+
+RIDGE = 1.0
+"""Of the least squares that start the head, as a share of the mean variance of a channel."""
+
+THIN = 64
+"""Directions in which the student's first dense layer is stored: a quarter of its bytes, the same answers."""
+
+
+@dataclass(frozen=True)
+class DistillSettings:
+    """Everything that decides a distillation; see ``sonoedge distill --help`` for what the fields mean."""
+
+    teacher: str
+    data: str
+    student: str = "efficientnet-lite0"
+    weights: str = "imagenet"
+    input_size: int | None = None
+    augment: int = 3
+    seed: int = 0
+    fit: DistillFit = field(default_factory=DistillFit)
+
+
+def distill(
+    settings: DistillSettings, out: Path, *, cache: Path | None = None, progress: bool = True, verbose: bool = True
+) -> dict[str, Any]:
+    """Teach a student and write its run folder (see `train.evaluation.run_folder`); returns the run card.
+
+    Training images only are taught, as they are and in augmented copies. Interrupted, the same call goes on after
+    the last finished epoch.
+
+    Raises:
+        DataError: the data are not those of the teacher's split.
+        MissingExtraError, ModelError: the student's weights cannot be had, or the teacher cannot be read.
+    """
+    say = print if verbose else silent
+    reset_peak()
+    row = student(settings.student)
+    run = open_run(settings.teacher)
+    keras.config.set_dtype_policy("float32")
+    cache = cache or default_cache()
+    with atomic_directory(out, marker=CARD) as folder:
+        subsets = load_subsets(run, settings.data, progress=progress)
+        for line in describe_split(subsets, run.split):
+            say(line)
+        teacher = open_teacher(run)
+        keras.utils.set_random_seed(settings.seed)
+        size = settings.input_size or row.input_size
+        model = build_student(row, weights=settings.weights, input_size=(size, size))
+        upper = model.upper
+        pretrained = settings.weights != "none"
+        if not pretrained:
+            say("note: an untrained student (--weights none): all of it is trained, on these images alone.")
+        started = perf_counter()
+
+        def seen(samples: Sequence[Sample], copies: int) -> Maps:
+            part = {"lower": model.lower}
+            return extract_features(part, samples, cache=cache, copies=copies, progress=progress)["lower"]
+
+        lessons = lessons_of(
+            teacher, subsets, settings.augment, seen, upper.output_shape[1:3], cache=cache, progress=progress
+        )
+        features_s = perf_counter() - started
+        head = start_head(upper, teacher, lessons["train"], RIDGE)
+        distiller = Distiller(upper, head, lessons["train"], settings.fit)
+        # As is usual for small sets, pretrained normalisation stays as it is; untrained needs its statistics.
+        distiller.set_trainable(normalisation=not pretrained)
+        backup = cache.with_name("distilling") / _digest(settings, teacher, model.backbone, subsets["train"])
+        history = teach(
+            distiller, lessons["train"], lessons["val"], seed=settings.seed, backup=backup, progress=progress
+        )
+        directions = thin_directions(distiller, lessons["train"], min(THIN, *teacher.dense[0][0].shape))
+        fit_s = perf_counter() - started - features_s
+        answers = {s: distiller.predict(lessons[s].x[: len(subsets[s])], verbose=0) for s in SUBSETS}
+        taught = Taught(
+            with_head(model, head, directions),
+            {**asdict(settings), "backbones": row.backbone, "input_size": size},
+            {row.backbone: weights_digest(model.backbone)},
+            logits={s: np.asarray(answers[s]["logit"], np.float64) for s in SUBSETS},
+            teacher_logits={s: lessons[s].logit[: len(subsets[s])] for s in SUBSETS},
+            map_cosine={s: map_cosine(answers[s]["cam"], lessons[s].cam) for s in ("val", "test")},
+            history=history,
+            seconds={"features": features_s, "fit": fit_s},
+        )
+        card = write_taught(folder, run, subsets, taught)
+    say(summary(card, out))
+    say(compared(card))
+    return card
+
+
+def _digest(settings: DistillSettings, teacher: Teacher, backbone: keras.Model, data: Dataset) -> str:
+    """Of everything that decides the training: an interrupted one is found again by it, and no other."""
+    parts = [json.dumps({**asdict(settings), "data": data.digest}), weights_digest(teacher.hidden)]
+    parts.append(weights_digest(backbone))
+    return sha256_bytes("\n".join(parts).encode())[:32]

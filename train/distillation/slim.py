@@ -1,0 +1,164 @@
+"""A trained run (the teacher) -> a run whose VGG has a fraction of its multiply-adds, without training it anew."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import keras
+import numpy as np
+
+from sonoedge.edge_runtime.device.peak_memory import reset_peak
+from sonoedge.edge_runtime.errors import ModelError
+from sonoedge.edge_runtime.files import atomic_directory, sha256_bytes
+from sonoedge.train.data.dataset import Dataset, Sample
+from sonoedge.train.data.split import SUBSETS
+from sonoedge.train.distillation.derived_run import Taught, compared, write_taught
+from sonoedge.train.distillation.low_rank import Maps, is_chain, multiply_adds, slim_chain
+from sonoedge.train.distillation.objective import Distiller, DistillFit, map_cosine, start_head, teach
+from sonoedge.train.distillation.targets import Lesson, lessons_of
+from sonoedge.train.distillation.teacher import Teacher, open_teacher
+from sonoedge.train.evaluation.results import summary
+from sonoedge.train.evaluation.run_folder import CARD, load_subsets, open_run
+from sonoedge.train.features.cache import compute_features, default_cache, load_input
+from sonoedge.train.fitting.trainer import describe_split
+from sonoedge.train.models.backbones import weights_digest
+from sonoedge.train.models.fusion import load_model
+from sonoedge.train.quiet import silent
+
+RIDGE = 0.1
+"""How firmly the head's first layer is held to the teacher's when it is refitted, before it is taught."""
+
+
+@dataclass(frozen=True)
+class SlimSettings:
+    """Everything that decides a slim model; see ``sonoedge slim --help`` for what the fields mean."""
+
+    teacher: str
+    data: str
+    divisor: float = 8.0
+    images: int = 64
+    augment: int = 3
+    seed: int = 0
+    fit: DistillFit = field(default_factory=lambda: DistillFit(learning_rate=1e-3))
+
+
+def slim(
+    settings: SlimSettings, out: Path, *, cache: Path | None = None, progress: bool = True, verbose: bool = True
+) -> dict[str, Any]:
+    """Write the run folder of the slim model (see `train.evaluation.run_folder`); returns the run card.
+
+    The head is refitted in closed form to see again what the teacher's sees, then taught like a student's (see
+    `Distiller`) on the slim model's maps of training images; the rest is not trained. Interrupted, the same call
+    goes on after the last finished step.
+
+    Raises:
+        DataError: the data are not those of the teacher's split.
+        ModelError: the run cannot be read, or has no backbone that is a plain chain of convolutions.
+    """
+    say = print if verbose else silent
+    reset_peak()
+    run = open_run(settings.teacher)
+    keras.config.set_dtype_policy("float32")
+    cache = cache or default_cache()
+    teacher, model = open_teacher(run), load_model(run.model_path)
+    chains = [layer for layer in model.layers if isinstance(layer, keras.Model) and is_chain(layer)]
+    if not chains:
+        raise ModelError(f"{run.path} has no backbone that is a plain chain of convolutions, such as VGG.")
+    with atomic_directory(out, marker=CARD) as folder:
+        subsets = load_subsets(run, settings.data, progress=progress)
+        for line in describe_split(subsets, run.split):
+            say(line)
+        started = perf_counter()
+        unfinished = cache.with_name("slimming") / f"{_digest(settings, model, subsets['train'])}.keras"
+        if not unfinished.is_file():
+            batch = _drawn(subsets["train"], settings, teacher.input_size)
+            slims = {c.name: _slim(model, c, batch, settings.divisor, progress) for c in chains}
+            _save(_with(model, slims), unfinished)
+        # Read back: what is measured from here on is what a file gives.
+        whole = load_model(unfinished)
+        for chain in chains:
+            before, after = multiply_adds(chain), multiply_adds(whole.get_layer(chain.name))
+            ratio = f"{before / after:.2f} x fewer"
+            say(f"{chain.name}: {before / 1e9:.2f} -> {after / 1e9:.2f} G multiply-adds, {ratio}")
+        slim_s = perf_counter() - started
+        branch = keras.Model(whole.inputs[0], whole.get_layer("features").output)
+
+        def seen(samples: Sequence[Sample], copies: int) -> Maps:
+            return compute_features({"maps": branch}, samples, copies=copies)["maps"]
+
+        lessons = lessons_of(
+            teacher, subsets, settings.augment, seen, branch.output_shape[1:3], cache=cache, progress=progress
+        )
+        features_s = perf_counter() - started - slim_s
+        distiller = _distiller(teacher, lessons["train"], settings.fit)
+        described = [json.dumps(asdict(settings)), weights_digest(whole)]
+        backup = cache.with_name("distilling") / sha256_bytes("\n".join(described).encode())[:32]
+        history = teach(
+            distiller, lessons["train"], lessons["val"], seed=settings.seed, backup=backup, progress=progress
+        )
+        for layer in distiller.dense:
+            whole.get_layer(layer.name).set_weights(layer.get_weights())
+        answers = {s: distiller.predict(lessons[s].x[: len(subsets[s])], verbose=0) for s in SUBSETS}
+        of_run = {name: run.card["settings"].get(name) for name in ("weights", "backbones")}
+        result = Taught(
+            whole,
+            {**of_run, **asdict(settings), "input_size": teacher.input_size[0]},
+            {layer.name: weights_digest(layer) for layer in whole.layers if isinstance(layer, keras.Model)},
+            logits={s: np.asarray(answers[s]["logit"], np.float64) for s in SUBSETS},
+            teacher_logits={s: lessons[s].logit[: len(subsets[s])] for s in SUBSETS},
+            map_cosine={s: map_cosine(answers[s]["cam"], lessons[s].cam) for s in ("val", "test")},
+            history=history,
+            seconds={"features": slim_s + features_s, "fit": perf_counter() - started - slim_s - features_s},
+        )
+        card = write_taught(folder, run, subsets, result)
+    unfinished.unlink(missing_ok=True)
+    say(summary(card, out))
+    say(compared(card))
+    return card
+
+
+def _drawn(train: Dataset, settings: SlimSettings, size: tuple[int, int]) -> Maps:
+    """Some training images as model input, float32 (N, H, W, 3)."""
+    drawn = np.random.default_rng(settings.seed).permutation(len(train))[: settings.images]
+    return np.stack([load_input(train.samples[i], 0, size) for i in drawn])
+
+
+def _slim(model: keras.Model, chain: keras.Model, images: Maps, divisor: float, progress: bool) -> keras.Model:
+    """The slim version of a chain within a model, whose own layers may lie before it (its preprocessing)."""
+    (given,) = model.get_layer(chain.name)._inbound_nodes[-1].input_tensors
+    as_seen = np.asarray(keras.Model(model.inputs[0], given).predict(images, verbose=0))
+    return slim_chain(chain, as_seen, divisor, progress=progress)
+
+
+def _with(model: keras.Model, replaced: Mapping[str, keras.Model]) -> keras.Model:
+    """A model with some of its nested models replaced by name; it shares all its other layers."""
+    return keras.models.clone_model(model, clone_function=lambda layer: replaced.get(layer.name, layer))
+
+
+def _digest(settings: SlimSettings, model: keras.Model, data: Dataset) -> str:
+    """Of everything that decides the slim layers: an interrupted run finds them again by it."""
+    parts = [json.dumps([settings.divisor, settings.images, settings.seed, data.digest]), weights_digest(model)]
+    return sha256_bytes("\n".join(parts).encode())[:32]
+
+
+def _save(model: keras.Model, path: Path) -> None:
+    """Atomically, as far as a reader can tell."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        whole = Path(folder) / path.name
+        model.save(whole)
+        whole.replace(path)
+
+
+def _distiller(teacher: Teacher, taught: Lesson, fit: DistillFit) -> Distiller:
+    """The head alone, on maps as they are; it starts near the teacher's."""
+    maps = keras.Input(taught.x.shape[1:])
+    as_they_are = keras.Model(maps, keras.layers.Identity()(maps))
+    head = start_head(as_they_are, teacher, taught, RIDGE, near=teacher.dense[0][0])
+    return Distiller(as_they_are, head, taught, fit)

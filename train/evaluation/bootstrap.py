@@ -1,0 +1,65 @@
+"""Bootstrap over groups, vectorised: a resample is a vector of image weights, not a copy of the images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sonoedge.edge_runtime.errors import DataError
+from sonoedge.train.evaluation.intervals import Interval
+
+Float = NDArray[np.float64]
+Int = NDArray[np.int64]
+_CHUNK_ELEMENTS = 4_000_000
+
+
+def resamples(y: Int, group: Int, count: int, seed: int) -> Iterator[Float]:
+    """Image weights (R, N) of ``count`` resamples, in blocks of bounded size.
+
+    Groups are drawn with replacement among those with the same classes (benign, malignant, both).
+
+    Args:
+        y: labels (N,), 0 or 1.
+        group: group number (N,), as from `group_index`.
+    """
+    if count < 1:
+        raise DataError(f"A bootstrap needs at least one resample. Received: {count}.")
+    rng = np.random.default_rng(seed)
+    total = int(group.max()) + 1
+    stratum = np.isin(np.arange(total), group[y == 1]) + 2 * np.isin(np.arange(total), group[y == 0])
+    members = [np.flatnonzero(stratum == s) for s in (1, 2, 3)]
+    block = max(1, _CHUNK_ELEMENTS // y.size)
+    for start in range(0, count, block):
+        rows = min(block, count - start)
+        drawn = np.zeros((rows, total))
+        for index in members:
+            if index.size:
+                drawn[:, index] = rng.multinomial(index.size, np.full(index.size, 1 / index.size), rows)
+        yield drawn[:, group]
+
+
+def weighted_auc(y: Int, score: Float, weights: Float) -> Float:
+    """AUC (R,) for image weights (R, N): weighted Mann–Whitney statistic, ties count one half."""
+    order = np.argsort(score, kind="stable")
+    starts = np.flatnonzero(np.diff(score[order], prepend=-np.inf))
+    ordered = weights[:, order]
+    positive = np.add.reduceat(ordered * (y[order] == 1), starts, axis=1)
+    negative = np.add.reduceat(ordered * (y[order] == 0), starts, axis=1)
+    below = np.cumsum(negative, axis=1) - negative / 2
+    pairs = positive.sum(axis=1) * negative.sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        return (positive * below).sum(axis=1) / pairs
+
+
+def percentile_interval(value: float, drawn: Float) -> Interval:
+    """95 % percentile interval of the resamples where the metric is defined, widened to hold the estimate."""
+    defined = drawn[~np.isnan(drawn)]
+    low, high = np.percentile(defined, (2.5, 97.5)) if defined.size else (value, value)
+    return Interval(value, min(value, float(low)), max(value, float(high)))
+
+
+def collapsed(interval: Interval) -> bool:
+    """Whether all resamples agreed, to rounding."""
+    return interval.high - interval.low < 1e-9

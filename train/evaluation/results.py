@@ -1,0 +1,88 @@
+"""What a finished run leaves behind, however it was trained: metrics, predictions, figures, the printed summary."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sonoedge.edge_runtime.words import INTENDED_USE
+from sonoedge.train.data.dataset import Dataset
+from sonoedge.train.data.split import SUBSETS
+from sonoedge.train.evaluation.figures import plot_confusion, plot_curves, plot_roc
+from sonoedge.train.evaluation.intervals import Interval
+from sonoedge.train.evaluation.metrics import classification_metrics, sigmoid
+
+Logits = NDArray[np.float64]
+History = dict[str, list[float]]
+"""By name of a figure, its value after every epoch."""
+
+
+def subset_metrics(dataset: Dataset, logits: Logits, threshold: float) -> dict[str, list[float]]:
+    """The metrics of `train.evaluation.metrics` by name, each ``[value, low, high]``."""
+    found = classification_metrics(dataset.y, logits, threshold=threshold, groups=dataset.groups)
+    return {name: interval_list(interval) for name, interval in found.items()}
+
+
+def interval_list(interval: Interval) -> list[float]:
+    """``[value, low, high]`` of a 95 % interval, rounded for JSON."""
+    return [round(float(x), 5) for x in (interval.value, interval.low, interval.high)]
+
+
+def predictions_csv(subsets: dict[str, Dataset], logits: dict[str, Logits], labels: Sequence[str]) -> str:
+    """predictions.csv: image, sha256, subset, label, group, logit."""
+    buffer = io.StringIO()
+    table = csv.writer(buffer, lineterminator="\n")
+    table.writerow(["image", "sha256", "subset", "label", "group", "logit"])
+    for subset in SUBSETS:
+        for sample, logit in zip(subsets[subset].samples, logits[subset], strict=True):
+            row = [sample.relative_path, sample.sha256, subset, labels[sample.label], sample.group, f"{logit:.6f}"]
+            table.writerow(row)
+    return buffer.getvalue()
+
+
+def draw_figures(
+    folder: Path,
+    subsets: dict[str, Dataset],
+    logits: dict[str, Logits],
+    labels: Sequence[str],
+    threshold: float,
+    history: History,
+) -> None:
+    """curves.png, confusion.png and roc.png."""
+    decision = (sigmoid(logits["test"]) >= threshold).astype(np.int64)
+    plot_curves(history, folder / "curves.png")
+    plot_confusion(subsets["test"].y, decision, labels, folder / "confusion.png", title="Test images")
+    curves = {subset: (subsets[subset].y, logits[subset]) for subset in ("val", "test")}
+    plot_roc(curves, folder / "roc.png")
+
+
+def summary(card: dict[str, Any], out: Path) -> str:
+    """What the terminal shows of a finished run."""
+    lines = [f"\n{'':<8}{'accuracy':>22}{'AUC':>22}{'sensitivity':>22}{'specificity':>22}   (95 % intervals)"]
+    for subset, metrics in card["metrics"].items():
+        cells = [shown(*metrics[name]) for name in ("accuracy", "auc", "sensitivity", "specificity")]
+        lines.append(f"{subset:<8}" + "".join(f"{cell:>22}" for cell in cells))
+    seconds = card["seconds"]
+    lines.append(
+        f"threshold {card['threshold']:.3f} ({card['threshold_rule']}); weights: {card['settings']['weights']}; "
+        f"features {seconds['features']:.0f} s, fit {seconds['fit']:.0f} s"
+    )
+    pipeline = card.get("pipeline", {})
+    if pipeline.get("waiting_share") is not None:
+        lines.append(
+            f"{pipeline['images_computed']} images computed in {pipeline['seconds']:.0f} s; waiting for images: "
+            f"{pipeline['waiting_share']:.1%} of it"
+        )
+    lines += [f"wrote {out}", INTENDED_USE]
+    return "\n".join(lines)
+
+
+def shown(value: float | None, low: float | None, high: float | None) -> str:
+    """``0.948 [0.856, 0.988]``."""
+    return "undefined" if value is None else f"{value:.3f} [{low:.3f}, {high:.3f}]"

@@ -1,0 +1,131 @@
+"""The run folder: what `train` leaves behind and `export` and `benchmarks` read.
+
+model.keras      the full model, image RGB 0–255 -> probability
+split.json       data root, relative path, sha256, label, group, subset of every image
+run.json         the run card: configuration, versions, data digest, weights, threshold, metrics, history
+predictions.csv  logit of every image
+curves.png, confusion.png, roc.png
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sonoedge.edge_runtime.errors import DataError, ModelError, UsageError
+from sonoedge.train.data.dataset import Dataset, scan_folder
+from sonoedge.train.data.split import Split, apply_split, read_split
+
+CARD = "run.json"
+SPLIT = "split.json"
+MODEL = "model.keras"
+PREDICTIONS = "predictions.csv"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training run."""
+
+    path: Path
+    card: Mapping[str, Any]
+    split: Split
+
+    @property
+    def model_path(self) -> Path:
+        """Where ``model.keras`` lies."""
+        return self.path / MODEL
+
+    @property
+    def threshold(self) -> float:
+        """The probability from which on an image is called positive, chosen on validation."""
+        return float(self.card["threshold"])
+
+
+def open_run(path: str | Path) -> Run:
+    """Read a run folder.
+
+    Raises:
+        ModelError: a file is missing or unreadable.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        raise ModelError(f"No such run folder: {folder}")
+    for name in (CARD, SPLIT, MODEL):
+        if not (folder / name).is_file():
+            raise ModelError(f"{folder} is not a run folder: it holds no {name}.")
+    try:
+        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        card["threshold"]
+    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ModelError(f"{folder / CARD} is not a run card: {error}") from error
+    try:
+        return Run(folder, card, read_split(folder / SPLIT))
+    except DataError as error:
+        raise ModelError(f"{folder / SPLIT}: {error}") from error
+
+
+def load_subsets(run: Run, root: str | Path | None = None, *, progress: bool = False) -> dict[str, Dataset]:
+    """The run's images by subset, each checked against its digest; groups are those of the run.
+
+    Whatever rules formed the groups when the run was trained, none is formed here: images that the run left out,
+    such as unreadable ones, are left out again.
+
+    Args:
+        run: a finished one.
+        root: where the images are; by default where the run read them.
+        progress: show a bar on stderr.
+
+    Raises:
+        DataError: the folder is not there, or images of the split are missing, changed or labelled differently.
+    """
+    folder = Path(root or run.split.data_root)
+    if not folder.is_dir():
+        raise DataError(f"The run's images were in {folder}, which is not there. Say where they are with --data.")
+    scan = scan_folder(folder, classes=run.split.labels, skip_unreadable=True, progress=progress)
+    return apply_split(scan.dataset, run.split)
+
+
+def validation_logits(run: Run) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Labels and logits (N,) of the validation images, as the training run wrote them.
+
+    Raises:
+        ModelError: predictions.csv is missing or unreadable.
+    """
+    path = run.path / PREDICTIONS
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = [row for row in csv.DictReader(file) if row["subset"] == "val"]
+        y = [run.split.labels.index(row["label"]) for row in rows]
+        return np.array(y, np.int64), np.array([float(row["logit"]) for row in rows])
+    except (OSError, ValueError, KeyError, csv.Error) as error:
+        raise ModelError(f"{path} cannot be read: {error}") from error
+
+
+def newest_run(root: Path = Path("runs")) -> Path:
+    """The run folder under ``root`` that was finished last."""
+    runs = [card.parent for card in root.glob(f"*/{CARD}")]
+    if not runs:
+        raise UsageError(
+            f"No finished run under {root}/. Train one first (sonoedge train), or name it with --model."
+        )
+    return max(runs, key=lambda run: (run / CARD).stat().st_mtime)
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Installed versions, with Python's, for a run card or bundle."""
+    found = {"python": sys.version.split()[0]}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

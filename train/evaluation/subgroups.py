@@ -1,0 +1,120 @@
+"""Figures by subgroup: what the data's CSV says of scanner or BI-RADS, and lesion size from the masks."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from sonoedge.edge_runtime.errors import UsageError
+from sonoedge.train.data.dataset import Dataset
+from sonoedge.train.data.layouts import row_path
+from sonoedge.train.evaluation.metrics import classification_metrics
+from sonoedge.train.evaluation.results import interval_list
+
+USUAL_COLUMNS = ("device", "scanner", "birads")
+"""Columns that a run reports its test images by, where the CSV has them."""
+SHOWN = ("accuracy", "auc", "sensitivity", "specificity", "brier")
+
+_SIZES = (
+    (0.0, 0.05, "lesion below 5 % of the image"),
+    (0.05, 0.15, "lesion 5–15 %"),
+    (0.15, 1.01, "lesion above 15 %"),
+)
+
+
+def subgroups(
+    dataset: Dataset, logits: NDArray[np.float64], threshold: float, columns: Sequence[str] | None = None
+) -> dict[str, dict[str, Any]]:
+    """Number of images, of malignant ones, and metrics ``[value, low, high]`` by subgroup.
+
+    Args:
+        dataset: N images.
+        logits: (N,).
+        threshold: probability.
+        columns: of the folder's CSV; by default those of `USUAL_COLUMNS` that it has.
+
+    Raises:
+        UsageError: a column that was asked for and that the CSV lacks.
+    """
+    members = {**by_column(dataset, columns), **by_size(dataset)}
+    return {
+        name: {
+            "images": len(rows),
+            "malignant": int(dataset.y[rows].sum()),
+            "metrics": shown_metrics(dataset, logits, threshold, rows),
+        }
+        for name, rows in members.items()
+    }
+
+
+def shown_metrics(
+    dataset: Dataset, logits: NDArray[np.float64], threshold: float, rows: Sequence[int]
+) -> dict[str, list[float]]:
+    """The metrics of `SHOWN` on some rows, each ``[value, low, high]``."""
+    index = np.array(rows)
+    groups = [dataset.groups[i] for i in rows]
+    found = classification_metrics(dataset.y[index], logits[index], threshold=threshold, groups=groups)
+    return {name: interval_list(found[name]) for name in SHOWN}
+
+
+def by_column(dataset: Dataset, columns: Sequence[str] | None) -> dict[str, list[int]]:
+    """Rows by value of each column; None for those of `USUAL_COLUMNS` that are there."""
+    path = next((p for p in (dataset.root / "images.csv", dataset.root / "bus_data.csv") if p.is_file()), None)
+    if path is None:
+        if columns:
+            raise UsageError(f"--by needs an images.csv. Received: {dataset.root}")
+        return {}
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file)
+        fields = reader.fieldnames or []
+        if columns is None:
+            columns = [name for name in USUAL_COLUMNS if name in fields]
+        if missing := [name for name in columns if name not in fields]:
+            raise UsageError(f"{path} has no column {', '.join(missing)}. It has: {', '.join(fields)}")
+        rows = list(reader) if columns else []
+    if not rows:
+        return {}
+    by_image = {row_path(row): row for row in rows}
+    members: dict[str, list[int]] = {}
+    for name in columns:
+        for i, sample in enumerate(dataset.samples):
+            members.setdefault(f"{name} {by_image[sample.relative_path][name].strip()}", []).append(i)
+    return dict(sorted(members.items()))
+
+
+def by_size(dataset: Dataset) -> dict[str, list[int]]:
+    """Rows by the mask's share of the image, where every image has a mask that is not empty."""
+    shares = []
+    for sample in dataset.samples:
+        if sample.mask_path is None:
+            return {}
+        with Image.open(sample.mask_path) as picture:
+            shares.append(float((np.asarray(picture.convert("L")) > 127).mean()))
+    named = {name: [i for i, s in enumerate(shares) if low < s <= high] for low, high, name in _SIZES}
+    return {name: rows for name, rows in named.items() if rows}
+
+
+def subgroup_table(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Markdown lines; none without subgroups."""
+    if not found:
+        return []
+    lines = [
+        "| subgroup | images (malignant) | AUC | sensitivity | specificity |",
+        "|---|---|---|---|---|",
+    ]
+    for name, part in found.items():
+        cells = [cell(part["metrics"][metric]) for metric in ("auc", "sensitivity", "specificity")]
+        lines.append(f"| {name} | {part['images']} ({part['malignant']}) | {' | '.join(cells)} |")
+    return lines
+
+
+def cell(values: Sequence[float | None]) -> str:
+    """``0.948 [0.856, 0.988]``, or n/a where it is not defined, as an AUC of one class."""
+    value, low, high = values
+    undefined = value is None or low is None or high is None or np.isnan(value)
+    return "n/a" if undefined else f"{value:.3f} [{low:.3f}, {high:.3f}]"

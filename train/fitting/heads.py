@@ -1,0 +1,251 @@
+"""Fitting heads on cached features: the paper's protocol and ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from sklearn.metrics import roc_auc_score
+from tqdm import tqdm
+
+from sonoedge.train.evaluation.metrics import sigmoid
+from sonoedge.train.evaluation.results import History
+from sonoedge.train.features.cache import Features
+from sonoedge.train.fitting.feature_set import FeatureSet, mixed, moments, standardise
+from sonoedge.train.fitting.logistic import logistic_regression, map_variances, write_linear
+from sonoedge.train.fitting.stopping import Stopping
+from sonoedge.train.models.fusion import Head
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """One fit. ``weight_decay`` is decoupled (AdamW; 0 is plain Adam); ``balanced`` weighs classes inversely;
+    ``mixup`` adds as many mixtures of two training rows, labels mixed alike, as there are rows (Adam only).
+    ``logistic`` above 0 is the variance of the prior of `train.fitting.logistic`, which takes the place of Adam.
+    ``averaged`` validates and keeps the running mean of the weights (Polyak and Juditsky, 1992) over some
+    `_AVERAGED_STEPS` steps instead of the last ones."""
+
+    learning_rate: float
+    batch_size: int
+    epochs: int
+    patience: int
+    weight_decay: float = 0.0
+    balanced: bool = False
+    mixup: bool = False
+    logistic: float = 0.0
+    averaged: bool = False
+
+
+PAPER = FitSettings(learning_rate=1e-5, batch_size=16, epochs=24, patience=10)
+"""Table II of the paper: Adam 1e-5, batch 16, 24 epochs, early stopping with patience 10 on val_loss."""
+
+_ROWS = 1024
+_AVERAGED_STEPS = 100
+
+LOGISTIC = FitSettings(learning_rate=0.0, batch_size=0, epochs=0, patience=0, logistic=0.03)
+
+DEFAULT_GRID = (LOGISTIC,)
+"""What the default protocol tries; validation decides where there is more than one (``--sweep``)."""
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """The settings that were chosen, their history per epoch, and every candidate with its validation figures."""
+
+    settings: FitSettings
+    history: History
+    candidates: list[dict[str, Any]]
+
+
+def head_logits(model: Head, data: FeatureSet) -> NDArray[np.float64]:
+    """Logits (N,) of the head on cached features."""
+    inputs = data.inputs()
+    # Called, not `predict`ed: that traces a graph for every new head, which costs more than the head.
+    parts = [
+        keras.ops.convert_to_numpy(model.head_logit([x[start : start + _ROWS] for x in inputs], training=False))
+        for start in range(0, len(data.y), _ROWS)
+    ]
+    return np.concatenate(parts).astype(np.float64).reshape(-1)
+
+
+def fit_paper(model: Head, train: FeatureSet, val: FeatureSet, *, seed: int, progress: bool) -> FitResult:
+    """Table II to the letter, on the features as they are."""
+    history = _fit_head(model.head, train, val, PAPER, seed=seed, progress=progress)
+    return FitResult(PAPER, history, [])
+
+
+def fit_default(
+    model: Head,
+    train: FeatureSet,
+    val: FeatureSet,
+    *,
+    seed: int,
+    progress: bool,
+    grid: Sequence[FitSettings] = DEFAULT_GRID,
+) -> FitResult:
+    """The settings of ``grid`` that are best on validation (AUC, then loss); features standardised.
+
+    Mean and deviation of the training features are folded into the first Dense layer afterwards, which is exact:
+    W (x - m) / s + b = (W / s) x + (b - W m / s). The exported graph has no extra operator.
+    """
+    mean, scale = moments(train)
+    train, val = standardise(train, mean, scale), standardise(val, mean, scale)
+    start = model.head.get_weights()
+    best: tuple[tuple[float, float], FitSettings, History, list[NDArray[np.float32]]] | None = None
+    candidates = []
+    hidden = not progress or len(grid) == 1
+    for settings in tqdm(grid, desc="choosing the fit", disable=hidden):
+        model.head.set_weights(start)
+        if settings.logistic:
+            history = _fit_logistic(model, train, val, settings, seed=seed)
+        else:
+            history = _fit_head(model.head, train, val, settings, seed=seed, progress=False)
+        logits = head_logits(model, val)
+        auc, loss = float(roc_auc_score(val.y, logits)), log_loss(val.y, logits)
+        epochs_run = 0 if settings.logistic else len(history["loss"])
+        candidates.append({**asdict(settings), "val_auc": auc, "val_loss": loss, "epochs_run": epochs_run})
+        rank = (auc, -loss)
+        if best is None or rank > best[0]:
+            best = (rank, settings, history, model.head.get_weights())
+    assert best is not None
+    model.head.set_weights(best[3])
+    first = next(layer for layer in model.head.layers if isinstance(layer, keras.layers.Dense))
+    kernel, bias = first.get_weights()
+    flat_mean, flat_scale = _flatten(mean), _flatten(scale)
+    folded = kernel.astype(np.float64) / flat_scale[:, None]
+    first.set_weights([folded.astype(np.float32), (bias - flat_mean @ folded).astype(np.float32)])
+    return FitResult(best[1], best[2], candidates)
+
+
+def temperature(y: NDArray[np.int64], logits: NDArray[np.float64]) -> float:
+    """The divisor of logits that minimises the log loss (Guo et al., ICML 2017), within 0.5–10.
+
+    The lower bound keeps a small validation set without an error from making the model infinitely sure.
+    """
+    found = minimize_scalar(
+        lambda x: log_loss(y, logits / np.exp(x)), bounds=(np.log(0.5), np.log(10)), method="bounded"
+    )
+    return float(np.exp(found.x))
+
+
+def fit_keras(
+    model: keras.Model,
+    x: Any,
+    val: Any,
+    settings: FitSettings,
+    y: NDArray[np.int64],
+    *,
+    progress: bool,
+    backup: Path | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> History:
+    """Compile and fit with early stopping on val_loss; the best epoch's weights are kept.
+
+    ``x`` and ``val`` are what Keras takes: a `PyDataset`, or a tuple of inputs and targets. ``y`` are the training
+    labels, for class weights. Interrupted, the next call with the same ``backup`` folder goes on after the last
+    finished epoch.
+    """
+    average: dict[str, Any] = {"use_ema": settings.averaged, "ema_momentum": 1 - 1 / _AVERAGED_STEPS}
+    optimizer = (
+        keras.optimizers.AdamW(settings.learning_rate, weight_decay=settings.weight_decay, **average)
+        if settings.weight_decay
+        else keras.optimizers.Adam(settings.learning_rate, **average)
+    )
+    # Compiling with XLA costs more than a small head gains; only JAX needs it.
+    jit = "auto" if keras.config.backend() == "jax" else False
+    model.compile(optimizer, loss="binary_crossentropy", metrics=["accuracy"], jit_compile=jit)
+    counts = np.bincount(y, minlength=2)
+    weights = {k: len(y) / (2 * max(int(n), 1)) for k, n in enumerate(counts)} if settings.balanced else None
+    restore = [keras.callbacks.BackupAndRestore(backup)] if backup else []
+    stop = Stopping(settings.patience, backup)
+    # After what backs up the weights, which are to be the last ones, and before what keeps the best.
+    mean = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if settings.averaged else []
+    bar = EpochBar(settings.epochs, progress)
+    inputs, targets = x if isinstance(x, tuple) else (x, None)
+    model.fit(
+        inputs,
+        targets,
+        validation_data=val,
+        epochs=settings.epochs,
+        batch_size=settings.batch_size if targets is not None else None,
+        class_weight=weights,
+        shuffle=targets is not None,  # a `PyDataset` has an order of its own
+        callbacks=[*callbacks, *restore, *mean, stop, bar],
+        verbose=0,
+    )
+    return stop.history
+
+
+class EpochBar(keras.callbacks.Callback):
+    """One bar over epochs: Keras' own prints a line for each."""
+
+    def __init__(self, epochs: int, progress: bool) -> None:
+        super().__init__()
+        self._bar: Callable[[], tqdm] = lambda: tqdm(total=epochs, desc="epochs", disable=not progress)
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self._open = self._bar()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self._open.update(1)
+        self._open.set_postfix({name: f"{value:.3f}" for name, value in (logs or {}).items() if "loss" in name})
+
+    def on_train_end(self, logs: Any = None) -> None:
+        self._open.close()
+
+
+def log_loss(y: NDArray[np.int64], logits: NDArray[np.float64]) -> float:
+    """Mean binary cross-entropy, in nats, from logits."""
+    probability = np.clip(sigmoid(logits), 1e-12, 1 - 1e-12)
+    return float(-np.mean(np.where(y == 1, np.log(probability), np.log(1 - probability))))
+
+
+def _fit_head(
+    head: keras.Model, train: FeatureSet, val: FeatureSet, settings: FitSettings, *, seed: int, progress: bool
+) -> History:
+    keras.utils.set_random_seed(seed)
+    for number, layer in enumerate(head.layers):
+        if isinstance(layer, keras.layers.Dropout):
+            # A dropout layer has a random state of its own: without this a fit would depend on those before it.
+            layer.seed_generator.state.assign(keras.random.SeedGenerator(seed + number).state)
+    rows = (train.inputs(), train.targets())
+    return fit_keras(
+        head,
+        mixed(rows, seed) if settings.mixup else rows,
+        (val.inputs(), val.targets()),
+        settings,
+        train.y,
+        progress=progress,
+    )
+
+
+def _fit_logistic(model: Head, train: FeatureSet, val: FeatureSet, settings: FitSettings, *, seed: int) -> History:
+    """One point instead of a curve: there are no epochs."""
+    # In the order in which the head sees them: channels joined, then positions flattened.
+    x = np.concatenate(train.inputs(), axis=-1).reshape(len(train.y), -1)
+    counts = [count for maps in train.maps() for count in maps]
+    weights, intercept = logistic_regression(
+        x,
+        train.y,
+        np.tile(map_variances(counts, settings.logistic), x.shape[1] // sum(counts)),
+        balanced=settings.balanced,
+        rows_per_image=train.rows_per_image,
+    )
+    write_linear(model.head, weights, intercept, x, seed=seed)
+    history: History = {}
+    for prefix, data in (("", train), ("val_", val)):
+        logits = head_logits(model, data)
+        history[f"{prefix}loss"] = [log_loss(data.y, logits)]
+        history[f"{prefix}accuracy"] = [float(np.mean((logits > 0) == (data.y == 1)))]
+    return history
+
+
+def _flatten(parts: list[Features]) -> NDArray[np.float64]:
+    """One vector in the order in which the head sees it: channels joined, then positions flattened."""
+    return np.concatenate(parts, axis=-1).reshape(-1).astype(np.float64)

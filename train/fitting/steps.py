@@ -1,0 +1,250 @@
+"""The stages of one fit: features, head, chosen blocks, temperature; for training and cross-validation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Literal
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from sonoedge.edge_runtime.errors import UsageError
+from sonoedge.edge_runtime.files import sha256_bytes
+from sonoedge.train.data.dataset import Dataset, Sample
+from sonoedge.train.data.split import SUBSETS
+from sonoedge.train.evaluation.results import History
+from sonoedge.train.features.augment import VERSION as AUGMENT_VERSION
+from sonoedge.train.features.cache import Features, compute_features, extract_features
+from sonoedge.train.features.input_wait import Waiting
+from sonoedge.train.fitting.feature_set import FeatureSet
+from sonoedge.train.fitting.fine_tuning import fine_tune, fine_tune_tail
+from sonoedge.train.fitting.heads import (
+    DEFAULT_GRID,
+    FitResult,
+    FitSettings,
+    fit_default,
+    fit_paper,
+    head_logits,
+    temperature,
+)
+from sonoedge.train.models.backbones import Maps, Preprocessing, map_channels, parse_backbones, weights_digest
+from sonoedge.train.models.cut import Tail, cut, unfreeze
+from sonoedge.train.models.fusion import FusionModel, HeadSpec, Pooling, build_model
+
+Logits = NDArray[np.float64]
+_TAIL_BYTES = 3 << 30
+"""More cached maps than this are not held in memory: fine-tuning then reads images."""
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """Everything that decides a run; see ``sonoedge train --help`` for what the fields mean."""
+
+    data: str
+    weights: str = "imagenet"
+    backbones: str = "vgg19,efficientnetb0"
+    classes: tuple[str, ...] | None = None
+    split: str = "grouped"
+    groups: str | None = None
+    skip_unreadable: bool = False
+    preprocessing: Preprocessing = "native"
+    maps: Maps = "last"
+    pooling: Pooling = "gap"
+    units: tuple[int, ...] = (256,)
+    dropout: float = 0.5
+    input_size: int = 224
+    protocol: Literal["default", "paper"] = "default"
+    seed: int = 0
+    augment: int = 0
+    fits: tuple[FitSettings, ...] | None = None
+    sweep: str | None = None
+    fine_tune: str | None = None
+    fine_tune_epochs: int = 10
+    fine_tune_rate: float = 1e-5
+    average_weights: bool = False
+    mixed_precision: bool = False
+    data_parallel: bool = False
+
+
+def build(settings: TrainSettings) -> FusionModel:
+    """The model that the settings describe, its head as the seed draws it."""
+    keras.utils.set_random_seed(settings.seed)
+    return build_model(
+        parse_backbones(settings.backbones),
+        weights=settings.weights,
+        input_size=(settings.input_size, settings.input_size),
+        head=HeadSpec(settings.pooling, settings.units, settings.dropout),
+        preprocessing=settings.preprocessing,
+        maps=settings.maps,
+    )
+
+
+def configure_keras(settings: TrainSettings) -> None:
+    """Precision and distribution, for all of this process.
+
+    Raises:
+        UsageError: the backend cannot distribute.
+    """
+    keras.config.set_dtype_policy("mixed_float16" if settings.mixed_precision else "float32")
+    if settings.data_parallel:
+        try:
+            keras.distribution.set_distribution(keras.distribution.DataParallel())
+        except (ValueError, RuntimeError, AttributeError) as error:
+            backend = keras.config.backend()
+            raise UsageError(f"--data-parallel does not work with the {backend} backend here: {error}") from error
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What fitting gave; the model itself holds the weights.
+
+    ``logits`` by subset, and ``stress`` where asked for; ``temperature`` has been folded into the last layer;
+    ``waiting`` of the backbones for images, over what was not in the cache.
+    """
+
+    result: FitResult
+    tuned: History | None
+    temperature: float
+    logits: dict[str, Logits]
+    seconds: dict[str, float]
+    waiting: Waiting
+
+
+def fit_subsets(
+    model: FusionModel,
+    subsets: dict[str, Dataset],
+    settings: TrainSettings,
+    *,
+    cache: Path,
+    progress: bool,
+    stress: bool = False,
+) -> Fitted:
+    """Fit a model as the settings say: head, then chosen blocks, then the temperature (default protocol only).
+
+    Args:
+        stress: also give the logits of one augmented copy of every test image, as from another scanner.
+    """
+    started = perf_counter()
+    waiting = Waiting()
+    data = head_features(model, subsets, settings.augment, cache, progress, waiting)
+    features_s = perf_counter() - started
+    seed = settings.seed
+    if settings.protocol == "paper":
+        result = fit_paper(model, data["train"], data["val"], seed=seed, progress=progress)
+    else:
+        grid = settings.fits or DEFAULT_GRID
+        result = fit_default(model, data["train"], data["val"], seed=seed, progress=progress, grid=grid)
+    branches, tail, tuned = model.branches, None, None
+    if settings.fine_tune:
+        if result.settings.logistic:
+            # Its units come in pairs that belong together, and its prior has done what dropout is for.
+            for layer in model.head.layers:
+                if isinstance(layer, keras.layers.Dropout):
+                    layer.rate = 0.0
+        backup = _backup(model, subsets, settings, cache)
+        unfreeze(model, settings.fine_tune)
+        tail = cut(model)
+        if tail.row_bytes * len(subsets["train"]) * (settings.augment + 1) <= _TAIL_BYTES:
+            branches = tail.trunks
+            parts = _trunk_features(tail, subsets, settings.augment, cache, progress, waiting)
+            tuned = fine_tune_tail(
+                tail, parts["train"], parts["val"], _fine_tune_fit(settings), seed=seed, progress=progress,
+                backup=backup,
+            )  # fmt: skip
+        else:
+            tail = None
+            tuned = fine_tune(
+                model, subsets["train"].samples, subsets["val"].samples, layers=settings.fine_tune,
+                settings=_fine_tune_fit(settings), seed=seed, backup=backup, progress=progress,
+                copies=settings.augment,
+            )  # fmt: skip
+
+    def logits_of(samples: Sequence[Sample], copies: int = 0) -> Logits:
+        if tuned is not None and tail is None:
+            # Features of tuned backbones are of this run only: computed without the cache.
+            found = compute_features(branches, samples, copies=copies)
+        else:
+            found = extract_features(
+                branches, samples, cache=cache, copies=copies, progress=progress, waiting=waiting
+            )
+        rows = {name: x[-len(samples) :] for name, x in found.items()}
+        if tail is None:
+            return head_logits(model, FeatureSet(rows, np.zeros(len(samples), np.int64)))
+        return np.asarray(tail.logit.predict(list(rows.values()), batch_size=64, verbose=0), np.float64).reshape(-1)
+
+    # Everything at once: each call reads the backbones' digests anew.
+    everything = logits_of([sample for subset in SUBSETS for sample in subsets[subset].samples])
+    bounds = np.cumsum([0, *(len(subsets[subset]) for subset in SUBSETS)])
+    logits = {
+        subset: everything[low:high] for subset, low, high in zip(SUBSETS, bounds[:-1], bounds[1:], strict=True)
+    }
+    if stress:
+        logits["stress"] = logits_of(subsets["test"].samples, copies=1)
+    divisor = 1.0
+    if settings.protocol != "paper":
+        divisor = temperature(subsets["val"].y, logits["val"])
+        layer = model.full.get_layer("logit")
+        layer.set_weights([weight / divisor for weight in layer.get_weights()])
+        logits = {subset: values / divisor for subset, values in logits.items()}
+    fit_s = perf_counter() - started - features_s
+    return Fitted(result, tuned, divisor, logits, {"features": features_s, "fit": fit_s}, waiting)
+
+
+def head_features(
+    model: FusionModel,
+    subsets: dict[str, Dataset],
+    copies: int,
+    cache: Path,
+    progress: bool,
+    waiting: Waiting | None = None,
+) -> dict[str, FeatureSet]:
+    """Features by subset, training images with ``copies`` augmented ones; one pass, so one progress bar."""
+    samples = [sample for subset in SUBSETS for sample in subsets[subset].samples]
+    features = extract_features(model.branches, samples, cache=cache, progress=progress, waiting=waiting)
+    bounds = np.cumsum([0, *(len(subsets[subset]) for subset in SUBSETS)])
+    channels = {name: map_channels(backbone) for name, backbone in model.backbones.items()}
+    result = {
+        subset: FeatureSet({name: x[low:high] for name, x in features.items()}, subsets[subset].y, 1, channels)
+        for subset, low, high in zip(SUBSETS, bounds[:-1], bounds[1:], strict=True)
+    }
+    if copies:
+        train = subsets["train"]
+        augmented = extract_features(
+            model.branches, train.samples, cache=cache, copies=copies, progress=progress, waiting=waiting
+        )
+        result["train"] = FeatureSet(augmented, np.tile(train.y, copies + 1), copies + 1, channels)
+    return result
+
+
+def _trunk_features(
+    tail: Tail, subsets: dict[str, Dataset], copies: int, cache: Path, progress: bool, waiting: Waiting
+) -> dict[str, FeatureSet]:
+    def of(samples: Sequence[Sample], copies: int) -> dict[str, Features]:
+        return extract_features(
+            tail.trunks, samples, cache=cache, copies=copies, progress=progress, waiting=waiting
+        )
+
+    train, val = subsets["train"], subsets["val"]
+    return {
+        "train": FeatureSet(of(train.samples, copies), np.tile(train.y, copies + 1), copies + 1),
+        "val": FeatureSet(of(val.samples, 0), val.y),
+    }
+
+
+def _fine_tune_fit(settings: TrainSettings) -> FitSettings:
+    return FitSettings(
+        settings.fine_tune_rate, 16, settings.fine_tune_epochs, patience=10, averaged=settings.average_weights
+    )
+
+
+def _backup(model: FusionModel, subsets: dict[str, Dataset], settings: TrainSettings, cache: Path) -> Path:
+    """Where an interrupted fine-tuning is found again: by all that decides it, and by no other."""
+    weights = [weights_digest(backbone) for backbone in model.backbones.values()]
+    data = [subsets["train"].digest, subsets["val"].digest]
+    described = json.dumps([asdict(settings), AUGMENT_VERSION, weights, data], sort_keys=True)
+    return cache / "fine-tune" / sha256_bytes(described.encode())[:32]

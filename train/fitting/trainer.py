@@ -1,0 +1,210 @@
+"""The training pipeline: data -> split -> frozen features -> head -> run folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import keras
+
+from sonoedge.edge_runtime.device.peak_memory import peak_bytes, reset_peak
+from sonoedge.edge_runtime.errors import DataError, UsageError
+from sonoedge.edge_runtime.files import atomic_directory, write_text_atomic
+from sonoedge.edge_runtime.words import INTENDED_USE
+from sonoedge.train.data.dataset import Dataset, load_dataset, scan_folder
+from sonoedge.train.data.split import (
+    SUBSETS,
+    Split,
+    Strategy,
+    apply_split,
+    joined,
+    leak_count,
+    make_split,
+    read_split,
+    write_split,
+)
+from sonoedge.train.evaluation.intervals import without_nan
+from sonoedge.train.evaluation.results import draw_figures, predictions_csv, subset_metrics, summary
+from sonoedge.train.evaluation.run_folder import CARD, MODEL, SPLIT, versions
+from sonoedge.train.evaluation.subgroups import subgroups
+from sonoedge.train.evaluation.thresholds import STEADY_RULE, steady_threshold
+from sonoedge.train.features.cache import cost_in_words, default_cache
+from sonoedge.train.features.input_wait import Waiting
+from sonoedge.train.fitting.steps import TrainSettings, build, configure_keras, fit_subsets, head_features
+from sonoedge.train.fitting.sweep import Point, as_json, fresh_head, plot_sweep, read_sweep, sweep, table
+from sonoedge.train.fitting.workers import Task, compute_features_apart
+from sonoedge.train.models.backbones import parse_backbones, weights_digest
+from sonoedge.train.models.fusion import HeadSpec
+from sonoedge.train.quiet import silent
+
+__all__ = ["TrainSettings", "describe_split", "train"]
+
+
+def train(
+    settings: TrainSettings,
+    out: Path,
+    *,
+    cache: Path | None = None,
+    workers: int = 1,
+    progress: bool = True,
+    verbose: bool = True,
+) -> dict[str, Any]:
+    """Train and write the run folder (see `train.evaluation.run_folder`); returns the run card.
+
+    Args:
+        settings: what decides the run.
+        out: the run folder.
+        cache: of features.
+        workers: processes that compute features; the result is the same.
+        progress: show bars.
+        verbose: print what is done.
+
+    Raises:
+        DataError: the data cannot be used.
+        ModelError: the weights cannot be had.
+    """
+    say = print if verbose else silent
+    reset_peak()
+    parse_backbones(settings.backbones)  # a wrong name fails before the images are read
+    _check_split(settings)
+    if settings.sweep:
+        read_sweep(Path(settings.sweep))
+    configure_keras(settings)
+    with atomic_directory(out, marker=CARD) as folder:
+        subsets, split, notes = _data(settings, progress)
+        for line in (*notes, *describe_split(subsets, split)):
+            say(line)
+
+        model = build(settings)
+        if settings.weights == "none":
+            say("note: untrained backbones (--weights none): good for trying the pipeline, not for accuracy.")
+        cache = cache or default_cache()
+        waiting = Waiting()
+        everything = [sample for subset in SUBSETS for sample in subsets[subset].samples]
+        if cost := cost_in_words(model.branches, everything, subsets["train"].samples, settings.augment, cache):
+            say(cost)
+        if workers > 1:
+            tasks: list[Task] = [(everything, 0)]
+            if settings.augment:
+                tasks.append((subsets["train"].samples, settings.augment))
+            waiting = compute_features_apart(settings, tasks, cache=cache, workers=workers, progress=progress)
+        points: list[Point] = []
+        if settings.sweep:
+            data = head_features(model, subsets, settings.augment, cache, progress)
+            spec = HeadSpec(settings.pooling, settings.units, settings.dropout)
+            grid = read_sweep(Path(settings.sweep))
+            points = sweep(grid, data["train"], data["val"], spec=spec, seed=settings.seed, progress=progress)
+            best = max(points, key=lambda point: point.rank)
+            settings = replace(settings, units=(best.units,), fits=(best.fit,))
+            say(f"sweep: {len(points)} combinations, best validation AUC {best.val_auc:.3f}")
+            model = build(settings)
+            start = fresh_head(data["train"], replace(spec, units=settings.units), settings.seed)
+            model.head.set_weights(start.head.get_weights())
+        fitted = fit_subsets(model, subsets, settings, cache=cache, progress=progress)
+        logits, result, tuned = fitted.logits, fitted.result, fitted.tuned
+        val_y = subsets["val"].y
+        threshold = 0.5 if settings.protocol == "paper" else steady_threshold(val_y, logits["val"])
+        metrics = {subset: subset_metrics(subsets[subset], logits[subset], threshold) for subset in ("val", "test")}
+        card = {
+            "settings": asdict(settings),
+            "labels": list(split.labels),
+            "threshold": threshold,
+            "threshold_rule": "0.5" if settings.protocol == "paper" else STEADY_RULE,
+            "chosen_fit": asdict(result.settings),
+            "candidates": result.candidates,
+            "temperature": fitted.temperature,
+            "sweep": as_json(points),
+            "dataset": {
+                "digest": joined(subsets).digest,
+                "notes": list(notes),
+                "images": {subset: len(subsets[subset]) for subset in SUBSETS},
+                "groups_on_both_sides": leak_count(split),
+            },
+            "weights": {name: weights_digest(backbone) for name, backbone in model.backbones.items()},
+            "metrics": metrics,
+            "subgroups": subgroups(subsets["test"], logits["test"], threshold),
+            "history": result.history,
+            "fine_tune_history": tuned,
+            "seconds": {name: round(value, 2) for name, value in fitted.seconds.items()},
+            "pipeline": _pipeline(waiting + fitted.waiting, workers),
+            "peak_memory_bytes": peak_bytes(),
+            "backend": keras.config.backend(),
+            "versions": versions("sonoedge", "keras", "tensorflow", "jax", "torch", "numpy", "scikit-learn"),
+            "intended_use": INTENDED_USE,
+        }
+        card = without_nan(card)
+        model.full.save(folder / MODEL)
+        write_split(split, folder / SPLIT)
+        write_text_atomic(folder / "predictions.csv", predictions_csv(subsets, logits, split.labels))
+        if points:
+            write_text_atomic(folder / "sweep.md", table(points))
+            plot_sweep(points, folder / "sweep.png")
+        draw_figures(folder, subsets, logits, split.labels, threshold, tuned or result.history)
+        write_text_atomic(folder / CARD, json.dumps(card, indent=2, allow_nan=False) + "\n")
+    say(summary(card, out))
+    return card
+
+
+def _pipeline(waiting: Waiting, workers: int) -> dict[str, Any]:
+    """Images that were not in the cache, and the share of the time in which the backbones waited for one."""
+    share = waiting.share
+    return {
+        "workers": workers,
+        "images_computed": waiting.images,
+        "seconds": round(waiting.total_s, 2),
+        "waiting_share": None if share is None else round(share, 4),
+    }
+
+
+def _data(settings: TrainSettings, progress: bool) -> tuple[dict[str, Dataset], Split, tuple[str, ...]]:
+    """Images by subset, the split, and what was merged or left out."""
+    if settings.split in get_args(Strategy):
+        dataset = load_dataset(
+            settings.data,
+            classes=settings.classes,
+            groups=settings.groups,
+            skip_unreadable=settings.skip_unreadable,
+            progress=progress,
+        )
+        _require_two(dataset.labels)
+        split = make_split(dataset, strategy=cast(Strategy, settings.split), seed=settings.seed)
+    else:
+        split = read_split(Path(settings.split))
+        _require_two(split.labels)
+        classes = settings.classes or split.labels
+        # No groups are formed: the split has its own.
+        dataset = scan_folder(
+            settings.data, classes=classes, skip_unreadable=settings.skip_unreadable, progress=progress
+        ).dataset
+        split = replace(split, data_root=dataset.root.resolve().as_posix())
+    return apply_split(dataset, split), split, dataset.notes
+
+
+def _require_two(labels: Sequence[str]) -> None:
+    if len(labels) != 2:
+        raise DataError(f"The classifier is binary. Classes: {', '.join(labels)}; choose two with --classes.")
+
+
+def _check_split(settings: TrainSettings) -> None:
+    """Refuse what is neither a strategy nor a file, and groups beside a file, which has its own."""
+    if settings.split in get_args(Strategy):
+        return
+    if not Path(settings.split).is_file():
+        raise UsageError(f"--split takes grouped, paper or the split.json of a run. Received: {settings.split!r}.")
+    if settings.groups:
+        raise UsageError("--groups cannot be used with --split FILE, which has groups of its own. Use one of them.")
+
+
+def describe_split(subsets: dict[str, Dataset], split: Split) -> list[str]:
+    """Lines to print: images, groups and classes of each subset, and a warning about leaks."""
+    lines = []
+    for subset in SUBSETS:
+        data = subsets[subset]
+        counts = ", ".join(f"{int((data.y == k).sum())} {label}" for k, label in enumerate(data.labels))
+        lines.append(f"{subset:<6}{len(data):>6} images in {len(set(data.groups))} groups ({counts})")
+    if leaks := leak_count(split):
+        lines.append(f"warning: {leaks} validation and test images have a copy or the same patient in training.")
+    return lines

@@ -1,0 +1,79 @@
+"""Features by several processes: each takes a part of the images, and all write to the same cache.
+
+Nearly all the time of a training run goes into frozen backbones, image by image, so this is where more processes
+help; the shards of the cache are complete or not there, so they need no lock. What a worker leaves undone, because
+it was killed, say, the training process computes itself.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sonoedge.train.features.input_wait import Waiting
+
+if TYPE_CHECKING:
+    from sonoedge.train.data.dataset import Sample
+    from sonoedge.train.fitting.steps import TrainSettings
+
+Task = tuple[Sequence["Sample"], int]
+"""Images, and the augmented copies of each."""
+
+
+def compute_features_apart(
+    settings: TrainSettings, tasks: Sequence[Task], *, cache: Path, workers: int, progress: bool
+) -> Waiting:
+    """Fill the cache with the features that a run needs; only the first worker shows a bar.
+
+    Raises:
+        SonoEdgeError: what a worker met: an unreadable image, weights that cannot be had.
+    """
+    waiting = Waiting()
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        parts = [
+            pool.submit(
+                _work,
+                settings,
+                [(samples[number::workers], copies) for samples, copies in tasks],
+                cache,
+                max(1, (os.cpu_count() or 1) // workers),
+                progress and number == 0,
+            )
+            for number in range(workers)
+        ]
+        try:
+            for part in parts:
+                waiting += part.result()
+        except BrokenProcessPool:
+            print("warning: a worker ended early; its images are computed by this process.", file=sys.stderr)
+    return waiting
+
+
+def _work(settings: TrainSettings, tasks: Sequence[Task], cache: Path, threads: int, progress: bool) -> Waiting:
+    from sonoedge.train.quiet import quiet
+
+    with quiet():
+        import keras
+
+        from sonoedge.train.features.cache import extract_features
+        from sonoedge.train.fitting.steps import build, configure_keras
+    if keras.config.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
+    configure_keras(settings)
+    model = build(settings)
+    waiting = Waiting()
+    for samples, copies in tasks:
+        if samples:
+            extract_features(
+                model.branches, samples, cache=cache, copies=copies, progress=progress, waiting=waiting
+            )
+    return waiting

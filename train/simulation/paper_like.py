@@ -1,0 +1,158 @@
+"""``sonoedge paper-like``: a stand-in for the paper's data, made as it was made: turned and sharpened copies.
+
+The published set has about 18 files for each of 496 source images, named like
+``benign (36)-rotated1-sharpened.png``. Here every source keeps its own file and gets up to 18 in that style.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from sonoedge.edge_runtime.errors import DataError
+from sonoedge.edge_runtime.files import atomic_directory
+from sonoedge.edge_runtime.imaging.image import read_image, resize
+from sonoedge.edge_runtime.types import UInt8Image
+from sonoedge.train.commands.options import SEED_RANGE, check_ranges
+from sonoedge.train.data.dataset import Dataset, load_dataset
+
+MANIFEST = "paper_like.json"
+MAX_FILES = 18
+MAX_ANGLE = 30.0
+"""Degrees. The paper says that its copies are rotated, not by how much."""
+
+
+def copy_names(files: int) -> list[str]:
+    """What is appended to a source's name, for that many files a source: nothing first, then copy by copy.
+
+    >>> copy_names(4)
+    ['', '-sharpened', '-rotated1', '-rotated1-sharpened']
+    """
+    turns = ["", *(f"-rotated{number}" for number in range(1, MAX_FILES // 2))]
+    return [turn + sharp for turn in turns for sharp in ("", "-sharpened")][:files]
+
+
+def copy_of(image: UInt8Image, name: str, rng: np.random.Generator) -> UInt8Image:
+    """Turned by up to `MAX_ANGLE` degrees, sharpened, or both, as the name says; the same shape."""
+    picture = Image.fromarray(image)
+    if "-rotated" in name:
+        # At least five degrees: a copy that is hardly turned is no copy.
+        angle = rng.uniform(5, MAX_ANGLE) * rng.choice((-1, 1))
+        picture = picture.rotate(float(angle), Image.Resampling.BILINEAR)
+    if name.endswith("-sharpened"):
+        picture = picture.filter(ImageFilter.UnsharpMask(radius=2, percent=150, threshold=0))
+    copied: UInt8Image = np.asarray(picture)
+    return copied
+
+
+def write_paper_like(
+    dataset: Dataset,
+    out: Path,
+    *,
+    sources: int = 0,
+    files: int = MAX_FILES,
+    size: int = 224,
+    seed: int = 0,
+    groups: bool = True,
+    progress: bool = False,
+) -> int:
+    """Write class folders, and ``images.csv`` with the group of every file unless told otherwise.
+
+    Args:
+        dataset: where the source images come from.
+        out: folder to create; replaced only where it is such a set already.
+        sources: how many, with the classes in their proportions; 0 for all.
+        files: a source, 1 to `MAX_FILES`.
+        size: pixels of the square files, 0 to keep the source's size.
+        groups: False writes what was published: files without a word about which belong together.
+
+    Returns:
+        Number of files.
+    """
+    chosen = _choose(dataset, sources, seed)
+    names = copy_names(files)
+    rows: list[tuple[str, str, str]] = []
+    with atomic_directory(out, marker=MANIFEST) as folder:
+        from tqdm import tqdm
+
+        for label in dataset.labels:
+            (folder / label).mkdir()
+        for number, index in enumerate(tqdm(chosen, "copies", unit="source", disable=None if progress else True)):
+            sample = dataset.samples[index]
+            image, label = read_image(sample.path), dataset.labels[sample.label]
+            if size:
+                image = resize(image, (size, size))
+            for name in names:
+                # Keyed by content and name: another number of files gives the same ones, and more.
+                rng = np.random.default_rng([seed, int(sample.sha256[:15], 16), len(name), *name.encode()])
+                path = f"{label}/{label} ({number + 1}){name}.png"
+                Image.fromarray(copy_of(image, name, rng)).convert("L").save(folder / path, compress_level=1)
+                rows.append((path, label, sample.group))
+        if groups:
+            table = io.StringIO()
+            csv.writer(table, lineterminator="\n").writerows([("image", "label", "group"), *rows])
+            (folder / "images.csv").write_text(table.getvalue(), encoding="utf-8", newline="\n")
+        facts = {"sources": len(chosen), "files": len(rows), "size": size, "seed": seed, "of": dataset.digest}
+        (folder / MANIFEST).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    return len(rows)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("--data", required=True, metavar="DIR", help="labelled source images")
+    parser.add_argument("--classes", metavar="A,B", help="class names, the positive one last")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to create")
+    parser.add_argument("--sources", type=int, default=0, metavar="N", help="source images (default: all)")
+    parser.add_argument("--files", type=int, default=MAX_FILES, metavar="N", help=(
+        f"files of each source, 1 to {MAX_FILES} (default: %(default)s)"
+    ))  # fmt: skip
+    parser.add_argument("--size", type=int, default=224, metavar="PIXELS", help=(
+        "square files of this size, 0: as the source (default: %(default)s)"
+    ))  # fmt: skip
+    parser.add_argument("--without-groups", action="store_true", help="no images.csv, as the set was published")
+    parser.add_argument("--seed", type=int, default=0, help="of sources and angles")
+    parser.epilog = (
+        "examples:\n"
+        "  sonoedge paper-like --data BUSI --out paper-like\n"
+        "  sonoedge reproduce --data paper-like --out reproduction\n"
+        "  sonoedge cross-validate --data paper-like --split grouped,paper --out leak"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the set."""
+    check_ranges(
+        ("--sources", args.sources, 0, 10**9),
+        ("--files", args.files, 1, MAX_FILES),
+        ("--size", args.size, 0, 4096),
+        ("--seed", args.seed, *SEED_RANGE),
+    )
+    dataset = load_dataset(args.data, classes=args.classes.split(",") if args.classes else None, progress=True)
+    count = write_paper_like(
+        dataset, args.out, sources=args.sources, files=args.files, size=args.size, seed=args.seed,
+        groups=not args.without_groups, progress=True,
+    )  # fmt: skip
+    print(f"{count} files in {args.out}")
+    return 0
+
+
+def _choose(dataset: Dataset, sources: int, seed: int) -> Sequence[int]:
+    """Indices, in the order of the folder."""
+    if sources > len(dataset):
+        raise DataError(f"There are {len(dataset)} source images. Received: --sources {sources}.")
+    if not sources:
+        return range(len(dataset))
+    rng = np.random.default_rng(seed)
+    chosen: list[int] = []
+    for label in range(len(dataset.labels)):
+        mine = np.flatnonzero(dataset.y == label)
+        wanted = max(1, round(sources * len(mine) / len(dataset)))
+        chosen += rng.permutation(mine)[:wanted].tolist()
+    return sorted(chosen)
