@@ -16,52 +16,35 @@ from typing import Any
 from sonoedge.edge_runtime.crash import report_crashes
 from sonoedge.edge_runtime.errors import MissingExtraError, SonoEdgeError
 
+_TABLE = (
+    ("demo", "benchmarks", "the whole path on generated phantoms; no download needed"),
+    ("phantoms", "train", "generate speckle phantoms with lesion masks"),
+    ("paper-like", "train", "the paper's kind of data set, from a folder of source images"),
+    ("audit", "train", "duplicates, augmented copies and conflicting labels in a data folder"),
+    ("train", "train", "train the fused classifier: images -> model.keras"),
+    ("reproduce", "benchmarks", "the paper's systems, tables and figures, and the honest ones"),
+    ("cross-validate", "benchmarks", "ablation by grouped folds; what a leaky split pretends"),
+    ("score", "train", "a finished run on other images, by subgroup, with a log of every scoring"),
+    ("distill", "train", "teach a compact student what a trained run knows"),
+    ("slim", "train", "a VGG with a fraction of its multiply-adds, without training it anew"),
+    ("export", "export", "model -> bundle of small files for the device"),
+    ("cascade", "export", "a cheap model first, the full one only where it is not sure"),
+    ("verify", "edge_runtime", "replay a bundle's golden vectors on this machine"),
+    ("sign", "edge_runtime", "sign a bundle, so that devices accept it by its signer"),
+    ("doctor", "edge_runtime", "what is missing or slow on this device"),
+    ("predict", "edge_runtime", "classify images with a bundle, explained on request"),
+    ("explain", "edge_runtime", "heat maps: where the answer comes from, by class and branch"),
+    ("serve", "edge_runtime", "the point-of-care page and API, on this machine"),
+    ("stream", "edge_runtime", "classify a camera, a clip, a DICOM cine loop or a folder"),
+    ("gate", "export", "teach an older bundle to refuse images unlike those of training"),
+    ("benchmark", "benchmarks", "accuracy, size, memory and latency of every artifact"),
+    ("benchmark-explain", "benchmarks", "are explanations kept, right and cheap?"),
+    ("report", "benchmarks", "merge benchmark runs into one report, catch regressions"),
+)
 COMMANDS = {
-    "demo": ("sonoedge.benchmarks.commands.demo", "the whole path on generated phantoms; no download needed"),
-    "phantoms": ("sonoedge.train.simulation.phantoms", "generate speckle phantoms with lesion masks"),
-    "paper-like": (
-        "sonoedge.train.simulation.paper_like",
-        "the paper's kind of data set, from a folder of source images",
-    ),
-    "audit": (
-        "sonoedge.train.commands.audit",
-        "duplicates, augmented copies and conflicting labels in a data folder",
-    ),
-    "train": ("sonoedge.train.commands.train", "train the fused classifier: images -> model.keras"),
-    "reproduce": (
-        "sonoedge.benchmarks.commands.reproduce",
-        "the paper's systems, tables and figures, and the honest ones",
-    ),
-    "cross-validate": (
-        "sonoedge.benchmarks.commands.cross_validate",
-        "ablation by grouped folds; what a leaky split pretends",
-    ),
-    "score": (
-        "sonoedge.train.commands.score",
-        "a finished run on other images, by subgroup, with a log of every scoring",
-    ),
-    "distill": ("sonoedge.train.commands.distill", "teach a compact student what a trained run knows"),
-    "slim": (
-        "sonoedge.train.commands.slim",
-        "a VGG with a fraction of its multiply-adds, without training it anew",
-    ),
-    "export": ("sonoedge.export.commands.export", "model -> bundle of small files for the device"),
-    "cascade": ("sonoedge.export.cascade.cascade", "a cheap model first, the full one only where it is not sure"),
-    "verify": ("sonoedge.edge_runtime.commands.verify", "replay a bundle's golden vectors on this machine"),
-    "sign": ("sonoedge.edge_runtime.commands.sign", "sign a bundle, so that devices accept it by its signer"),
-    "doctor": ("sonoedge.edge_runtime.commands.doctor", "what is missing or slow on this device"),
-    "predict": ("sonoedge.edge_runtime.commands.predict", "classify images with a bundle, explained on request"),
-    "explain": (
-        "sonoedge.edge_runtime.commands.explain",
-        "heat maps: where the answer comes from, by class and branch",
-    ),
-    "serve": ("sonoedge.edge_runtime.commands.serve", "the point-of-care page and API, on this machine"),
-    "stream": ("sonoedge.edge_runtime.commands.stream", "classify a camera, a clip, a DICOM cine loop or a folder"),
-    "gate": ("sonoedge.export.commands.gate", "teach an older bundle to refuse images unlike those of training"),
-    "benchmark": ("sonoedge.benchmarks.commands.benchmark", "accuracy, size, memory and latency of every artifact"),
-    "benchmark-explain": ("sonoedge.benchmarks.commands.explanations", "are explanations kept, right and cheap?"),
-    "report": ("sonoedge.benchmarks.commands.report", "merge benchmark runs into one report, catch regressions"),
+    name: (f"sonoedge.{package}.commands.{name.replace('-', '_')}", summary) for name, package, summary in _TABLE
 }
+"""Module and summary of each command; the module is ``commands/<name>.py`` of its package."""
 
 _EXTRA_OF_MODULE = {
     "keras": "train",

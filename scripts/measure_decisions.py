@@ -107,10 +107,10 @@ def prepare(folder: Path, data: Path, weights: Path, formats: str, options: Sequ
     folder.mkdir(parents=True, exist_ok=True)
     if not run.exists():
         given = ["--data", data, "--weights", weights, "--out", run, *options]
-        called("train", given, folder / "sonoedge.train.log")
+        called("train", given, folder / "train.log")
     if not bundle.exists():
         given = ["--model", run, "--format", formats, "--cache", folder.parent / "cache", "--out", bundle]
-        called("export", given, folder / "sonoedge.export.log")
+        called("export", given, folder / "export.log")
 
 
 def called(command: str, arguments: Sequence[object], log: Path) -> None:

@@ -633,7 +633,7 @@ def write_cascade_bundle(target: Path) -> None:
     The line is fitted on generated pictures; the margin lies between those of `_CASCADED`, in the widest gap that
     leaves each model some of both labels, so that no interpreter's rounding moves a picture to the other side.
     """
-    from sonoedge.export.cascade.cascade import write_cascade
+    from sonoedge.export.cascade.bundle import write_cascade
     from sonoedge.export.cascade.fit import fit_cascade
 
     full = load_bundle(VECTORS / "bundle")

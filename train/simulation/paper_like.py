@@ -1,4 +1,4 @@
-"""``sonoedge paper-like``: a stand-in for the paper's data, made as it was made: turned and sharpened copies.
+"""A stand-in for the paper's data, made as it was made: turned and sharpened copies.
 
 The published set has about 18 files for each of 496 source images, named like
 ``benign (36)-rotated1-sharpened.png``. Here every source keeps its own file and gets up to 18 in that style.
@@ -6,7 +6,6 @@ The published set has about 18 files for each of 496 source images, named like
 
 from __future__ import annotations
 
-import argparse
 import csv
 import io
 import json
@@ -20,8 +19,7 @@ from sonoedge.edge_runtime.errors import DataError
 from sonoedge.edge_runtime.files import atomic_directory
 from sonoedge.edge_runtime.imaging.image import read_image, resize
 from sonoedge.edge_runtime.types import UInt8Image
-from sonoedge.train.commands.options import SEED_RANGE, check_ranges
-from sonoedge.train.data.dataset import Dataset, load_dataset
+from sonoedge.train.data.dataset import Dataset
 
 MANIFEST = "paper_like.json"
 MAX_FILES = 18
@@ -102,45 +100,6 @@ def write_paper_like(
         facts = {"sources": len(chosen), "files": len(rows), "size": size, "seed": seed, "of": dataset.digest}
         (folder / MANIFEST).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     return len(rows)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command."""
-    parser.add_argument("--data", required=True, metavar="DIR", help="labelled source images")
-    parser.add_argument("--classes", metavar="A,B", help="class names, the positive one last")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to create")
-    parser.add_argument("--sources", type=int, default=0, metavar="N", help="source images (default: all)")
-    parser.add_argument("--files", type=int, default=MAX_FILES, metavar="N", help=(
-        f"files of each source, 1 to {MAX_FILES} (default: %(default)s)"
-    ))  # fmt: skip
-    parser.add_argument("--size", type=int, default=224, metavar="PIXELS", help=(
-        "square files of this size, 0: as the source (default: %(default)s)"
-    ))  # fmt: skip
-    parser.add_argument("--without-groups", action="store_true", help="no images.csv, as the set was published")
-    parser.add_argument("--seed", type=int, default=0, help="of sources and angles")
-    parser.epilog = (
-        "examples:\n"
-        "  sonoedge paper-like --data BUSI --out paper-like\n"
-        "  sonoedge reproduce --data paper-like --out reproduction\n"
-        "  sonoedge cross-validate --data paper-like --split grouped,paper --out leak"
-    )
-
-
-def run(args: argparse.Namespace) -> int:
-    """Write the set."""
-    check_ranges(
-        ("--sources", args.sources, 0, 10**9),
-        ("--files", args.files, 1, MAX_FILES),
-        ("--size", args.size, 0, 4096),
-        ("--seed", args.seed, *SEED_RANGE),
-    )
-    dataset = load_dataset(args.data, classes=args.classes.split(",") if args.classes else None, progress=True)
-    count = write_paper_like(
-        dataset, args.out, sources=args.sources, files=args.files, size=args.size, seed=args.seed,
-        groups=not args.without_groups, progress=True,
-    )  # fmt: skip
-    print(f"{count} files in {args.out}")
-    return 0
 
 
 def _choose(dataset: Dataset, sources: int, seed: int) -> Sequence[int]:

@@ -6,7 +6,6 @@ works; they say nothing about patients.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import io
 import json
@@ -24,11 +23,6 @@ from sonoedge.train.simulation.bmode import Label, draw_case, render
 
 LABELS: tuple[Label, Label] = ("benign", "malignant")
 MAX_VIEWS = 26
-EXAMPLES = """examples:
-  sonoedge phantoms --out phantoms
-  sonoedge phantoms --out phantoms --cases 200 --views 3 --seed 7
-  sonoedge train --data phantoms --out runs/phantoms
-"""
 _MANIFEST = "phantoms.json"
 _GENERATOR = {"generator": "sonoedge phantoms", "version": 1}
 
@@ -104,24 +98,6 @@ def generate_phantoms(
         (partial / "images.csv").write_text(table.getvalue(), encoding="utf-8", newline="\n")
         (partial / _MANIFEST).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8", newline="\n")
     return out
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``sonoedge phantoms``."""
-    parser.epilog = EXAMPLES
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to create")
-    parser.add_argument("--cases", type=int, default=60, metavar="N", help="cases per class (default: 60)")
-    parser.add_argument("--views", type=int, default=2, metavar="N", help="images per case (default: 2)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="random seed (default: 0)")
-
-
-def run(args: argparse.Namespace) -> int:
-    """Run ``sonoedge phantoms``; returns the exit status."""
-    out = generate_phantoms(
-        args.out, cases_per_class=args.cases, views_per_case=args.views, seed=args.seed, progress=True
-    )
-    print(f"{2 * args.cases * args.views} images of {2 * args.cases} simulated cases in {out}")
-    return 0
 
 
 def _is_complete(out: Path, settings: dict[str, Any], images: list[str]) -> bool:

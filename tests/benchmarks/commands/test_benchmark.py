@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 
 from sonoedge.benchmarks.measure import candidates as measuring
-from sonoedge.benchmarks.measure import workers
 from sonoedge.benchmarks.records.runfile import read_runs
 from sonoedge.edge_runtime.bundle.checksums import sums_text
 from sonoedge.edge_runtime.bundle.manifest import load_bundle
@@ -152,10 +151,7 @@ def test_a_slowed_interpreter_is_caught(
         "def slow(self, inputs):\n    time.sleep(0.05)\n    return run(self, inputs)\n"
         "tflite.TFLiteRunner.run = slow\n"
     )
-    monkeypatch.setattr(
-        workers, "_environment",
-        lambda: {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
-    )  # fmt: skip
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     arguments = ["--bundle", run_bundle, "--data", phantoms, "--threads", 1, "--artifacts", "tflite-int8"]
     assert sonoedge("benchmark", *arguments, "--out", tmp_path / "slow", "--quiet").code == 0
     found = sonoedge(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import tracemalloc
 from collections.abc import Callable
@@ -271,8 +272,12 @@ def test_the_time_of_whoever_takes_the_frames_does_not_count(monkeypatch: pytest
     assert shown == 3
 
 
+def _child_runs(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    monkeypatch.setattr(dicom_child, "python_call", lambda *_: [sys.executable, "-c", code])
+
+
 def test_a_child_that_hangs_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dicom_child, "_CODE", "import threading; threading.Event().wait()")
+    _child_runs(monkeypatch, "import threading; threading.Event().wait()")
     monkeypatch.setattr(dicom_child, "START_SECONDS", 0.05)
     with pytest.raises(ImageError, match="without a readable image"):
         next(iter(read_dicom(jpeg_ls_loop())))
@@ -280,7 +285,7 @@ def test_a_child_that_hangs_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_child_cannot_make_us_read_more_than_the_header_says(monkeypatch: pytest.MonkeyPatch) -> None:
     code = "import sys; sys.stdin.buffer.read(); sys.stdout.buffer.write(b'\\xff\\xff\\0\\0' * 2 + bytes(1 << 20))"
-    monkeypatch.setattr(dicom_child, "_CODE", code)
+    _child_runs(monkeypatch, code)
     with pytest.raises(ImageError, match="without a readable image"):
         next(iter(read_dicom(jpeg_ls_loop())))
 

@@ -19,7 +19,7 @@ from sonoedge.edge_runtime.errors import BundleError, DataError, SonoEdgeError
 from sonoedge.edge_runtime.imaging.image import read_image
 from sonoedge.edge_runtime.model.cascade import Cascade, open_classifier
 from sonoedge.edge_runtime.model.classifier import Classifier
-from sonoedge.export.cascade.cascade import write_cascade
+from sonoedge.export.cascade.bundle import write_cascade
 from sonoedge.export.cascade.fit import agreement, fit_cascade
 from tests.helpers.commands import Result, call
 

@@ -20,7 +20,7 @@ from sonoedge.edge_runtime.imaging.image import find_images
 from sonoedge.edge_runtime.model.cascade import Cascade, cut_of
 from sonoedge.edge_runtime.model.classifier import Classifier
 from sonoedge.edge_runtime.serve.station import Station, Wish
-from sonoedge.export.cascade.cascade import write_cascade
+from sonoedge.export.cascade.bundle import write_cascade
 from tests.helpers.commands import Result
 
 Command = Callable[..., Result]

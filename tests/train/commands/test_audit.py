@@ -13,7 +13,8 @@ from PIL import Image
 
 from sonoedge.edge_runtime.errors import DataError, UsageError
 from sonoedge.edge_runtime.words import INTENDED_USE
-from sonoedge.train.commands.audit import add_arguments, audit_folder, render, run
+from sonoedge.train.commands.audit import add_arguments, run
+from sonoedge.train.data.audit import audit_folder, render
 from sonoedge.train.data.dataset import load_dataset
 from sonoedge.train.data.split import leak_count, make_split
 

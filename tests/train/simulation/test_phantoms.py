@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from sonoedge.edge_runtime.errors import DataError, UsageError
+from sonoedge.train.commands.phantoms import add_arguments, run
 from sonoedge.train.simulation.bmode import Case, draw_case, render
-from sonoedge.train.simulation.phantoms import LABELS, add_arguments, generate_phantoms, phantom, run
+from sonoedge.train.simulation.phantoms import LABELS, generate_phantoms, phantom
 
 
 def digest(folder: Path) -> dict[str, bytes]:

@@ -1,0 +1,40 @@
+"""The bundle of a cascade: the full model's, with the cheap one's in it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from sonoedge.edge_runtime.bundle.contract import MANIFEST, Bundle, CascadeSpec
+from sonoedge.edge_runtime.bundle.freshness import dated
+from sonoedge.edge_runtime.bundle.manifest import load_bundle, write_manifest
+from sonoedge.edge_runtime.bundle.trust import without_policy
+from sonoedge.edge_runtime.files import atomic_directory
+from sonoedge.edge_runtime.model.cascade import Cascade
+
+
+def write_cascade(
+    first: Bundle,
+    full: Bundle,
+    spec: CascadeSpec,
+    out: Path,
+    *,
+    threads: int | None = None,
+    finish: Callable[[Cascade], CascadeSpec] | None = None,
+) -> Bundle:
+    """The full model's bundle with the cheap one's in it, published when both open.
+
+    ``finish`` sees them open and gives the section that is published.
+    """
+    with atomic_directory(out, marker=MANIFEST) as folder:
+        shutil.copytree(full.path, folder, dirs_exist_ok=True)
+        shutil.copytree(first.path, folder / spec.first)
+        (folder / "SHA256SUMS.sig").unlink(missing_ok=True)  # signs the old bundle
+        write_manifest(dated(replace(full, path=folder, cascade=spec)))
+        draft = Cascade(without_policy(load_bundle(folder)), threads=threads)
+        if finish is not None:
+            write_manifest(dated(replace(full, path=folder, cascade=finish(draft))))
+            load_bundle(folder)
+    return load_bundle(out)

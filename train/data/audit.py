@@ -1,0 +1,228 @@
+"""`sonoedge audit`: copies, near-duplicates and conflicting labels of a data folder, and what they leak.
+
+With ``--out`` it leaves audit.json, audit.md, worst-pairs.png and groups.csv, which ``train --groups`` splits by.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sonoedge.edge_runtime.errors import DataError
+from sonoedge.edge_runtime.imaging.image import read_image
+from sonoedge.edge_runtime.words import INTENDED_USE
+from sonoedge.train.data.copies import CopyPair, centre_square, copy_pairs, worst_first
+from sonoedge.train.data.dataset import Dataset, family_keys, group_scan, scan_folder
+from sonoedge.train.data.grouping import groups_from_pairs, near_duplicate_pairs, pairs_with_equal
+from sonoedge.train.data.layouts import subset_folder
+from sonoedge.train.data.split import Strategy, leak_count, make_split
+
+LEAK_SEEDS = (0, 1, 2, 3, 4)
+MAX_WORST = 200
+
+Groups = tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Leak:
+    """Mean share (0–1) of test images of which a copy or near-duplicate is in train, over `LEAK_SEEDS`."""
+
+    random_split: float
+    grouped_split: float
+
+
+@dataclass(frozen=True)
+class WorstPair:
+    """Two images of the same content, by relative path; see `train.data.copies.CopyPair`."""
+
+    first: str
+    second: str
+    same_label: bool
+    correlation: float
+    angle: int
+    mirrored: bool
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What was found; groups are tuples of relative paths, singles are not listed.
+
+    ``near_duplicates`` covers quarter turns and mirror images and contains the identical files too; ``turned``
+    are copies turned by up to 30 degrees, mirrored or sharpened (`train.data.copies`); ``families`` share a source
+    name (or the CSV's group); ``conflicting`` are groups, by any of this evidence, with more than one label.
+    ``leak`` is None where no split can be made; ``leak_note`` says why. ``own_split_leak``: images in the folder's
+    own validation and test folders, and how many of them have a copy in its training folder; None without such
+    folders. ``worst`` are pairs of copies, those under different labels first. ``group_of`` is the group of every
+    image.
+    """
+
+    root: str
+    images: int
+    classes: dict[str, int]
+    identical: Groups
+    near_duplicates: Groups
+    turned: Groups
+    families: Groups
+    conflicting: Groups
+    leak: Leak | None
+    leak_note: str
+    own_split_leak: tuple[int, int] | None
+    worst: tuple[WorstPair, ...]
+    group_of: Mapping[str, str]
+    notes: tuple[str, ...]
+
+
+def audit_folder(
+    root: str | Path,
+    *,
+    classes: Sequence[str] | None = None,
+    skip_unreadable: bool = False,
+    progress: bool = False,
+) -> Audit:
+    """Look for everything that would let a test image be known from training."""
+    scan = scan_folder(root, classes=classes, skip_unreadable=skip_unreadable, progress=progress)
+    found, samples = scan.dataset, scan.dataset.samples
+    identical = pairs_with_equal([sample.sha256 for sample in samples])
+    near = near_duplicate_pairs(scan.thumbnails, invariant=True)
+    pairs = copy_pairs(_squares(found, progress), progress=progress)
+    turned = [(pair.first, pair.second) for pair in pairs]
+    named = pairs_with_equal(family_keys(found)) + pairs_with_equal(scan.given_groups)
+    firsts = groups_from_pairs(len(samples), identical + near + turned + named)
+    labels_of: defaultdict[int, set[int]] = defaultdict(set)
+    for first, sample in zip(firsts, samples, strict=True):
+        labels_of[first].add(sample.label)
+    flagged = {first for first, flag in zip(firsts, scan.flagged, strict=True) if flag}
+    bad = {first for first, labels in labels_of.items() if len(labels) > 1} | flagged
+    conflicting = tuple(members for first, members in _components(found, firsts) if first in bad)
+    dataset = group_scan(scan)
+    by_evidence = {sample.relative_path: str(first) for sample, first in zip(samples, firsts, strict=True)}
+    try:
+        leak, leak_note = _leak(dataset, by_evidence), ""
+    except DataError as error:
+        # A folder too small to be split can still be audited for everything else.
+        leak, leak_note = None, str(error)
+    return Audit(
+        root=str(root),
+        images=len(samples),
+        classes={name: int(np.sum(found.y == index)) for index, name in enumerate(found.labels)},
+        identical=_groups(found, identical),
+        near_duplicates=_groups(found, near + identical),
+        turned=_groups(found, turned),
+        families=_groups(found, named),
+        conflicting=conflicting,
+        leak=leak,
+        leak_note=leak_note,
+        own_split_leak=_own_split_leak(found, firsts),
+        worst=tuple(_worst(found, pairs)),
+        group_of={
+            sample.relative_path: samples[first].relative_path
+            for sample, first in zip(samples, firsts, strict=True)
+        },
+        notes=dataset.notes,
+    )
+
+
+def render(audit: Audit) -> str:
+    """A short text table: one line per finding."""
+    lines = [f"{audit.root}: {audit.images} images"]
+    lines += [f"  {name:<28} {count:>6}" for name, count in audit.classes.items()]
+    for title, groups in (
+        ("identical files", audit.identical),
+        ("near-duplicates", audit.near_duplicates),
+        ("turned, mirrored, sharpened", audit.turned),
+        ("copies by name or CSV group", audit.families),
+        ("conflicting labels", audit.conflicting),
+    ):
+        lines.append(f"  {title:<28} {sum(map(len, groups)):>6} images in {len(groups)} groups")
+    if audit.leak is None:
+        lines.append(f"no split can be made: {audit.leak_note}")
+    else:
+        lines.append(f"test images with a copy in train (70/15/15, mean of {len(LEAK_SEEDS)} seeds)")
+        lines.append(f"  {'random split':<28} {audit.leak.random_split:>6.1%}")
+        lines.append(f"  {'grouped split':<28} {audit.leak.grouped_split:>6.1%}")
+    if audit.own_split_leak is not None:
+        leaked, count = audit.own_split_leak
+        lines.append(f"the folder's own split: {leaked} of {count} validation and test images have a copy in train")
+    crossing = sum(not pair.same_label for pair in audit.worst)
+    if crossing:
+        lines.append(f"warning: at least {crossing} pairs show the same content under two labels")
+    lines += [f"note: {note}" for note in audit.notes]
+    return "\n".join(lines)
+
+
+def markdown(audit: Audit) -> str:
+    """The table, the worst pairs and the groups with conflicting labels."""
+    parts = [f"# Audit of {Path(audit.root).name}", f"```\n{render(audit)}\n```"]
+    if audit.worst:
+        lines = ["| image | image | labels | correlation | turned | mirrored |", "|---|---|---|---|---|---|"]
+        for pair in audit.worst:
+            labels, mirrored = ("same" if pair.same_label else "**different**"), ("yes" if pair.mirrored else "no")
+            lines.append(
+                f"| {pair.first} | {pair.second} | {labels} | {pair.correlation:.2f} | {pair.angle}° | {mirrored} |"
+            )
+        parts += ["## Worst pairs", "![worst pairs](worst-pairs.png)", "\n".join(lines)]
+    if audit.conflicting:
+        parts += ["## One content, two labels", "\n".join(f"- {', '.join(group)}" for group in audit.conflicting)]
+    return "\n\n".join([*parts, INTENDED_USE, ""])
+
+
+def _squares(dataset: Dataset, progress: bool) -> np.ndarray:
+    from tqdm import tqdm
+
+    paths = [sample.path for sample in dataset.samples]
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        squares = pool.map(lambda path: centre_square(read_image(path)), paths)
+        return np.stack(list(tqdm(squares, "fingerprints", len(paths), disable=None if progress else True)))
+
+
+def _worst(dataset: Dataset, pairs: Sequence[CopyPair]) -> list[WorstPair]:
+    samples = dataset.samples
+    return [
+        WorstPair(
+            samples[pair.first].relative_path,
+            samples[pair.second].relative_path,
+            samples[pair.first].label == samples[pair.second].label,
+            round(pair.correlation, 4),
+            pair.angle,
+            pair.mirrored,
+        )
+        for pair in worst_first(pairs, dataset.y.tolist())[:MAX_WORST]
+    ]
+
+
+def _own_split_leak(dataset: Dataset, firsts: Sequence[int]) -> tuple[int, int] | None:
+    subsets = [subset_folder(sample.relative_path) for sample in dataset.samples]
+    if None in subsets or "train" not in subsets:
+        return None
+    trained = {first for first, subset in zip(firsts, subsets, strict=True) if subset == "train"}
+    others = [first for first, subset in zip(firsts, subsets, strict=True) if subset != "train"]
+    return sum(first in trained for first in others), len(others)
+
+
+def _leak(dataset: Dataset, group_of: Mapping[str, str]) -> Leak:
+    def share(strategy: Strategy) -> float:
+        shares = []
+        for seed in LEAK_SEEDS:
+            split = make_split(dataset, strategy=strategy, seed=seed)
+            count = sum(entry.subset == "test" for entry in split.entries)
+            shares.append(leak_count(split, group_of, subsets=("test",)) / count)
+        return float(np.mean(shares))
+
+    return Leak(random_split=share("paper"), grouped_split=share("grouped"))
+
+
+def _groups(dataset: Dataset, pairs: Iterable[tuple[int, int]]) -> Groups:
+    firsts = groups_from_pairs(len(dataset), pairs)
+    return tuple(members for _, members in _components(dataset, firsts) if len(members) > 1)
+
+
+def _components(dataset: Dataset, firsts: Sequence[int]) -> list[tuple[int, tuple[str, ...]]]:
+    members: defaultdict[int, list[str]] = defaultdict(list)
+    for first, sample in zip(firsts, dataset.samples, strict=True):
+        members[first].append(sample.relative_path)
+    return [(first, tuple(paths)) for first, paths in sorted(members.items())]
