@@ -7,13 +7,13 @@ and become the exit code (see `edge_runtime.errors`); 130 is an interrupt.
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import os
 import signal
 import sys
 from importlib import import_module
 from typing import Any
 
-from sonoedge.edge_runtime.crash import report_crashes
 from sonoedge.edge_runtime.errors import MissingExtraError, SonoEdgeError
 
 _TABLE = (
@@ -72,7 +72,8 @@ _EXTRA_OF_MODULE = {
 def main(argv: list[str] | None = None) -> int:
     """Run a subcommand and return its exit code; without ``argv`` as a program, with its command line."""
     if argv is None:
-        report_crashes()
+        # Native code of a wheel for another processor dies of a signal: say at least where.
+        faulthandler.enable()
     arguments = sys.argv[1:] if argv is None else argv
     if not arguments or arguments[0] in {"-h", "--help"}:
         print(_overview())

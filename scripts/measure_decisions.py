@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from sonoedge.benchmarks.measure.environment import machine
 from sonoedge.edge_runtime import Classifier, load_bundle
-from sonoedge.edge_runtime.device.doctor import int8_dot_products
+from sonoedge.edge_runtime.device.system import int8_dot_products
 from sonoedge.edge_runtime.files import write_text_atomic
 from sonoedge.edge_runtime.imaging.image import read_image, to_input
 from sonoedge.edge_runtime.proportion import GroupedCount

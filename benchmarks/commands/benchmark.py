@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sonoedge.benchmarks.records.runfile import REPORT
 from sonoedge.edge_runtime.bundle.checksums import bundle_digest
 from sonoedge.edge_runtime.errors import ModelError, UsageError
 from sonoedge.edge_runtime.files import check_replaceable
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from sonoedge.edge_runtime.device.profile import DeviceProfile
 
 FULL = "full Keras model"
-REPORT = "report.json"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

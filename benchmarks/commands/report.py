@@ -7,8 +7,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from sonoedge.benchmarks.commands.benchmark import REPORT
-from sonoedge.benchmarks.records.runfile import read_runs
+from sonoedge.benchmarks.records.runfile import REPORT, read_runs
 from sonoedge.benchmarks.report.report import body, csv_text
 from sonoedge.benchmarks.report.text import markdown, table
 from sonoedge.benchmarks.retention.regression import Comparison, Limits, compare_reports

@@ -13,10 +13,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from sonoedge.benchmarks.measure.environment import available_bytes, thermal
+from sonoedge.benchmarks.measure.environment import thermal
 from sonoedge.benchmarks.measure.opening import Spec
 from sonoedge.benchmarks.measure.workers import Asked, BenchmarkApp, Worker
 from sonoedge.benchmarks.records.runfile import Protocol, Thermal, Timing
+from sonoedge.edge_runtime.device.system import memory_bytes
 from sonoedge.edge_runtime.errors import ModelError, SonoEdgeError
 from sonoedge.edge_runtime.files import write_text_atomic
 
@@ -186,7 +187,7 @@ def _groups(planned: Sequence[Planned], results: dict[str, Measured], *, interle
     usable = [p for p in planned if not results[p.name].error]
     if interleaved:
         return [usable] if usable else []
-    free = 0.8 * (available_bytes() or 0)
+    free = 0.8 * (memory_bytes("MemAvailable") or 0)
     groups: list[list[Planned]] = []
     for p in usable:
         if groups and sum(q.expected_bytes for q in [*groups[-1], p]) <= free:
@@ -198,7 +199,7 @@ def _groups(planned: Sequence[Planned], results: dict[str, Measured], *, interle
 
 def fits_in_memory(planned: Sequence[Planned]) -> bool:
     """Whether all candidates can be open at once; yes where the system does not tell its memory."""
-    free = available_bytes()
+    free = memory_bytes("MemAvailable")
     return free is None or sum(p.expected_bytes for p in planned) <= 0.8 * free
 
 

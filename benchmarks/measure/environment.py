@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from sonoedge.benchmarks.records.runfile import Machine, Thermal
+from sonoedge.edge_runtime.device import system
 
 _PACKAGES = (
     "sonoedge", "numpy", "pillow", "ai-edge-litert", "tflite-runtime", "openvino", "onnxruntime", "keras",
@@ -22,16 +23,14 @@ _EVER = 16
 
 def machine(root: Path = Path("/")) -> Machine:
     """Processor, cores, memory, governor, operating system and versions; ``root`` for tests."""
-    governor = _read(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
-    memory = re.search(r"^MemTotal:\s+(\d+) kB", _read(root / "proc/meminfo") or "", re.MULTILINE)
     return Machine(
-        processor=_processor(root),
+        processor=system.processor_name(root) or platform.processor() or "unknown",
         architecture=platform.machine(),
         system=f"{platform.system()} {platform.release()}",
         python=platform.python_version(),
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        memory_bytes=int(memory[1]) * 1024 if memory else None,
-        governor=governor,
+        memory_bytes=system.memory_bytes("MemTotal", root),
+        governor=system.governors(root) or None,
         versions={name: found for name in _PACKAGES if (found := _version(name))},
     )
 
@@ -39,17 +38,15 @@ def machine(root: Path = Path("/")) -> Machine:
 def thermal(root: Path = Path("/")) -> Thermal:
     """Temperature, clock and throttling flags now: from ``vcgencmd`` on a Raspberry Pi, else from sysfs."""
     temperature = _number(_vcgencmd("measure_temp"), r"temp=([\d.]+)")
-    if temperature is None and (found := _read(root / "sys/class/thermal/thermal_zone0/temp")) is not None:
-        temperature = _number(found, r"^(-?\d+)$", 1e-3)
+    if temperature is None and (found := system.hottest_celsius(root)) is not None:
+        temperature = round(found, 1)
     clock = _number(_vcgencmd("measure_clock", "arm"), r"=(\d+)", 1e-6)
-    if (
-        clock is None
-        and (found := _read(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq")) is not None
-    ):
-        clock = _number(found, r"^(\d+)$", 1e-3)
+    if clock is None:
+        clock = _number(
+            system.read(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq"), r"^(\d+)$", 1e-3
+        )
     flags = re.search(r"throttled=(0x[0-9a-fA-F]+)", _vcgencmd("get_throttled") or "")
-    text = flags[1] if flags else _read(root / "sys/devices/platform/soc/soc:firmware/get_throttled")
-    return Thermal(temperature, clock, _hexadecimal(text))
+    return Thermal(temperature, clock, int(flags[1], 16) if flags else system.throttled_bits(root))
 
 
 def why_invalid(before: Thermal, during: Sequence[Thermal], after: Thermal) -> str | None:
@@ -68,22 +65,6 @@ def why_invalid(before: Thermal, during: Sequence[Thermal], after: Thermal) -> s
     return f"the processor was held back during the run: {', '.join(reasons)}" if reasons else None
 
 
-def available_bytes(root: Path = Path("/")) -> int | None:
-    """Memory that can be had without swapping."""
-    found = re.search(r"^MemAvailable:\s+(\d+) kB", _read(root / "proc/meminfo") or "", re.MULTILINE)
-    return int(found[1]) * 1024 if found else None
-
-
-def _processor(root: Path) -> str:
-    # A Raspberry Pi names itself in the device tree; the text ends with a NUL.
-    if board := _read(root / "proc/device-tree/model"):
-        return board.rstrip("\0")
-    for line in (_read(root / "proc/cpuinfo") or "").splitlines():
-        if line.startswith(("model name", "Model")):
-            return line.partition(":")[2].strip()
-    return platform.processor() or "unknown"
-
-
 def _vcgencmd(*arguments: str) -> str | None:
     try:
         done = subprocess.run(["vcgencmd", *arguments], capture_output=True, text=True, timeout=5, check=True)
@@ -95,18 +76,6 @@ def _vcgencmd(*arguments: str) -> str | None:
 def _number(text: str | None, pattern: str, factor: float = 1.0) -> float | None:
     found = re.search(pattern, text or "")
     return round(float(found[1]) * factor, 1) if found else None
-
-
-def _hexadecimal(text: str | None) -> int | None:
-    found = re.fullmatch(r"(?:0x)?([0-9a-fA-F]{1,8})", (text or "").strip())
-    return int(found[1], 16) if found else None
-
-
-def _read(path: Path) -> str | None:
-    try:
-        return path.read_text(errors="replace").strip() or None
-    except OSError:
-        return None
 
 
 def _version(package: str) -> str | None:

@@ -19,6 +19,8 @@ from sonoedge.edge_runtime.typed_json import read_document
 SCHEMA_VERSION = 2
 RUN_KIND = "sonoedge-benchmark-run"
 REPORT_KIND = "sonoedge-benchmark-report"
+REPORT = "report.json"
+"""The file by which a report folder is known."""
 
 
 @dataclass(frozen=True)

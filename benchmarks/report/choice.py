@@ -6,7 +6,7 @@ held against one model, the full one of the first run: a student against the tea
 Recommended is the fastest file that keeps 99 % of that model's accuracy and loses at most 0.01 of its AUC, by point
 estimate; the reason says what the intervals say, how many decisions differ, and what to take where none may.
 Milliseconds of a device on which the same files were measured are those; else they are estimated from multiply-adds
-(`benchmarks.device.estimate`) and say so.
+(`benchmarks.report.boards`) and say so.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sonoedge.benchmarks.device.estimate import BOARDS, PHONE, Board
 from sonoedge.benchmarks.records.runfile import Candidate, Machine
+from sonoedge.benchmarks.report.boards import BOARDS, PHONE, Board
 from sonoedge.benchmarks.retention.regression import machine_key
 from sonoedge.benchmarks.retention.results import Result, Row, pareto
 from sonoedge.benchmarks.retention.retention import SHARES, Retention, compare, share_name

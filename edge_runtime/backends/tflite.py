@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -17,8 +14,6 @@ from sonoedge.edge_runtime.backends import extra_of, no_wheel
 from sonoedge.edge_runtime.backends.flatbuffer import check_tflite
 from sonoedge.edge_runtime.errors import MissingExtraError, ModelError
 from sonoedge.edge_runtime.types import Float32Array
-
-_NOTICE_LOCK = threading.Lock()
 
 
 def load_interpreter_class() -> tuple[type[Any], str]:
@@ -33,32 +28,6 @@ def load_interpreter_class() -> tuple[type[Any], str]:
     raise MissingExtraError(package, extra_of("tflite"), no_wheel("tflite"))
 
 
-@contextmanager
-def _without_notice() -> Iterator[None]:
-    """Leave out the line about XNNPACK that every first interpreter writes to standard error, and only that line.
-
-    Its logger has no switch in the Python package, so standard error itself goes to memory for these milliseconds;
-    what else was written to it, by whatever thread, follows afterwards. Linux only: elsewhere the line stays.
-    """
-    if not hasattr(os, "memfd_create"):
-        yield
-        return
-    with _NOTICE_LOCK:
-        kept, memory = os.dup(2), os.memfd_create("stderr")
-        try:
-            os.dup2(memory, 2)
-            yield
-        finally:
-            os.dup2(kept, 2)
-            size = os.lseek(memory, 0, os.SEEK_CUR)
-            lines = os.pread(memory, size, 0).splitlines(keepends=True)
-            for line in lines:
-                if b"XNNPACK delegate" not in line:
-                    os.write(2, line)
-            os.close(memory)
-            os.close(kept)
-
-
 class TFLiteRunner:
     """See `edge_runtime.backends.Runner`. The file must have exactly one signature; its names are used."""
 
@@ -68,9 +37,8 @@ class TFLiteRunner:
         content = path.read_bytes()
         check_tflite(content, path.name)
         try:
-            with _without_notice():
-                self._interpreter = interpreter_class(model_content=content, num_threads=threads)
-                self._interpreter.allocate_tensors()
+            self._interpreter = interpreter_class(model_content=content, num_threads=threads)
+            self._interpreter.allocate_tensors()
             signature = self._interpreter.get_signature_runner()
             inputs, outputs = signature.get_input_details(), signature.get_output_details()
         except (ValueError, RuntimeError) as error:

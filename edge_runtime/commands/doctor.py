@@ -1,4 +1,4 @@
-"""``sonoedge doctor``: what is missing or slow on this device, and how long an image will take."""
+"""``sonoedge doctor``: what is missing or slow on this device, and how long an image takes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sonoedge.benchmarks.device.estimate import BOARDS
 from sonoedge.edge_runtime.backends import is_available
-from sonoedge.edge_runtime.backends.flatbuffer import check_tflite
 from sonoedge.edge_runtime.bundle.contract import Bundle
 from sonoedge.edge_runtime.device.doctor import FAILURE, OK, UNKNOWN, WARNING, Check, examine
 from sonoedge.edge_runtime.device.latency import measure
@@ -42,19 +40,13 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--measure takes a positive number and needs --bundle.")
     checks, bundle = examine(args.bundle)
     failed = any(check.status == FAILURE for check in checks)
-    estimates = _estimates(bundle) if bundle else []
     measured = _measure(bundle, args.measure) if bundle and args.measure else {}
     if args.json:
-        body = {"checks": [asdict(c) for c in checks], "estimated_ms": estimates, "measured_ms": measured}
-        print(json.dumps({**body, "ok": not failed}, ensure_ascii=False))
+        body = {"checks": [asdict(c) for c in checks], "measured_ms": measured, "ok": not failed}
+        print(json.dumps(body, ensure_ascii=False))
         return int(failed)
     for check in checks:
         print(_line(check))
-    if estimates:
-        print("\nestimated latency of the backbone (from multiply-adds, NOT measured; range of kernel efficiency):")
-    for item in estimates:
-        low, high = item["optimistic_ms"], item["pessimistic_ms"]
-        print(f"  {item['artifact']:<16} {item['gmac']:6.2f} GMAC  {item['board']}: {low:.0f}–{high:.0f} ms")
     if measured:
         print("\nmeasured on this device, one image at a time (resize, backbone, head):")
     for name, figures in measured.items():
@@ -62,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
             f"  {name:<16} p50 {figures['p50_ms']:.1f} ms, p90 {figures['p90_ms']:.1f} ms, {figures['runs']} runs"
         )
     if bundle and not measured:
-        print("  measure here: sonoedge doctor --bundle BUNDLE --measure 20")
+        print("\nhow long an image takes here: sonoedge doctor --bundle BUNDLE --measure 20")
     print(f"\n{'something is missing: see FAIL above' if failed else 'ready'}\n{INTENDED_USE}")
     return int(failed)
 
@@ -70,27 +62,6 @@ def run(args: argparse.Namespace) -> int:
 def _line(check: Check) -> str:
     text = f"{_SIGN[check.status]:<5}{check.name:<22}{check.finding}"
     return f"{text}\n{'':<27}-> {check.advice}" if check.advice else text
-
-
-def _estimates(bundle: Bundle) -> list[dict[str, Any]]:
-    """For TFLite artifacts, whose files name every shape and type."""
-    rows = []
-    for artifact in bundle.artifacts:
-        if artifact.runtime != "tflite":
-            continue
-        found = check_tflite((bundle.path / artifact.backbone).read_bytes(), artifact.backbone)
-        for board in BOARDS:
-            low, high = board.latency_ms(found.macs, found.int8_macs)
-            rows.append(
-                {
-                    "artifact": artifact.name,
-                    "board": board.name,
-                    "gmac": round(found.macs / 1e9, 3),
-                    "optimistic_ms": round(low, 1),
-                    "pessimistic_ms": round(high, 1),
-                }
-            )
-    return rows
 
 
 def _measure(bundle: Bundle, runs: int) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoedge.benchmarks.explanations.eigencam import eigen_cam
 from sonoedge.edge_runtime.commands.predict import (
     FRAME,
     UNGATED,
@@ -47,9 +46,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ))  # fmt: skip
     parser.add_argument("--branch", default=FUSED, metavar="NAME", help=(
         "map to draw: a branch of the bundle, or fused, the sum of all (default)"
-    ))  # fmt: skip
-    parser.add_argument("--method", default="gradcam", choices=["gradcam", "eigencam"], help=(
-        "eigencam: gradient-free reference, the same for every class; runs the backbone a second time"
     ))  # fmt: skip
     parser.add_argument("--mask", type=Path, metavar="PATH", help=(
         "lesion mask to outline: a file for one image, or a folder with masks of the images' names"
@@ -94,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
             failed += 1
             continue
         unmasked += args.mask is not None and mask is None
-        summary = {**answer.to_json(), **of_frame(args.frame), "method": args.method}
+        summary = {**answer.to_json(), **of_frame(args.frame), "method": "gradcam"}
         result = _explain(classifier, answer, args)
         if result is None:
             refused += 1
@@ -118,12 +114,7 @@ def _explain(classifier: Classifier | Cascade, answer: Answer, args: argparse.Na
     outputs, label = answer.outputs, answer.label if args.label == PREDICTED else args.label
     if outputs is None or label is None:
         return None
-    result = explanation(classifier.decider(answer).bundle, outputs, label)
-    if args.method == "eigencam":
-        maps = {name.removeprefix("map_"): array for name, array in outputs.items() if name.startswith("map_")}
-        single = {branch: eigen_cam({branch: array}) for branch, array in maps.items()}
-        result = Explanation(label, eigen_cam(maps), single, result.shares)
-    return result
+    return explanation(classifier.decider(answer).bundle, outputs, label)
 
 
 def _check_names(classifier: Classifier | Cascade, args: argparse.Namespace) -> None:

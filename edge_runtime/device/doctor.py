@@ -20,6 +20,7 @@ from sonoedge.edge_runtime.bundle.contract import RUNTIMES, Bundle
 from sonoedge.edge_runtime.bundle.manifest import load_bundle
 from sonoedge.edge_runtime.bundle.signature import read_signature
 from sonoedge.edge_runtime.bundle.trust import POLICY_VARIABLE, device_policy, enforce, trusted
+from sonoedge.edge_runtime.device import system
 from sonoedge.edge_runtime.errors import SonoEdgeError, how_to_install
 
 OK, WARNING, FAILURE, UNKNOWN = "ok", "warning", "failure", "unknown"
@@ -29,12 +30,6 @@ _PACKAGES = {
     "onnx": {"onnxruntime": "onnxruntime"},
 }
 # Feature flag in /proc/cpuinfo -> what it brings.
-_DOT_PRODUCT = {
-    "asimddp": "dot product",
-    "avx_vnni": "AVX-VNNI",
-    "avx512_vnni": "AVX512-VNNI",
-    "i8mm": "int8 matrix",
-}
 _VECTORS = {"asimd": "64-bit NEON", "neon": "32-bit NEON", "avx2": "AVX2", "sse4_1": "SSE4.1"}
 # Bits of the Raspberry Pi firmware's get_throttled: now, and since boot.
 _THROTTLED_NOW = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft temperature limit"}
@@ -125,29 +120,15 @@ def check_interpreter(runtime: str, *, run: Callable[..., subprocess.CompletedPr
     return Check(f"interpreter {runtime}", UNKNOWN, f"not installed (extra: {extra_of(runtime)})")
 
 
-def int8_dot_products(root: Path = Path("/")) -> list[str]:
-    """Names of the processor's int8 dot products (VNNI, Arm's dot product); empty where it has none or tells none.
-
-    Without them int8 is hardly faster than float32.
-    """
-    flags = _processor_flags(_read(root / "proc/cpuinfo"))
-    return [label for flag, label in _DOT_PRODUCT.items() if flag in flags]
-
-
-def _processor_flags(cpuinfo: str) -> set[str]:
-    return set(" ".join(re.findall(r"(?mi)^(?:features|flags)\s*:(.*)$", cpuinfo)).split())
-
-
 def check_processor(root: Path) -> Check:
     """Vector and int8 instructions."""
-    text = _read(root / "proc/cpuinfo")
+    text = system.read(root / "proc/cpuinfo")
     if not text:
         return Check("processor", UNKNOWN, "no /proc/cpuinfo")
-    flags = _processor_flags(text)
-    model = _read(root / "proc/device-tree/model").rstrip("\0").strip()
-    model = model or next(iter(re.findall(r"(?m)^(?:model name|Model)\s*:\s*(.+)$", text)), platform.machine())
+    flags = system.processor_flags(root)
+    model = system.processor_name(root) or platform.machine()
     vectors = next((label for flag, label in _VECTORS.items() if flag in flags), "")
-    dots = int8_dot_products(root)
+    dots = system.int8_dot_products(root)
     cores = len(re.findall(r"(?mi)^processor\s*:", text))
     finding = f"{model}, {cores} cores, {', '.join([vectors or 'no vector instructions', *dots])}"
     if not vectors:
@@ -159,31 +140,24 @@ def check_processor(root: Path) -> Check:
 
 def check_governor(root: Path) -> Check:
     """The CPU frequency governor of all cores."""
-    found = {_read(p).strip() for p in root.glob("sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor")} - {
-        ""
-    }
+    found = system.governors(root)
     if not found:
         return Check("governor", UNKNOWN, "no frequency scaling to be seen")
-    if found == {"performance"}:
-        return Check("governor", OK, "performance")
-    names = ", ".join(sorted(found))
+    if found == "performance":
+        return Check("governor", OK, found)
     return Check(
         "governor",
         WARNING if "powersave" in found else OK,
-        names,
+        found,
         "For steady latency: echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor",
     )
 
 
 def check_throttling(root: Path) -> Check:
     """Under-voltage and heat, as the Raspberry Pi firmware reports them; the temperature elsewhere."""
-    celsius = _temperature(root)
+    celsius = system.hottest_celsius(root)
     hot = "" if celsius is None else f", {celsius:.0f} °C"
-    for path in sorted(root.glob("sys/devices/platform/soc*/soc*firmware/get_throttled")):
-        try:
-            bits = int(_read(path).strip(), 16)
-        except ValueError:
-            continue
+    if (bits := system.throttled_bits(root)) is not None:
         now = [label for bit, label in _THROTTLED_NOW.items() if bits >> bit & 1]
         before = [label for bit, label in _THROTTLED_NOW.items() if bits >> (bit + 16) & 1]
         if now:
@@ -209,10 +183,9 @@ def check_clock() -> Check:
 
 def check_memory(root: Path, bundle: Bundle | None) -> Check:
     """Available memory against what the largest artifact needs (about three times its files)."""
-    found = dict(re.findall(r"(?m)^(\w+):\s+(\d+) kB", _read(root / "proc/meminfo")))
-    if "MemAvailable" not in found or "MemTotal" not in found:
+    total, available = (system.memory_bytes(name, root) for name in ("MemTotal", "MemAvailable"))
+    if total is None or available is None:
         return Check("memory", UNKNOWN, "no /proc/meminfo")
-    total, available = (int(found[name]) * 1024 for name in ("MemTotal", "MemAvailable"))
     largest = max((a.size_bytes for a in bundle.artifacts if is_available(a.runtime)), default=0) if bundle else 0
     needed = _BASE_MEMORY_BYTES + 3 * largest
     finding = f"{available // _MIB} of {total // _MIB} MiB available; about {needed // _MIB} MiB needed"
@@ -242,21 +215,3 @@ def check_signature(bundle: Bundle) -> Check:
     if signature is None:
         return Check("signature", OK, "none: digests find damage, not forgery", "See `sonoedge sign`.")
     return Check("signature", OK, f"key {signature.key[:16]}…, not checked", f"Set {POLICY_VARIABLE} to a policy.")
-
-
-def _temperature(root: Path) -> float | None:
-    values = []
-    for path in root.glob("sys/class/thermal/thermal_zone*/temp"):
-        text = _read(path).strip()
-        if re.fullmatch(r"-?\d{1,7}", text):
-            values.append(int(text) / 1000)
-    return max(values, default=None)
-
-
-def _read(path: Path) -> str:
-    """A small file of the system; empty where there is none (sensors may refuse)."""
-    try:
-        with path.open("rb") as file:
-            return file.read(_MIB).decode(errors="replace")
-    except OSError:
-        return ""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import struct
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,13 +17,12 @@ import numpy as np
 
 from sonoedge.edge_runtime.children import child_environment, python_call
 from sonoedge.edge_runtime.errors import ImageError
-from sonoedge.edge_runtime.limits import limit_process
 from sonoedge.edge_runtime.types import UInt8Image
 
 FRAME_SECONDS = 20.0
 START_SECONDS = 60.0
 """For the first frame: start, reading, and the frames that are measured where the header gives no range."""
-_HEADER = struct.Struct("<II")  # height, width of the frame that follows
+HEADER = struct.Struct("<II")  # height, width of the frame that follows
 
 
 def decode_isolated(data: bytes, start: int, stop: int, shape: tuple[int, int], name: str) -> Iterator[UInt8Image]:
@@ -37,7 +35,7 @@ def decode_isolated(data: bytes, start: int, stop: int, shape: tuple[int, int], 
         ImageError: the child gave up, crashed, took too long, or sent a frame of another size.
     """
     with subprocess.Popen(
-        python_call(f"{__name__}:child", start, stop),
+        python_call("sonoedge.edge_runtime.dicom.decode_frames:main", start, stop),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -52,8 +50,8 @@ def decode_isolated(data: bytes, start: int, stop: int, shape: tuple[int, int], 
                         with suppress(BrokenPipeError):
                             process.stdin.write(data)
                             process.stdin.close()
-                    header = process.stdout.read(_HEADER.size)
-                    whole = len(header) == _HEADER.size and _HEADER.unpack(header) == shape
+                    header = process.stdout.read(HEADER.size)
+                    whole = len(header) == HEADER.size and HEADER.unpack(header) == shape
                     pixels = process.stdout.read(size) if whole else b""
                 if not whole or len(pixels) < size:
                     raise ImageError(f"{name} is a DICOM file without a readable image (lossless JPEG damaged).")
@@ -73,15 +71,3 @@ def _deadline(process: subprocess.Popen[bytes], seconds: float) -> Iterator[None
         yield
     finally:
         timer.cancel()
-
-
-def child(start: str, stop: str) -> None:
-    """What the child process runs: DICOM from stdin, frames to stdout."""
-    limit_process()
-    from sonoedge.edge_runtime.dicom.read import read_dicom
-
-    opened = read_dicom(sys.stdin.buffer.read(), isolate=False)
-    for index in range(int(start), int(stop)):
-        frame = opened.frame(index)
-        sys.stdout.buffer.write(_HEADER.pack(*frame.shape[:2]) + np.ascontiguousarray(frame).tobytes())
-        sys.stdout.buffer.flush()

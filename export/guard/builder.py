@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from sonoedge.edge_runtime.backends import Runner
-from sonoedge.edge_runtime.device.doctor import int8_dot_products
 from sonoedge.edge_runtime.device.latency import measure, time_calls
+from sonoedge.edge_runtime.device.system import int8_dot_products
 from sonoedge.edge_runtime.errors import ModelError
 from sonoedge.export.guard.candidates import Candidate, Ladder
 from sonoedge.export.guard.comparison import Budget, Comparison

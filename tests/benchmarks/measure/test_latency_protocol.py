@@ -140,7 +140,7 @@ def test_the_journal_is_plain_json(tmp_path: Path) -> None:
 def test_short_memory_is_measured_in_groups(
     tmp_path: Path, fake_workers: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(measuring, "available_bytes", lambda: 300_000_000)
+    monkeypatch.setattr(measuring, "memory_bytes", lambda name: 300_000_000)
     assert not measuring.fits_in_memory(plan("a", "b"))
     apart = Protocol("rapid", 6, 0.0, 3, 2, False)
     found, _ = measure_all(plan("a", "b"), [], apart, [], Journal(tmp_path / "j", "x"), bar)

@@ -11,7 +11,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from sonoedge.benchmarks.device.estimate import BOARDS
 from sonoedge.edge_runtime.device import doctor
 from sonoedge.edge_runtime.device.doctor import FAILURE, OK, UNKNOWN, WARNING
 from tests.helpers.bundles import build
@@ -147,18 +146,6 @@ def test_no_interpreter_for_the_bundle(tmp_path: Path, monkeypatch: pytest.Monke
     assert checks[-1].finding == "none is installed"
 
 
-def test_estimates_are_ordered() -> None:
-    pi4, pi5 = BOARDS
-    for board in BOARDS:
-        low, high = board.latency_ms(20_000_000_000, 0)
-        all_int8, mixed = (board.latency_ms(20_000_000_000, part)[0] for part in (20_000_000_000, 10_000_000_000))
-        assert 0 < all_int8 < mixed < low < high
-    assert pi5.latency_ms(10**9, 0)[1] < pi4.latency_ms(10**9, 0)[0]
-    # The published point that the module names lies in the range.
-    low, high = pi4.latency_ms(569_000_000, 0)
-    assert low < 75 < high
-
-
 def test_command(run_bundle: Path, tmp_path: Path, sonoedge: Callable) -> None:
     result = sonoedge("doctor", "--bundle", run_bundle, "--measure", 3, "--json")
     assert result.code == 0, result.out
@@ -166,7 +153,6 @@ def test_command(run_bundle: Path, tmp_path: Path, sonoedge: Callable) -> None:
     assert body["ok"] is True
     assert set(body["measured_ms"]) == {"tflite-int8", "tflite-fp32"}
     assert all(figures["p50_ms"] > 0 for figures in body["measured_ms"].values())
-    assert {item["board"] for item in body["estimated_ms"]} == {board.name for board in BOARDS}
     text = sonoedge("doctor", "--bundle", run_bundle).out
     assert "NOT measured" in text and "Research use only" in text
     missing = sonoedge("doctor", "--bundle", tmp_path / "none")

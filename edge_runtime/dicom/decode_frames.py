@@ -1,0 +1,21 @@
+"""What the child process of `edge_runtime.dicom.child` runs."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+
+from sonoedge.edge_runtime.dicom.child import HEADER
+from sonoedge.edge_runtime.dicom.read import read_dicom
+from sonoedge.edge_runtime.limits import limit_process
+
+
+def main(start: str, stop: str) -> None:
+    """DICOM from stdin, frames to stdout; with limits on memory and time."""
+    limit_process()
+    opened = read_dicom(sys.stdin.buffer.read(), isolate=False)
+    for index in range(int(start), int(stop)):
+        frame = opened.frame(index)
+        sys.stdout.buffer.write(HEADER.pack(*frame.shape[:2]) + np.ascontiguousarray(frame).tobytes())
+        sys.stdout.buffer.flush()
