@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run a subcommand and return its exit code; without ``argv`` as a program, with its command line."""
     if argv is None:
         # Native code of a wheel for another processor dies of a signal: say at least where.
-        faulthandler.enable()
+        faulthandler.enable(2)
     arguments = sys.argv[1:] if argv is None else argv
     if not arguments or arguments[0] in {"-h", "--help"}:
         print(_overview())

@@ -252,7 +252,7 @@ sys.exit(cli.main(["fake"]))
 
 
 @pytest.mark.parametrize(
-    "module", ["edge_runtime", "sonoedge.edge_runtime.cli", "sonoedge.edge_runtime.commands.predict"]
+    "module", ["sonoedge.edge_runtime", "sonoedge.edge_runtime.cli", "sonoedge.edge_runtime.commands.predict"]
 )
 def test_import_is_light(module: str) -> None:
     result = python("import importlib, sys; importlib.import_module(sys.argv[1]); print(*sys.modules)", module)

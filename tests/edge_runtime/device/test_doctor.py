@@ -154,7 +154,7 @@ def test_command(run_bundle: Path, tmp_path: Path, sonoedge: Callable) -> None:
     assert set(body["measured_ms"]) == {"tflite-int8", "tflite-fp32"}
     assert all(figures["p50_ms"] > 0 for figures in body["measured_ms"].values())
     text = sonoedge("doctor", "--bundle", run_bundle).out
-    assert "NOT measured" in text and "Research use only" in text
+    assert "--measure 20" in text and "Research use only" in text
     missing = sonoedge("doctor", "--bundle", tmp_path / "none")
     assert (missing.code, "FAIL bundle" in missing.out) == (1, True)
     assert sonoedge("doctor", "--measure", 3).code == 2
