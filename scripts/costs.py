@@ -22,9 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from sonoedge.benchmarks.measure.latency import machine, measure
+from sonoedge.benchmarks.measure.environment import machine_record
 from sonoedge.edge_runtime.backends import default_threads
 from sonoedge.edge_runtime.backends.tflite import load_interpreter_class
+from sonoedge.edge_runtime.device.latency import measure
 from sonoedge.edge_runtime.files import write_text_atomic
 from sonoedge.edge_runtime.model.classifier import Classifier
 from sonoedge.train.quiet import quiet
@@ -40,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--uncached-images", type=int, default=96, help="images of the uncached fit (default: 96)")
     parser.add_argument("--memory-images", type=int, default=1200, help="simulated images (default: 1200; 0: skip)")
     args = parser.parse_args(argv)
-    results: dict[str, Any] = {"machine": machine(None), "data": args.data.resolve().name}
+    results: dict[str, Any] = {"machine": machine_record(None), "data": args.data.resolve().name}
     results |= {"import": import_cost(), "predict": predict_cost(args.bundle)}
     results["training"] = training_cost(args.data, args.weights, args.uncached_images)
     if args.memory_images:

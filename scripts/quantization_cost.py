@@ -17,7 +17,7 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
-from sonoedge.benchmarks.measure.latency import machine
+from sonoedge.benchmarks.measure.environment import machine_record
 from sonoedge.edge_runtime.device.peak_memory import peak_bytes
 from sonoedge.edge_runtime.files import write_text_atomic
 from sonoedge.train.quiet import quiet
@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
             seconds[side].append(found["seconds"])
             memory[side] = max(memory[side], found["peak_bytes"])
     body = {
-        "machine": machine(None),
+        "machine": machine_record(None),
         "images": args.images,
         "seconds": {side: round(median(values), 2) for side, values in seconds.items()},
         "peak_bytes": memory,

@@ -1,1 +1,1 @@
-"""To do."""
+"""Commands that measure and report."""

@@ -1,1 +1,1 @@
-"""To do."""
+"""Measurements that run on the device itself: NumPy and edge_runtime only."""

@@ -1,1 +1,1 @@
-"""To do."""
+"""Cross-validation, the paper's reproduction and the gate, evaluated."""

@@ -33,7 +33,7 @@ from sonoedge.benchmarks.explanations.maps import (
 from sonoedge.benchmarks.explanations.metrics import THRESHOLDS, Place, best_threshold
 from sonoedge.benchmarks.explanations.report import ExplanationReport
 from sonoedge.benchmarks.explanations.timing import explanation_costs
-from sonoedge.benchmarks.measure.latency import machine
+from sonoedge.benchmarks.measure.environment import machine_record
 from sonoedge.edge_runtime.backends import is_available
 from sonoedge.edge_runtime.bundle.contract import Bundle
 from sonoedge.edge_runtime.bundle.trust import load_trusted
@@ -114,7 +114,7 @@ def evaluate(request: ExplanationRequest) -> ExplanationReport:
     return ExplanationReport(
         bundle=bundle.name,
         weights=(bundle.provenance.get("training") or {}).get("weights") or {},
-        machine=machine(request.threads),
+        machine=machine_record(request.threads),
         notes=[
             *(f"{name}: {len(images)} images of {images.root.name}" for name, images in sets.items()),
             *request.notes,

@@ -1,1 +1,1 @@
-"""To do."""
+"""Measuring candidates: what is measured, each in a process of its own, on which machine."""

@@ -9,8 +9,11 @@ import subprocess
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
+from sonoedge.benchmarks.records.records import to_plain
 from sonoedge.benchmarks.records.runfile import Machine, Thermal
+from sonoedge.edge_runtime.backends import default_threads
 from sonoedge.edge_runtime.device import system
 
 _PACKAGES = (
@@ -33,6 +36,12 @@ def machine(root: Path = Path("/")) -> Machine:
         governor=system.governors(root) or None,
         versions={name: found for name in _PACKAGES if (found := _version(name))},
     )
+
+
+def machine_record(threads: int | None) -> dict[str, Any]:
+    """The machine as plain JSON, with the number of threads used."""
+    plain: dict[str, Any] = to_plain(machine())
+    return {**plain, "threads": threads or default_threads()}
 
 
 def thermal(root: Path = Path("/")) -> Thermal:

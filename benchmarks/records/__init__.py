@@ -1,1 +1,1 @@
-"""To do."""
+"""What a benchmark leaves behind as JSON, described and checked by dataclasses."""

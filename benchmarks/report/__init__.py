@@ -1,1 +1,1 @@
-"""To do."""
+"""The report: page, plots, text, JSON and CSV."""

@@ -1,1 +1,1 @@
-"""To do."""
+"""What an artifact keeps of the full model's accuracy and heat maps, and what one frame takes."""

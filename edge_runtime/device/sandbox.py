@@ -21,7 +21,7 @@ from sonoedge.edge_runtime.bundle.contract import Bundle
 from sonoedge.edge_runtime.children import child_environment, python_call
 from sonoedge.edge_runtime.device.replay import Replay
 from sonoedge.edge_runtime.errors import SonoEdgeError
-from sonoedge.edge_runtime.limits import MEMORY_BYTES, limit_process
+from sonoedge.edge_runtime.process_limits import MEMORY_BYTES, limit_process
 
 DEFAULT_SECONDS = 600.0
 

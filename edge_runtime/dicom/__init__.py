@@ -1,1 +1,1 @@
-"""To do."""
+"""DICOM in (stills and cine loops) and out (Secondary Capture, Structured Report)."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from sonoedge.edge_runtime.dicom.child import HEADER
 from sonoedge.edge_runtime.dicom.read import read_dicom
-from sonoedge.edge_runtime.limits import limit_process
+from sonoedge.edge_runtime.process_limits import limit_process
 
 
 def main(start: str, stop: str) -> None:

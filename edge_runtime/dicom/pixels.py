@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sonoedge.edge_runtime.decoding import DECODE_ERRORS
+from sonoedge.edge_runtime.decode_limits import DECODE_ERRORS
 from sonoedge.edge_runtime.errors import ImageError
 from sonoedge.edge_runtime.types import UInt8Image
 

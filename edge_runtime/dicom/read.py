@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from sonoedge.edge_runtime.decoding import DECODE_ERRORS, MAX_FRAMES, MAX_PIXELS, chosen_frame
+from sonoedge.edge_runtime.decode_limits import DECODE_ERRORS, MAX_FRAMES, MAX_PIXELS, chosen_frame
 from sonoedge.edge_runtime.dicom.child import decode_isolated
 from sonoedge.edge_runtime.dicom.pixels import GDCM, Frames, decoder
 from sonoedge.edge_runtime.errors import ImageError, MissingExtraError

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
-from sonoedge.edge_runtime.decoding import DECODE_ERRORS, MAX_PIXELS, chosen_frame
+from sonoedge.edge_runtime.decode_limits import DECODE_ERRORS, MAX_PIXELS, chosen_frame
 from sonoedge.edge_runtime.errors import ImageError
 from sonoedge.edge_runtime.types import Float32Array, UInt8Image
 

@@ -20,7 +20,7 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 
-from sonoedge.edge_runtime.decoding import MAX_FRAMES
+from sonoedge.edge_runtime.decode_limits import MAX_FRAMES
 from sonoedge.edge_runtime.device.monitor import drift_samples
 from sonoedge.edge_runtime.errors import FrameNeededError, ImageError, MissingExtraError, ModelError
 from sonoedge.edge_runtime.model.assess import MAX_VIEWS

@@ -1,1 +1,1 @@
-"""To do."""
+"""Frames of a camera, clip, cine loop or folder: reading, classifying, smoothing, recording."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
-from sonoedge.edge_runtime.decoding import DECODE_ERRORS, MAX_PIXELS
+from sonoedge.edge_runtime.decode_limits import DECODE_ERRORS, MAX_PIXELS
 from sonoedge.edge_runtime.dicom.read import DicomImage, read_dicom
 from sonoedge.edge_runtime.errors import DataError, ImageError, MissingExtraError, UsageError
 from sonoedge.edge_runtime.imaging.image import find_images, is_dicom, read_image, to_rgb

@@ -1,1 +1,1 @@
-"""To do."""
+"""Writing a bundle: the pipeline, golden vectors, model card, bill of materials."""

@@ -1,1 +1,1 @@
-"""To do."""
+"""A cheap model in front of a full one: the fit, what it is measured by, the bundle."""

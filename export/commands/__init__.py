@@ -1,1 +1,1 @@
-"""To do."""
+"""Commands that make or change a bundle."""

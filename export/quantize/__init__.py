@@ -1,1 +1,1 @@
-"""To do."""
+"""Calibration, activation ranges, recipes, and the quantizers of both runtimes."""

@@ -1,1 +1,1 @@
-"""To do."""
+"""Commands about data and runs."""

@@ -1,1 +1,1 @@
-"""To do."""
+"""Labelled images: folders and layouts, groups of copies, splits, the audit."""

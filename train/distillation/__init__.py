@@ -1,1 +1,1 @@
-"""To do."""
+"""Runs made from another run: a student taught by a teacher, a slim VGG."""

@@ -1,1 +1,1 @@
-"""To do."""
+"""Metrics, intervals, thresholds, subgroups and figures of a run, and the run folder."""

@@ -1,1 +1,1 @@
-"""To do."""
+"""The paper's experiments again, the systems it compares, cross-validation."""

@@ -1,1 +1,1 @@
-"""To do."""
+"""Features of frozen backbones: the cache, augmented copies, batches prepared in the background."""

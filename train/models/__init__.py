@@ -1,1 +1,1 @@
-"""To do."""
+"""Networks: backbones and their weights, the paper's fusion, compact students, where they are cut."""

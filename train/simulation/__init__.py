@@ -1,1 +1,1 @@
-"""To do."""
+"""Generated images: a B-mode simulator, phantoms, a stand-in for the paper's data set."""

@@ -1,1 +1,1 @@
-"""To do."""
+"""Sections of the report's page."""

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
-from sonoedge.edge_runtime.decoding import MAX_PIXELS
+from sonoedge.edge_runtime.decode_limits import MAX_PIXELS
 from sonoedge.edge_runtime.errors import ImageError, MissingExtraError
 from sonoedge.edge_runtime.imaging.image import decode_image, find_images, read_image, resize, to_input
 
