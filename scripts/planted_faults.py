@@ -4,7 +4,7 @@
     python scripts/planted_faults.py --only gate      those whose promise or file holds one of the words
     python scripts/planted_faults.py --light          without TensorFlow
 
-Each fault of `planted_faults_table.py` is one replacement of text in a copy of the checkout; the tests named beside
+Each fault of `scripts/faults` is one replacement of text in a copy of the checkout; the tests named beside
 it run in that copy. Exit code 1: a fault that no test sees (GREEN), a replacement whose text is no longer there
 (GONE), tests that cannot be run (BROKEN), or tests that fail without any fault. After a change of the code under
 a fault, write the fault again; do not delete it.
@@ -29,9 +29,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
 
-from planted_faults_table import FAULTS, Fault
-
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from scripts.faults.fault import Fault  # noqa: E402 - found by the line above
+from scripts.faults.table import FAULTS  # noqa: E402
+
 # Not what pytest wants to rewrite or load itself, such as Hypothesis.
 LIGHT = ("numpy", "PIL.Image", "scipy.stats", "sklearn.metrics", "httpx")
 HEAVY = ("tensorflow", "keras", "ai_edge_litert.interpreter", "openvino", "litert_quantizer")
@@ -193,6 +196,9 @@ def _start(tests: Iterable[str], copy: Path) -> _Child:
             str(copy),
             *(place for place in sys.path if place not in {"", str(ROOT), str(ROOT / "scripts")}),
         ]
+        # The tests import the copy's scripts, not ours.
+        for name in [name for name in sys.modules if name.split(".")[0] == "scripts"]:
+            del sys.modules[name]
         import pytest
 
         options = ["-x", "-q", "-p", "no:cacheprovider", "-m", "slow or not slow", "--basetemp", f"{copy}.tmp"]

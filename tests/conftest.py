@@ -12,6 +12,12 @@ from hypothesis import HealthCheck, settings
 
 from tests.helpers.commands import Result, call, train_arguments
 from tests.helpers.models import RUN_BACKBONES, SIZE, model_inputs, small_model
+from tests.tiers import (  # noqa: F401 - hooks of pytest
+    pytest_collection_modifyitems,
+    pytest_configure,
+    pytest_ignore_collect,
+    pytest_sessionfinish,
+)
 
 # A slow machine must not fail a test, and a run must not differ from the last one by luck.
 settings.register_profile("sonoedge", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])

@@ -22,7 +22,7 @@ test("every combination of gate, hints, band and probability gives Python's verd
   assert.equal(place, expected.length);
 });
 
-/** `drawn` of scripts/write_vectors.py. */
+/** `drawn` of scripts/vectors/generated.py. */
 function drawn([kind, height, width, seed]) {
   const ramp = (x, y) => Math.floor(Math.abs(x - (width >> 1)) * 32 / width) + Math.floor(Math.abs(y - (height >> 1)) * 32 / height);
   const noise = (i, own) => {

@@ -6,10 +6,8 @@ import { fileURLToPath } from "node:url";
 import { PYTHON, openPage, startBrowser, startStation } from "./station.mjs";
 
 const bundle = fileURLToPath(new URL("../vectors/bundle", import.meta.url));
-const DRAWN = "import importlib.util, io, sys; from PIL import Image\n"
-  + "spec = importlib.util.spec_from_file_location('w', 'scripts/write_vectors.py')\n"
-  + "w = importlib.util.module_from_spec(spec); spec.loader.exec_module(w)\n"
-  + "Image.fromarray(w.drawn(sys.argv[1], *map(int, sys.argv[2:]))).save(sys.stdout.buffer, 'PNG')";
+const DRAWN = "import sys; from PIL import Image; from scripts.vectors.generated import drawn\n"
+  + "Image.fromarray(drawn(sys.argv[1], *map(int, sys.argv[2:]))).save(sys.stdout.buffer, 'PNG')";
 const drawn = (...picture) => execFileSync(PYTHON, ["-c", DRAWN, ...picture.map(String)]);
 const known = drawn("grey", 130, 140, 1), strange = drawn("board", 130, 140, 1);
 let station, browser, page;

@@ -1,4 +1,4 @@
-// report.html in a real browser: scripts/check_report.sh REPORT [SCREENSHOTS].
+// report.html in a real browser: scripts/checks/report.sh REPORT [SCREENSHOTS].
 import assert from "node:assert/strict";
 import { mkdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";

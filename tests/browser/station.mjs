@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { chromium } from "playwright-core";
 
 export const { BUNDLE, IMAGES, SHOTS, PYTHON } = process.env;
-if (!BUNDLE || !IMAGES) throw new Error("Run this through scripts/check_browser.sh BUNDLE IMAGES.");
+if (!BUNDLE || !IMAGES) throw new Error("Run this through scripts/checks/browser.sh BUNDLE IMAGES.");
 if (SHOTS) mkdirSync(SHOTS, { recursive: true });
 
 /** Up to `count` pictures below IMAGES, taken evenly, masks left out. */

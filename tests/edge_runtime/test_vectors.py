@@ -139,7 +139,7 @@ def test_a_changed_cascade_is_refused_in_these_words(case: dict[str, Any], tmp_p
 
 
 def apply_change(folder: Path, change: dict[str, Any]) -> None:
-    """See `bundle_error_vectors` in scripts/write_vectors.py."""
+    """See `bundle_error_vectors` in scripts/vectors/errors.py."""
     kind = next(iter(change))
     if inner := change.get("folder"):
         apply_change(folder / inner, {key: value for key, value in change.items() if key != "folder"})

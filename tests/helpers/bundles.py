@@ -85,3 +85,23 @@ def drop(*keys: str | int) -> Callable[[dict[str, Any]], None]:
         del body[keys[-1]]
 
     return change
+
+
+BAD_PATHS = [
+    "../outside.tflite",
+    "tflite-fp32/../../outside.tflite",
+    "tflite-fp32/../tflite-fp32/head.tflite",
+    "/outside.tflite",
+    "..\\outside.tflite",
+    "C:\\outside.tflite",
+    "C:outside.tflite",
+    "./tflite-fp32/head.tflite",
+    "tflite-fp32//head.tflite",
+    "tflite-fp32/head.tflite/",
+]
+
+
+def policy_file(tmp_path: Path, **body: Any) -> Path:
+    path = tmp_path / "policy.json"
+    path.write_text(json.dumps({"policy_version": 1, **body}))
+    return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,3 +35,6 @@ def train_arguments(phantoms: Path, weights_dir: Path) -> list[object]:
         "--data", phantoms, "--weights", weights_dir, "--backbones", ",".join(RUN_BACKBONES), "--quiet",
         "--input-size", SIZE, "--units", 16, "--protocol", "paper",
     ]  # fmt: skip
+
+
+Sono = Callable[..., Result]

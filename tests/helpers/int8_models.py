@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from sonoedge.edge_runtime.backends import open_model
 from sonoedge.edge_runtime.files import sha256_file
+from sonoedge.edge_runtime.model.classifier import preprocess_file
 from sonoedge.export.convert.splitting import split_model
 from sonoedge.export.formats import Source
 from sonoedge.export.guard.evaluator import Judge
@@ -111,3 +113,9 @@ def bench(folder: Path, model: Any, runtime: str = "tflite", *, images: int = 60
         dataset, (SIZE, SIZE), runtime, folder / f"head{suffix}", exact, threshold, cache=folder / "cache"
     )
     return Bench(source, judge, folder)
+
+
+def outputs(path: Path, runtime: str, place: Bench) -> list[dict[str, np.ndarray]]:
+    runner = open_model(path, runtime, threads=1)
+    images = [preprocess_file(sample.path, (SIZE, SIZE)) for sample in place.judge.dataset.samples]
+    return [{name: value.copy() for name, value in runner.run({"image": image}).items()} for image in images]

@@ -101,3 +101,6 @@ def scored_run() -> Run:
             candidate("broken", error="<b>no & such kernel</b>", timing=None),
         ],
     )
+
+
+FILES = ["report.csv", "report.html", "report.json", "report.md"]

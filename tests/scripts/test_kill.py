@@ -1,4 +1,4 @@
-"""kill -9 in the middle of train, export and benchmark; scripts/check_kill.py does it 200 times."""
+"""kill -9 in the middle of train, export and benchmark; scripts/checks/kill.py does it 200 times."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from tests.helpers.places import ROOT
 
-SCRIPT = ROOT / "scripts/check_kill.py"
+SCRIPT = ROOT / "scripts/checks/kill.py"
 
 
 @pytest.mark.slow

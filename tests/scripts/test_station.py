@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.station import growth, main
+from scripts.measure.station import growth, main
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,11 +17,8 @@ from sonoedge.edge_runtime.bundle.checksums import sums_text
 from sonoedge.edge_runtime.bundle.manifest import load_bundle
 from sonoedge.edge_runtime.imaging.image import find_images
 from sonoedge.edge_runtime.model.classifier import Classifier
-from tests.helpers.commands import Result, call
-from tests.helpers.places import ROOT
-
-Sono = Callable[..., Result]
-FILES = ["report.csv", "report.html", "report.json", "report.md"]
+from tests.helpers.commands import Sono, call
+from tests.helpers.measured_runs import FILES
 
 
 @pytest.fixture(scope="module")
@@ -211,38 +203,6 @@ def test_an_interrupted_benchmark_goes_on(
     assert opened[:4] == ["artifact", "bare"] * 2  # scores were kept: straight to the latency part
 
 
-def test_device_run_needs_the_device_install(run_bundle: Path, tmp_path: Path, sonoedge: Sono) -> None:
-    """In an interpreter, and in workers, that refuse every package of the workstation."""
-    (tmp_path / "sitecustomize.py").write_text(
-        "import sys\n"
-        "HEAVY = {'tensorflow', 'keras', 'sklearn', 'scipy', 'matplotlib', 'h5py', 'tqdm', 'nncf', 'onnx'}\n"
-        "class Refuse:\n"
-        "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name.partition('.')[0] in HEAVY | {'train', 'export'}:\n"
-        "            raise ImportError(f'{name} is not on the device')\n"
-        "sys.meta_path.insert(0, Refuse())\n"
-    )
-    root = ROOT
-    script = (
-        "import sys; from sonoedge.benchmarks import measuring; measuring.MODES['rapid'] = (5, 0.0);"
-        "from sonoedge.edge_runtime.cli import main; sys.exit(main(sys.argv[1:]))"
-    )
-    out = tmp_path / "pi5.json"
-    done = subprocess.run(
-        [sys.executable, "-c", script, "benchmark", "--device-run", run_bundle, "--out", out, "--threads", "1"],
-        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{root}"}, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "tflite-int8" in done.stdout and "Research use only" in done.stdout
-    (run,) = read_runs(out)
-    assert run.data is None and run.reference is None
-    assert all(c.timing and not c.error and c.logits is None for c in run.candidates)
-    assert run.candidate("tflite-int8").stages_ms["decode"] > 0
-    assert not list(tmp_path.glob(".*partial"))
-    merged = sonoedge("report", out, "--out", tmp_path / "report")
-    assert merged.code == 0 and sorted(p.name for p in (tmp_path / "report").iterdir()) == FILES
-
-
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -302,23 +262,3 @@ def test_report_refuses(report: Path, tmp_path: Path, sonoedge: Sono) -> None:
     assert found.code == 3 and "schema_version 1; this version reads 2" in found.err
     found = sonoedge("report", report / "report.json", "--out", tmp_path / "r", "--max-slowdown", -1)
     assert found.code == 2
-
-
-def test_selection_of_images(run_bundle: Path, phantoms: Path) -> None:
-    from sonoedge.benchmarks.measure.selection import load_selection, select_images
-    from sonoedge.edge_runtime.errors import DataError
-    from sonoedge.train.data.dataset import load_dataset
-
-    bundle = load_bundle(run_bundle)
-    dataset = load_dataset(phantoms, classes=bundle.labels)
-    chosen = select_images(bundle, dataset)
-    assert chosen.kind == "test" and 0 < len(chosen.dataset) < len(dataset)
-    digests = {sample.sha256 for sample in chosen.dataset.samples}
-    seen = [i for i, sample in enumerate(dataset.samples) if sample.sha256 not in digests]
-    with pytest.raises(DataError, match="none of them is a test image"):
-        select_images(bundle, dataset.select(seen))
-    stranger = SimpleNamespace(provenance={"training": None}, labels=bundle.labels)
-    assert select_images(stranger, dataset).kind == "external"  # type: ignore[arg-type]
-    data, paths = load_selection(stranger, phantoms, None, skip_unreadable=False, limit=10)  # type: ignore[arg-type]
-    assert len(data.images) == len(paths) == 10 and {image.label for image in data.images} == {0, 1}
-    assert data.note.endswith("10 of 48 taken")

@@ -1,4 +1,4 @@
-"""``sonoedge predict`` on a real bundle: files, folders, broken images among good ones."""
+"""``sonoedge predict`` on a real bundle: files, folders, broken images among good ones, names of its outputs."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from sonoedge.edge_runtime import Classifier, ImageError
+from sonoedge.edge_runtime.commands.predict import output_stems
 from tests.helpers.commands import Result
 
 Run = Callable[..., Result]
@@ -164,3 +167,73 @@ def test_a_bundle_without_an_artifact_for_this_device_names_those_it_has(
     result = sonoedge("predict", "--bundle", float_bundle, phantoms / "benign")
     assert result.code == 7
     assert "tflite-fp32 (tflite)" in result.err and "pip install" in result.err
+
+
+def stems(*names: str) -> list[str]:
+    return [stem.as_posix() for stem in output_stems([Path(name) for name in names])]
+
+
+def test_unique_stems_stay_as_they_are() -> None:
+    assert stems("a/x.png", "b/y.png", "/deep/er/z.v2.jpg") == ["x", "y", "z.v2"]
+    assert stems() == []
+
+
+def test_equal_stems_are_mirrored_as_sub_folders() -> None:
+    assert stems("d/a/x.png", "d/b/x.png", "d/b/y.png") == ["a/x", "b/x", "y"]
+    assert stems("d/x.png", "d/sub/x.png") == ["x", "sub/x"]
+    assert stems("d/a/1/x.png", "d/b/1/x.png") == ["a/1/x", "b/1/x"]
+
+
+def test_two_suffixes_in_one_folder_are_kept() -> None:
+    assert stems("d/x.png", "d/x.jpg") == ["x.png", "x.jpg"]
+    assert stems("d/x.png", "d/x.jpg", "e/x.png") == ["d/x.png", "d/x.jpg", "e/x"]
+
+
+@settings(max_examples=200)
+@given(
+    st.sets(
+        st.tuples(
+            st.lists(st.sampled_from(["a", "b", "x"]), max_size=3).map(tuple),
+            st.sampled_from(["x", "y", "x.v2"]),
+            st.sampled_from([".png", ".jpg", ".PNG"]),
+        ),
+        max_size=8,
+    )
+)
+def test_stems_are_all_different(parts: set[tuple[tuple[str, ...], str, str]]) -> None:
+    paths = [Path("/data/one").joinpath(*folders, stem + suffix) for folders, stem, suffix in sorted(parts)]
+    found = output_stems(paths)
+    assert len(found) == len(paths)
+    assert len(set(found)) == len(found)
+    assert not any(stem.is_absolute() or ".." in stem.parts for stem in found)
+
+
+def test_a_stem_that_is_another_files_name() -> None:
+    assert len(set(stems("d/x.png", "d/x.jpg", "d/x.png.png", "d/x.png.png.png"))) == 4
+
+
+def test_stems_never_leave_the_output_folder() -> None:
+    found = stems("../other/x.png", "here/x.png", "here/../../third/x.png")
+    assert len(set(found)) == 3
+    assert not any(".." in name or name.startswith("/") for name in found)
+
+
+@settings(max_examples=200)
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(st.sampled_from(["a", "b", "x.png", ".."]), max_size=3),
+            st.sampled_from(["x", "y", "x.png", "x.jpg"]),
+            st.sampled_from([".png", ".jpg", ".png.png", ""]),
+        ),
+        max_size=8,
+    )
+)
+def test_stems_of_awkward_paths_are_all_different(parts: list[tuple[list[str], str, str]]) -> None:
+    base = Path("/data/one/two/three")
+    paths = [base.joinpath(*folders, stem + suffix) for folders, stem, suffix in parts]
+    different = list({path.resolve(): path for path in paths}.values())
+    found = output_stems(different)
+    assert len(found) == len(different)
+    assert len(set(found)) == len(found)
+    assert not any(stem.is_absolute() or ".." in stem.parts for stem in found)

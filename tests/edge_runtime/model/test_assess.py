@@ -27,7 +27,7 @@ from sonoedge.edge_runtime.serve.station import Station, Wish
 from sonoedge.edge_runtime.stream.frames import Frame, Source
 from sonoedge.edge_runtime.stream.pipeline import FrameStream, annotate
 from sonoedge.edge_runtime.words import words
-from tests.helpers.drawn import ARTIFACT, board, grey
+from tests.helpers.pictures import ARTIFACT, board, grey
 from tests.helpers.places import VECTORS
 
 

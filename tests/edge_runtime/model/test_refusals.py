@@ -14,7 +14,7 @@ from PIL import Image
 from sonoedge.edge_runtime.bundle.manifest import load_bundle, write_manifest
 from sonoedge.edge_runtime.errors import REFUSED_EXIT_CODE, DataError, SonoEdgeError
 from sonoedge.edge_runtime.model.gate import DOMAIN
-from tests.helpers.drawn import ARTIFACT, board, grey
+from tests.helpers.pictures import ARTIFACT, board, grey
 from tests.helpers.places import VECTORS
 
 BUNDLE = ["--bundle", VECTORS / "bundle", "--artifact", ARTIFACT]

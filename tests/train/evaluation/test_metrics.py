@@ -1,3 +1,5 @@
+"""Classification metrics, calibration error and ROC points."""
+
 from __future__ import annotations
 
 import math
@@ -6,20 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import beta, binomtest, norm
+from scipy.stats import norm
 from sklearn.metrics import f1_score, precision_score, roc_auc_score
 
 from sonoedge.edge_runtime.errors import DataError
-from sonoedge.train.evaluation.bootstrap import resamples, weighted_auc
 from sonoedge.train.evaluation.intervals import (
-    GroupedCount,
-    Interval,
-    auc_score_interval,
-    clopper_pearson,
-    flip_rate,
-    paired_accuracy_difference,
-    paired_difference,
-    union,
     wilson,
 )
 from sonoedge.train.evaluation.metrics import (
@@ -30,265 +23,8 @@ from sonoedge.train.evaluation.metrics import (
     roc_points,
     sigmoid,
 )
-from sonoedge.train.evaluation.thresholds import steady_threshold, threshold_for_sensitivity, youden_threshold
-
-# Coarse steps: many ties, and midpoints that survive the sigmoid's rounding.
-LOGITS = st.integers(-40, 40).map(lambda k: k / 8)
-IMAGES = st.lists(st.tuples(st.integers(0, 1), LOGITS), min_size=1, max_size=40)
-BOTH = IMAGES.filter(lambda rows: len({y for y, _ in rows}) == 2)
-
-
-def split(rows: list[tuple[int, float]]) -> tuple[np.ndarray, np.ndarray]:
-    return np.array([y for y, _ in rows]), np.array([logit for _, logit in rows])
-
-
-def noisy(n: int, shift: float = 1.5, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    y = np.arange(n) % 2
-    return y, rng.normal(size=n) + shift * (y - 0.5)
-
-
-def approx(interval: Interval, low: float, high: float, digits: int) -> None:
-    assert round(interval.low, digits) == pytest.approx(low)
-    assert round(interval.high, digits) == pytest.approx(high)
-
-
-# --- intervals of proportions ------------------------------------------------------------------------------------
-
-
-def test_clopper_pearson_known_values() -> None:
-    # 0 of n: 1 - 0.025^(1/n). 10 of 20 and 1 of 10: Clopper and Pearson's interval in any table.
-    assert clopper_pearson(0, 97).high == pytest.approx(1 - 0.025 ** (1 / 97))
-    approx(clopper_pearson(0, 97), 0.0, 0.0373, 4)
-    approx(clopper_pearson(10, 20), 0.2720, 0.7280, 4)
-    approx(clopper_pearson(1, 10), 0.0025, 0.4450, 4)
-
-
-def test_wilson_known_values() -> None:
-    # Newcombe, Statistics in Medicine 17:857, 1998, Table I, method 3.
-    approx(wilson(81, 263), 0.2553, 0.3662, 4)
-    approx(wilson(15, 148), 0.0624, 0.1605, 4)
-    approx(wilson(0, 20), 0.0, 0.1611, 4)
-    approx(wilson(1, 29), 0.0061, 0.1718, 4)
-
-
-@given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), st.floats(0.5, 0.999))
-def test_proportion_intervals_hold_the_estimate_and_have_width(counts: tuple[int, int], level: float) -> None:
-    for interval in (clopper_pearson(*counts, level), wilson(*counts, level)):
-        assert 0 <= interval.low <= interval.value <= interval.high <= 1
-        assert interval.low < interval.high
-    reference = binomtest(*counts).proportion_ci(level, method="wilson")
-    assert wilson(*counts, level).low == pytest.approx(reference.low, abs=1e-12)
-    assert wilson(*counts, level).high == pytest.approx(reference.high, abs=1e-12)
-
-
-@pytest.mark.parametrize("counts", [(0, 0), (-1, 3), (4, 3), (0, -1)])
-def test_impossible_counts(counts: tuple[int, int]) -> None:
-    with pytest.raises(DataError, match="Received"):
-        clopper_pearson(*counts)
-    with pytest.raises(DataError, match="Received"):
-        wilson(*counts)
-
-
-def test_impossible_level() -> None:
-    with pytest.raises(DataError, match="level"):
-        wilson(1, 2, 1.0)
-
-
-def test_flip_rate_counts_disagreements() -> None:
-    interval = flip_rate([0, 1, 1, 0], [0, 1, 0, 0], None)
-    assert interval.high == pytest.approx(clopper_pearson(1, 4).high)
-    assert interval.low == pytest.approx(clopper_pearson(1, 4).low)
-    with pytest.raises(DataError, match="shape"):
-        flip_rate([0, 1], [0], None)
-    with pytest.raises(DataError, match="shape"):
-        flip_rate([], [], None)
-    with pytest.raises(DataError, match="one group per image"):
-        flip_rate([0, 1], [0, 1], ["a"])
-
-
-def test_copies_add_no_certainty() -> None:
-    """0 of 1,350 images, 18 copies of 75 each, proves what 0 of 75 does."""
-    same = np.zeros(1350, bool)
-    groups = [str(i // 18) for i in range(1350)]
-    assert flip_rate(same, same, groups).high == pytest.approx(1 - 0.025 ** (1 / 75))
-    assert paired_accuracy_difference(same, same, groups) == paired_difference(0, 0, 75)
-    one = np.arange(1350) == 7
-    # One event is never better news than none; images of one group that differ together are one event.
-    assert flip_rate(same, one, groups).high > flip_rate(same, same, groups).high
-    together = np.arange(1350) < 18
-    assert flip_rate(same, together, groups).high == pytest.approx(clopper_pearson(1, 75).high)
-    difference = paired_accuracy_difference(same, together, groups)
-    assert difference.high == pytest.approx(paired_difference(0, 1, 75).high)
-
-
-SIZES = {
-    "equal": lambda rng, count: np.full(count, 18),
-    "unequal": lambda rng, count: rng.choice([1, 18], count, p=[0.7, 0.3]),
-    "few copies": lambda rng, count: rng.choice([1, 2, 3, 5], count, p=[0.8, 0.13, 0.05, 0.02]),
-}
-
-
-@pytest.mark.parametrize("sizes", SIZES)
-@pytest.mark.parametrize("alike", [0.0, 0.5, 1.0])
-def test_grouped_intervals_cover_the_truth(sizes: str, alike: float) -> None:
-    """Simulated: 5 % of events, that come from the group (1), from the image (0), or half from each.
-
-    Other intervals that were tried cover at worst: images as independent 19.5 %, one unit a group 86 %,
-    an estimated design effect 69 %, the same with at most one unit a group 84 %, a bootstrap of groups 48 %.
-    """
-    rng = np.random.default_rng(1)
-    covered = covered_difference = 0
-    rounds, share = 100, 0.05
-    for _ in range(rounds):
-        count = SIZES[sizes](rng, 120)
-        groups = np.repeat(np.arange(120), count)
-        own = rng.random(120)
-        if alike == 1:
-            probability = (own < share).astype(float)
-        else:
-            weight = (1 - alike) / alike if alike else 1e6
-            probability = rng.beta(share * weight, (1 - share) * weight, 120)
-        event = rng.random(groups.size) < probability[groups]
-        interval = flip_rate(np.zeros(groups.size, bool), event, groups.astype(str))
-        covered += interval.low <= share <= interval.high
-        # Half of the groups lose and half of them gain: the difference is 0.
-        sign = rng.random(120)[groups] < 0.5
-        difference = paired_accuracy_difference(event & sign, event & ~sign, groups.astype(str))
-        covered_difference += difference.low <= 0 <= difference.high
-    assert covered >= 0.93 * rounds
-    assert covered_difference >= 0.93 * rounds
-
-
-@given(st.floats(1e-6, 1), st.floats(0.5, 5000), st.floats(0.5, 0.999))
-def test_fractional_counts_have_the_beta_quantiles(share: float, n: float, level: float) -> None:
-    k = share * n
-    found, tail = clopper_pearson(k, n, level), (1 - level) / 2
-    if k > 0:
-        assert found.low == pytest.approx(min(beta.ppf(tail, k, n - k + 1), share), abs=1e-9)
-    if k < n:
-        assert found.high == pytest.approx(max(beta.ppf(1 - tail, k + 1, n - k), share), abs=1e-9)
-
-
-@given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), min_size=1, max_size=30), st.floats(0.01, 0.9))
-def test_the_missing_groups_are_exactly_those_that_make_it_pass(rows: list[tuple[int, bool]], limit: float) -> None:
-    found = GroupedCount.of([event for _, event in rows], [str(g) for g, _ in rows])
-    more = found.missing(limit)
-    assert more is not None
-
-    def with_more(count: int) -> GroupedCount:
-        return found + GroupedCount.of(np.zeros(count, bool), None) if count else found
-
-    assert with_more(more).verdict(limit) == "PASS"
-    assert not more or with_more(more - 1).verdict(limit) != "PASS"
-
-
-def test_0_of_368_groups_is_the_first_pass_at_1_per_cent() -> None:
-    none = GroupedCount.of(np.zeros(95, bool), [str(min(i, 70)) for i in range(95)])
-    assert none.words(0.01) == "0/95 (71 groups) 0.0–5.1 %, INCONCLUSIVE, 297 more groups for PASS"
-    assert GroupedCount.of(np.zeros(367, bool), None).missing(0.01) == 1
-    assert GroupedCount.of(np.zeros(368, bool), None).words(0.01).endswith("PASS")
-    assert none.missing(0.0) is None
-    assert "no number of images proves 0 %" in none.words(0.0)
-
-
-# --- paired accuracy ---------------------------------------------------------------------------------------------
-
-
-def test_tango_published_examples() -> None:
-    # Tango 1998, section 6.1: 44 pairs, one success of the standard alone; lower limit of the 90 % interval.
-    assert round(paired_difference(1, 0, 44, 0.90).low, 3) == -0.096
-    # Fagerland, Lydersen and Laake, Statistical Analysis of Contingency Tables, 2017, chapter 8 (Bentur data).
-    approx(paired_difference(7, 1, 21), -0.517, -0.026, 3)
-    # R package PropCIs 0.3-0, scoreci.mp(b, c, n), which estimates (c - b) / n.
-    approx(paired_difference(25, 28, 618, 0.90), -0.0148, 0.0247, 4)
-    approx(paired_difference(60, 20, 1000), -0.0584, -0.0231, 4)
-
-
-@given(
-    st.integers(1, 200).flatmap(
-        lambda n: st.tuples(st.integers(0, n), st.integers(0, n), st.just(n)).filter(lambda t: t[0] + t[1] <= n)
-    )
-)
-def test_tango_properties(counts: tuple[int, int, int]) -> None:
-    only_a, only_b, n = counts
-    interval, mirrored = paired_difference(only_a, only_b, n), paired_difference(only_b, only_a, n)
-    assert -1 <= interval.low <= interval.value <= interval.high <= 1
-    assert interval.low < interval.high
-    assert interval.low == pytest.approx(-mirrored.high, abs=1e-8)
-    # At a difference of 0 the score test is McNemar's.
-    if only_a + only_b:
-        mcnemar = (only_b - only_a) ** 2 / (only_a + only_b)
-        critical = norm.ppf(0.975) ** 2
-        if abs(mcnemar - critical) > 1e-6:
-            assert (interval.low <= 0 <= interval.high) == (mcnemar < critical)
-
-
-def test_tango_coverage() -> None:
-    rng = np.random.default_rng(0)
-    covered = []
-    for only_a, only_b, _ in rng.multinomial(60, (0.12, 0.05, 0.83), 600):
-        interval = paired_difference(int(only_a), int(only_b), 60)
-        covered.append(interval.low <= 0.05 - 0.12 <= interval.high)
-    assert 0.93 < np.mean(covered) < 0.985
-
-
-def test_paired_accuracy_difference_is_b_minus_a() -> None:
-    a, b = np.array([1, 1, 1, 0, 0], bool), np.array([1, 0, 0, 0, 1], bool)
-    found, expected = paired_accuracy_difference(a, b, None), paired_difference(2, 1, 5)
-    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
-    assert found.value == pytest.approx(-0.2)
-    with pytest.raises(DataError, match="shape"):
-        paired_accuracy_difference(a, b[:2], None)
-
-
-# --- AUC ---------------------------------------------------------------------------------------------------------
-
-
-@given(BOTH)
-def test_auc_equals_scikit_learn(rows: list[tuple[int, float]]) -> None:
-    y, logit = split(rows)
-    assert weighted_auc(y, logit, np.ones((1, y.size)))[0] == pytest.approx(roc_auc_score(y, logit))
-
-
-def test_weighted_auc_equals_scikit_learn_on_resamples() -> None:
-    y, logit = noisy(40)
-    logit = np.round(logit, 1)
-    weights = next(resamples(y, np.arange(40) // 2, 30, seed=1))
-    expected = [roc_auc_score(y, logit, sample_weight=row) for row in weights]
-    np.testing.assert_allclose(weighted_auc(y, logit, weights), expected)
-
-
-def test_resamples_draw_whole_groups_within_each_class() -> None:
-    y = np.array([0, 0, 0, 1, 1, 1, 1, 0, 1])
-    group = np.array([0, 0, 1, 2, 2, 3, 4, 5, 5])  # group 5 holds both classes
-    weights = np.concatenate(list(resamples(y, group, 200, seed=0)))
-    assert weights.shape == (200, 9)
-    np.testing.assert_array_equal(weights[:, 0], weights[:, 1])
-    np.testing.assert_array_equal(weights[:, 3], weights[:, 4])
-    np.testing.assert_array_equal(weights[:, 0] + weights[:, 2], 2)
-    np.testing.assert_array_equal(weights[:, 3] + weights[:, 5] + weights[:, 6], 3)
-    np.testing.assert_array_equal(weights[:, 7:], 1)
-
-
-@pytest.mark.parametrize(("shift", "per_class"), [(1.0, 30), (2.5, 25), (4.0, 20)])
-def test_auc_score_interval_coverage(shift: float, per_class: int) -> None:
-    rng = np.random.default_rng(0)
-    truth = float(norm.cdf(shift / math.sqrt(2)))
-    y = np.repeat([0, 1], per_class)
-    whole, covered = np.ones((1, y.size)), []
-    for _ in range(300):
-        auc = float(weighted_auc(y, rng.normal(size=y.size) + shift * y, whole)[0])
-        interval = auc_score_interval(auc, per_class, per_class)
-        assert 0 <= interval.low <= auc <= interval.high <= 1 and interval.low < interval.high
-        covered.append(interval.low <= truth <= interval.high)
-    assert np.mean(covered) > 0.925
-
-
-@pytest.mark.parametrize("wrong", [(1.2, 3, 3), (0.5, 0, 3), (0.5, 3, 0)])
-def test_auc_score_interval_arguments(wrong: tuple[float, int, int]) -> None:
-    with pytest.raises(DataError, match="Received"):
-        auc_score_interval(*wrong)
+from sonoedge.train.evaluation.thresholds import youden_threshold
+from tests.helpers.scores import BOTH, IMAGES, noisy, split
 
 
 def test_paired_auc_difference() -> None:
@@ -310,9 +46,6 @@ def test_paired_auc_difference_never_claims_certainty() -> None:
     one_group_each = paired_auc_difference(y, logit, -logit, groups=[f"patient {v}" for v in y], num_bootstrap=50)
     assert one_group_each.high - one_group_each.low > 0.5
     assert math.isnan(paired_auc_difference([1, 1], [0, 1], [1, 0]).value)
-
-
-# --- classification metrics --------------------------------------------------------------------------------------
 
 
 @settings(max_examples=60)
@@ -404,67 +137,6 @@ def test_unusable_options() -> None:
         classification_metrics([0, 1], [0, 1], num_bootstrap=0)
 
 
-# --- thresholds, calibration, curves -----------------------------------------------------------------------------
-
-
-def rates(y: np.ndarray, logit: np.ndarray, threshold: float) -> tuple[float, float]:
-    called = sigmoid(logit) >= threshold
-    return float(called[y == 1].mean()), float((~called[y == 0]).mean())
-
-
-@given(BOTH)
-def test_youden_threshold_is_the_best_and_not_a_score(rows: list[tuple[int, float]]) -> None:
-    y, logit = split(rows)
-    threshold = youden_threshold(y, logit)
-    best = max(sum(rates(y, logit, float(p))) for p in [0.0, *sigmoid(logit)])
-    assert 0 < threshold < 1
-    assert sum(rates(y, logit, threshold)) == pytest.approx(best)
-    assert threshold not in sigmoid(logit)
-
-
-def test_youden_threshold_is_the_midpoint() -> None:
-    assert youden_threshold([0, 0, 1, 1], [-2, -1, 2, 3]) == pytest.approx(float(sigmoid(0.5)))
-
-
-@given(BOTH)
-def test_steady_threshold_is_as_good_and_farther_from_the_scores(rows: list[tuple[int, float]]) -> None:
-    y, logit = split(rows)
-    best, steady = youden_threshold(y, logit), steady_threshold(y, logit)
-    hit, rejected = rates(y, logit, best)
-    error = (hit * (1 - hit) / (y == 1).sum() + rejected * (1 - rejected) / (y == 0).sum()) ** 0.5
-    assert sum(rates(y, logit, steady)) >= hit + rejected - error - 1e-9
-    nearest = [np.abs(logit - np.log(p / (1 - p))).min() for p in (steady, best)]
-    # Below all scores lies no gap between two of them.
-    assert nearest[0] >= nearest[1] - 1e-6 or sigmoid(logit).min() > best
-
-
-def test_steady_threshold_leaves_a_narrow_gap() -> None:
-    benign, malignant = [*range(-11, -2), 0.0, 20.0, 21.0], [0.1, *range(2, 11)]
-    y, logit = [0] * len(benign) + [1] * len(malignant), [*benign, *malignant]
-    assert youden_threshold(y, logit) == pytest.approx(float(sigmoid(0.05)))
-    # One benign image of twelve more is called, less than one standard error of the best J, 0.108.
-    assert steady_threshold(y, logit) == pytest.approx(float(sigmoid(-1.5)))
-
-
-@given(BOTH, st.floats(0.01, 1.0))
-def test_threshold_for_sensitivity(rows: list[tuple[int, float]], wanted: float) -> None:
-    y, logit = split(rows)
-    threshold = threshold_for_sensitivity(y, logit, wanted)
-    reached, specificity = rates(y, logit, threshold)
-    assert reached >= wanted - 1e-9
-    for p in sigmoid(logit):
-        other, better = rates(y, logit, float(p))
-        assert other < wanted or better <= specificity + 1e-9
-
-
-def test_thresholds_need_both_classes() -> None:
-    for call in (youden_threshold, roc_points):
-        with pytest.raises(DataError, match="only label 1"):
-            call([1, 1], [0.0, 1.0])
-    with pytest.raises(DataError, match="sensitivity"):
-        threshold_for_sensitivity([0, 1], [0.0, 1.0], 0.0)
-
-
 def test_sigmoid_is_stable() -> None:
     values = sigmoid(np.array([-1e4, -30, 0, 30, 1e4], np.float32))
     assert values.dtype == np.float64
@@ -488,7 +160,3 @@ def test_roc_points_enclose_the_auc(rows: list[tuple[int, float]]) -> None:
     assert ((threshold >= 0) & (threshold <= 1)).all()
     area = float((np.diff(fpr) * (tpr[1:] + tpr[:-1]) / 2).sum())
     assert area == pytest.approx(roc_auc_score(y, logit))
-
-
-def test_union() -> None:
-    assert union(Interval(0.5, 0.45, 0.5), Interval(0.4, 0.3, 0.48)) == Interval(0.5, 0.3, 0.5)

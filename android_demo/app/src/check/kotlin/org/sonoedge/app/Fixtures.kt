@@ -46,7 +46,7 @@ fun Map<*, *>.ints(key: String): List<Int> = (this[key] as List<*>).map { (it as
 fun Map<*, *>.map(key: String): Map<*, *> = this[key] as Map<*, *>
 fun Map<*, *>.bytes(): ByteArray = Base64.getDecoder().decode(this["data"] as String)
 
-/** The generated picture of scripts/write_vectors.py. */
+/** The generated picture of scripts/vectors/generated.py. */
 fun noise(height: Int, width: Int, seed: Int): RgbImage = RgbImage(
     width, height,
     ByteArray(3 * height * width) { i ->

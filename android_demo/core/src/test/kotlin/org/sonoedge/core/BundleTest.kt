@@ -156,7 +156,7 @@ class BundleTest {
     }
 }
 
-/** See `bundle_error_vectors` in scripts/write_vectors.py. */
+/** See `bundle_error_vectors` in scripts/vectors/errors.py. */
 private fun apply(folder: File, change: Map<*, *>) {
     fun file(kind: String) = File(folder, change[kind] as String)
     change["folder"]?.let { inner ->

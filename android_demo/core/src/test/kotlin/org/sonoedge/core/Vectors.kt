@@ -71,7 +71,7 @@ fun drawn(picture: List<*>): RgbImage {
     )
 }
 
-/** The generated picture of scripts/write_vectors.py. */
+/** The generated picture of scripts/vectors/generated.py. */
 fun noise(height: Int, width: Int, seed: Int): RgbImage {
     val rgb = ByteArray(3 * height * width) { i ->
         val grain = ((i + seed).toLong() * 2654435761L and 0xFFFFFFFFL) shr 26

@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Prove the device install: the wheel with one interpreter, in an environment of its own, runs a bundle and has
+# pulled in nothing of the workstation's packages.
+#   bash scripts/checks/device_install.sh BUNDLE IMAGE
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+bundle="$1" image="$2"
+work="$(mktemp -d)"
+trap 'rm -rf "$work"' EXIT
+"${PYTHON:-python3}" -m venv "$work/venv"
+"$work/venv/bin/pip" wheel --quiet --disable-pip-version-check --no-deps --wheel-dir "$work" .
+"$work/venv/bin/pip" install --quiet --disable-pip-version-check --constraint constraints.txt "$(ls "$work"/*.whl)[litert]"
+"$work/venv/bin/python" - <<'PYTHON'
+from importlib.util import find_spec
+heavy = [name for name in ("tensorflow", "keras", "sklearn", "scipy", "matplotlib", "openvino", "onnx") if find_spec(name)]
+raise SystemExit(f"the device install brought {heavy}" if heavy else 0)
+PYTHON
+bundle="$(realpath "$bundle")" image="$(realpath "$image")"
+cd "$work"
+venv/bin/sonoedge verify "$bundle"
+venv/bin/sonoedge predict --bundle "$bundle" --json "$image"
+if venv/bin/sonoedge train --data . >/dev/null 2>message; then
+  echo "error: train ran without its extra" >&2
+  exit 1
+fi
+grep -qF '.[train]' message
+echo "device install: $(du -sm venv | cut -f1) MB, of which $(du -sm "$work"/venv/lib/python*/site-packages/pip | cut -f1) MB pip"

@@ -1,0 +1,128 @@
+"""A bundle: digests, paths, the replay, signatures and policies."""
+
+from __future__ import annotations
+
+from scripts.faults.fault import Fault
+
+_CHECKSUMS = "tests/edge_runtime/bundle/test_checksums.py::"
+_MANIFEST = "tests/edge_runtime/bundle/test_manifest.py::"
+_SIGNATURE = "tests/edge_runtime/bundle/test_signature.py::"
+_TRUST = "tests/edge_runtime/bundle/test_trust.py::"
+
+FAULTS = (
+    # --- the bundle
+    Fault(
+        "digests: a changed byte is found",
+        "edge_runtime/bundle/checksums.py",
+        "if sha256_file(folder / name) != digest:",
+        "if not digest:",
+        (_CHECKSUMS + "test_any_changed_byte_is_found",),
+    ),
+    Fault(
+        "digests: a file that is not listed is refused",
+        "edge_runtime/bundle/checksums.py",
+        "if extra := sorted(present - set(digests)):",
+        "if extra := sorted(present - present):",
+        (_MANIFEST + "test_extra_file",),
+    ),
+    Fault(
+        "paths: none leads out of the bundle",
+        "edge_runtime/bundle/checksums.py",
+        'if path.is_absolute() or ".." in path.parts or',
+        "if path.is_absolute() or",
+        (_MANIFEST + "test_paths_in_the_manifest", _CHECKSUMS + "test_paths_in_the_sums"),
+    ),
+    Fault(
+        "paths: links are refused",
+        "edge_runtime/bundle/checksums.py",
+        "if path.is_symlink():",
+        "if not path.name:",
+        (_MANIFEST + "test_links_are_refused_even_with_the_same_content",),
+    ),
+    Fault(
+        "bundle: an unknown schema is refused",
+        "edge_runtime/bundle/manifest.py",
+        'if top["schema_version"] != SCHEMA_VERSION:',
+        'if not top["schema_version"]:',
+        (_MANIFEST + "test_schema_errors",),
+    ),
+    # --- verify
+    Fault(
+        "verify: a deviation fails the replay",
+        "edge_runtime/device/replay.py",
+        "e <= t for e, t in zip(errors, self.tolerance, strict=True)",
+        "not e > 99 * t for e, t in zip(errors, self.tolerance, strict=True)",
+        ("tests/edge_runtime/device/test_replay.py",),
+    ),
+    Fault(
+        "verify: no number is a deviation",
+        "edge_runtime/device/replay.py",
+        "e <= t for e, t in zip(errors, self.tolerance, strict=True)",
+        "not e > t for e, t in zip(errors, self.tolerance, strict=True)",
+        ("tests/edge_runtime/device/test_replay.py",),
+    ),
+    Fault(
+        "verify: the logit is compared with Keras', too",
+        "edge_runtime/device/replay.py",
+        "errors = (self.replay_error, self.reference_error, self.cam_error)",
+        "errors = (self.replay_error, self.replay_error, self.cam_error)",
+        ("tests/edge_runtime/device/test_replay.py",),
+    ),
+    # --- trust
+    Fault(
+        "trust: a forged signature is refused",
+        "edge_runtime/bundle/signature.py",
+        "        key.verify(bytes.fromhex(found.signature), (folder / SUMS).read_bytes())\n",
+        "",
+        (_SIGNATURE + "test_a_forged_signature_is_refused",),
+    ),
+    Fault(
+        "trust: an unknown signer is refused",
+        "edge_runtime/bundle/signature.py",
+        "if key == found.key), None)",
+        "if key), None)",
+        (_SIGNATURE + "test_unsigned_and_unknown_signers_are_refused",),
+    ),
+    Fault(
+        "trust: a private key is the owner's alone",
+        "edge_runtime/bundle/signature.py",
+        "os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)",
+        "os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)",
+        (_SIGNATURE + "test_keys_are_private_and_never_overwritten",),
+    ),
+    Fault(
+        "policy: the device's own is enforced",
+        "edge_runtime/bundle/trust.py",
+        "policy = device_policy() if policy is None else policy",
+        "policy = policy or None",
+        (_TRUST + "test_policy_signers", _TRUST + "test_the_classifier_obeys_the_policy"),
+    ),
+    Fault(
+        "policy: required metrics are required",
+        "edge_runtime/bundle/trust.py",
+        'if not limit.get("min", value) <= value <= limit.get("max", value):',
+        'if not value <= limit.get("max", value):',
+        (_TRUST + "test_policy_metrics_choose_artifacts",),
+    ),
+    Fault(
+        "policy: never half understood",
+        "edge_runtime/bundle/trust.py",
+        "if not isinstance(body, dict) or set(body) - known or",
+        "if not isinstance(body, dict) or",
+        (_TRUST + "test_a_policy_is_never_half_understood",),
+    ),
+    Fault(
+        "policy: a device does not go back",
+        "edge_runtime/bundle/freshness.py",
+        "        if made < mark:\n",
+        "        if not mark and made < mark:\n",
+        ("tests/edge_runtime/bundle/test_policy.py::test_a_device_does_not_go_back",),
+    ),
+    Fault(
+        "policy: every way of opening a bundle",
+        "edge_runtime/model/classifier.py",
+        "trusted(bundle) if isinstance(bundle, Bundle) else load_trusted(bundle)",
+        "bundle if isinstance(bundle, Bundle) else load_trusted(bundle)",
+        ("tests/edge_runtime/bundle/test_policy.py::test_every_way_of_opening_obeys_the_policy",),
+    ),
+)

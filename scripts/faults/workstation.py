@@ -1,0 +1,102 @@
+"""Splitting, calibration, and the guard of the export."""
+
+from __future__ import annotations
+
+from scripts.faults.fault import Fault
+
+_CANDIDATES = "tests/export/guard/test_candidates.py::"
+_COMPARISON = "tests/export/guard/test_comparison.py::"
+_INT8 = "tests/export/guard/test_int8.py::"
+_SPLIT = "tests/train/data/test_split.py::"
+
+FAULTS = (
+    # --- split and calibration
+    Fault(
+        "split: a patient is on one side only",
+        "train/data/split.py",
+        "sample.group if grouped else sample.relative_path",
+        "sample.group if not grouped else sample.relative_path",
+        (_SPLIT + "test_grouped_split_properties",),
+    ),
+    Fault(
+        "split: seen in training wins over test",
+        "train/data/split.py",
+        "key=lambda entry: -SUBSETS.index(entry.subset)",
+        "key=lambda entry: SUBSETS.index(entry.subset)",
+        (_SPLIT + "test_subset_of_counts_as_test_only_what_was_never_trained_on",),
+    ),
+    Fault(
+        "split: a changed image is not the old one",
+        "train/data/split.py",
+        "return sample is not None and sample.sha256 == entry.sha256",
+        "return sample is not None",
+        (_SPLIT + "test_apply_split_lists_missing_changed_and_relabelled_images",),
+    ),
+    Fault(
+        "calibration: never on validation or test images",
+        "export/quantize/calibration_audit.py",
+        "    if leaked:\n",
+        "    if not paths:\n",
+        ("tests/export/quantize/test_calibration.py::test_a_test_image_in_the_folder_is_an_error",),
+    ),
+    Fault(
+        "calibration: images come from training",
+        "export/quantize/calibration.py",
+        'train = data["train"]',
+        'train = data["val"]',
+        ("tests/export/quantize/test_calibration.py::test_images_come_from_training_balanced_and_repeatable",),
+    ),
+    Fault(
+        "threshold: from validation images only",
+        "train/fitting/trainer.py",
+        'steady_threshold(val_y, logits["val"])',
+        'steady_threshold(subsets["test"].y, logits["test"])',
+        ("tests/train/fitting/test_trainer.py::test_the_threshold_comes_from_validation_scores_alone",),
+        heavy=True,
+    ),
+    # --- the guard
+    Fault(
+        "guard: changed decisions count",
+        "export/guard/comparison.py",
+        "and self.differing.share <= budget.max_flips + _SLACK",
+        "and self.differing.share <= 1",
+        (_COMPARISON + "test_each_part_of_the_budget_counts",),
+    ),
+    Fault(
+        "guard: a loss of AUC counts",
+        "export/guard/comparison.py",
+        "-self.auc_difference.value <= budget.max_drop + _SLACK",
+        "-self.auc_difference.value <= 1",
+        (_COMPARISON + "test_each_part_of_the_budget_counts",),
+    ),
+    Fault(
+        "guard: few images are no PASS",
+        "edge_runtime/proportion.py",
+        "if interval.high <= limit + SLACK:",
+        "if interval.value <= limit + SLACK:",
+        (_COMPARISON + "test_verdicts_come_from_whole_intervals_by_group",),
+    ),
+    Fault(
+        "guard: a file that is not fast enough is refused",
+        "export/guard/candidates.py",
+        "return not self.speedup(candidate) < self.min_speedup",
+        "return not self.speedup(candidate) < 0",
+        (_CANDIDATES + "test_a_file_that_is_not_fast_enough_is_not_taken",),
+    ),
+    Fault(
+        "guard: nothing within the budget is exit 8",
+        "export/guard/int8.py",
+        "if chosen is None and not policy.allow_drop:",
+        "if chosen is None and policy.allow_drop:",
+        (_INT8 + "test_a_budget_that_nothing_meets_is_refused_with_the_nearest",),
+        heavy=True,
+    ),
+    Fault(
+        "export: the last check before publishing",
+        "export/bundle/pipeline.py",
+        "        _verify(folder, request.formats, gated=request.gate is not None)\n",
+        "",
+        ("tests/export/commands/test_export.py::test_a_file_that_computes_something_else_is_not_published",),
+        heavy=True,
+    ),
+)
