@@ -16,6 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from sonoedge.train.markdown import markdown_table
+
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
 DOCUMENTS = ("README.md", "export/README.md", "edge_runtime/SERVER.md")
@@ -54,79 +56,69 @@ def front(body: dict[str, Any]) -> str:
     sizes = ", ".join(f"{rows[name]['size_bytes'] / 1e6:.1f}" for name in names)
     peers = ", ".join(f"{row['changed']} ({name})" for name, row in rows.items() if row["kind"] == "peer")
     share = counts["seeds"][0]["files"]["tflite-int8"]["int8_share"]
-    lines = [
-        "| the two commands below, with defaults, on BUSI | |",
-        "|---|---|",
-        "| decisions changed by `tflite-int8`: test images of "
-        f"{len(changed)} seeds; all images, each out of fold | "
-        f"**{sum(c['events'] for c in changed)} of {sum(c['images'] for c in changed)}; {pooled['events']} of "
-        f"{pooled['images']}** |",
-        f"| the same of other int8 converters, seed 0 | {peers}, of {body['data']['images']} |",
-        f"| size: float32, `tflite-int8`, `openvino-int8` | {sizes} MB |",
-        f"| multiply-adds of that file in int8 | {100 * share:.0f} % |",
-    ]
-    return "\n".join(lines)
+    total = f"{sum(c['events'] for c in changed)} of {sum(c['images'] for c in changed)}"
+    rows = {
+        f"decisions changed by `tflite-int8`: test images of {len(changed)} seeds; all images, each out of fold": (
+            f"**{total}; {pooled['events']} of {pooled['images']}**"
+        ),
+        "the same of other int8 converters, seed 0": f"{peers}, of {body['data']['images']}",
+        "size: float32, `tflite-int8`, `openvino-int8`": f"{sizes} MB",
+        "multiply-adds of that file in int8": f"{100 * share:.0f} %",
+    }
+    return markdown_table(["the two commands below, with defaults, on BUSI", ""], rows.items())
 
 
 def benchmark(body: dict[str, Any]) -> str:
     """What every file keeps and costs."""
-    lines = [
-        "| file | MB | p50 ms | decisions changed | accuracy | AUC [95 %] | heat map kept | peak MB |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    head = ["file", "MB", "p50 ms", "decisions changed", "accuracy", "AUC [95 %]", "heat map kept", "peak MB"]
+    lines = []
     for row in body["rows"]:
         name = {"artifact": f"`{row['name']}`", "peer": f"*{row['name']}*"}.get(row["kind"], row["name"])
         changed = "–" if row["changed"] is None else f"{row['changed']} of {body['data']['images']}"
         kept = "–" if row["heatmap_cosine"] is None else f"{row['heatmap_cosine']:.4f}"
         value, low, high = row["auc"]
-        lines.append(
-            f"| {name} | {row['size_bytes'] / 1e6:.1f} | {row['p50_ms']:.0f} | {changed} | "
-            f"{row['accuracy'][0]:.3f} | {value:.3f} [{low:.3f}, {high:.3f}] | {kept} | "
-            f"{row['peak_bytes'] / 1e6:.0f} |"
-        )
-    return "\n".join(lines)
+        lines.append([
+            name, f"{row['size_bytes'] / 1e6:.1f}", f"{row['p50_ms']:.0f}", changed, f"{row['accuracy'][0]:.3f}",
+            f"{value:.3f} [{low:.3f}, {high:.3f}]", kept, f"{row['peak_bytes'] / 1e6:.0f}",
+        ])  # fmt: skip
+    return markdown_table(head, lines)
 
 
 def decisions(body: dict[str, Any]) -> str:
     """Changed decisions by split and file."""
-    lines = [
-        "| split | full model, test AUC | file | int8 | changed, validation | changed, test [95 % by group] |",
-        "|---|---|---|---|---|---|",
-    ]
+    head = ["split", "full model, test AUC", "file", "int8", "changed, validation", "changed, test [95 % by group]"]
+    lines = []
     for row in body["seeds"]:
         auc = row["test_auc"]
         for name, file in row["files"].items():
             flipped, images = file["validation"]
-            lines.append(
-                f"| seed {row['seed']} | {auc[0]:.3f} [{auc[1]:.3f}, {auc[2]:.3f}] | `{name}` | "
-                f"{100 * file['int8_share']:.0f} % | {flipped} of {images} | {_changed(file['changed'])} |"
-            )
+            lines.append([
+                f"seed {row['seed']}", f"{auc[0]:.3f} [{auc[1]:.3f}, {auc[2]:.3f}]", f"`{name}`",
+                f"{100 * file['int8_share']:.0f} %", f"{flipped} of {images}", _changed(file["changed"]),
+            ])  # fmt: skip
     for name, count in body.get("pooled", {}).items():
-        lines.append(f"| all images, each out of fold | | `{name}` | | | {_changed(count)} |")
+        lines.append(["all images, each out of fold", "", f"`{name}`", "", "", _changed(count)])
     for name, file in body.get("external", {}).get("files", {}).items():
-        lines.append(f"| another source, seed 0 | | `{name}` | | | {_changed(file['changed'])} |")
-    return "\n".join(lines)
+        lines.append(["another source, seed 0", "", f"`{name}`", "", "", _changed(file["changed"])])
+    return markdown_table(head, lines)
 
 
 def ladder(body: dict[str, Any]) -> str:
     """What the guard measured, candidate by candidate."""
-    lines = [
-        "| file | candidate | MB | int8 | p50 ms (float32) | flipped [95 % by group] | expected flips "
-        "| RMS logit error |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    head = ["file", "candidate", "MB", "int8", "p50 ms (float32)", "flipped [95 % by group]", "expected flips"]
+    lines = []
     for name, rows in body["ladders"].items():
         exact = body["float32_p50_ms"][name.partition("-")[0]]
         for row in rows:
             bold = "**" if row.get("taken") else ""
             _, low, high = row["flips"]
-            lines.append(
-                f"| `{name}` | {bold}{row['candidate']}{bold} | {row['size_bytes'] / 1e6:.1f} | "
-                f"{100 * row['int8_share']:.0f} % | {row['p50_ms']:.0f} ({exact:.0f}) | {row['flipped']} of "
-                f"{row['images']} [{100 * low:.1f}, {100 * high:.1f} %] | {100 * row['expected_flips']:.1f} % | "
-                f"{row['logit_error']:.3f} |"
-            )
-    return "\n".join(lines)
+            lines.append([
+                f"`{name}`", f"{bold}{row['candidate']}{bold}", f"{row['size_bytes'] / 1e6:.1f}",
+                f"{100 * row['int8_share']:.0f} %", f"{row['p50_ms']:.0f} ({exact:.0f})",
+                f"{row['flipped']} of {row['images']} [{100 * low:.1f}, {100 * high:.1f} %]",
+                f"{100 * row['expected_flips']:.1f} %", f"{row['logit_error']:.3f}",
+            ])  # fmt: skip
+    return markdown_table([*head, "RMS logit error"], lines)
 
 
 def gate(body: dict[str, Any]) -> str:
@@ -139,21 +131,18 @@ def gate(body: dict[str, Any]) -> str:
         "bra": "BUS-BRA (external, chose nothing)",
     }
     own = body["out_of_fold"]
-    lines = [
-        "| images | n | refused | of these by distance | flagged or refused | AUC, all and answered |",
-        "|---|---|---|---|---|---|",
-        f"| BUSI, out of fold | {own['images']} | **{_percent(own['refused_share'][0])}** (95 % interval "
-        f"0–{_percent(own['refused_share'][2])}) | {own['refused_by_distance']} | "
-        f"{_percent((own['refused'] + own['flagged']) / own['images'])} | {own['auc']:.3f}, "
-        f"{own['auc_of_answered']:.3f} |",
-    ]
+    head = ["images", "n", "refused", "of these by distance", "flagged or refused", "AUC, all and answered"]
+    share, _, high = map(_percent, own["refused_share"])
+    lines = [[
+        "BUSI, out of fold", own["images"], f"**{share}** (95 % interval 0–{high})", own["refused_by_distance"],
+        _percent((own["refused"] + own["flagged"]) / own["images"]),
+        f"{own['auc']:.3f}, {own['auc_of_answered']:.3f}",
+    ]]  # fmt: skip
     for name, row in body["others"].items():
         auc = f"{row['auc']:.3f}, {row['auc_of_answered']:.3f}" if "auc" in row else "–"
-        lines.append(
-            f"| {titles.get(name, name)} | {row['images']} | {_percent(row['refused'])} | "
-            f"{_percent(row['refused_by_distance'])} | {_percent(row['refused'] + row['flagged'])} | {auc} |"
-        )
-    return "\n".join(lines)
+        shares = (row["refused"], row["refused_by_distance"], row["refused"] + row["flagged"])
+        lines.append([titles.get(name, name), row["images"], *map(_percent, shares), auc])
+    return markdown_table(head, lines)
 
 
 def _percent(share: float) -> str:

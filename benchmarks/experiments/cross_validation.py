@@ -20,11 +20,13 @@ from sonoedge.train.evaluation.metrics import (
     sigmoid,
 )
 from sonoedge.train.experiments.cross_validation import ROWS, OutOfFold
+from sonoedge.train.markdown import markdown_table
 
 _HEAD = (
     "row", "what", "split", "AUC", "by fold", "pooled AUC", "stress AUC", "accuracy", "sensitivity", "specificity",
     "Brier",
 )  # fmt: skip
+_PAIRS = ("second", "minus first", "metric", "difference", "second is")
 _NOTE = (
     "Every image is tested once, by a model trained on other folds. AUC: mean of the folds; pooled AUC: all images "
     "together, after each fold's temperature. "
@@ -131,17 +133,18 @@ def pairs_of(dataset: Dataset, found: Sequence[OutOfFold]) -> list[Pair]:
 
 def markdown(lines: Sequence[Line], pairs: Sequence[Pair], facts: str) -> str:
     """Both tables."""
-    text = ["# Ablation", "", f"{facts}.", "", _NOTE, "", _row(_HEAD), _row(["---"] * len(_HEAD))]
+    rows = []
     for line in lines:
         figures = [
             shown(x)
             for x in (line.auc, line.stress_auc, line.accuracy, line.sensitivity, line.specificity, line.brier)
         ]
-        text.append(_row([line.row, line.title, line.split, shown(line.mean_auc), _folds(line), *figures]))
+        rows.append([line.row, line.title, line.split, shown(line.mean_auc), _folds(line), *figures])
+    parts = ["# Ablation", f"{facts}.", _NOTE, markdown_table(_HEAD, rows)]
     if pairs:
-        text += ["", "| second | minus first | metric | difference | second is |", "|---|---|---|---|---|"]
-        text += [_row([p.second, p.first, p.metric, shown(p.difference), p.verdict]) for p in pairs]
-    return "\n".join([*text, "", INTENDED_USE, ""])
+        compared = [[p.second, p.first, p.metric, shown(p.difference), p.verdict] for p in pairs]
+        parts.append(markdown_table(_PAIRS, compared))
+    return "\n\n".join([*parts, f"{INTENDED_USE}\n"])
 
 
 def page(lines: Sequence[Line], pairs: Sequence[Pair], facts: str) -> str:
@@ -164,8 +167,7 @@ def page(lines: Sequence[Line], pairs: Sequence[Pair], facts: str) -> str:
             for p in pairs
         ]  # fmt: skip
         note = "Paired bootstrap on the same images that draws whole groups; not corrected for their number."
-        head = ["second", "minus first", "metric", "difference", "second is"]
-        comparisons = block("Comparisons", note, table(head, cells, "Comparisons"))
+        comparisons = block("Comparisons", note, table(_PAIRS, cells, "Comparisons"))
     header = f'<h1>Ablation</h1><p class="lead">{escape(facts)}.</p><p class="use">{escape(INTENDED_USE)}</p>'
     navigation = [("ablation", "Ablation"), ("comparisons", "Comparisons")]
     main = f'<div id="ablation">{ablation}</div><div id="comparisons">{comparisons}</div>'
@@ -206,7 +208,3 @@ def _forest(lines: Sequence[Line]) -> str:
 
 def _folds(line: Line) -> str:
     return " ".join(f"{value:.3f}" for value in line.fold_aucs)
-
-
-def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -39,6 +39,7 @@ from sonoedge.train.data.dataset import Dataset
 from sonoedge.train.evaluation.metrics import sigmoid
 from sonoedge.train.experiments.reproduction import Unit
 from sonoedge.train.experiments.systems import PROPOSED, SYSTEMS
+from sonoedge.train.markdown import markdown_table
 
 _GRID_PIXELS = 150
 _GRID_COLUMNS = 4
@@ -75,7 +76,7 @@ def markdown(dataset: Dataset, units: Sequence[Unit], comparisons: Sequence[Comp
     lines += [f"- {note}" for note in notes(units)]
     for protocol, words in SPLIT_WORDS.items():
         head = ["system", "weights", "train/val/test", "leaks", *(NAMES[name] for name in METRICS)]
-        lines += ["", f"## {words[0].upper()}{words[1:]}", "", _line(head), _line(["---"] * len(head))]
+        rows = []
         for unit in units:
             if unit.protocol == protocol:
                 figures = []
@@ -83,13 +84,15 @@ def markdown(dataset: Dataset, units: Sequence[Unit], comparisons: Sequence[Comp
                     known = SYSTEMS[unit.system].published.get(name)
                     figures.append(shown(unit.metrics[name]) + (f"; published {known:.4f}" if known else ""))
                 counts = "/".join(str(unit.images[subset]) for subset in ("train", "val", "test"))
-                lines.append(_line([SYSTEMS[unit.system].title, _sources(unit), counts, str(unit.leaks), *figures]))
+                rows.append([SYSTEMS[unit.system].title, _sources(unit), counts, unit.leaks, *figures])
+        lines += ["", f"## {words[0].upper()}{words[1:]}", "", markdown_table(head, rows)]
     if comparisons:
+        pairs = [
+            [SYSTEMS[pair.system].title, SPLIT_WORDS[pair.protocol], shown(pair.difference), pair.verdict]
+            for pair in comparisons
+        ]
         head = ["AUC of the fused system minus", "split", "difference", "verdict"]
-        lines += ["", "## Comparisons", "", _line(head), _line(["---"] * len(head))]
-        for found in comparisons:
-            title, split = SYSTEMS[found.system].title, SPLIT_WORDS[found.protocol]
-            lines.append(_line([title, split, shown(found.difference), found.verdict]))
+        lines += ["", "## Comparisons", "", markdown_table(head, pairs)]
     lines += ["", "## What differs from the paper", "", *(f"- {text}" for text in differences(units))]
     return "\n".join([*lines, "", f"{provenance} Values with 95 % intervals.", ""])
 
@@ -230,7 +233,3 @@ def _uri(image: np.ndarray) -> str:
     buffer = io.BytesIO()
     Image.fromarray(image).convert("L").save(buffer, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -17,6 +17,7 @@ from sonoedge.edge_runtime.device.latency import Latency
 from sonoedge.edge_runtime.files import write_text_atomic
 from sonoedge.edge_runtime.words import INTENDED_USE
 from sonoedge.train.evaluation.intervals import Interval
+from sonoedge.train.markdown import markdown_table
 
 REPORT = "explanation.json"
 _COLUMNS = {
@@ -100,58 +101,46 @@ def markdown(report: ExplanationReport) -> str:
 
 def fidelity_table(rows: Sequence[Fidelity]) -> str:
     """Per artifact: median (5th percentile) over the images."""
-    lines = [
-        "Against GradientTape on the float Keras model, for the class that model decides; median (5th percentile).",
-        "",
-        "| images | artifact | precision | compared | cosine | before the ReLU | Spearman "
-        "| IoU of the top fifth | bound | kept |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    note = (
+        "Against GradientTape on the float Keras model, for the class that model decides; median (5th percentile)."
+    )
+    head = ["images", "artifact", "precision", "compared", "cosine", "before the ReLU", "Spearman"]
+    lines = []
     for r in rows:
-        cells = " | ".join(f"{v[0]:.5f} ({v[1]:.5f})" for v in (r.cosine, r.signed, r.spearman, r.top_iou))
-        verdict = "yes" if r.passed else "**no**"
-        lines.append(
-            f"| {r.subset} | {r.artifact} | {r.precision} | {r.compared} of {r.images} | {cells} "
-            f"| {r.bound} | {verdict} |"
-        )
-    return "\n".join(lines)
+        cells = [f"{v[0]:.5f} ({v[1]:.5f})" for v in (r.cosine, r.signed, r.spearman, r.top_iou)]
+        compared, verdict = f"{r.compared} of {r.images}", "yes" if r.passed else "**no**"
+        lines.append([r.subset, r.artifact, r.precision, compared, *cells, r.bound, verdict])
+    return f"{note}\n\n{markdown_table([*head, 'IoU of the top fifth', 'bound', 'kept'], lines)}"
 
 
 def localisation_table(rows: Sequence[Localisation]) -> str:
     """Per method and subset, with intervals; a row of chance for each subset."""
-    lines = [
+    note = (
         "Means with 95 % bootstrap intervals by group. Chance is what a map that knows nothing would get: the "
         "share of the image that is lesion. IoU at the fixed threshold (in brackets) that was best on validation "
         "images. Hot: at least half the peak. ▲ and ▼: above and below the centre prior, the 95 % interval of the "
-        "paired difference without zero.",
-        "",
-        "| images | map | n | " + " | ".join(_COLUMNS.values()) + " | zero maps |",
-        "|---|---|---|" + "---|" * (len(_COLUMNS) + 1),
-    ]
+        "paired difference without zero."
+    )
+    lines: list[list[object]] = []
     for subset in dict.fromkeys(row.subset for row in rows):
         found = [row for row in rows if row.subset == subset]
         chance = f"{found[0].metrics['lesion'].value:.3f}"
-        lines.append(
-            f"| {subset} | *chance* | {found[0].images} | {chance} | {chance} | {chance} | – | {chance} | – | – |"
-        )
+        lines.append([subset, "*chance*", found[0].images, chance, chance, chance, "–", chance, "–", "–"])
         for row in found:
             cells = [_shown(row.metrics[name]) + _beside(row.versus_centre.get(name)) for name in _COLUMNS]
             cells[2] += f" ({row.threshold:.2f})"
-            lines.append(f"| {subset} | {row.method} | {row.images} | {' | '.join(cells)} | {row.zero_maps} |")
-    return "\n".join(lines)
+            lines.append([subset, row.method, row.images, *cells, row.zero_maps])
+    return f"{note}\n\n{markdown_table(['images', 'map', 'n', *_COLUMNS.values(), 'zero maps'], lines)}"
 
 
 def faithfulness_table(rows: Sequence[Faithfulness]) -> str:
     """Areas under the curves."""
-    lines = [
+    note = (
         "Area under the probability of the decided class while the hottest pixels are deleted first (low is "
-        "faithful) or inserted first (high is faithful).",
-        "",
-        "| order | images | deletion | insertion |",
-        "|---|---|---|---|",
-    ]
-    lines += [f"| {r.method} | {r.images} | {_shown(r.deletion)} | {_shown(r.insertion)} |" for r in rows]
-    return "\n".join(lines)
+        "faithful) or inserted first (high is faithful)."
+    )
+    lines = [[r.method, r.images, _shown(r.deletion), _shown(r.insertion)] for r in rows]
+    return f"{note}\n\n{markdown_table(['order', 'images', 'deletion', 'insertion'], lines)}"
 
 
 def sanity_lines(found: Sanity) -> str:
@@ -168,21 +157,20 @@ def sanity_lines(found: Sanity) -> str:
 
 def cost_table(rows: Sequence[ExplanationCost], latency: Mapping[str, Latency]) -> str:
     """Per artifact, and the Keras recipes beside it."""
-    lines = [
+    note = (
         "Milliseconds p50 from a decoded frame to the answer, all interleaved in one run. *more* is what the "
-        "explaining head takes more than a head with the logit alone.",
-        "",
-        "| artifact | plain | explained | more | ratio | eager GradientTape | compiled GradientTape |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for r in rows:
-        lines.append(
-            f"| {r.artifact} | {r.plain_ms:.1f} | {r.explained_ms:.1f} | {r.head_ms:.3f} | {r.ratio:.4f} | "
-            f"{r.eager_over_explained}x | {r.compiled_over_explained}x |"
-        )
-    lines.append("")
-    lines += [f"- {name}: {value.p50_ms:.0f} ms" for name, value in latency.items() if name.startswith("Keras")]
-    return "\n".join(lines)
+        "explaining head takes more than a head with the logit alone."
+    )
+    head = ["artifact", "plain", "explained", "more", "ratio", "eager GradientTape", "compiled GradientTape"]
+    lines = [
+        [
+            r.artifact, f"{r.plain_ms:.1f}", f"{r.explained_ms:.1f}", f"{r.head_ms:.3f}", f"{r.ratio:.4f}",
+            f"{r.eager_over_explained}x", f"{r.compiled_over_explained}x",
+        ]
+        for r in rows
+    ]  # fmt: skip
+    keras = [f"- {name}: {value.p50_ms:.0f} ms" for name, value in latency.items() if name.startswith("Keras")]
+    return "\n".join([note, "", markdown_table(head, lines), "", *keras])
 
 
 def _beside(difference: Interval | None) -> str:

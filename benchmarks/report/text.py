@@ -10,6 +10,7 @@ from sonoedge.benchmarks.retention.regression import Comparison
 from sonoedge.benchmarks.retention.results import Result, Row, pick
 from sonoedge.benchmarks.retention.wording import NAMES, megabytes, milliseconds, shown
 from sonoedge.edge_runtime.words import INTENDED_USE
+from sonoedge.train.markdown import markdown_table
 
 SHOWN = ("accuracy", "sensitivity", "specificity", "auc")
 
@@ -96,26 +97,15 @@ def markdown(results: Sequence[Result], comparison: Comparison | None) -> str:
         if sentence := pick(found):
             lines += [sentence, ""]
         lines += [f"- **{row.name}** {row.headline}." for row in found.rows if row.kind != "bare"]
-        header = [
-            "",
-            "MB",
-            *(NAMES[name] for name in SHOWN),
-            "flips",
-            "99 %",
-            "heat map",
-            "kept",
-            "p50 ms",
-            "p90 ms",
-            "peak MB",
-        ]
-        lines += ["", _line(header), _line(["---"] * len(header))]
+        head = ["", "MB", *(NAMES[name] for name in SHOWN), "flips", "99 %", "heat map", "kept"]
+        cells = []
         for row in found.rows:
             metrics = [shown(row.scores.metrics[name]) if row.scores else "" for name in SHOWN]
             s = row.speed
             speeds = [milliseconds(s.typical_ms), milliseconds(s.p90_ms)] if s else ["", ""]
             figures = [megabytes(row.size_bytes), *metrics, *_verdicts(row), *speeds, megabytes(row.peak_bytes)]
-            lines.append(_line([row.name, *(figures if not row.error else [f"failed: {row.error}"])]))
-        lines.append("")
+            cells.append([row.name, *(figures if not row.error else [f"failed: {row.error}"])])
+        lines += ["", markdown_table([*head, "p50 ms", "p90 ms", "peak MB"], cells), ""]
     return "\n".join(
         [*lines, "Values with 95 % intervals; report.html has all figures, report.json the raw data.", ""]
     )
@@ -148,7 +138,3 @@ def _cascades(found: Result) -> list[str]:
         for row in found.rows
         if row.cascade and row.speed
     ]
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

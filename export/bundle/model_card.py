@@ -7,6 +7,7 @@ from typing import Any
 
 from sonoedge.edge_runtime.bundle.contract import Bundle
 from sonoedge.train.evaluation.subgroups import subgroup_table
+from sonoedge.train.markdown import markdown_table
 
 
 def model_card(bundle: Bundle, card: Mapping[str, Any] | None) -> str:
@@ -24,13 +25,8 @@ def model_card(bundle: Bundle, card: Mapping[str, Any] | None) -> str:
         "",
         "## Artifacts",
         "",
-        "| artifact | precision | size (MB) | threshold | largest logit difference from Keras (golden images) |",
-        "|---|---|---|---|---|",
+        _artifacts(bundle),
     ]
-    for a in bundle.artifacts:
-        error = a.metrics.get("golden_logit_error")
-        shown = "" if error is None else f"{error:.2e}"
-        lines.append(f"| {a.name} | {a.precision} | {a.size_bytes / 1e6:.1f} | {a.threshold:.3f} | {shown} |")
     lines += _promises(bundle)
     lines += ["", "## Training", ""]
     if card is None:
@@ -57,6 +53,16 @@ def model_card(bundle: Bundle, card: Mapping[str, Any] | None) -> str:
     return "\n".join(lines)
 
 
+def _artifacts(bundle: Bundle) -> str:
+    rows = []
+    for a in bundle.artifacts:
+        error = a.metrics.get("golden_logit_error")
+        shown = "" if error is None else f"{error:.2e}"
+        rows.append([a.name, a.precision, f"{a.size_bytes / 1e6:.1f}", f"{a.threshold:.3f}", shown])
+    difference = "largest logit difference from Keras (golden images)"
+    return markdown_table(["artifact", "precision", "size (MB)", "threshold", difference], rows)
+
+
 def _gate(facts: Mapping[str, Any] | None) -> list[str]:
     if facts is None:
         return ["None: nothing tells the device which pictures are unlike those of training."]
@@ -73,11 +79,10 @@ def _gate(facts: Mapping[str, Any] | None) -> list[str]:
         f"{rate['flagged']:.1%} flagged."
         for subset, rate in facts["rates"].items()
     ]
-    lines += ["", "| artifact | flagged above | refused above |", "|---|---|---|"]
-    lines += [
-        f"| {name} | {own['warning']:.3f} | {own['threshold']:.3f} |" for name, own in facts["limits"].items()
+    limits = [
+        [name, *(f"{own[kind]:.3f}" for kind in ("warning", "threshold"))] for name, own in facts["limits"].items()
     ]
-    return lines
+    return [*lines, "", markdown_table(["artifact", "flagged above", "refused above"], limits)]
 
 
 def _promises(bundle: Bundle) -> list[str]:
@@ -124,7 +129,7 @@ def _training(card: Mapping[str, Any]) -> list[str]:
         )
         lines.append(f"- Full model, {subset}: {figures} (95 % intervals).")
     if table := subgroup_table(card.get("subgroups", {})):
-        lines += ["", "Subgroups of the test images, 95 % intervals by group:", "", *table]
+        lines += ["", "Subgroups of the test images, 95 % intervals by group:", "", table]
     return lines
 
 

@@ -21,6 +21,7 @@ from sonoedge.train.data.dataset import Dataset, family_keys, group_scan, scan_f
 from sonoedge.train.data.grouping import groups_from_pairs, near_duplicate_pairs, pairs_with_equal
 from sonoedge.train.data.layouts import subset_folder
 from sonoedge.train.data.split import Strategy, leak_count, make_split
+from sonoedge.train.markdown import markdown_table
 
 LEAK_SEEDS = (0, 1, 2, 3, 4)
 MAX_WORST = 200
@@ -159,13 +160,12 @@ def markdown(audit: Audit) -> str:
     """The table, the worst pairs and the groups with conflicting labels."""
     parts = [f"# Audit of {Path(audit.root).name}", f"```\n{render(audit)}\n```"]
     if audit.worst:
-        lines = ["| image | image | labels | correlation | turned | mirrored |", "|---|---|---|---|---|---|"]
+        rows = []
         for pair in audit.worst:
             labels, mirrored = ("same" if pair.same_label else "**different**"), ("yes" if pair.mirrored else "no")
-            lines.append(
-                f"| {pair.first} | {pair.second} | {labels} | {pair.correlation:.2f} | {pair.angle}° | {mirrored} |"
-            )
-        parts += ["## Worst pairs", "![worst pairs](worst-pairs.png)", "\n".join(lines)]
+            rows.append([pair.first, pair.second, labels, f"{pair.correlation:.2f}", f"{pair.angle}°", mirrored])
+        table = markdown_table(["image", "image", "labels", "correlation", "turned", "mirrored"], rows)
+        parts += ["## Worst pairs", "![worst pairs](worst-pairs.png)", table]
     if audit.conflicting:
         parts += ["## One content, two labels", "\n".join(f"- {', '.join(group)}" for group in audit.conflicting)]
     return "\n\n".join([*parts, INTENDED_USE, ""])

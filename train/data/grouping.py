@@ -11,7 +11,9 @@ import re
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from sonoedge.edge_runtime.imaging.image import IMAGE_SUFFIXES, resize
 from sonoedge.edge_runtime.types import Float32Array, UInt8Image
@@ -23,7 +25,8 @@ NEAR_DUPLICATE_THRESHOLD = 0.70
 # A turned or mirrored copy is the same file processed, never another frame of the same view: it correlates
 # more, and layered images that are nearly symmetric need the distance.
 TURNED_THRESHOLD = 0.80
-_TREND_RADIUS = 4  # in thumbnail pixels: a 9x9 window
+_TREND_WINDOW = 9  # thumbnail pixels
+_NEIGHBOURS = np.ones((3, 3))
 _BACKGROUND_LEVEL = 6.0  # grey levels; darker pixels connected to the border are outside the scan
 _MIN_INSIDE = 64  # thumbnail pixels; fewer show too little to compare
 _BLANK_STD = 1e-2  # grey levels; below it a thumbnail holds no structure to compare
@@ -74,13 +77,16 @@ def thumbnail(image: UInt8Image) -> Float32Array:
         float32 (32, 32), mean 0 and standard deviation 1; all zeros for an image without structure.
     """
     grey = resize(image, (THUMBNAIL_SIZE, THUMBNAIL_SIZE)).astype(np.float64).mean(axis=2)
-    # One pixel more: where the surround meets the scan, a thumbnail pixel is a mixture of both.
-    inside = np.where(_dilate(_surround(grey)), 0.0, 1.0)
+    # Outside are the dark pixels connected to the border; dark ones within the scan, such as a cyst, stay.
+    scan = ndimage.binary_fill_holes(grey >= _BACKGROUND_LEVEL, _NEIGHBOURS)
+    # One pixel less: where the surround meets the scan, a thumbnail pixel is a mixture of both.
+    inside = ndimage.binary_erosion(scan, _NEIGHBOURS, border_value=1).astype(np.float64)
     count = inside.sum()
     if count < _MIN_INSIDE:
         return np.zeros((THUMBNAIL_SIZE, THUMBNAIL_SIZE), np.float32)
     # A tiny weight keeps the mean defined where the whole window lies outside.
-    trend = _box_mean(grey * inside, _TREND_RADIUS) / np.maximum(_box_mean(inside, _TREND_RADIUS), 1e-9)
+    bright, weight = (ndimage.uniform_filter(x, _TREND_WINDOW, mode="mirror") for x in (grey * inside, inside))
+    trend = bright / np.maximum(weight, 1e-9)
     detail = (grey - trend) * inside
     detail = (detail - detail.sum() / count) * inside
     std = float(detail.std())
@@ -132,7 +138,7 @@ def pairs_with_equal(keys: Sequence[Hashable | None]) -> list[tuple[int, int]]:
 
 
 def groups_from_pairs(count: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
-    """Connected components by union-find.
+    """Connected components.
 
     Args:
         count: number of items.
@@ -141,19 +147,13 @@ def groups_from_pairs(count: int, pairs: Iterable[tuple[int, int]]) -> list[int]
     Returns:
         For every item the smallest index of its component.
     """
-    parent = list(range(count))
-
-    def find(item: int) -> int:
-        while parent[item] != item:
-            parent[item] = parent[parent[item]]
-            item = parent[item]
-        return item
-
-    for left, right in pairs:
-        a, b = find(left), find(right)
-        # The smaller root wins, so a component is named by its first member.
-        parent[max(a, b)] = min(a, b)
-    return [find(item) for item in range(count)]
+    if count == 0:
+        return []
+    rows, columns = np.array(list(pairs), np.int64).reshape(-1, 2).T
+    links = coo_array((np.ones(len(rows)), (rows, columns)), (count, count))
+    _, component = connected_components(links, directed=False)
+    firsts: list[int] = np.unique(component, return_index=True)[1][component].tolist()
+    return firsts
 
 
 def _orientations(block: Float32Array) -> Iterator[Float32Array]:
@@ -162,37 +162,3 @@ def _orientations(block: Float32Array) -> Iterator[Float32Array]:
         for quarter_turns in range(0 if mirrored else 1, 4):
             turned = np.rot90(block[:, :, ::-1] if mirrored else block, quarter_turns, axes=(1, 2))
             yield np.ascontiguousarray(turned)
-
-
-def _surround(grey: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Dark pixels connected to the border of an (H, W) array; dark pixels inside, such as a cyst, stay."""
-    dark = grey < _BACKGROUND_LEVEL
-    reached = np.zeros_like(dark)
-    border = np.ones_like(dark)
-    border[1:-1, 1:-1] = False
-    grown = dark & border
-    while (grown != reached).any():
-        reached = grown
-        grown = _dilate(reached) & dark
-    return reached
-
-
-def _dilate(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Set the eight neighbours of every set pixel."""
-    rows = mask.copy()
-    rows[1:] |= mask[:-1]
-    rows[:-1] |= mask[1:]
-    both = rows.copy()
-    both[:, 1:] |= rows[:, :-1]
-    both[:, :-1] |= rows[:, 1:]
-    return both
-
-
-def _box_mean(values: NDArray[np.float64], radius: int) -> NDArray[np.float64]:
-    """Mean over a (2 radius + 1) square window of an (H, W) array, mirrored at the border."""
-    width = 2 * radius + 1
-    padded = np.pad(values, radius, mode="reflect")
-    sums = np.pad(padded, ((1, 0), (1, 0))).cumsum(axis=0).cumsum(axis=1)
-    bottom, top = sums[width:], sums[:-width]
-    window: NDArray[np.float64] = bottom[:, width:] - bottom[:, :-width] - top[:, width:] + top[:, :-width]
-    return window / width**2

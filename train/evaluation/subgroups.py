@@ -15,6 +15,7 @@ from sonoedge.train.data.dataset import Dataset
 from sonoedge.train.data.layouts import row_path
 from sonoedge.train.evaluation.metrics import classification_metrics
 from sonoedge.train.evaluation.results import interval_list
+from sonoedge.train.markdown import markdown_table
 
 USUAL_COLUMNS = ("device", "scanner", "birads")
 """Columns that a run reports its test images by, where the CSV has them."""
@@ -99,18 +100,14 @@ def by_size(dataset: Dataset) -> dict[str, list[int]]:
     return {name: rows for name, rows in named.items() if rows}
 
 
-def subgroup_table(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Markdown lines; none without subgroups."""
-    if not found:
-        return []
-    lines = [
-        "| subgroup | images (malignant) | AUC | sensitivity | specificity |",
-        "|---|---|---|---|---|",
-    ]
+def subgroup_table(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """In Markdown; empty without subgroups."""
+    rows = []
     for name, part in found.items():
         cells = [cell(part["metrics"][metric]) for metric in ("auc", "sensitivity", "specificity")]
-        lines.append(f"| {name} | {part['images']} ({part['malignant']}) | {' | '.join(cells)} |")
-    return lines
+        rows.append([name, f"{part['images']} ({part['malignant']})", *cells])
+    head = ["subgroup", "images (malignant)", "AUC", "sensitivity", "specificity"]
+    return markdown_table(head, rows) if rows else ""
 
 
 def cell(values: Sequence[float | None]) -> str:

@@ -25,6 +25,7 @@ from sonoedge.edge_runtime.errors import UsageError
 from sonoedge.train.evaluation.figures import COLORS, save_figure, tidy
 from sonoedge.train.fitting.feature_set import FeatureSet
 from sonoedge.train.fitting.heads import FitSettings, fit_default
+from sonoedge.train.markdown import markdown_table
 from sonoedge.train.models.fusion import Head, HeadSpec, build_head
 
 _DEFAULTS: dict[str, list[Any]] = {
@@ -124,17 +125,13 @@ def fresh_head(train: FeatureSet, spec: HeadSpec, seed: int) -> Head:
 
 def table(points: Sequence[Point]) -> str:
     """All combinations as Markdown, the best first."""
-    lines = [
-        "| rate | batch | width | decay | class weights | validation AUC | validation loss | epochs |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    head = ["rate", "batch", "width", "decay", "class weights", "validation AUC", "validation loss", "epochs"]
+    rows = []
     for point in sorted(points, key=lambda p: p.rank, reverse=True):
-        fit = point.fit
-        lines.append(
-            f"| {fit.learning_rate:g} | {fit.batch_size} | {point.units} | {fit.weight_decay:g} | "
-            f"{'yes' if fit.balanced else 'no'} | {point.val_auc:.4f} | {point.val_loss:.4f} | {point.epochs_run} |"
-        )
-    return "\n".join(lines) + "\n"
+        fit, figures = point.fit, (f"{point.val_auc:.4f}", f"{point.val_loss:.4f}", point.epochs_run)
+        settings = (f"{fit.learning_rate:g}", fit.batch_size, point.units, f"{fit.weight_decay:g}")
+        rows.append([*settings, "yes" if fit.balanced else "no", *figures])
+    return markdown_table(head, rows) + "\n"
 
 
 def plot_sweep(points: Sequence[Point], path: Path) -> None:
