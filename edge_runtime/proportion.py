@@ -122,7 +122,7 @@ class GroupedCount:
 
     def verdict(self, limit: float) -> Verdict:
         """PASS if the whole interval is within the limit, FAIL if it is outside, INCONCLUSIVE if it crosses it."""
-        return judged(self.interval(), limit)
+        return verdict_of(self.interval(), limit)
 
     def missing(self, limit: float) -> int | None:
         """How many more groups make the verdict PASS, if each has one image and none an event.
@@ -172,7 +172,7 @@ class GroupedCount:
         )
 
 
-def judged(interval: Interval, limit: float) -> Verdict:
+def verdict_of(interval: Interval, limit: float) -> Verdict:
     """The verdict on what may be ``limit`` at most; INCONCLUSIVE where the interval is undefined."""
     if interval.high <= limit + SLACK:
         return "PASS"

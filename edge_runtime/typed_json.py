@@ -9,7 +9,7 @@ from typing import Any
 from sonoedge.edge_runtime.errors import DataError
 
 
-def read_document(path: Path, what: str, kinds: tuple[str, ...], version: int, remedy: str) -> dict[str, Any]:
+def read_typed_json(path: Path, what: str, kinds: tuple[str, ...], version: int, remedy: str) -> dict[str, Any]:
     """The decoded object of one of the kinds.
 
     Args:

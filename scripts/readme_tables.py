@@ -103,11 +103,11 @@ def decisions(body: dict[str, Any]) -> str:
     return markdown_table(head, lines)
 
 
-def ladder(body: dict[str, Any]) -> str:
+def candidates(body: dict[str, Any]) -> str:
     """What the guard measured, candidate by candidate."""
     head = ["file", "candidate", "MB", "int8", "p50 ms (float32)", "flipped [95 % by group]", "expected flips"]
     lines = []
-    for name, rows in body["ladders"].items():
+    for name, rows in body["candidates"].items():
         exact = body["float32_p50_ms"][name.partition("-")[0]]
         for row in rows:
             bold = "**" if row.get("taken") else ""
@@ -164,7 +164,7 @@ TABLES: dict[str, tuple[Callable[[dict[str, Any]], str], str]] = {
     "front": (front, "benchmark.json"),
     "benchmark": (benchmark, "benchmark.json"),
     "decisions": (decisions, "decisions.json"),
-    "ladder": (ladder, "ladder.json"),
+    "candidates": (candidates, "candidates.json"),
     "gate": (gate, "gate.json"),
 }
 

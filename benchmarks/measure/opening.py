@@ -118,12 +118,12 @@ def _scorer(classifier: Classifier | Cascade) -> Callable[[str], dict[str, Any]]
         image, decode_ms = timed_image(path)
         prediction, outputs = classifier.explain_raw(image, decode_ms=decode_ms)
         answer: dict[str, Any] = {"logit": prediction.logit, "stages_ms": dict(prediction.latency_ms)}
-        decider = classifier.decider(prediction)
+        deciding_model = classifier.deciding_model(prediction)
         if isinstance(classifier, Cascade):
-            answer["escalated"] = decider is classifier.full
+            answer["escalated"] = deciding_model is classifier.full
         if "cam" in outputs:
             start = perf_counter()
-            result = explanation(decider.bundle, outputs, prediction.label)
+            result = explanation(deciding_model.bundle, outputs, prediction.label)
             overlay(image, heat_map(result.cam, image.shape[:2]))
             answer["stages_ms"]["explain"] = 1e3 * (perf_counter() - start)
             answer["cam"] = outputs["cam"][0].astype(float).tolist()

@@ -14,7 +14,7 @@ from typing import Any
 from sonoedge.benchmarks.records.records import read_record, to_plain
 from sonoedge.edge_runtime.errors import DataError
 from sonoedge.edge_runtime.files import write_text_atomic
-from sonoedge.edge_runtime.typed_json import read_document
+from sonoedge.edge_runtime.typed_json import read_typed_json
 
 SCHEMA_VERSION = 2
 RUN_KIND = "sonoedge-benchmark-run"
@@ -190,7 +190,7 @@ def read_runs(path: Path) -> tuple[Run, ...]:
         DataError: not such a file, another schema version, or figures that contradict each other.
     """
     kinds = (RUN_KIND, REPORT_KIND)
-    body = read_document(path, "benchmark file", kinds, SCHEMA_VERSION, "Update sonoedge, or measure again.")
+    body = read_typed_json(path, "benchmark file", kinds, SCHEMA_VERSION, "Update sonoedge, or measure again.")
     bodies = [body] if body["kind"] == RUN_KIND else body.get("runs")
     if not isinstance(bodies, list) or not bodies:
         raise DataError(f"{path} holds no runs.")

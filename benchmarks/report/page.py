@@ -106,7 +106,7 @@ def _run(
     if run.gallery:
         sections.append(("gallery", "Heat maps", panels_accuracy.gallery(run)))
     if run.ladders:
-        sections.append(("ladder", "Guard", panels_accuracy.ladders(run)))
+        sections.append(("ladder", "Guard", panels_accuracy.guard_tables(run)))
     sections.append(("provenance", "Provenance", panels.provenance(run)))
     links = [(prefix + anchor, name) for anchor, name, content in sections if content]
     parts += [f'<div id="{prefix}{anchor}">{content}</div>' for anchor, _, content in sections if content]

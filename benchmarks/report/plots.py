@@ -219,11 +219,11 @@ def scaling(rows: Sequence[Row], colours: Mapping[str, int], shapes: Mapping[str
     return drawing.render()
 
 
-def ladder(rungs: Sequence[Mapping[str, Any]]) -> str:
+def guard_candidates(candidates: Sequence[Mapping[str, Any]]) -> str:
     """The guard's candidates: paired difference in accuracy on validation, with its interval and the budget."""
-    step, height = 44, 44 * len(rungs) + _BOTTOM + 8
-    found = [(rung, Interval(*rung["accuracy_difference"])) for rung in rungs]
-    limit = -float(rungs[0]["budget"]["max_drop"])
+    step, height = 44, 44 * len(candidates) + _BOTTOM + 8
+    found = [(entry, Interval(*entry["accuracy_difference"])) for entry in candidates]
+    limit = -float(candidates[0]["budget"]["max_drop"])
     x = Scale(
         min([i.low for _, i in found] + [limit]) - 0.01,
         max(0.02, *(i.high for _, i in found)) + 0.01,
@@ -231,19 +231,19 @@ def ladder(rungs: Sequence[Mapping[str, Any]]) -> str:
         _WIDE - 24,
     )
     drawing = Drawing(
-        _WIDE, height, "Guard ladder",
-        f"{len(rungs)} quantized candidates; the dashed line is the largest drop accepted, {-limit:.1%}.",
+        _WIDE, height, "Guard's candidates",
+        f"{len(candidates)} quantized candidates; the dashed line is the largest drop accepted, {-limit:.1%}.",
     )  # fmt: skip
     drawing.x_axis(x, height - _BOTTOM, "accuracy minus float32's, on validation images", "+.0%", top=6)
     drawing.line(x(0), 6, x(0), height - _BOTTOM, "axis")
     drawing.path([(x(limit), 6.0), (x(limit), height - _BOTTOM)], "front")
-    for i, (rung, interval) in enumerate(found):
+    for i, (entry, interval) in enumerate(found):
         y = 6 + i * step + 28
         # Verdict and time stand in the table; a name must not be cut off at the edge.
-        name = str(rung["candidate"])
+        name = str(entry["candidate"])
         drawing.text(10, y - 13, name if len(name) <= _NAME else f"{name[: _NAME - 1]}…", style="name")
         drawing.line(x(interval.low), y, x(interval.high), y, "whisker", 0)
-        drawing.marker(x(interval.value), y, "circle", 0, f"{name}: {interval.value:+.1%}, {rung['verdict']}", 5)
+        drawing.marker(x(interval.value), y, "circle", 0, f"{name}: {interval.value:+.1%}, {entry['verdict']}", 5)
     return drawing.render()
 
 

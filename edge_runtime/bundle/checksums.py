@@ -8,23 +8,23 @@ from pathlib import Path, PurePosixPath
 from sonoedge.edge_runtime.errors import BundleError
 from sonoedge.edge_runtime.files import sha256_file
 
-SUMS = "SHA256SUMS"
+SHA256SUMS = "SHA256SUMS"
 SIGNATURE = "SHA256SUMS.sig"
 """Signs SHA256SUMS, and so cannot be listed in it."""
 
 
 def bundle_digest(folder: Path) -> str:
     """What identifies a bundle to the byte: SHA-256 of its SHA256SUMS, 64 hexadecimal digits."""
-    return sha256_file(folder / SUMS)
+    return sha256_file(folder / SHA256SUMS)
 
 
-def sums_text(folder: Path) -> str:
+def digests_text(folder: Path) -> str:
     """The content of SHA256SUMS for a folder: ``<digest>  <path>`` lines, sorted by path."""
-    names = sorted(_files_in(folder) - {SUMS, SIGNATURE})
+    names = sorted(_files_in(folder) - {SHA256SUMS, SIGNATURE})
     return "".join(f"{sha256_file(folder / name)}  {name}\n" for name in names)
 
 
-def parse_sums(data: bytes) -> dict[str, str]:
+def parse_digests(data: bytes) -> dict[str, str]:
     """Path -> digest, from the bytes of SHA256SUMS; exactly one text stands for one such table.
 
     Raises:
@@ -34,38 +34,38 @@ def parse_sums(data: bytes) -> dict[str, str]:
         # Bytes and one kind of line end: text mode and splitlines() would not see a changed one.
         lines = data.decode().split("\n")
     except UnicodeDecodeError as error:
-        raise BundleError(f"{SUMS} is not UTF-8 text: {error}") from error
+        raise BundleError(f"{SHA256SUMS} is not UTF-8 text: {error}") from error
     if lines.pop() != "":
-        raise BundleError(f"{SUMS} does not end with a line feed.")
+        raise BundleError(f"{SHA256SUMS} does not end with a line feed.")
     digests: dict[str, str] = {}
     for number, line in enumerate(lines, start=1):
         match = re.fullmatch(r"([0-9a-f]{64})  (\S.*)", line)
         if match is None:
-            raise BundleError(f"{SUMS} line {number} is not '<64 hexadecimal digits>  <path>'.")
-        check_path(match[2], f"{SUMS} line {number}")
+            raise BundleError(f"{SHA256SUMS} line {number} is not '<64 hexadecimal digits>  <path>'.")
+        check_path(match[2], f"{SHA256SUMS} line {number}")
         if match[2] in digests:
-            raise BundleError(f"{SUMS} lists {match[2]} twice.")
+            raise BundleError(f"{SHA256SUMS} lists {match[2]} twice.")
         digests[match[2]] = match[1]
     if list(digests) != sorted(digests):
-        raise BundleError(f"{SUMS} is not sorted by path.")
+        raise BundleError(f"{SHA256SUMS} is not sorted by path.")
     return digests
 
 
-def check_sums(folder: Path) -> None:
+def check_digests(folder: Path) -> None:
     """Compare every file with SHA256SUMS.
 
     Raises:
-        BundleError: see `parse_sums`; a link, a missing, extra or changed file.
+        BundleError: see `parse_digests`; a link, a missing, extra or changed file.
     """
-    sums = folder / SUMS
+    sums = folder / SHA256SUMS
     if not sums.is_file():
-        raise BundleError(f"{folder} holds no {SUMS}: nothing in it can be trusted.")
-    digests = parse_sums(sums.read_bytes())
-    present = _files_in(folder) - {SUMS, SIGNATURE}
+        raise BundleError(f"{folder} holds no {SHA256SUMS}: nothing in it can be trusted.")
+    digests = parse_digests(sums.read_bytes())
+    present = _files_in(folder) - {SHA256SUMS, SIGNATURE}
     if missing := sorted(set(digests) - present):
         raise BundleError(f"The bundle is incomplete: {', '.join(missing)} is missing.")
     if extra := sorted(present - set(digests)):
-        raise BundleError(f"The bundle holds files that {SUMS} does not list: {', '.join(extra)}.")
+        raise BundleError(f"The bundle holds files that {SHA256SUMS} does not list: {', '.join(extra)}.")
     for name, digest in digests.items():
         if sha256_file(folder / name) != digest:
             raise BundleError(f"{name} has changed since the bundle was written (SHA-256 differs).")

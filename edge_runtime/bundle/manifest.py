@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sonoedge.edge_runtime.bundle.checksums import SUMS, check_path, check_sums, sums_text
+from sonoedge.edge_runtime.bundle.checksums import SHA256SUMS, check_digests, check_path, digests_text
 from sonoedge.edge_runtime.bundle.contract import (
     MANIFEST,
     RESIZE_RULE,
@@ -36,7 +36,7 @@ def write_manifest(bundle: Bundle) -> None:
     write_text_atomic(
         bundle.path / MANIFEST, json.dumps(body, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     )
-    write_text_atomic(bundle.path / SUMS, sums_text(bundle.path))
+    write_text_atomic(bundle.path / SHA256SUMS, digests_text(bundle.path))
 
 
 def load_bundle(path: str | Path) -> Bundle:
@@ -50,7 +50,7 @@ def load_bundle(path: str | Path) -> Bundle:
         raise BundleError(f"No such bundle folder: {folder}")
     if not (folder / MANIFEST).is_file():
         raise BundleError(f"{folder} is not a bundle: it holds no {MANIFEST}.")
-    check_sums(folder)
+    check_digests(folder)
     return read_manifest(folder)
 
 

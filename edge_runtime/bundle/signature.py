@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sonoedge.edge_runtime.bundle.checksums import SIGNATURE, SUMS
+from sonoedge.edge_runtime.bundle.checksums import SHA256SUMS, SIGNATURE
 from sonoedge.edge_runtime.bundle.manifest import load_bundle
 from sonoedge.edge_runtime.errors import BundleError, MissingExtraError, TrustError, UsageError
 from sonoedge.edge_runtime.files import sha256_bytes, sha256_file, write_text_atomic
@@ -54,8 +54,10 @@ def read_signature(folder: Path) -> Signature | None:
     match = _SIGNATURE_FILE.fullmatch(path.read_bytes().decode("latin-1"))
     if match is None or sha256_bytes(match[1].encode()) != match[5]:
         raise BundleError(f"{SIGNATURE} is damaged.")
-    if sha256_file(folder / SUMS) != match[3]:
-        raise BundleError(f"{SIGNATURE} was made for another {SUMS}: the bundle has changed since it was signed.")
+    if sha256_file(folder / SHA256SUMS) != match[3]:
+        raise BundleError(
+            f"{SIGNATURE} was made for another {SHA256SUMS}: the bundle has changed since it was signed."
+        )
     return Signature(match[2], match[4])
 
 
@@ -82,7 +84,7 @@ def verify_signature(folder: Path, signers: Mapping[str, str]) -> str:
 
     try:
         key = ed25519.Ed25519PublicKey.from_public_bytes(bytes.fromhex(found.key))
-        key.verify(bytes.fromhex(found.signature), (folder / SUMS).read_bytes())
+        key.verify(bytes.fromhex(found.signature), (folder / SHA256SUMS).read_bytes())
     except (InvalidSignature, ValueError) as error:
         raise TrustError(f"The signature of {folder} is forged: it was not made with the key of {name}.") from error
     return name
@@ -97,7 +99,7 @@ def sign_bundle(folder: Path, key_file: Path, password: bytes | None = None) -> 
     """
     load_bundle(folder)
     private = _private_key(key_file, password)
-    data = (folder / SUMS).read_bytes()
+    data = (folder / SHA256SUMS).read_bytes()
     signature = Signature(raw_public_key(private.public_key()), private.sign(data).hex())
     body = (
         f"sonoedge-signature 1\nkey {signature.key}\nsums {sha256_bytes(data)}\nsignature {signature.signature}\n"

@@ -114,7 +114,7 @@ def _explain(classifier: Classifier | Cascade, answer: Answer, args: argparse.Na
     outputs, label = answer.outputs, answer.label if args.label == PREDICTED else args.label
     if outputs is None or label is None:
         return None
-    return explanation(classifier.decider(answer).bundle, outputs, label)
+    return explanation(classifier.deciding_model(answer).bundle, outputs, label)
 
 
 def _check_names(classifier: Classifier | Cascade, args: argparse.Namespace) -> None:

@@ -72,9 +72,9 @@ def run(args: argparse.Namespace) -> int:
             continue
         body = {**answer.to_json(), **of_frame(args.frame)}
         refused += answer.withheld
-        decider = classifier.decider(answer)
+        deciding_model = classifier.deciding_model(answer)
         if args.explain and answer.outputs is not None and answer.label is not None:
-            result = explanation(decider.bundle, answer.outputs, args.explain_class or answer.label)
+            result = explanation(deciding_model.bundle, answer.outputs, args.explain_class or answer.label)
             write_explanation(
                 Path(args.explain) / stem, image, result, {**answer.to_json(), **of_frame(args.frame)}
             )
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
             remove_explanation(Path(args.explain) / stem)
         monitor.answered(answer)
         if args.counters:
-            monitor.watch(decider, answer)
+            monitor.watch(deciding_model, answer)
         print(json.dumps(body, ensure_ascii=False) if args.json else line(answer, args.frame), flush=True)
     if args.counters:
         json_text = json.dumps(monitor.to_json(), ensure_ascii=False) + "\n"

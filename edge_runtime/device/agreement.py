@@ -20,7 +20,7 @@ from sonoedge.edge_runtime.bundle.contract import Artifact, Bundle
 from sonoedge.edge_runtime.errors import BundleError, DataError, UsageError
 from sonoedge.edge_runtime.files import sha256_file
 from sonoedge.edge_runtime.imaging.image import find_images
-from sonoedge.edge_runtime.model.cascade import cut_of
+from sonoedge.edge_runtime.model.cascade import logit_threshold
 from sonoedge.edge_runtime.model.classifier import Classifier, preprocess_file
 from sonoedge.edge_runtime.proportion import GroupedCount
 
@@ -109,10 +109,10 @@ def measure_agreement(
     """
     size = (bundle.input.height, bundle.input.width)
     own = Classifier(bundle, artifact.name, threads=threads)
-    cut = cut_of(artifact.threshold)
+    cut = logit_threshold(artifact.threshold)
     exact = next((a for a in bundle.artifacts if (a.runtime, a.precision) == (artifact.runtime, FLOAT)), None)
     if exact is not None:
-        other, other_cut = Classifier(bundle, exact.name, threads=threads), cut_of(exact.threshold)
+        other, other_cut = Classifier(bundle, exact.name, threads=threads), logit_threshold(exact.threshold)
         inputs = (preprocess_file(frame.path, size) for frame in frames)
         flipped = [(own.logit(x) >= cut) != (other.logit(x) >= other_cut) for x in inputs]
         return Agreement(artifact.name, exact.name, GroupedCount.of(flipped, groups_of(frames)), 0)

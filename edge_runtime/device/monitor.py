@@ -2,7 +2,7 @@
 
     monitor = Monitor()
     monitor.answered(answer)
-    monitor.watch(classifier.decider(answer), answer)
+    monitor.watch(classifier.deciding_model(answer), answer)
     monitor.unreadable("ImageError")
     print(monitor.prometheus())
 
@@ -70,16 +70,16 @@ class Monitor:
             total = sum(answer.latency_ms.values())
             self._latency.setdefault(name, Histogram(LATENCY_BOUNDS_MS)).add(total)
 
-    def watch(self, decider: Classifier, answer: Answer) -> None:
+    def watch(self, deciding_model: Classifier, answer: Answer) -> None:
         """Count one image's features towards the drift, where the bundle has a gate; refused ones count, too.
 
         Args:
-            decider: the model that decided.
+            deciding_model: the model that decided.
             answer: its answer.
         """
         with self._lock:
             if answer.artifact not in self._drift:
-                self._drift[answer.artifact] = Drift(decider.gate) if decider.gate else None
+                self._drift[answer.artifact] = Drift(deciding_model.gate) if deciding_model.gate else None
             drift = self._drift[answer.artifact]
         if drift is not None and answer.features is not None:
             drift.add(answer.features)

@@ -25,10 +25,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sonoedge.edge_runtime.bundle.checksums import SUMS, bundle_digest
+from sonoedge.edge_runtime.bundle.checksums import SHA256SUMS, bundle_digest
 from sonoedge.edge_runtime.errors import DataError, UsageError
 from sonoedge.edge_runtime.files import write_text_atomic
-from sonoedge.edge_runtime.typed_json import read_document
+from sonoedge.edge_runtime.typed_json import read_typed_json
 
 KIND = "sonoedge-device-profile"
 SCHEMA_VERSION = 1
@@ -77,7 +77,7 @@ def read_profile(path: Path) -> DeviceProfile:
         DataError: not a profile, or one of another schema version.
     """
     remedy = "Make it again with: sonoedge benchmark --autotune"
-    body = read_document(path, "device profile", (KIND,), SCHEMA_VERSION, remedy)
+    body = read_typed_json(path, "device profile", (KIND,), SCHEMA_VERSION, remedy)
     fields = {key: value for key, value in body.items() if key not in {"kind", "schema_version"}}
     try:
         measured = tuple(Tried(**item) for item in fields.pop("measured"))
@@ -114,7 +114,7 @@ def chosen(args: argparse.Namespace) -> tuple[str | None, int | None]:
         raise UsageError("--profile chooses artifact and threads: leave --artifact and --threads out.")
     profile = read_profile(args.profile)
     bundle = Path(args.bundle)
-    if not (bundle / SUMS).is_file():
+    if not (bundle / SHA256SUMS).is_file():
         return profile.artifact, profile.threads  # no bundle at all: opening it will say so
     digest = bundle_digest(bundle)
     if digest != profile.bundle_digest:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sonoedge.edge_runtime.model.assess import Assessment, Band
-from sonoedge.edge_runtime.model.gate import Domain
+from sonoedge.edge_runtime.model.gate import GateResult
 from sonoedge.edge_runtime.types import Float32Array
 
 
@@ -55,7 +55,7 @@ class Answer:
         gate: where the image lies among those of training; None where the bundle has no gate.
         hints: codes of `edge_runtime.imaging.quality.hints`.
         band: over shifted views, where they were asked for.
-        outputs: of the head and the maps, see `PredictsFiles.explain_raw`.
+        outputs: of the head and the maps, see `Predictor.explain_raw`.
         features: what the gate looked at, for `edge_runtime.model.drift`; None without a gate.
     """
 
@@ -67,7 +67,7 @@ class Answer:
     artifact: str
     latency_ms: dict[str, float]
     assessment: Assessment
-    gate: Domain | None
+    gate: GateResult | None
     hints: tuple[str, ...]
     band: Band | None
     outputs: Mapping[str, Float32Array] | None = field(repr=False, compare=False)

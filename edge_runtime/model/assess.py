@@ -11,7 +11,7 @@ In this order, the first that applies:
 
 The page (`serve/assets/assess.js`) and the Android app follow the same table; ``tests/vectors/assess.json`` holds
 them to it. A cascade is assessed by the gate of the model that decided. `verify`, golden images, exports and
-benchmarks look at numbers, not at verdicts: they use `PredictsFiles.explain_raw`, which no gate guards.
+benchmarks look at numbers, not at verdicts: they use `Predictor.explain_raw`, which no gate guards.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sonoedge.edge_runtime.bundle.contract import Bundle
-from sonoedge.edge_runtime.model.gate import Domain
+from sonoedge.edge_runtime.model.gate import GateResult
 from sonoedge.edge_runtime.types import UInt8Image
 from sonoedge.edge_runtime.words import words
 
@@ -97,7 +97,7 @@ def assess(
     probability: float,
     threshold: float,
     *,
-    gate: Domain | None = None,
+    gate: GateResult | None = None,
     hints: Iterable[str] = (),
     band: Band | None = None,
 ) -> Assessment:
@@ -112,9 +112,9 @@ def assess(
         band: over shifted views; None unless they were asked for.
     """
     reasons = []
-    if gate is not None and not gate.inside:
+    if gate is not None and not gate.within_limit:
         reasons.append(OUTSIDE_TRAINING)
-    elif gate is not None and not gate.usual:
+    elif gate is not None and not gate.within_warning:
         reasons.append(UNLIKE_TRAINING)
     if not SPEAK_AGAINST_B_MODE.isdisjoint(hints):
         reasons.append(NOT_B_MODE)

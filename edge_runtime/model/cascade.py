@@ -11,7 +11,7 @@ from sonoedge.edge_runtime.bundle.manifest import load_bundle
 from sonoedge.edge_runtime.bundle.trust import load_trusted, trusted, without_policy
 from sonoedge.edge_runtime.errors import BundleError
 from sonoedge.edge_runtime.model.answer import Answer, Prediction
-from sonoedge.edge_runtime.model.classifier import Classifier, PredictsFiles
+from sonoedge.edge_runtime.model.classifier import Classifier, Predictor
 from sonoedge.edge_runtime.types import Float32Array, UInt8Image
 
 CASCADE = "cascade"
@@ -19,7 +19,7 @@ CASCADE = "cascade"
 _SCALED = ("cam", "alpha_", "share_")
 
 
-class Cascade(PredictsFiles):
+class Cascade(Predictor):
     """Both models of a bundle with a cascade, open. Its answers are like a `Classifier`'s.
 
     `Prediction.artifact` says which model decided: the cheap one's is ``<first>/<artifact>``. Its logit is the
@@ -41,7 +41,7 @@ class Cascade(PredictsFiles):
         self.artifact = self.full.artifact
         self.input_size = self.first.input_size
         self._first_name = f"{self.spec.first}/{self.first.artifact.name}"
-        self._cut = cut_of(self.artifact.threshold)
+        self._cut = logit_threshold(self.artifact.threshold)
 
     @property
     def models(self) -> dict[str, Classifier]:
@@ -63,7 +63,7 @@ class Cascade(PredictsFiles):
             )
         return self.full.gated
 
-    def decider(self, prediction: Prediction | Answer) -> Classifier:
+    def deciding_model(self, prediction: Prediction | Answer) -> Classifier:
         """The model that gave an answer."""
         return self.models[prediction.artifact]
 
@@ -76,7 +76,7 @@ class Cascade(PredictsFiles):
         decode_ms: float = 0.0,
         resize_ms: float = 0.0,
     ) -> tuple[Prediction, dict[str, Float32Array]]:
-        """See `PredictsFiles.explain_prepared`; the prepared input is the cheap model's."""
+        """See `Predictor.explain_prepared`; the prepared input is the cheap model's."""
         first, outputs = self.first.explain_prepared(
             model_input, image, name=name, decode_ms=decode_ms, resize_ms=resize_ms
         )
@@ -112,7 +112,7 @@ class Cascade(PredictsFiles):
         return prediction, scaled
 
 
-def cut_of(threshold: float) -> float:
+def logit_threshold(threshold: float) -> float:
     """A threshold, probability 0 to 1, as a logit.
 
     0 and 1 are infinitely far away: the cheap model then always decides as the full one would.

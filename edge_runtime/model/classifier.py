@@ -23,11 +23,11 @@ from sonoedge.edge_runtime.imaging.image import read_image, to_input
 from sonoedge.edge_runtime.imaging.quality import hints, measure
 from sonoedge.edge_runtime.model.answer import Answer, Prediction
 from sonoedge.edge_runtime.model.assess import assess, band_of, shifted_views
-from sonoedge.edge_runtime.model.gate import DomainGate, features_of, load_gate
+from sonoedge.edge_runtime.model.gate import Gate, features_of, load_gate
 from sonoedge.edge_runtime.types import Float32Array, UInt8Image
 
 
-class PredictsFiles(ABC):
+class Predictor(ABC):
     """What follows from `explain_prepared`; ``input_size`` is (height, width) of what that takes."""
 
     bundle: Bundle
@@ -39,7 +39,7 @@ class PredictsFiles(ABC):
         """Whether a gate judges every image."""
 
     @abstractmethod
-    def decider(self, prediction: Prediction | Answer) -> Classifier:
+    def deciding_model(self, prediction: Prediction | Answer) -> Classifier:
         """The model that gave an answer."""
 
     @abstractmethod
@@ -87,16 +87,16 @@ class PredictsFiles(ABC):
         )
         if not np.isfinite([prediction.probability, prediction.logit]).all():
             raise ModelError("The model did not answer with a number.")
-        gate, band = self.decider(prediction).gate, None
+        gate, band = self.deciding_model(prediction).gate, None
         features = features_of(outputs, gate.branches) if gate else None
-        domain = gate.judge(features) if gate and features is not None else None
+        gate_result = gate.check_features(features) if gate and features is not None else None
         found = hints(image, measure(image))
         numbers = (self.bundle, prediction.probability, prediction.threshold)
-        assessment = assess(*numbers, gate=domain, hints=found)
+        assessment = assess(*numbers, gate=gate_result, hints=found)
         if views > 1 and not assessment.refused:
             shifted = [self.explain_raw(view)[0].probability for view in shifted_views(image, views - 1)]
             band = band_of([prediction.probability, *shifted])
-            assessment = assess(*numbers, gate=domain, hints=found, band=band)
+            assessment = assess(*numbers, gate=gate_result, hints=found, band=band)
         withheld = gated and assessment.refused
         return Answer(
             image=name,
@@ -107,7 +107,7 @@ class PredictsFiles(ABC):
             artifact=prediction.artifact,
             latency_ms=prediction.latency_ms,
             assessment=assessment,
-            gate=domain,
+            gate=gate_result,
             hints=found,
             band=band,
             outputs=None if withheld else outputs,
@@ -154,7 +154,7 @@ class PredictsFiles(ABC):
                 yield error
 
 
-class Classifier(PredictsFiles):
+class Classifier(Predictor):
     """An open artifact. Threads may share it: one image is computed at a time, each caller gets its own.
 
     Args:
@@ -191,12 +191,12 @@ class Classifier(PredictsFiles):
         """The models that can give an answer, as `Prediction.artifact` names them: this one."""
         return {self.artifact.name: self}
 
-    def decider(self, prediction: Prediction | Answer) -> Classifier:
+    def deciding_model(self, prediction: Prediction | Answer) -> Classifier:
         """The model that gave an answer: this one (see `edge_runtime.model.cascade`)."""
         return self
 
     @cached_property
-    def gate(self) -> DomainGate | None:
+    def gate(self) -> Gate | None:
         """What tells images unlike those of training; None where the bundle has none for this artifact.
 
         Raises:
@@ -218,7 +218,7 @@ class Classifier(PredictsFiles):
         decode_ms: float = 0.0,
         resize_ms: float = 0.0,
     ) -> tuple[Prediction, dict[str, Float32Array]]:
-        """See `PredictsFiles.explain_prepared`; ``image`` is not looked at."""
+        """See `Predictor.explain_prepared`; ``image`` is not looked at."""
         with self._lock:
             resized = perf_counter()
             maps = self.backbone.run({"image": model_input})

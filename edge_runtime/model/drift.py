@@ -17,30 +17,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoedge.edge_runtime.model.gate import Domain, DomainGate, standardise
+from sonoedge.edge_runtime.model.gate import Gate, GateResult, standardise
 from sonoedge.edge_runtime.types import Float32Array
 
 
 class Drift:
     """Running comparison of an artifact's images with its training images; safe to call from several threads."""
 
-    def __init__(self, gate: DomainGate) -> None:
+    def __init__(self, gate: Gate) -> None:
         self._gate = gate
         self._lock = threading.Lock()
         self._sum = np.zeros(len(gate.mean))
         self._distance = 0.0
         self._images = self._flagged = self._refused = 0
 
-    def add(self, features: Float32Array) -> Domain:
+    def add(self, features: Float32Array) -> GateResult:
         """Count one image; the gate's verdict on it. One that is not a number is refused and counts in no mean.
 
         Args:
             features: float32 (C,), see `edge_runtime.model.gate.features_of`.
         """
-        verdict = self._gate.judge(features)
+        verdict = self._gate.check_features(features)
         with self._lock:
-            self._refused += not verdict.inside
-            self._flagged += verdict.inside and not verdict.usual
+            self._refused += not verdict.within_limit
+            self._flagged += verdict.within_limit and not verdict.within_warning
             if np.isfinite(verdict.distance):
                 self._images += 1
                 self._distance += verdict.distance

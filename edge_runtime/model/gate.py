@@ -38,12 +38,12 @@ from sonoedge.edge_runtime.bundle.contract import Bundle
 from sonoedge.edge_runtime.errors import BundleError
 from sonoedge.edge_runtime.types import Float32Array
 
-DOMAIN = "domain.npz"
+GATE_FILE = "domain.npz"
 CUT_OFF = 4.0
 
 
 @dataclass(frozen=True)
-class Domain:
+class GateResult:
     """Where one image lies: flagged above ``warning``, refused above ``threshold`` or when not a number."""
 
     distance: float
@@ -51,12 +51,12 @@ class Domain:
     warning: float
 
     @property
-    def inside(self) -> bool:
+    def within_limit(self) -> bool:
         """Whether the image can be judged at all; a NaN cannot."""
         return self.distance <= self.threshold
 
     @property
-    def usual(self) -> bool:
+    def within_warning(self) -> bool:
         """Whether the image is like the training images."""
         return self.distance <= min(self.warning, self.threshold)
 
@@ -70,7 +70,7 @@ class Domain:
 
 
 @dataclass(frozen=True)
-class DomainGate:
+class Gate:
     """The statistics of domain.npz for one artifact; shapes as in the module's table.
 
     ``widths``: channels of each branch.
@@ -86,13 +86,13 @@ class DomainGate:
     threshold: float
     warning: float
 
-    def check(self, outputs: Mapping[str, Float32Array]) -> Domain:
+    def check(self, outputs: Mapping[str, Float32Array]) -> GateResult:
         """The verdict on one image from its feature maps, ``map_<branch>`` float32 (1, h, w, c)."""
-        return self.judge(features_of(outputs, self.branches))
+        return self.check_features(features_of(outputs, self.branches))
 
-    def judge(self, features: Float32Array) -> Domain:
+    def check_features(self, features: Float32Array) -> GateResult:
         """The verdict on one image from its features (C,), see `features_of`."""
-        return Domain(self.distance(features), self.threshold, self.warning)
+        return GateResult(self.distance(features), self.threshold, self.warning)
 
     def distance(self, features: Float32Array) -> float:
         """Squared Mahalanobis distance over the number of channels, of features (C,), see `features_of`."""
@@ -114,20 +114,20 @@ def standardise(features: NDArray[Any], mean: NDArray[Any], inverse_std: NDArray
     return np.clip((features - mean) * inverse_std, -CUT_OFF, CUT_OFF)
 
 
-def load_gate(bundle: Bundle, artifact: str) -> DomainGate | None:
+def load_gate(bundle: Bundle, artifact: str) -> Gate | None:
     """The gate of an artifact, or None where the bundle has none for it.
 
     Raises:
         BundleError: domain.npz does not fit the bundle.
     """
-    path = bundle.path / DOMAIN
+    path = bundle.path / GATE_FILE
     if not path.is_file():
         return None
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise BundleError(f"{DOMAIN} cannot be read: {error}") from error
+        raise BundleError(f"{GATE_FILE} cannot be read: {error}") from error
     if f"threshold.{artifact}" not in arrays:
         return None
     channels = sum(branch.channels for branch in bundle.branches)
@@ -141,15 +141,15 @@ def load_gate(bundle: Bundle, artifact: str) -> DomainGate | None:
         }  # fmt: skip
         numbers = {name: np.asarray(arrays[name], np.float32) for name in shapes}
     except (KeyError, ValueError, TypeError) as error:
-        raise BundleError(f"{DOMAIN} lacks an array, or holds one that is not of numbers: {error}") from error
+        raise BundleError(f"{GATE_FILE} lacks an array, or holds one that is not of numbers: {error}") from error
     if known != names:
-        raise BundleError(f"{DOMAIN} describes the branches {known}, the bundle has {names}.")
+        raise BundleError(f"{GATE_FILE} describes the branches {known}, the bundle has {names}.")
     for name, shape in shapes.items():
         if numbers[name].shape != shape or not np.isfinite(numbers[name]).all():
-            raise BundleError(f"{DOMAIN}: {name} must be finite and of shape {shape}.")
+            raise BundleError(f"{GATE_FILE}: {name} must be finite and of shape {shape}.")
     if min(float(numbers["variances"].min(initial=1.0)), float(numbers["noise"])) <= 0.0:
-        raise BundleError(f"{DOMAIN}: variances must be positive.")
-    return DomainGate(
+        raise BundleError(f"{GATE_FILE}: variances must be positive.")
+    return Gate(
         branches=tuple(names),
         widths=tuple(branch.channels for branch in bundle.branches),
         mean=numbers["mean"],

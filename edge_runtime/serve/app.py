@@ -24,13 +24,13 @@ from sonoedge.edge_runtime.decode_limits import MAX_FRAMES
 from sonoedge.edge_runtime.device.monitor import drift_samples
 from sonoedge.edge_runtime.errors import FrameNeededError, ImageError, MissingExtraError, ModelError
 from sonoedge.edge_runtime.model.assess import MAX_VIEWS
-from sonoedge.edge_runtime.model.gate import DOMAIN
+from sonoedge.edge_runtime.model.gate import GATE_FILE
 from sonoedge.edge_runtime.serve.access import COOKIE, Guard
 from sonoedge.edge_runtime.serve.admission import Admission, Busy
 from sonoedge.edge_runtime.serve.live import Live
 from sonoedge.edge_runtime.serve.metrics import Metrics
 from sonoedge.edge_runtime.serve.openapi import description
-from sonoedge.edge_runtime.serve.station import Station, Wish
+from sonoedge.edge_runtime.serve.station import AnswerOptions, Station
 from sonoedge.edge_runtime.serve.uploads import MAX_UPLOAD, READ_SECONDS, read_image_bytes
 
 ASSETS = Path(__file__).with_name("assets")
@@ -195,19 +195,19 @@ class _Application:
         await self.ready.wait()
         bundle, path = self.station.bundle, request.path_params["path"]
         allowed = {name for a in bundle.artifacts if a.runtime == "tflite" for name in (a.backbone, a.head)}
-        if (bundle.path / DOMAIN).is_file():
-            allowed.add(DOMAIN)
+        if (bundle.path / GATE_FILE).is_file():
+            allowed.add(GATE_FILE)
         if path not in allowed:
             raise HTTPException(404, "No such file of the bundle.")
         return FileResponse(bundle.path / path, media_type="application/octet-stream")
 
     async def _predict(self, request: Request) -> Response:
-        return await self._answer(request, _wish(request, explain=False))
+        return await self._answer(request, _wanted(request, explain=False))
 
     async def _explain(self, request: Request) -> Response:
-        return await self._answer(request, _wish(request, explain=True))
+        return await self._answer(request, _wanted(request, explain=True))
 
-    async def _answer(self, request: Request, wish: Wish) -> Response:
+    async def _answer(self, request: Request, wanted: AnswerOptions) -> Response:
         start = perf_counter()
         async with self.admission.turn():
             data = await read_image_bytes(
@@ -216,7 +216,7 @@ class _Application:
             await self.ready.wait()
             loop = asyncio.get_running_loop()
             try:
-                body = await loop.run_in_executor(self.station.executor, self.station.answer, data, wish)
+                body = await loop.run_in_executor(self.station.executor, self.station.answer, data, wanted)
             except FrameNeededError as error:
                 text = f"The file holds {error.frames} frames. Name one of them: frame=1 to {error.frames}."
                 return _error_json(422, text, {}, frames=error.frames)
@@ -235,13 +235,13 @@ class _Application:
         return JSONResponse(body)
 
 
-def _wish(request: Request, *, explain: bool) -> Wish:
+def _wanted(request: Request, *, explain: bool) -> AnswerOptions:
     query = request.query_params
     if unknown := set(query) - {"views", "crop", "preview", "frame"}:
         raise HTTPException(400, f"Unknown parameters: {len(unknown)}. Known: views, crop, preview, frame.")
     if query.get("crop", "none") not in {"none", "auto"} or query.get("preview", "0") not in {"0", "1"}:
         raise HTTPException(400, "crop is none or auto; preview is 0 or 1.")
-    return Wish(
+    return AnswerOptions(
         explain=explain,
         views=_number(query.get("views", "1"), "views", MAX_VIEWS),
         crop=query.get("crop") == "auto",

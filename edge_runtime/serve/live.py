@@ -22,7 +22,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from sonoedge.edge_runtime.errors import SonoEdgeError
 from sonoedge.edge_runtime.model.assess import MAX_VIEWS, Assessment, over_time
 from sonoedge.edge_runtime.serve.metrics import Metrics
-from sonoedge.edge_runtime.serve.station import Station, Wish
+from sonoedge.edge_runtime.serve.station import AnswerOptions, Station
 from sonoedge.edge_runtime.stream.smoothing import Smoother
 
 MAX_FRAME = 8 * 1024 * 1024
@@ -61,7 +61,7 @@ class _Stream:
     def __init__(self, socket: WebSocket, station: Station, metrics: Metrics) -> None:
         self._socket, self._station, self._metrics = socket, station, metrics
         query = socket.query_params
-        self._wish = Wish(
+        self._wanted = AnswerOptions(
             explain=True, peak=False, crop=query.get("crop") == "auto", views=int(query.get("views", "1"))
         )
         self._smoother = Smoother()
@@ -111,7 +111,7 @@ class _Stream:
             self._arrived.clear()
             assert self._newest is not None
             (number, data), self._newest = self._newest, None
-            work = loop.run_in_executor(self._station.executor, self._station.answer, data, self._wish)
+            work = loop.run_in_executor(self._station.executor, self._station.answer, data, self._wanted)
             self._in_hand.put_nowait((number, perf_counter(), work))
 
     async def _send(self) -> None:

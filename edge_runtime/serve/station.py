@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from sonoedge.edge_runtime.bundle.checksums import SUMS, bundle_digest
+from sonoedge.edge_runtime.bundle.checksums import SHA256SUMS, bundle_digest
 from sonoedge.edge_runtime.bundle.contract import Bundle
 from sonoedge.edge_runtime.bundle.trust import load_trusted
 from sonoedge.edge_runtime.errors import DataError, ImageError
@@ -27,7 +27,7 @@ from sonoedge.edge_runtime.imaging.region import detect_region
 from sonoedge.edge_runtime.model.cascade import Cascade, open_classifier
 from sonoedge.edge_runtime.model.classifier import Classifier
 from sonoedge.edge_runtime.model.drift import Drift
-from sonoedge.edge_runtime.model.gate import DOMAIN
+from sonoedge.edge_runtime.model.gate import GATE_FILE
 from sonoedge.edge_runtime.types import Region, UInt8Image
 from sonoedge.edge_runtime.words import INTENDED_USE, words
 
@@ -39,7 +39,7 @@ UPLOAD_NAME = "upload"
 
 
 @dataclass(frozen=True)
-class Wish:
+class AnswerOptions:
     """What a client asks for beside the prediction.
 
     Attributes:
@@ -98,7 +98,7 @@ class Station:
 
     def describe(self) -> dict[str, Any]:
         """The bundle for the page: identity, inputs, thresholds, digests of the browser's files, colours."""
-        sums = (self.bundle.path / SUMS).read_text(encoding="utf-8").splitlines()
+        sums = (self.bundle.path / SHA256SUMS).read_text(encoding="utf-8").splitlines()
         digests = {line[66:]: line[:64] for line in sums}
         return {
             "name": self.bundle.name,
@@ -121,7 +121,7 @@ class Station:
                     "size_bytes": a.size_bytes,
                     "backbone": {"path": a.backbone, "sha256": digests[a.backbone]},
                     "head": {"path": a.head, "sha256": digests[a.head]},
-                    "gate": {"path": DOMAIN, "sha256": digests[DOMAIN]} if DOMAIN in digests else None,
+                    "gate": {"path": GATE_FILE, "sha256": digests[GATE_FILE]} if GATE_FILE in digests else None,
                 }
                 for a in self.bundle.artifacts
                 if a.runtime == "tflite"
@@ -131,22 +131,22 @@ class Station:
             "intended_use": INTENDED_USE,
         }
 
-    def answer(self, data: bytes, wish: Wish) -> dict[str, Any]:
+    def answer(self, data: bytes, wanted: AnswerOptions) -> dict[str, Any]:
         """Everything about one image, ready for JSON. Called in a thread of `executor`.
 
         Raises:
-            FrameNeededError: a file of several frames, and ``wish`` names none.
+            FrameNeededError: a file of several frames, and ``wanted`` names none.
             ImageError: bytes that are not an acceptable image.
             ModelError: the model answers with something that is not a number.
         """
         start = perf_counter()
-        image = decode_image(data, name="The image", max_pixels=MAX_PIXELS, frame=wish.frame)
+        image = decode_image(data, name="The image", max_pixels=MAX_PIXELS, frame=wanted.frame)
         decode_ms = 1e3 * (perf_counter() - start)
         if min(image.shape[:2]) < MIN_SIDE:
             raise ImageError(
                 f"The image has {image.shape[1]}x{image.shape[0]} pixels. At least {MIN_SIDE} each way."
             )
-        region = _region(data, image) if wish.crop else None
+        region = _region(data, image) if wanted.crop else None
         frame = region.crop(image) if region else image
         # Ready before an interpreter is free: live frames wait for nothing else.
         start = perf_counter()
@@ -155,7 +155,7 @@ class Station:
         classifier = self._classifiers.get()
         try:
             answer = classifier.predict_prepared(
-                model_input, frame, name=UPLOAD_NAME, decode_ms=decode_ms, resize_ms=resize_ms, views=wish.views
+                model_input, frame, name=UPLOAD_NAME, decode_ms=decode_ms, resize_ms=resize_ms, views=wanted.views
             )
         finally:
             self._classifiers.put(classifier)
@@ -169,12 +169,12 @@ class Station:
             "crop": [region.left, region.top, region.right, region.bottom] if region else None,
             "intended_use": INTENDED_USE,
         }
-        if wish.explain:
-            bundle = classifier.decider(answer).bundle
+        if wanted.explain:
+            bundle = classifier.deciding_model(answer).bundle
             body["explanation"] = (
-                _explanation(bundle, answer.outputs, frame, peak=wish.peak) if answer.outputs else None
+                _explanation(bundle, answer.outputs, frame, peak=wanted.peak) if answer.outputs else None
             )
-        if wish.preview:
+        if wanted.preview:
             body["preview"] = _preview(image)
         return body
 

@@ -152,7 +152,7 @@ def annotate(classifier: Classifier | Cascade, result: FrameResult) -> UInt8Imag
     label = classifier.bundle.positive_label
     picture, number = result.image, ""
     if result.answer.outputs is not None:
-        bundle = classifier.decider(result.answer).bundle
+        bundle = classifier.deciding_model(result.answer).bundle
         heat = heat_map(explanation(bundle, result.answer.outputs, label).cam, picture.shape[:2])
         picture, number = overlay(picture, heat), f"  p({label})={result.smoothed:.3f}"
     height, width = picture.shape[:2]

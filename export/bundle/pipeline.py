@@ -20,7 +20,7 @@ from sonoedge.edge_runtime.device.replay import load_golden, replay, run_golden
 from sonoedge.edge_runtime.errors import VerificationError
 from sonoedge.edge_runtime.files import atomic_directory, write_bytes_atomic, write_text_atomic
 from sonoedge.edge_runtime.model.classifier import Classifier
-from sonoedge.edge_runtime.model.gate import DOMAIN, load_gate
+from sonoedge.edge_runtime.model.gate import GATE_FILE, load_gate
 from sonoedge.edge_runtime.types import Float32Array
 from sonoedge.edge_runtime.words import INTENDED_USE
 from sonoedge.export.bundle.golden import check_maps, golden_images, pack, reference, tolerances
@@ -158,8 +158,8 @@ def write_artifact(
         if choice.candidate is not None:
             metrics["validation"] = choice.candidate.to_json(request.int8.budget)
         metrics["calibration"] = choice.activations
-        if choice.ladder is not None:
-            metrics["ladder"] = [c.to_json(request.int8.budget) for c in choice.ladder.candidates]
+        if choice.table is not None:
+            metrics["ladder"] = [c.to_json(request.int8.budget) for c in choice.table.candidates]
     artifact = Artifact(
         name=row.name,
         runtime=row.runtime,
@@ -225,7 +225,7 @@ def _verify(folder: Path, formats: Sequence[ExportFormat], *, gated: bool) -> No
     scale = max(1.0, float(np.abs(golden["reference_logit"]).max()))
     for row in formats:
         if gated and load_gate(bundle, row.name) is None:
-            raise VerificationError(f"{DOMAIN} has no limits for {row.name}. Nothing was written.")
+            raise VerificationError(f"{GATE_FILE} has no limits for {row.name}. Nothing was written.")
         result = replay(bundle, row.name, golden)
         limit = None if row.logit_tolerance is None else row.logit_tolerance * scale
         if not result.passed or (limit is not None and result.reference_error > limit):

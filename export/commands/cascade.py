@@ -16,7 +16,7 @@ from sonoedge.edge_runtime.bundle.manifest import load_bundle
 from sonoedge.edge_runtime.bundle.trust import without_policy
 from sonoedge.edge_runtime.errors import BundleError, UsageError
 from sonoedge.edge_runtime.files import check_replaceable
-from sonoedge.edge_runtime.model.cascade import Cascade, check_pair, cut_of
+from sonoedge.edge_runtime.model.cascade import Cascade, check_pair, logit_threshold
 from sonoedge.edge_runtime.model.classifier import Classifier
 from sonoedge.export.cascade.bundle import write_cascade
 from sonoedge.export.cascade.fit import AGREEMENT, counted, fit_cascade
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     threshold = models[1].artifact.threshold
     if not 0 < threshold < 1:
         raise UsageError(f"The full model's threshold must lie between 0 and 1. Received: {threshold}.")
-    cut = cut_of(threshold)
+    cut = logit_threshold(threshold)
     fit = fit_cascade(*logits["val"], cut, args.agreement)
     spec = CascadeSpec(FIRST, names[0], names[1], fit.scale, fit.offset, fit.margin, {})
     measured = {

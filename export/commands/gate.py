@@ -26,7 +26,7 @@ from sonoedge.edge_runtime.errors import BundleError, DataError, MissingExtraErr
 from sonoedge.edge_runtime.files import atomic_directory, write_text_atomic
 from sonoedge.edge_runtime.imaging.image import find_images
 from sonoedge.edge_runtime.model.classifier import Classifier
-from sonoedge.edge_runtime.model.gate import DOMAIN, DomainGate, load_gate
+from sonoedge.edge_runtime.model.gate import GATE_FILE, Gate, load_gate
 
 if TYPE_CHECKING:
     from sonoedge.export.gate.fit import FittedGate
@@ -122,8 +122,8 @@ def table(fitted: FittedGate) -> str:
     """The limits and rates, for people."""
     facts = fitted.facts
     lines = [
-        f"{DOMAIN}: {facts['images']} images of the {facts['source']}, {facts['copies']} augmented copies of each, "
-        f"{len(fitted.gate.components)} directions"
+        f"{GATE_FILE}: {facts['images']} images of the {facts['source']}, {facts['copies']} augmented copies "
+        f"of each, {len(fitted.gate.components)} directions"
     ]
     lines += [
         f"  {name:<16} flags above {limit.warning:.3f}, refuses above {limit.threshold:.3f}"
@@ -165,9 +165,7 @@ def check(bundle: Bundle, artifact: str, test: list[Path], args: argparse.Namesp
     return 0
 
 
-def _row(
-    name: str, values: NDArray[np.float64], gate: DomainGate, inside: NDArray[np.float64] | None
-) -> dict[str, Any]:
+def _row(name: str, values: NDArray[np.float64], gate: Gate, inside: NDArray[np.float64] | None) -> dict[str, Any]:
     from sonoedge.export.gate.fit import rates
 
     auc = None

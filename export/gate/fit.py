@@ -29,7 +29,7 @@ from sonoedge.edge_runtime.bundle.contract import Artifact, Bundle
 from sonoedge.edge_runtime.errors import DataError
 from sonoedge.edge_runtime.files import write_bytes_atomic
 from sonoedge.edge_runtime.model.classifier import Classifier
-from sonoedge.edge_runtime.model.gate import DOMAIN, DomainGate, load_gate, standardise
+from sonoedge.edge_runtime.model.gate import GATE_FILE, Gate, load_gate, standardise
 from sonoedge.export.convert.splitting import SplitModel
 from sonoedge.export.gate.features import Features, file_features, float_features, looked_at, spread, view_features
 from sonoedge.export.gate.images import GateImages
@@ -64,7 +64,7 @@ class Limits:
 class FittedGate:
     """Statistics, limits by artifact, and what to tell about them (plain JSON types)."""
 
-    gate: DomainGate
+    gate: Gate
     limits: dict[str, Limits]
     facts: dict[str, Any]
 
@@ -128,7 +128,7 @@ def make_gate(
     return FittedGate(gate, limits, facts)
 
 
-def rates(values: Distances, limits: Limits | DomainGate) -> dict[str, float | int]:
+def rates(values: Distances, limits: Limits | Gate) -> dict[str, float | int]:
     """Images, and the shares of them that are refused and flagged."""
     refused = ~(values <= limits.threshold)
     return {
@@ -144,7 +144,7 @@ def write_gate(bundle: Bundle, fitted: FittedGate) -> None:
     Raises:
         BundleError: it does not fit the bundle.
     """
-    write_bytes_atomic(bundle.path / DOMAIN, pack(fitted.gate, fitted.limits))
+    write_bytes_atomic(bundle.path / GATE_FILE, pack(fitted.gate, fitted.limits))
     for name in fitted.limits:
         load_gate(bundle, name)
 
@@ -161,7 +161,7 @@ def quickest_artifact(bundle: Bundle) -> Artifact:
 
 def fit_gate(
     features: Features, bundle: Bundle, used: NDArray[np.bool_] | None = None, *, directions: int = DIRECTIONS
-) -> DomainGate:
+) -> Gate:
     """Probabilistic PCA of standardised features (N, C); the limits are not set yet (NaN).
 
     Args:
@@ -185,7 +185,7 @@ def fit_gate(
     noise = max(rest / (channels - directions), 1e-3)
     # The device divides by all channels: a distance is 1 on average over the channels that are used.
     scale = channels / len(used)
-    return DomainGate(
+    return Gate(
         branches=tuple(branch.name for branch in bundle.branches),
         widths=tuple(branch.channels for branch in bundle.branches),
         mean=mean.astype(np.float32),
@@ -237,7 +237,7 @@ def _wider(sigmas: float, images: int) -> float:
     return min(float(t.isf(norm.sf(sigmas), images - 1)) * float(np.sqrt(1 + 1 / images)), MOST_SIGMAS)
 
 
-def pack(gate: DomainGate, limits: dict[str, Limits]) -> bytes:
+def pack(gate: Gate, limits: dict[str, Limits]) -> bytes:
     """The bytes of domain.npz."""
     arrays: dict[str, Any] = {
         "branches": np.asarray(gate.branches),
@@ -254,6 +254,6 @@ def pack(gate: DomainGate, limits: dict[str, Limits]) -> bytes:
     return buffer.getvalue()
 
 
-def distances(gate: DomainGate, features: Features) -> Distances:
+def distances(gate: Gate, features: Features) -> Distances:
     """The distance of each row of features (N, C)."""
     return np.array([gate.distance(row) for row in features])

@@ -15,7 +15,7 @@ from sonoedge.edge_runtime.errors import DataError
 from sonoedge.edge_runtime.imaging.image import read_image
 from sonoedge.export.guard.candidates import Candidate
 from sonoedge.export.guard.comparison import Logits
-from sonoedge.export.guard.evaluator import Judge
+from sonoedge.export.guard.evaluator import Evaluator
 from sonoedge.train.data.dataset import Dataset, Sample
 from sonoedge.train.data.grouping import groups_from_pairs, near_duplicate_pairs, pairs_with_equal, thumbnail
 from sonoedge.train.evaluation.intervals import differing
@@ -34,18 +34,18 @@ class AgreementFrames:
     dataset: Dataset
     answers: dict[str, tuple[Logits, np.ndarray]] = field(default_factory=dict)
 
-    def add_to(self, candidate: Candidate, judge: Judge, runner: Runner) -> Candidate:
+    def add_to(self, candidate: Candidate, evaluator: Evaluator, runner: Runner) -> Candidate:
         """The candidate with the decisions that differ on the frames.
 
         Args:
             candidate: measured on validation images.
-            judge: of these frames.
+            evaluator: of these frames.
             runner: the candidate's open backbone.
         """
         assert candidate.comparison is not None
-        decisions = sigmoid(judge.reference) >= judge.threshold
-        self.answers[judge.runtime] = (judge.reference, decisions)
-        logits = judge.logits(candidate.path, runner, f"{candidate.name} on frames")
+        decisions = sigmoid(evaluator.reference) >= evaluator.threshold
+        self.answers[evaluator.runtime] = (evaluator.reference, decisions)
+        logits = evaluator.logits(candidate.path, runner, f"{candidate.name} on frames")
         own = sigmoid(logits) >= candidate.comparison.threshold
         frames = differing(decisions, own, self.dataset.groups)
         return replace(candidate, comparison=replace(candidate.comparison, frames=frames))

@@ -11,9 +11,9 @@ from sonoedge.edge_runtime.backends import Runner
 from sonoedge.edge_runtime.device.latency import measure, time_calls
 from sonoedge.edge_runtime.device.system import int8_dot_products
 from sonoedge.edge_runtime.errors import ModelError
-from sonoedge.export.guard.candidates import Candidate, Ladder
+from sonoedge.export.guard.candidates import Candidate, CandidateTable
 from sonoedge.export.guard.comparison import Budget, Comparison
-from sonoedge.export.guard.evaluator import SCREENED_IMAGES, Judge
+from sonoedge.export.guard.evaluator import SCREENED_IMAGES, Evaluator
 from sonoedge.export.quantize.quantizers import Quantizer
 from sonoedge.export.quantize.recipes import Recipe, assignments, int8_share, range_rules
 
@@ -33,20 +33,20 @@ def speedup_wanted(quantizer: Quantizer) -> float:
     return MIN_SPEEDUP if heavy and int8_dot_products() else 0.0
 
 
-class Rungs:
+class CandidateBuilder:
     """Builds and measures candidates; one that cannot be built or run is kept with the reason."""
 
-    def __init__(self, quantizer: Quantizer, judge: Judge, folder: Path) -> None:
-        self.quantizer, self.judge, self._folder = quantizer, judge, folder
+    def __init__(self, quantizer: Quantizer, evaluator: Evaluator, folder: Path) -> None:
+        self.quantizer, self.evaluator, self._folder = quantizer, evaluator, folder
         self._candidates: list[Candidate] = []
         self._parts: dict[tuple[object, ...], Path] = {}
 
     def add(self, name: str, recipe: Recipe) -> Candidate:
-        """A candidate measured branch by branch; `ladder` adds size and latency."""
-        path = self._folder / f"rung-{len(self._candidates)}" / f"backbone{self.quantizer.suffix}"
+        """A candidate measured branch by branch; `table` adds size and latency."""
+        path = self._folder / f"candidate-{len(self._candidates)}" / f"backbone{self.quantizer.suffix}"
         share = int8_share(recipe, self.quantizer.operators)
         try:
-            comparison = self.screen(dict.fromkeys(self.judge.branches, recipe), SCREENED_IMAGES)
+            comparison = self.screen(dict.fromkeys(self.evaluator.branches, recipe), SCREENED_IMAGES)
         except ModelError as error:
             candidate = Candidate(name, recipe, path, error=str(error), int8_share=share)
         else:
@@ -60,7 +60,7 @@ class Rungs:
         Raises:
             ModelError: a branch cannot be built or run.
         """
-        return self.judge.screen(self._files(recipes), images=images)
+        return self.evaluator.screen(self._files(recipes), images=images)
 
     def _files(self, recipes: Mapping[str, Recipe]) -> dict[str, Path]:
         """Files of single branches by branch; none of those that stay float32."""
@@ -83,37 +83,37 @@ class Rungs:
             self._parts[key] = path
         return self._parts[key]
 
-    def ladder(self, budget: Budget, *, runs: int = LATENCY_RUNS) -> Ladder:
+    def table(self, budget: Budget, *, runs: int = LATENCY_RUNS) -> CandidateTable:
         """All candidates, with size and latency from one interleaved run together with float32.
 
-        The one that is taken is then measured whole (see `Judge.compare`), and the next if it fails there.
+        The one that is taken is then measured whole (see `Evaluator.compare`), and the next if it fails there.
         """
         runners: dict[int, Runner] = {}
         for number, candidate in enumerate(self._candidates):
             if candidate.comparison is not None:
                 runners |= self._build_whole(number, candidate)
-        frame = {"image": self.judge.sample()}
+        frame = {"image": self.evaluator.sample()}
 
         def call(runner: Runner) -> Callable[[], Any]:
             return lambda: runner.run(frame)
 
         calls = {str(number): call(runner) for number, runner in runners.items()}
-        seconds = time_calls(call(self.judge.float_runner), min_calls=1)[0]
+        seconds = time_calls(call(self.evaluator.float_runner), min_calls=1)[0]
         runs = min(runs, max(FEWEST_RUNS, round(LATENCY_SECONDS / seconds)))
-        latency = measure({"float32": call(self.judge.float_runner), **calls}, runs=runs)
+        latency = measure({"float32": call(self.evaluator.float_runner), **calls}, runs=runs)
         for number in runners:
             self._candidates[number] = replace(self._candidates[number], p50_ms=latency[str(number)].p50_ms)
         confirmed: set[int] = set()
         while True:
-            ladder = Ladder(
+            table = CandidateTable(
                 tuple(self._candidates), budget, latency["float32"].p50_ms, speedup_wanted(self.quantizer)
             )
-            chosen = ladder.chosen or ladder.nearest
+            chosen = table.chosen or table.nearest
             number = -1 if chosen is None else self._candidates.index(chosen)
             if chosen is None or number in confirmed:
-                return ladder
-            parts = self._files(dict.fromkeys(self.judge.branches, chosen.recipe))
-            whole = self.judge.compare(chosen.path, runners[number], chosen.name, parts)
+                return table
+            parts = self._files(dict.fromkeys(self.evaluator.branches, chosen.recipe))
+            whole = self.evaluator.compare(chosen.path, runners[number], chosen.name, parts)
             self._candidates[number] = replace(chosen, comparison=whole)
             confirmed.add(number)
 
@@ -122,7 +122,7 @@ class Rungs:
         candidate.path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self.quantizer.build(candidate.path, candidate.recipe)
-            runner = self.judge.open(candidate.path)
+            runner = self.evaluator.open(candidate.path)
         except ModelError as error:
             self._candidates[number] = replace(candidate, comparison=None, error=str(error))
             return {}

@@ -1,4 +1,4 @@
-"""Candidates of the guard: what was built and lost, which one is taken, the ladder as a table, what is promised."""
+"""Candidates of the guard: what was built and lost, which one is taken, the table of all, what is promised."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LATENCY_TIE = 0.03
 
 @dataclass(frozen=True)
 class Candidate:
-    """One rung of the ladder.
+    """One candidate: a recipe, its file, and what was measured.
 
     Attributes:
         name: in words.
@@ -75,7 +75,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Ladder:
+class CandidateTable:
     """All candidates, timed in one run together with float32 (``float_p50_ms``).
 
     ``min_speedup``: how many times as fast as float32 a file must be; 0 where nothing can be promised.
@@ -139,34 +139,34 @@ def promise(candidate: Candidate | None, budget: Budget) -> dict[str, Any]:
     }
 
 
-def ladder_table(ladder: Ladder) -> str:
-    """The whole ladder as a table for the terminal."""
-    width = max(len(c.name) for c in ladder.candidates)
+def table_text(table: CandidateTable) -> str:
+    """The table for the terminal."""
+    width = max(len(c.name) for c in table.candidates)
     lines = [
         f"  {'candidate':<{width}}{'MB':>7}{'int8':>6}{'p50 ms':>9}{'faster':>8}  "
         f"{'flipped, 95 % interval by group':<34}{'expected':>9}"
         f"{'accuracy':>9}{'AUC':>9}{'|logit|':>9}{'threshold':>10}  verdict"
     ]
-    chosen, measured = ladder.chosen, None
-    for c in ladder.candidates:
+    chosen, measured = table.chosen, None
+    for c in table.candidates:
         found = c.comparison
         if found is None:
             lines.append(f"  {c.name:<{width}}  skipped: {c.error.splitlines()[0]}")
             continue
         measured = found.differing
-        budget = ladder.budget
+        budget = table.budget
         lines.append(
             f"  {c.name:<{width}}{c.size_bytes / 1e6:>7.1f}{100 * c.int8_share:>5.0f}%{c.p50_ms:>9.2f}"
-            f"{f'{ladder.speedup(c):.1f}x':>8}  {measured.counted_words():<34}"
+            f"{f'{table.speedup(c):.1f}x':>8}  {measured.counted_words():<34}"
             f"{f'{100 * found.expected_flips:.1f} %':>9}{found.accuracy_difference.value:>+9.4f}"
             f"{found.auc_difference.value:>+9.4f}"
             f"{found.logit_error:>9.3f}{found.threshold:>10.3f}  {found.verdict(budget)}"
             f"{found.open_words(budget)}{' <- taken' if c is chosen else ''}"
         )
-    budget = ladder.budget
+    budget = table.budget
     counted = f"{measured.images} validation images in {measured.groups} groups; " if measured else ""
     lines.append(
-        f"  {counted}float32 {ladder.float_p50_ms:.2f} ms; budget: accuracy and AUC drop "
+        f"  {counted}float32 {table.float_p50_ms:.2f} ms; budget: accuracy and AUC drop "
         f"{budget.max_drop:g}, flips {100 * budget.max_flips:g} %"
     )
     lines.append(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoedge.edge_runtime.proportion import GroupedCount, Verdict, judged
+from sonoedge.edge_runtime.proportion import GroupedCount, Verdict, verdict_of
 from sonoedge.train.data.dataset import Dataset
 from sonoedge.train.evaluation.intervals import Interval, differing, paired_accuracy_difference
 from sonoedge.train.evaluation.metrics import paired_auc_difference, sigmoid
@@ -86,13 +86,13 @@ class Comparison:
             Interval(-d.value, -d.high, -d.low) for d in (self.accuracy_difference, self.auc_difference)
         )
         flips = self.all_flips
-        fallen = judged(accuracy, budget.max_drop)
+        fallen = verdict_of(accuracy, budget.max_drop)
         if fallen == "INCONCLUSIVE" and flips.verdict(budget.max_drop) == "PASS":
             fallen = "PASS"
         return {
             "flips": flips.verdict(budget.max_flips),
             "accuracy": fallen,
-            "AUC": judged(auc, budget.max_drop),
+            "AUC": verdict_of(auc, budget.max_drop),
         }
 
     def verdict(self, budget: Budget) -> Verdict:

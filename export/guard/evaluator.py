@@ -1,4 +1,4 @@
-"""The judge of candidates: validation images, the float head and the float32 backbone of one runtime.
+"""Measures candidates: validation images, the float head and the float32 backbone of one runtime.
 
 Logits are kept in a content-addressed cache: a candidate that was measured before is not run again.
 """
@@ -31,7 +31,7 @@ _KEPT_FILES = 6
 """Of each branch, whose maps stay in memory: as many as a search goes back to."""
 
 
-class Judge:
+class Evaluator:
     """Measures candidates against float32.
 
     Args:
@@ -87,9 +87,9 @@ class Judge:
         """Logits (N,) of float32."""
         return self._whole(self.float_path, self.float_runner, "float32 on validation")["logits"]
 
-    def on(self, dataset: Dataset) -> Judge:
-        """The same judge on other images."""
-        return Judge(
+    def on(self, dataset: Dataset) -> Evaluator:
+        """The same evaluator on other images."""
+        return Evaluator(
             dataset,
             self._size,
             self.runtime,

@@ -13,11 +13,11 @@ from sonoedge.edge_runtime.errors import AccuracyError, ModelError, UsageError
 from sonoedge.edge_runtime.types import Float32Array
 from sonoedge.export.formats import Source
 from sonoedge.export.guard.agreement import AgreementFrames
-from sonoedge.export.guard.builder import Rungs
-from sonoedge.export.guard.candidates import Candidate, Ladder, ladder_table
+from sonoedge.export.guard.builder import CandidateBuilder
+from sonoedge.export.guard.candidates import Candidate, CandidateTable, table_text
 from sonoedge.export.guard.comparison import Budget
-from sonoedge.export.guard.evaluator import Judge
-from sonoedge.export.guard.search import climb
+from sonoedge.export.guard.evaluator import Evaluator
+from sonoedge.export.guard.search import search_candidates
 from sonoedge.export.quantize.quantizers import Quantizer
 from sonoedge.export.quantize.recipes import BASES, FLOAT16, Recipe
 from sonoedge.train.data.dataset import Dataset
@@ -60,15 +60,15 @@ class Int8Choice:
     Attributes:
         recipe: with which the file can be built again.
         threshold: probability.
-        candidate, ladder: what was taken, and from where; None where nothing was measured.
+        candidate, table: what was taken, and from where; None where nothing was measured.
         activations: the audit of the activation ranges.
-        features: of the validation images through the file, see `Judge.features`; None where nothing was measured.
+        features: of the validation images through the file (`Evaluator.features`); None where nothing was measured.
     """
 
     recipe: Recipe
     threshold: float
     candidate: Candidate | None
-    ladder: Ladder | None
+    table: CandidateTable | None
     activations: dict[str, Any]
     features: dict[str, Float32Array] | None = None
 
@@ -88,7 +88,7 @@ def write_int8(
     """Write the int8 backbone to ``path``; the head lies there already.
 
     Raises:
-        AccuracyError: the guard found nothing within the budget; the message holds the whole ladder.
+        AccuracyError: the guard found nothing within the budget; the message holds the whole table.
         ModelError: no candidate can be built or run.
         UsageError: the guard without validation images, or a recipe that matches nothing.
     """
@@ -103,53 +103,55 @@ def write_int8(
                 "--precision w8a8, which keeps no promise, or a --recipe."
             )
         quantizer.build(path, asked)
-        recipe, chosen, ladder, own, features = asked, None, None, threshold, None
+        recipe, chosen, table, own, features = asked, None, None, threshold, None
     else:
-        judge, exact = _judge(source, runtime, head, policy, threshold, scratch, progress=progress)
+        evaluator, exact = _evaluator(source, runtime, head, policy, threshold, scratch, progress=progress)
         if asked is not None:
-            rungs = Rungs(quantizer, judge, exact.parent)
-            rungs.add(f"{asked.precision}, as asked for", asked)
-            ladder = rungs.ladder(policy.budget, runs=_SINGLE_RUNS)
+            builder = CandidateBuilder(quantizer, evaluator, exact.parent)
+            builder.add(f"{asked.precision}, as asked for", asked)
+            table = builder.table(policy.budget, runs=_SINGLE_RUNS)
         else:
             mix = policy.precision == "mixed"
-            ladder = climb(quantizer, judge, exact.parent, policy.budget, mix=mix, progress=progress)
+            table = search_candidates(quantizer, evaluator, exact.parent, policy.budget, mix=mix, progress=progress)
         free = asked is not None or policy.precision == "mixed"
-        chosen = _choose(ladder, runtime, policy, say, asked_for=asked is not None)
-        chosen = _with_frames(chosen, judge, policy)
+        chosen = _choose(table, runtime, policy, say, asked_for=asked is not None)
+        chosen = _with_frames(chosen, evaluator, policy)
         _check_frames(chosen, policy, say, free=free)
         for file in chosen.path.parent.iterdir():
             shutil.copyfile(file, path.with_name(file.name))
         assert chosen.comparison is not None
         recipe, own = chosen.recipe, chosen.comparison.threshold
         names = [branch.name for branch in source.model.head.branches]
-        features = judge.features(chosen.path, judge.open(chosen.path), names)
-        del judge  # with its open float32 backbone: the layer report opens two of its own
+        features = evaluator.features(chosen.path, evaluator.open(chosen.path), names)
+        del evaluator  # with its open float32 backbone: the layer report opens two of its own
     activations = quantizer.audit(recipe)
     for warning in activations["warnings"]:
         say(f"  warning: {warning}")
     if policy.layer_report is not None:
-        files = {"taken": path} | ({"w8a8": ladder.candidates[0].path} if ladder and asked is None else {})
+        files = {"taken": path} | ({"w8a8": table.candidates[0].path} if table and asked is None else {})
         _report_layers(policy.layer_report, quantizer, source, scratch, files, say)
-    return Int8Choice(recipe, own, chosen, ladder, activations, features)
+    return Int8Choice(recipe, own, chosen, table, activations, features)
 
 
 def measure_written(
     source: Source, runtime: str, backbone: Path, head: Path, policy: Int8Policy, threshold: float, scratch: Path
 ) -> Candidate:
     """Compare a backbone that was written without a search with float32 on the validation images."""
-    judge, _ = _judge(source, runtime, head, policy, threshold, scratch, progress=False)
-    runner = judge.open(backbone)
-    found = judge.compare(backbone, runner, backbone.parent.name)
+    evaluator, _ = _evaluator(source, runtime, head, policy, threshold, scratch, progress=False)
+    runner = evaluator.open(backbone)
+    found = evaluator.compare(backbone, runner, backbone.parent.name)
     size = sum(file.stat().st_size for file in backbone.parent.glob(f"{backbone.stem}.*"))
     measured = Candidate(backbone.parent.name, Recipe(), backbone, size, found, device=runner.device)
-    return _with_frames(measured, judge, policy)
+    return _with_frames(measured, evaluator, policy)
 
 
-def _with_frames(candidate: Candidate, judge: Judge, policy: Int8Policy) -> Candidate:
+def _with_frames(candidate: Candidate, evaluator: Evaluator, policy: Int8Policy) -> Candidate:
     """The candidate, compared with float32 on the unlabelled frames, too, where there are some."""
     if policy.agreement is None:
         return candidate
-    return policy.agreement.add_to(candidate, judge.on(policy.agreement.dataset), judge.open(candidate.path))
+    return policy.agreement.add_to(
+        candidate, evaluator.on(policy.agreement.dataset), evaluator.open(candidate.path)
+    )
 
 
 def _check_frames(chosen: Candidate, policy: Int8Policy, say: Callable[[str], None], *, free: bool) -> None:
@@ -170,50 +172,52 @@ def _check_frames(chosen: Candidate, policy: Int8Policy, say: Callable[[str], No
         )
 
 
-def _judge(
+def _evaluator(
     source: Source, runtime: str, head: Path, policy: Int8Policy, threshold: float, scratch: Path, *, progress: bool
-) -> tuple[Judge, Path]:
-    """The judge, and the float32 backbone it compares with, which is written first."""
-    exact = scratch / f"ladder-{runtime}" / f"backbone{head.suffix}"
+) -> tuple[Evaluator, Path]:
+    """The evaluator, and the float32 backbone it compares with, which is written first."""
+    exact = scratch / f"candidates-{runtime}" / f"backbone{head.suffix}"
     exact.parent.mkdir(parents=True, exist_ok=True)
     source.write_float(runtime, exact)
     assert policy.validation is not None
     size = source.model.input_size
-    judge = Judge(policy.validation, size, runtime, head, exact, threshold, cache=source.cache, progress=progress)
-    return judge, exact
+    evaluator = Evaluator(
+        policy.validation, size, runtime, head, exact, threshold, cache=source.cache, progress=progress
+    )
+    return evaluator, exact
 
 
 def _choose(
-    ladder: Ladder, runtime: str, policy: Int8Policy, say: Callable[[str], None], *, asked_for: bool
+    table: CandidateTable, runtime: str, policy: Int8Policy, say: Callable[[str], None], *, asked_for: bool
 ) -> Candidate:
     """The candidate to publish."""
-    if ladder.nearest is None:
-        raise ModelError(f"No int8 candidate for {runtime} can be run: {ladder.candidates[0].error}")
+    if table.nearest is None:
+        raise ModelError(f"No int8 candidate for {runtime} can be run: {table.candidates[0].error}")
     if asked_for:
-        say(ladder_table(ladder))
-        return ladder.nearest
-    chosen = _best_mix(ladder) if policy.precision == "mixed" else ladder.chosen
-    slow = [c for c in ladder.candidates if c.within(policy.budget) and not ladder.is_fast(c)]
+        say(table_text(table))
+        return table.nearest
+    chosen = _best_mix(table) if policy.precision == "mixed" else table.chosen
+    slow = [c for c in table.candidates if c.within(policy.budget) and not table.is_fast(c)]
     if chosen is None and slow and not policy.allow_drop:
         raise AccuracyError(
-            f"No int8 candidate for {runtime} that keeps the budget is {ladder.min_speedup:g} times as fast as "
-            f"float32.\n{ladder_table(ladder)}\n  Take the float16 file instead: --format {runtime}-fp16."
+            f"No int8 candidate for {runtime} that keeps the budget is {table.min_speedup:g} times as fast as "
+            f"float32.\n{table_text(table)}\n  Take the float16 file instead: --format {runtime}-fp16."
         )
     if chosen is None and not policy.allow_drop:
         raise AccuracyError(
-            f"No int8 candidate for {runtime} is within the budget.\n{ladder_table(ladder)}\n"
-            f"  Nearest: {ladder.nearest.name}. {runtime}-fp16 keeps the decisions at half of float32's size: "
+            f"No int8 candidate for {runtime} is within the budget.\n{table_text(table)}\n"
+            f"  Nearest: {table.nearest.name}. {runtime}-fp16 keeps the decisions at half of float32's size: "
             f"--format {runtime}-fp16. Or take the nearest with --allow-drop, or widen --max-drop or --max-flips."
         )
-    say(ladder_table(ladder))
+    say(table_text(table))
     if chosen is None:
-        say(f"  --allow-drop: taking {ladder.nearest.name}, which is outside the budget")
-    return chosen or ladder.nearest
+        say(f"  --allow-drop: taking {table.nearest.name}, which is outside the budget")
+    return chosen or table.nearest
 
 
-def _best_mix(ladder: Ladder) -> Candidate:
+def _best_mix(table: CandidateTable) -> Candidate:
     """What ``--precision mixed`` takes: the mix with the fewest flips, then the fastest."""
-    mixed = [c for c in ladder.candidates if c.recipe.precision == "mixed" and c.comparison is not None]
+    mixed = [c for c in table.candidates if c.recipe.precision == "mixed" and c.comparison is not None]
     if not mixed:
         raise UsageError("--precision mixed: no mix of this model can be built and run.")
     return min(mixed, key=lambda c: (c.comparison.flipped if c.comparison else 0, c.p50_ms))

@@ -23,10 +23,10 @@ import numpy as np
 from tqdm import tqdm
 
 from sonoedge.edge_runtime.errors import ModelError
-from sonoedge.export.guard.builder import Rungs
-from sonoedge.export.guard.candidates import Ladder
+from sonoedge.export.guard.builder import CandidateBuilder
+from sonoedge.export.guard.candidates import CandidateTable
 from sonoedge.export.guard.comparison import Budget, Comparison
-from sonoedge.export.guard.evaluator import SCREENED_IMAGES, SEARCH_IMAGES, Judge
+from sonoedge.export.guard.evaluator import SCREENED_IMAGES, SEARCH_IMAGES, Evaluator
 from sonoedge.export.memory import released
 from sonoedge.export.quantize.quantizers import Quantizer
 from sonoedge.export.quantize.recipes import Recipe, int8_share, recipe_for
@@ -39,27 +39,27 @@ _WANTED_MIXES = 2
 
 
 @released()
-def climb(
-    quantizer: Quantizer, judge: Judge, folder: Path, budget: Budget, *, mix: bool = False, progress: bool
-) -> Ladder:
+def search_candidates(
+    quantizer: Quantizer, evaluator: Evaluator, folder: Path, budget: Budget, *, mix: bool = False, progress: bool
+) -> CandidateTable:
     """Build and measure candidates.
 
     Args:
         quantizer: builds candidates.
-        judge: measures them.
+        evaluator: measures them.
         folder: where candidates are written.
         budget: what may be lost; a first candidate within it ends the search,
         mix: unless mixes are asked for.
     """
-    rungs = Rungs(quantizer, judge, folder)
-    search = _Search(rungs, budget, progress)
+    builder = CandidateBuilder(quantizer, evaluator, folder)
+    search = _Search(builder, budget, progress)
     for ranges in search.range_choices():
-        plain = rungs.add(
+        plain = builder.add(
             f"w8a8, {_in_words(ranges)} ranges", recipe_for(frozenset(), quantizer.operators, ranges=ranges)
         )
         if (plain.within(budget) and not mix) or search.spare(ranges):
             break
-    return rungs.ladder(budget)
+    return builder.table(budget)
 
 
 def _in_words(ranges: Ranges) -> str:
@@ -71,9 +71,9 @@ def _in_words(ranges: Ranges) -> str:
 class _Search:
     """Finds out on one-branch files what harms the logit, and proposes what to spare."""
 
-    def __init__(self, rungs: Rungs, budget: Budget, progress: bool) -> None:
-        self._rungs, self._budget, self._progress = rungs, budget, progress
-        self._quantizer, self._branches = rungs.quantizer, rungs.judge.branches
+    def __init__(self, builder: CandidateBuilder, budget: Budget, progress: bool) -> None:
+        self._builder, self._budget, self._progress = builder, budget, progress
+        self._quantizer, self._branches = builder.quantizer, builder.evaluator.branches
         self._operators = self._quantizer.operators
         self._harm: dict[str, dict[str, float]] = {}
         self._orders: dict[tuple[tuple[str, ...], frozenset[str]], list[int]] = {}
@@ -102,13 +102,13 @@ class _Search:
                 break
             spared = names
             named = f"mixed by branch, {' + '.join(ranked[:count])} {self._quantizer.spared}"
-            if self._rungs.add(named, recipe).within(self._budget):
+            if self._builder.add(named, recipe).within(self._budget):
                 return True
         rest = [b for b in ranked if any(b in op.branches and op.name not in spared for op in self._operators)]
         passed = 0
         for names in self._operator_mixes(rest, spared, ranges):
             named = f"mixed by operator, {len(names)} of {len(self._operators)} {self._quantizer.spared}"
-            passed += self._rungs.add(named, self._recipe(names, ranges)).within(self._budget)
+            passed += self._builder.add(named, self._recipe(names, ranges)).within(self._budget)
             if passed == _WANTED_MIXES:
                 break
         return passed > 0
@@ -182,6 +182,6 @@ class _Search:
 
     def _screen(self, recipes: Mapping[str, Recipe], images: int) -> Comparison | None:
         try:
-            return self._rungs.screen(recipes, images)
+            return self._builder.screen(recipes, images)
         except ModelError:
             return None

@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from sonoedge.edge_runtime.bundle.checksums import SIGNATURE, SUMS, parse_sums
+from sonoedge.edge_runtime.bundle.checksums import SHA256SUMS, SIGNATURE, parse_digests
 from sonoedge.edge_runtime.bundle.signature import read_signature
 from sonoedge.edge_runtime.bundle.trust import load_trusted
 from sonoedge.edge_runtime.errors import BundleError
@@ -29,7 +29,7 @@ def main() -> int:
         bundle = Path(scratch) / "bundle"
         shutil.copytree(source, bundle)
         load_trusted(bundle)
-        digests = parse_sums((bundle / SUMS).read_bytes())
+        digests = parse_digests((bundle / SHA256SUMS).read_bytes())
         tried = missed = 0
         for path in sorted(p for p in bundle.rglob("*") if p.is_file()):
             name = path.relative_to(bundle).as_posix()
@@ -50,9 +50,9 @@ def main() -> int:
 
 def noticed(bundle: Path, name: str, data: bytes, digests: dict[str, str]) -> bool:
     """Whether a bundle with this content of one file is refused."""
-    if name == SUMS:
+    if name == SHA256SUMS:
         try:
-            return parse_sums(data) != digests  # a digest or a path that no file has
+            return parse_digests(data) != digests  # a digest or a path that no file has
         except BundleError:
             return True
     if name == SIGNATURE:

@@ -29,7 +29,7 @@ def checker(target: str, bundle: Path) -> Callable[[bytes], bool]:
     from sonoedge.edge_runtime.imaging import image
 
     scratch = Path(tempfile.mkdtemp(prefix="sonoedge-fuzz-"))
-    (scratch / sums.SUMS).write_bytes((bundle / sums.SUMS).read_bytes())
+    (scratch / sums.SHA256SUMS).write_bytes((bundle / sums.SHA256SUMS).read_bytes())
     names = [artifact.name for artifact in manifests.read_manifest(bundle).artifacts]
 
     def decode(data: bytes) -> None:
@@ -41,7 +41,7 @@ def checker(target: str, bundle: Path) -> Callable[[bytes], bool]:
         assert parsed.artifacts and parsed.branches and parsed.positive_label in parsed.labels
 
     def sums_file(data: bytes) -> None:
-        digests = sums.parse_sums(data)
+        digests = sums.parse_digests(data)
         assert "".join(f"{digest}  {name}\n" for name, digest in digests.items()).encode() == data
 
     def golden(data: bytes) -> None:
@@ -99,7 +99,7 @@ def seeds(target: str, bundle: Path) -> list[bytes]:
         files = sorted(bundle.glob("tflite-*/*.tflite"), key=lambda p: p.stat().st_size)
         return [path.read_bytes() for path in files if path.stat().st_size <= MAX_SEED_BYTES]
     if target == "signature":
-        body = f"sonoedge-signature 1\nkey {'ab' * 32}\nsums {files.sha256_file(bundle / sums.SUMS)}\n"
+        body = f"sonoedge-signature 1\nkey {'ab' * 32}\nsums {files.sha256_file(bundle / sums.SHA256SUMS)}\n"
         body += f"signature {'cd' * 64}\n"
         return [f"{body}check {files.sha256_bytes(body.encode())}\n".encode()]
     if target == "policy":
@@ -114,7 +114,7 @@ def seeds(target: str, bundle: Path) -> list[bytes]:
         return [small_golden(bundle)]
     if target == "npy":
         return list(unzip(small_golden(bundle)).values())
-    return [(bundle / (bundles.MANIFEST if target == "manifest" else sums.SUMS)).read_bytes()]
+    return [(bundle / (bundles.MANIFEST if target == "manifest" else sums.SHA256SUMS)).read_bytes()]
 
 
 def small_golden(bundle: Path) -> bytes:

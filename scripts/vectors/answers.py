@@ -14,7 +14,7 @@ from sonoedge.edge_runtime.explain.colormap import COLORMAP
 from sonoedge.edge_runtime.explain.gradcam import explanation, heat_map, overlay
 from sonoedge.edge_runtime.model.assess import Band, assess
 from sonoedge.edge_runtime.model.cascade import Cascade
-from sonoedge.edge_runtime.model.gate import Domain
+from sonoedge.edge_runtime.model.gate import GateResult
 
 _ANSWERED = [(48, 48), (96, 131), (30, 41), (768, 1024)]
 
@@ -66,8 +66,8 @@ def assess_vectors() -> dict[str, Any]:
     A gate's null distance is not a number; null is no gate, or no band.
     """
     bundle, threshold = load_bundle(VECTORS / "bundle"), 0.5
-    gates = [None, *(Domain(distance, 2.0, 1.0) for distance in (0.5, 1.0, 1.25, 2.0, 2.25, float("nan")))]
-    gates += [Domain(0.75, 0.5, 3.0), Domain(0.25, 0.5, 3.0)]
+    gates = [None, *(GateResult(distance, 2.0, 1.0) for distance in (0.5, 1.0, 1.25, 2.0, 2.25, float("nan")))]
+    gates += [GateResult(0.75, 0.5, 3.0), GateResult(0.25, 0.5, 3.0)]
     found = [
         (),
         ("flat",),
@@ -109,14 +109,14 @@ def gate_vectors() -> list[dict[str, Any]]:
         outputs = model.explain_raw(drawn(*picture))[1]
         maps = {branch.name: outputs[f"map_{branch.name}"] for branch in bundle.branches}
         assert model.gate is not None
-        domain = model.gate.check(outputs)
+        gate_result = model.gate.check(outputs)
         cases.append(
             {
                 "artifact": "tflite-fp32",
                 "maps": {name: pack(array) for name, array in maps.items()},
-                "distance": domain.distance,
-                "warning": domain.warning,
-                "threshold": domain.threshold,
+                "distance": gate_result.distance,
+                "warning": gate_result.warning,
+                "threshold": gate_result.threshold,
             }
         )
     return cases
@@ -163,7 +163,7 @@ def answer_vectors() -> list[dict[str, Any]]:
 
 def _answer(model: Classifier | Cascade, picture: NDArray[np.uint8]) -> dict[str, Any]:
     prediction, outputs = model.explain_raw(picture)
-    bundle = model.decider(prediction).bundle
+    bundle = model.deciding_model(prediction).bundle
     explained = explanation(bundle, outputs, bundle.positive_label)
     return {
         "artifact": prediction.artifact,

@@ -17,8 +17,8 @@ from sonoedge.edge_runtime.bundle.contract import CascadeSpec
 from sonoedge.edge_runtime.bundle.manifest import read_manifest, write_manifest
 from sonoedge.edge_runtime.files import write_bytes_atomic
 from sonoedge.edge_runtime.imaging.image import to_input
-from sonoedge.edge_runtime.model.cascade import cut_of, estimate
-from sonoedge.edge_runtime.model.gate import DOMAIN, features_of
+from sonoedge.edge_runtime.model.cascade import estimate, logit_threshold
+from sonoedge.edge_runtime.model.gate import GATE_FILE, features_of
 
 _FITTED = [(("grey", "mixed", "noise")[seed % 3], 60 + seed, 60 + 7 * (seed % 23), seed) for seed in range(120)]
 
@@ -44,7 +44,7 @@ def write_cascade_bundle(target: Path) -> None:
         models = Classifier(first, "tflite-int8", threads=1), Classifier(full, "tflite-fp32", threads=1)
         pictures = [mixed(40 + seed % 30, 60, seed, seed) for seed in range(60)]
         logits = [np.array([model.explain_raw(picture)[0].logit for picture in pictures]) for model in models]
-        cut = cut_of(models[1].artifact.threshold)
+        cut = logit_threshold(models[1].artifact.threshold)
         fit = fit_cascade(*logits, cut)
         spec = CascadeSpec("first", "tflite-int8", "tflite-fp32", fit.scale, fit.offset, 0.0, {})
         estimates = [
@@ -64,13 +64,13 @@ def write_gates(folder: Path) -> None:
 
     folders = [path for path in (folder / "first", folder) if path.is_dir()]
     for path in folders:
-        (path / DOMAIN).unlink(missing_ok=True)
+        (path / GATE_FILE).unlink(missing_ok=True)
         bundle = read_manifest(path)
         write_manifest(bundle)
         models = {a.name: Classifier(bundle, a.name, threads=1) for a in bundle.artifacts}
         gate = fit_gate(_features(models[bundle.artifacts[-1].name], _FITTED), bundle, directions=4)
         limits = {name: _limits(distances(gate, _features(model, DRAWN))) for name, model in models.items()}
-        write_bytes_atomic(path / DOMAIN, packed(gate, limits))
+        write_bytes_atomic(path / GATE_FILE, packed(gate, limits))
         write_manifest(bundle)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.vectors.generated import VECTORS
-from sonoedge.edge_runtime.bundle.checksums import SIGNATURE, SUMS
+from sonoedge.edge_runtime.bundle.checksums import SHA256SUMS, SIGNATURE
 from sonoedge.edge_runtime.bundle.signature import raw_public_key, verify_signature
 from sonoedge.edge_runtime.errors import BundleError, TrustError
 from sonoedge.edge_runtime.files import sha256_bytes, write_text_atomic
@@ -54,7 +54,7 @@ def signature_vectors() -> list[dict[str, Any]]:
 
     clinic, other = (Ed25519PrivateKey.from_private_bytes(bytes([seed]) * 32) for seed in (1, 2))
     keys = {"clinic": raw_public_key(clinic.public_key()), "other": raw_public_key(other.public_key())}
-    sums = (VECTORS / "bundle" / SUMS).read_bytes()
+    sums = (VECTORS / "bundle" / SHA256SUMS).read_bytes()
 
     def text(signed: bytes, digest: bytes = sums) -> str:
         body = (
@@ -71,7 +71,11 @@ def signature_vectors() -> list[dict[str, Any]]:
         {"file": good, "signers": {"other": keys["other"]}, "words": ["unknown key", keys["clinic"][:16], "other"]},
         {"file": text(other.sign(sums)), "signers": only, "words": ["forged", "clinic"]},
         {"file": text(clinic.sign(sums + b"x")), "signers": only, "words": ["forged", "clinic"]},
-        {"file": text(clinic.sign(sums + b"x"), sums + b"x"), "signers": only, "words": ["made for another", SUMS]},
+        {
+            "file": text(clinic.sign(sums + b"x"), sums + b"x"),
+            "signers": only,
+            "words": ["made for another", SHA256SUMS],
+        },
         {"file": good[:-1], "signers": only, "words": ["SHA256SUMS.sig is damaged"]},
         {"file": good.replace("check", "cheek"), "signers": only, "words": ["SHA256SUMS.sig is damaged"]},
         {

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from sonoedge.edge_runtime import BundleError, Classifier, SonoEdgeError, load_bundle
-from sonoedge.edge_runtime.bundle.checksums import SUMS, sums_text
+from sonoedge.edge_runtime.bundle.checksums import SHA256SUMS, digests_text
 from sonoedge.edge_runtime.bundle.contract import MANIFEST
 from sonoedge.edge_runtime.device.replay import load_golden, replay
 from sonoedge.edge_runtime.model.assess import REASONS, VERDICTS
@@ -143,7 +143,7 @@ def apply_change(folder: Path, change: dict[str, Any]) -> None:
     kind = next(iter(change))
     if inner := change.get("folder"):
         apply_change(folder / inner, {key: value for key, value in change.items() if key != "folder"})
-        (folder / SUMS).write_text(sums_text(folder))
+        (folder / SHA256SUMS).write_text(digests_text(folder))
     elif kind == "delete":
         (folder / change[kind]).unlink()
     elif kind == "add":
@@ -156,17 +156,17 @@ def apply_change(folder: Path, change: dict[str, Any]) -> None:
         data[-1] ^= 1
         (folder / change[kind]).write_bytes(data)
     elif kind == "sums":
-        text = (folder / SUMS).read_text()
+        text = (folder / SHA256SUMS).read_text()
         assert change[kind][0] in text
-        (folder / SUMS).write_text(text.replace(*change[kind]))
+        (folder / SHA256SUMS).write_text(text.replace(*change[kind]))
     elif kind == "text":
         (folder / MANIFEST).write_text(change[kind])
-        (folder / SUMS).write_text(sums_text(folder))
+        (folder / SHA256SUMS).write_text(digests_text(folder))
     elif kind == "replace":
         text = (folder / MANIFEST).read_text()
         assert change[kind][0] in text
         (folder / MANIFEST).write_text(text.replace(*change[kind]))
-        (folder / SUMS).write_text(sums_text(folder))
+        (folder / SHA256SUMS).write_text(digests_text(folder))
     else:
         body = json.loads((folder / MANIFEST).read_text())
         *path, last = change[kind]
@@ -178,4 +178,4 @@ def apply_change(folder: Path, change: dict[str, Any]) -> None:
         else:
             target[last] = change["value"]
         (folder / MANIFEST).write_text(json.dumps(body))
-        (folder / SUMS).write_text(sums_text(folder))
+        (folder / SHA256SUMS).write_text(digests_text(folder))

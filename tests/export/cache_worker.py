@@ -30,14 +30,14 @@ def main(folder: Path, cache: Path) -> None:
         model = two_branches(None, seed)
         for runtime, suffix in (("tflite", ".tflite"), ("openvino", ".xml")):
             place = bench(folder / f"{runtime}{seed}", model, runtime, images=16, calibrated=6)
-            place.source.cache, place.judge._cache = cache, cache
+            place.source.cache, place.evaluator._cache = cache, cache
             path = place.folder / f"quantized{suffix}"
             place.source.quantizer(runtime).build(path, Recipe())
-            runner = place.judge.open(path)
-            logits = place.judge.compare(path, runner, runtime).logits
+            runner = place.evaluator.open(path)
+            logits = place.evaluator.compare(path, runner, runtime).logits
             digests[f"{runtime} {seed}"] = np.round(logits, 3).tolist()
         branches = {name: keras.Model(model.input, model.get_layer(name).output) for name in ("left", "right")}
-        samples = [replace(sample, group="") for sample in place.judge.dataset.samples]
+        samples = [replace(sample, group="") for sample in place.evaluator.dataset.samples]
         found = features.extract_features(branches, samples, cache=cache / "features")
         assert found["left"].shape == (16, SIZE // 4, SIZE // 4, 6)
         digests[f"features {seed}"] = [sha256_bytes(np.round(x, 4).tobytes()) for x in found.values()]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from sonoedge.export.cache import read_arrays, write_arrays
 from sonoedge.export.formats import Source
-from sonoedge.export.guard.evaluator import Judge
+from sonoedge.export.guard.evaluator import Evaluator
 from sonoedge.export.quantize.activations import Activations
 from sonoedge.export.quantize.ranges import ActivationStatistics
 from sonoedge.export.quantize.recipes import Recipe
@@ -73,7 +73,7 @@ def test_damaged_entries_are_computed_again(
     suffix = place.source.quantizer(runtime).suffix
     first, second = tmp_path / f"first{suffix}", tmp_path / f"second{suffix}"
     place.source.quantizer(runtime).build(first, Recipe())
-    before = place.judge.compare(first, place.judge.open(first), "first").logits
+    before = place.evaluator.compare(first, place.evaluator.open(first), "first").logits
     entries = sorted((tmp_path / "cache").glob("*.npz"))
     # Logits of float32 and of the file; activations of four images; the OpenVINO file.
     assert len(entries) == {"tflite": 2 + 4, "openvino": 2 + 4 + 1}[runtime]
@@ -85,8 +85,10 @@ def test_damaged_entries_are_computed_again(
         place.source.model, place.source.calibration, tmp_path / "again", tmp_path / "cache", progress=False
     )
     source.quantizer(runtime).build(second, Recipe())
-    judge, head = place.judge, tmp_path / f"head{suffix}"
-    again = Judge(judge.dataset, (SIZE, SIZE), runtime, head, judge.float_path, 0.5, cache=tmp_path / "cache")
+    evaluator, head = place.evaluator, tmp_path / f"head{suffix}"
+    again = Evaluator(
+        evaluator.dataset, (SIZE, SIZE), runtime, head, evaluator.float_path, 0.5, cache=tmp_path / "cache"
+    )
     after = again.compare(second, again.open(second), "second").logits
     np.testing.assert_allclose(after, before, atol=1e-5)
     warnings = capsys.readouterr().err.count("is damaged and will be computed again")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sonoedge.edge_runtime.bundle.checksums import SUMS, sums_text
+from sonoedge.edge_runtime.bundle.checksums import SHA256SUMS, digests_text
 from sonoedge.edge_runtime.bundle.contract import GOLDEN, MANIFEST, MODEL_CARD, Artifact, Branch, Bundle, InputSpec
 from sonoedge.edge_runtime.bundle.manifest import write_manifest
 from sonoedge.edge_runtime.words import INTENDED_USE
@@ -58,7 +58,7 @@ def build(folder: Path) -> Bundle:
 
 
 def sign(folder: Path) -> None:
-    (folder / SUMS).write_text(sums_text(folder), encoding="utf-8")
+    (folder / SHA256SUMS).write_text(digests_text(folder), encoding="utf-8")
 
 
 def rewrite(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:

@@ -45,7 +45,7 @@ def int8(place: Bench, policy: Int8Policy, out: Path, lines: list[str]) -> objec
     (out / "scratch").mkdir()
     return write_int8(
         place.source, "tflite", out / "backbone.tflite", place.folder / "head.tflite", policy,
-        place.judge.threshold, out / "scratch", say=lines.append, progress=False,
+        place.evaluator.threshold, out / "scratch", say=lines.append, progress=False,
     )  # fmt: skip
 
 

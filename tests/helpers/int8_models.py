@@ -14,7 +14,7 @@ from sonoedge.edge_runtime.files import sha256_file
 from sonoedge.edge_runtime.model.classifier import preprocess_file
 from sonoedge.export.convert.splitting import split_model
 from sonoedge.export.formats import Source
-from sonoedge.export.guard.evaluator import Judge
+from sonoedge.export.guard.evaluator import Evaluator
 from sonoedge.export.quantize.calibration import CalibrationSet
 from sonoedge.export.quantize.calibration_audit import ImageAudit
 from sonoedge.train.data.dataset import Dataset, Sample
@@ -81,10 +81,10 @@ def calibration_set(paths: tuple[Path, ...]) -> CalibrationSet:
 
 @dataclass(frozen=True)
 class Bench:
-    """A model on its way to files, with its judge."""
+    """A model on its way to files, with its evaluator."""
 
     source: Source
-    judge: Judge
+    evaluator: Evaluator
     folder: Path
 
 
@@ -109,13 +109,13 @@ def bench(folder: Path, model: Any, runtime: str = "tflite", *, images: int = 60
         for i, (path, p) in enumerate(zip(paths, probability, strict=True))
     )
     dataset = Dataset(folder / "validation", ("benign", "malignant"), samples)
-    judge = Judge(
+    evaluator = Evaluator(
         dataset, (SIZE, SIZE), runtime, folder / f"head{suffix}", exact, threshold, cache=folder / "cache"
     )
-    return Bench(source, judge, folder)
+    return Bench(source, evaluator, folder)
 
 
 def outputs(path: Path, runtime: str, place: Bench) -> list[dict[str, np.ndarray]]:
     runner = open_model(path, runtime, threads=1)
-    images = [preprocess_file(sample.path, (SIZE, SIZE)) for sample in place.judge.dataset.samples]
+    images = [preprocess_file(sample.path, (SIZE, SIZE)) for sample in place.evaluator.dataset.samples]
     return [{name: value.copy() for name, value in runner.run({"image": image}).items()} for image in images]

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sonoedge.edge_runtime.bundle.checksums import SUMS, parse_sums
+from sonoedge.edge_runtime.bundle.checksums import SHA256SUMS, parse_digests
 from sonoedge.edge_runtime.bundle.contract import MANIFEST
 from sonoedge.edge_runtime.bundle.manifest import decode_manifest
 from sonoedge.edge_runtime.device.replay import MAX_GOLDEN_BYTES, parse_golden
@@ -163,11 +163,11 @@ def test_a_manifest_with_a_value_of_any_kind(folder: Path, value: object) -> Non
 @EXAMPLES
 @given(st.data())
 def test_one_text_for_one_table_of_sums(folder: Path, data: st.DataObject) -> None:
-    whole = (folder / SUMS).read_bytes()
+    whole = (folder / SHA256SUMS).read_bytes()
     at = data.draw(st.integers(0, len(whole)))
     changed = whole[:at] + data.draw(st.binary(max_size=3)) + whole[at + data.draw(st.integers(0, 2)) :]
     try:
-        digests = parse_sums(changed)
+        digests = parse_digests(changed)
     except BundleError:
         return
     assert "".join(f"{digest}  {name}\n" for name, digest in digests.items()).encode() == changed

@@ -33,7 +33,7 @@ _JUDGED = ("val", "test")
 
 
 @dataclass(frozen=True)
-class Taught:
+class DerivedRun:
     """What was made.
 
     Attributes:
@@ -57,12 +57,14 @@ class Taught:
     seconds: Mapping[str, float]
 
 
-def write_taught(folder: Path, teacher: Run, subsets: dict[str, Dataset], taught: Taught) -> dict[str, Any]:
+def write_derived_run(
+    folder: Path, teacher: Run, subsets: dict[str, Dataset], derived: DerivedRun
+) -> dict[str, Any]:
     """Write the run folder; returns the run card."""
-    logits = taught.logits
+    logits = derived.logits
     threshold = steady_threshold(subsets["val"].y, logits["val"])
     card: dict[str, Any] = {
-        "settings": {**taught.settings, "split": teacher.split.strategy},
+        "settings": {**derived.settings, "split": teacher.split.strategy},
         "labels": list(teacher.split.labels),
         "threshold": threshold,
         "threshold_rule": STEADY_RULE,
@@ -72,30 +74,30 @@ def write_taught(folder: Path, teacher: Run, subsets: dict[str, Dataset], taught
             "images": {subset: len(subsets[subset]) for subset in SUBSETS},
             "groups_on_both_sides": leak_count(teacher.split),
         },
-        "weights": dict(taught.weights),
+        "weights": dict(derived.weights),
         "metrics": {s: subset_metrics(subsets[s], logits[s], threshold) for s in _JUDGED},
         "distillation": {
             "teacher": {"weights": teacher.card["weights"], "metrics": teacher.card["metrics"]},
             "auc_minus_teacher": {
                 s: interval_list(
-                    paired_auc_difference(subsets[s].y, taught.teacher_logits[s], logits[s], subsets[s].groups)
+                    paired_auc_difference(subsets[s].y, derived.teacher_logits[s], logits[s], subsets[s].groups)
                 )
                 for s in _JUDGED
             },
-            "map_cosine_median": dict(taught.map_cosine),
+            "map_cosine_median": dict(derived.map_cosine),
         },
-        "history": taught.history,
-        "seconds": {name: round(value, 2) for name, value in taught.seconds.items()},
+        "history": derived.history,
+        "seconds": {name: round(value, 2) for name, value in derived.seconds.items()},
         "peak_memory_bytes": peak_bytes(),
         "backend": keras.config.backend(),
         "versions": versions("sonoedge", "keras", "tensorflow", "numpy", "scikit-learn"),
         "intended_use": INTENDED_USE,
     }
     card = without_nan(card)
-    taught.model.save(folder / MODEL)
+    derived.model.save(folder / MODEL)
     write_split(teacher.split, folder / SPLIT)
     write_text_atomic(folder / PREDICTIONS, predictions_csv(subsets, logits, teacher.split.labels))
-    draw_figures(folder, subsets, logits, teacher.split.labels, threshold, taught.history)
+    draw_figures(folder, subsets, logits, teacher.split.labels, threshold, derived.history)
     write_text_atomic(folder / CARD, json.dumps(card, indent=2, allow_nan=False) + "\n")
     return card
 

@@ -16,7 +16,7 @@ from sonoedge.edge_runtime.device.peak_memory import reset_peak
 from sonoedge.edge_runtime.files import atomic_directory, sha256_bytes
 from sonoedge.train.data.dataset import Dataset, Sample
 from sonoedge.train.data.split import SUBSETS
-from sonoedge.train.distillation.derived_run import Taught, compared, write_taught
+from sonoedge.train.distillation.derived_run import DerivedRun, compared, write_derived_run
 from sonoedge.train.distillation.objective import (
     Distiller,
     DistillFit,
@@ -25,7 +25,7 @@ from sonoedge.train.distillation.objective import (
     teach,
     thin_directions,
 )
-from sonoedge.train.distillation.targets import lessons_of
+from sonoedge.train.distillation.targets import targets_of
 from sonoedge.train.distillation.teacher import Maps, Teacher, open_teacher
 from sonoedge.train.evaluation.results import summary
 from sonoedge.train.evaluation.run_folder import CARD, load_subsets, open_run
@@ -61,7 +61,7 @@ def distill(
 ) -> dict[str, Any]:
     """Teach a student and write its run folder (see `train.evaluation.run_folder`); returns the run card.
 
-    Training images only are taught, as they are and in augmented copies. Interrupted, the same call goes on after
+    Training images only are derived, as they are and in augmented copies. Interrupted, the same call goes on after
     the last finished epoch.
 
     Raises:
@@ -92,32 +92,32 @@ def distill(
             part = {"lower": model.lower}
             return extract_features(part, samples, cache=cache, copies=copies, progress=progress)["lower"]
 
-        lessons = lessons_of(
+        targets = targets_of(
             teacher, subsets, settings.augment, seen, upper.output_shape[1:3], cache=cache, progress=progress
         )
         features_s = perf_counter() - started
-        head = start_head(upper, teacher, lessons["train"], RIDGE)
-        distiller = Distiller(upper, head, lessons["train"], settings.fit)
+        head = start_head(upper, teacher, targets["train"], RIDGE)
+        distiller = Distiller(upper, head, targets["train"], settings.fit)
         # As is usual for small sets, pretrained normalisation stays as it is; untrained needs its statistics.
         distiller.set_trainable(normalisation=not pretrained)
         backup = cache.with_name("distilling") / _digest(settings, teacher, model.backbone, subsets["train"])
         history = teach(
-            distiller, lessons["train"], lessons["val"], seed=settings.seed, backup=backup, progress=progress
+            distiller, targets["train"], targets["val"], seed=settings.seed, backup=backup, progress=progress
         )
-        directions = thin_directions(distiller, lessons["train"], min(THIN, *teacher.dense[0][0].shape))
+        directions = thin_directions(distiller, targets["train"], min(THIN, *teacher.dense[0][0].shape))
         fit_s = perf_counter() - started - features_s
-        answers = {s: distiller.predict(lessons[s].x[: len(subsets[s])], verbose=0) for s in SUBSETS}
-        taught = Taught(
+        answers = {s: distiller.predict(targets[s].x[: len(subsets[s])], verbose=0) for s in SUBSETS}
+        derived = DerivedRun(
             with_head(model, head, directions),
             {**asdict(settings), "backbones": row.backbone, "input_size": size},
             {row.backbone: weights_digest(model.backbone)},
             logits={s: np.asarray(answers[s]["logit"], np.float64) for s in SUBSETS},
-            teacher_logits={s: lessons[s].logit[: len(subsets[s])] for s in SUBSETS},
-            map_cosine={s: map_cosine(answers[s]["cam"], lessons[s].cam) for s in ("val", "test")},
+            teacher_logits={s: targets[s].logit[: len(subsets[s])] for s in SUBSETS},
+            map_cosine={s: map_cosine(answers[s]["cam"], targets[s].cam) for s in ("val", "test")},
             history=history,
             seconds={"features": features_s, "fit": fit_s},
         )
-        card = write_taught(folder, run, subsets, taught)
+        card = write_derived_run(folder, run, subsets, derived)
     say(summary(card, out))
     say(compared(card))
     return card

@@ -13,7 +13,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from sonoedge.train.distillation.least_squares import fit_dense
-from sonoedge.train.distillation.targets import Lesson
+from sonoedge.train.distillation.targets import Targets
 from sonoedge.train.distillation.teacher import Maps, Teacher
 from sonoedge.train.evaluation.results import History
 from sonoedge.train.fitting.heads import EpochBar
@@ -51,13 +51,13 @@ class Distiller(keras.Model):
       label   cross-entropy with the label.
     """
 
-    def __init__(self, upper: keras.Model, head: keras.Model, taught: Lesson, fit: DistillFit) -> None:
+    def __init__(self, upper: keras.Model, head: keras.Model, targets: Targets, fit: DistillFit) -> None:
         super().__init__()
         self.upper = upper
         self.dense = _dense_layers(head)
         self.settings = fit
-        self._pooled_scale = _precision(taught.pooled)
-        self._map_scale = _precision(taught.hidden.reshape(-1, taught.hidden.shape[-1]))
+        self._pooled_scale = _precision(targets.pooled)
+        self._map_scale = _precision(targets.hidden.reshape(-1, targets.hidden.shape[-1]))
 
     def set_trainable(self, *, normalisation: bool) -> None:
         """Train everything, or everything but batch normalisation, which then keeps its statistics."""
@@ -98,15 +98,15 @@ class Distiller(keras.Model):
 
 
 class _Batches(keras.utils.PyDataset):
-    """Batches of a lesson; the order of an epoch depends on the seed and its number only, also after a restart."""
+    """Batches of targets; the order of an epoch depends on the seed and its number only, also after a restart."""
 
-    def __init__(self, taught: Lesson, batch_size: int, seed: int | None) -> None:
+    def __init__(self, targets: Targets, batch_size: int, seed: int | None) -> None:
         super().__init__()
-        self._taught, self._batch_size, self._seed = taught, batch_size, seed
+        self._targets, self._batch_size, self._seed = targets, batch_size, seed
         self.start(0)
 
     def start(self, epoch: int) -> None:
-        count = len(self._taught.y)
+        count = len(self._targets.y)
         rng = np.random.default_rng([self._seed or 0, epoch])
         self._order = np.arange(count) if self._seed is None else rng.permutation(count)
 
@@ -115,7 +115,7 @@ class _Batches(keras.utils.PyDataset):
 
     def __getitem__(self, index: int) -> tuple[Any, dict[str, Any]]:
         rows = self._order[index * self._batch_size : (index + 1) * self._batch_size]
-        t = self._taught
+        t = self._targets
         return t.x[rows], {
             "hidden": t.hidden[rows],
             "pooled": t.pooled[rows],
@@ -146,7 +146,7 @@ class _Best(keras.callbacks.Callback):
 def start_head(
     upper: keras.Model,
     teacher: Teacher,
-    taught: Lesson,
+    targets: Targets,
     ridge: float,
     *,
     near: Maps | None = None,
@@ -156,27 +156,27 @@ def start_head(
     Ridge regression of what the teacher's first layer sees on the student's pooled maps, in closed form; ``ridge``
     is a share of the mean variance of a channel, and holds the kernel to ``near`` (C, U), by default to zero.
     """
-    blocks = range(0, len(taught.x), _BLOCK)
-    maps = [np.asarray(upper(taught.x[start : start + _BLOCK], training=False)) for start in blocks]
+    blocks = range(0, len(targets.x), _BLOCK)
+    maps = [np.asarray(upper(targets.x[start : start + _BLOCK], training=False)) for start in blocks]
     pooled = np.concatenate([part.mean(axis=(1, 2), dtype=np.float64) for part in maps])
     if near is None:
-        near = np.zeros((pooled.shape[1], taught.pooled.shape[1]), np.float32)
+        near = np.zeros((pooled.shape[1], targets.pooled.shape[1]), np.float32)
     spec = HeadSpec(units=teacher.units, dropout=teacher.dropout)
     head = build_head({"features": (pooled.shape[1],)}, spec).head
     first, *others = _dense_layers(head)
-    first.set_weights(fit_dense(pooled, taught.pooled.astype(np.float64), near.astype(np.float64), ridge))
+    first.set_weights(fit_dense(pooled, targets.pooled.astype(np.float64), near.astype(np.float64), ridge))
     for layer, weights in zip(others, teacher.dense[1:], strict=True):
         layer.set_weights(weights)
     return head
 
 
-def thin_directions(distiller: Distiller, taught: Lesson, rank: int) -> NDArray[np.float32]:
+def thin_directions(distiller: Distiller, targets: Targets, rank: int) -> NDArray[np.float32]:
     """Directions (U, rank) in which what the first dense layer sees varies most, by position and in the mean.
 
     The layer is moved into them in place; what it sees otherwise becomes a constant. There are far fewer such
     directions than units, and the layer, the largest part of a small model, can then be stored as two thin ones.
     """
-    answers = distiller.predict(taught.x[:_THIN_IMAGES], verbose=0)
+    answers = distiller.predict(targets.x[:_THIN_IMAGES], verbose=0)
     pooled = answers["pooled"].astype(np.float64)
     rows = answers["hidden"].reshape(-1, pooled.shape[1]).astype(np.float64)
     positions = len(rows) // len(pooled)
@@ -190,20 +190,22 @@ def thin_directions(distiller: Distiller, taught: Lesson, rank: int) -> NDArray[
     return directions.astype(np.float32)
 
 
-def teach(distiller: Distiller, taught: Lesson, val: Lesson, *, seed: int, backup: Path, progress: bool) -> History:
+def teach(
+    distiller: Distiller, targets: Targets, val: Targets, *, seed: int, backup: Path, progress: bool
+) -> History:
     """Lower the loss; the epoch with the lowest loss on validation is kept.
 
     Interrupted, the next call with the same ``backup`` folder goes on after the last finished epoch.
     """
     fit = distiller.settings
-    batches = _Batches(taught, fit.batch_size, seed)
+    batches = _Batches(targets, fit.batch_size, seed)
     steps = fit.epochs * len(batches)
     warm_up = max(1, steps // 20)
     rate = keras.optimizers.schedules.CosineDecay(
         0.0, steps - warm_up, warmup_target=fit.learning_rate, warmup_steps=warm_up
     )
     distiller.compile(keras.optimizers.AdamW(rate, weight_decay=fit.weight_decay), jit_compile=False)
-    distiller(taught.x[:1])  # builds it, which restoring needs
+    distiller(targets.x[:1])  # builds it, which restoring needs
     result = distiller.fit(
         batches,
         validation_data=_Batches(val, fit.batch_size, None),

@@ -18,10 +18,10 @@ from sonoedge.edge_runtime.errors import ModelError
 from sonoedge.edge_runtime.files import atomic_directory, sha256_bytes
 from sonoedge.train.data.dataset import Dataset, Sample
 from sonoedge.train.data.split import SUBSETS
-from sonoedge.train.distillation.derived_run import Taught, compared, write_taught
+from sonoedge.train.distillation.derived_run import DerivedRun, compared, write_derived_run
 from sonoedge.train.distillation.low_rank import Maps, is_chain, multiply_adds, slim_chain
 from sonoedge.train.distillation.objective import Distiller, DistillFit, map_cosine, start_head, teach
-from sonoedge.train.distillation.targets import Lesson, lessons_of
+from sonoedge.train.distillation.targets import Targets, targets_of
 from sonoedge.train.distillation.teacher import Teacher, open_teacher
 from sonoedge.train.evaluation.results import summary
 from sonoedge.train.evaluation.run_folder import CARD, load_subsets, open_run
@@ -32,7 +32,7 @@ from sonoedge.train.models.fusion import load_model
 from sonoedge.train.quiet import silent
 
 RIDGE = 0.1
-"""How firmly the head's first layer is held to the teacher's when it is refitted, before it is taught."""
+"""How firmly the head's first layer is held to the teacher's when it is refitted, before it is targets."""
 
 
 @dataclass(frozen=True)
@@ -92,31 +92,31 @@ def slim(
         def seen(samples: Sequence[Sample], copies: int) -> Maps:
             return compute_features({"maps": branch}, samples, copies=copies)["maps"]
 
-        lessons = lessons_of(
+        targets = targets_of(
             teacher, subsets, settings.augment, seen, branch.output_shape[1:3], cache=cache, progress=progress
         )
         features_s = perf_counter() - started - slim_s
-        distiller = _distiller(teacher, lessons["train"], settings.fit)
+        distiller = _distiller(teacher, targets["train"], settings.fit)
         described = [json.dumps(asdict(settings)), weights_digest(whole)]
         backup = cache.with_name("distilling") / sha256_bytes("\n".join(described).encode())[:32]
         history = teach(
-            distiller, lessons["train"], lessons["val"], seed=settings.seed, backup=backup, progress=progress
+            distiller, targets["train"], targets["val"], seed=settings.seed, backup=backup, progress=progress
         )
         for layer in distiller.dense:
             whole.get_layer(layer.name).set_weights(layer.get_weights())
-        answers = {s: distiller.predict(lessons[s].x[: len(subsets[s])], verbose=0) for s in SUBSETS}
+        answers = {s: distiller.predict(targets[s].x[: len(subsets[s])], verbose=0) for s in SUBSETS}
         of_run = {name: run.card["settings"].get(name) for name in ("weights", "backbones")}
-        result = Taught(
+        result = DerivedRun(
             whole,
             {**of_run, **asdict(settings), "input_size": teacher.input_size[0]},
             {layer.name: weights_digest(layer) for layer in whole.layers if isinstance(layer, keras.Model)},
             logits={s: np.asarray(answers[s]["logit"], np.float64) for s in SUBSETS},
-            teacher_logits={s: lessons[s].logit[: len(subsets[s])] for s in SUBSETS},
-            map_cosine={s: map_cosine(answers[s]["cam"], lessons[s].cam) for s in ("val", "test")},
+            teacher_logits={s: targets[s].logit[: len(subsets[s])] for s in SUBSETS},
+            map_cosine={s: map_cosine(answers[s]["cam"], targets[s].cam) for s in ("val", "test")},
             history=history,
             seconds={"features": slim_s + features_s, "fit": perf_counter() - started - slim_s - features_s},
         )
-        card = write_taught(folder, run, subsets, result)
+        card = write_derived_run(folder, run, subsets, result)
     unfinished.unlink(missing_ok=True)
     say(summary(card, out))
     say(compared(card))
@@ -156,9 +156,9 @@ def _save(model: keras.Model, path: Path) -> None:
         whole.replace(path)
 
 
-def _distiller(teacher: Teacher, taught: Lesson, fit: DistillFit) -> Distiller:
+def _distiller(teacher: Teacher, targets: Targets, fit: DistillFit) -> Distiller:
     """The head alone, on maps as they are; it starts near the teacher's."""
-    maps = keras.Input(taught.x.shape[1:])
+    maps = keras.Input(targets.x.shape[1:])
     as_they_are = keras.Model(maps, keras.layers.Identity()(maps))
-    head = start_head(as_they_are, teacher, taught, RIDGE, near=teacher.dense[0][0])
-    return Distiller(as_they_are, head, taught, fit)
+    head = start_head(as_they_are, teacher, targets, RIDGE, near=teacher.dense[0][0])
+    return Distiller(as_they_are, head, targets, fit)

@@ -15,7 +15,7 @@ from sonoedge.train.features.cache import extract_features
 
 
 @dataclass(frozen=True)
-class Lesson:
+class Targets:
     """What is taught on a set of images.
 
     Attributes:
@@ -34,7 +34,7 @@ class Lesson:
     cam: Maps
     y: NDArray[np.int64]
 
-    def agreed(self, count: int) -> Lesson:
+    def agreed(self, count: int) -> Targets:
         """One answer for an image and its copies: the mean of the teacher's; the maps stay each one's own.
 
         Where the teacher looks moves with the copy. What the image shows does not, and the mean over copies is the
@@ -51,11 +51,11 @@ class Lesson:
         return replace(self, pooled=mean(self.pooled), logit=mean(self.logit))
 
 
-def lesson(
+def build_targets(
     teacher: Teacher, hidden: Maps, x: NDArray[np.float32], y: NDArray[np.int64], grid: tuple[int, int]
-) -> Lesson:
-    """A `Lesson` from the teacher's hidden maps on its own grid."""
-    return Lesson(
+) -> Targets:
+    """A `Targets` from the teacher's hidden maps on its own grid."""
+    return Targets(
         x,
         hidden=on_grid(hidden, grid),
         pooled=hidden.mean(axis=(1, 2)) + teacher.dense[0][1],
@@ -65,7 +65,7 @@ def lesson(
     )
 
 
-def lessons_of(
+def targets_of(
     teacher: Teacher,
     subsets: Mapping[str, Dataset],
     copies: int,
@@ -74,7 +74,7 @@ def lessons_of(
     *,
     cache: Path,
     progress: bool,
-) -> dict[str, Lesson]:
+) -> dict[str, Targets]:
     """By subset, what the teacher says and what the student sees.
 
     Of a copy of a training image, where the teacher looks in the copy, and what it says of all copies on average.
@@ -95,7 +95,7 @@ def lessons_of(
         hidden = extract_features(
             {HIDDEN: teacher.hidden}, data.samples, cache=cache, copies=times, progress=progress
         )[HIDDEN]
-        whole = lesson(teacher, hidden, seen(data.samples, times), np.tile(data.y, times + 1), grid)
+        whole = build_targets(teacher, hidden, seen(data.samples, times), np.tile(data.y, times + 1), grid)
         found[subset] = whole.agreed(len(data))
     return found
 

@@ -29,7 +29,7 @@ from sonoedge.edge_runtime.imaging.image import read_image, resize
 from sonoedge.train.data.dataset import Sample
 from sonoedge.train.features.augment import VERSION as AUGMENT_VERSION
 from sonoedge.train.features.augment import augmented_copy
-from sonoedge.train.features.input_wait import Waiting, prefetched
+from sonoedge.train.features.input_wait import InputWait, prefetched
 from sonoedge.train.models.backbones import weights_digest
 
 _KEY_VERSION = 3
@@ -55,7 +55,7 @@ def extract_features(
     cache: Path,
     copies: int = 0,
     progress: bool = False,
-    waiting: Waiting | None = None,
+    input_wait: InputWait | None = None,
 ) -> dict[str, Features]:
     """Features of images, and of their augmented copies, from cached shards where there are any.
 
@@ -64,7 +64,7 @@ def extract_features(
         samples: N images.
         cache: folder of the cache.
         copies: augmented copies per image, appended copy by copy.
-        waiting: adds up how long the backbones waited for images, where some are computed.
+        input_wait: adds up how long the backbones waited for images, where some are computed.
 
     Returns:
         Per backbone float32 (N * (1 + copies), …): first all images in order, then all first copies, ….
@@ -80,14 +80,14 @@ def extract_features(
     missing = [i for i, row in enumerate(names) if any(row not in known[name] for name in branches)]
     unique = list({names[i]: i for i in missing}.values())
     size = next(iter(branches.values())).input_shape[1:3]
-    waiting = waiting or Waiting()
+    input_wait = input_wait or InputWait()
     with tqdm(total=len(unique), desc="features", unit="img", disable=not progress or not unique) as bar:
         for start in range(0, len(unique), SHARD_IMAGES):
             shard = [rows[i] for i in unique[start : start + SHARD_IMAGES]]
             shard_names = [_row_name(sample, copy) for sample, copy in shard]
             # A backbone that knows these rows, perhaps from another model, does not see them again.
             asked = {n: b for n, b in branches.items() if any(row not in known[n] for row in shard_names)}
-            computed = _run(asked, shard, size, bar, waiting)
+            computed = _run(asked, shard, size, bar, input_wait)
             for name, features in computed.items():
                 _write_shard(folders[name], shard_names, features)
                 known[name].update(zip(shard_names, features, strict=True))
@@ -131,7 +131,7 @@ def compute_features(
 ) -> dict[str, Features]:
     """The same features without the cache: per backbone float32 (N * (1 + copies), …)."""
     size = next(iter(branches.values())).input_shape[1:3]
-    return _run(branches, with_copies(samples, copies), size, None, Waiting())
+    return _run(branches, with_copies(samples, copies), size, None, InputWait())
 
 
 def with_copies(samples: Sequence[Sample], copies: int) -> list[tuple[Sample, int]]:
@@ -144,20 +144,20 @@ def _run(
     rows: Sequence[tuple[Sample, int]],
     size: tuple[int, int],
     bar: tqdm | None,
-    waiting: Waiting,
+    input_wait: InputWait,
 ) -> dict[str, Features]:
     def load(start: int) -> NDArray[np.float32]:
         return np.stack([load_input(sample, copy, size) for sample, copy in rows[start : start + _BATCH]])
 
     parts: dict[str, list[Features]] = {name: [] for name in branches}
-    for _, batch in prefetched(load, range(0, len(rows), _BATCH), waiting):
+    for _, batch in prefetched(load, range(0, len(rows), _BATCH), input_wait):
         filled = len(batch)
         if filled < _BATCH:
             # One batch shape only: a second would be compiled anew.
             batch = np.concatenate([batch, np.zeros((_BATCH - filled, *batch.shape[1:]), batch.dtype)])
         for name, branch in branches.items():
             parts[name].append(np.asarray(branch.predict_on_batch(batch), np.float32)[:filled])
-        waiting.images += filled
+        input_wait.images += filled
         if bar is not None:
             bar.update(filled)
     return {name: np.concatenate(chunks) for name, chunks in parts.items()}

@@ -17,7 +17,7 @@ _THREADS = 2  # decoding and augmenting release the interpreter lock for most of
 
 
 @dataclass
-class Waiting:
+class InputWait:
     """Seconds that went by while batches were used, and those of them in which the next one was not ready yet."""
 
     total_s: float = 0.0
@@ -29,17 +29,17 @@ class Waiting:
         """0–1; None where nothing was computed."""
         return self.waited_s / self.total_s if self.total_s else None
 
-    def __add__(self, other: Waiting) -> Waiting:
-        return Waiting(self.total_s + other.total_s, self.waited_s + other.waited_s, self.images + other.images)
+    def __add__(self, other: InputWait) -> InputWait:
+        return InputWait(self.total_s + other.total_s, self.waited_s + other.waited_s, self.images + other.images)
 
 
 def prefetched(
-    prepare: Callable[[Item], Batch], items: Sequence[Item], waiting: Waiting
+    prepare: Callable[[Item], Batch], items: Sequence[Item], input_wait: InputWait
 ) -> Iterator[tuple[Item, Batch]]:
     """Items with what ``prepare`` makes of them, in order, a few prepared ahead.
 
     An exception of ``prepare`` is raised where its item is due. The time until the consumer asks for the next batch
-    counts as work, the time until it is there as waiting.
+    counts as work, the time until it is there as input_wait.
     """
     started = perf_counter()
     with ThreadPoolExecutor(_THREADS) as pool:
@@ -54,12 +54,12 @@ def prefetched(
                 item, future = queue.popleft()
                 asked = perf_counter()
                 batch = future.result()
-                waiting.waited_s += perf_counter() - asked
+                input_wait.waited_s += perf_counter() - asked
                 following = next(coming, None)
                 if following is not None:
                     queue.append((following, pool.submit(prepare, following)))
                 yield item, batch
         finally:
-            waiting.total_s += perf_counter() - started
+            input_wait.total_s += perf_counter() - started
             for _, future in queue:
                 future.cancel()

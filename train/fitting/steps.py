@@ -20,7 +20,7 @@ from sonoedge.train.data.split import SUBSETS
 from sonoedge.train.evaluation.results import History
 from sonoedge.train.features.augment import VERSION as AUGMENT_VERSION
 from sonoedge.train.features.cache import Features, compute_features, extract_features
-from sonoedge.train.features.input_wait import Waiting
+from sonoedge.train.features.input_wait import InputWait
 from sonoedge.train.fitting.feature_set import FeatureSet
 from sonoedge.train.fitting.fine_tuning import fine_tune, fine_tune_tail
 from sonoedge.train.fitting.heads import (
@@ -104,7 +104,7 @@ class Fitted:
     """What fitting gave; the model itself holds the weights.
 
     ``logits`` by subset, and ``stress`` where asked for; ``temperature`` has been folded into the last layer;
-    ``waiting`` of the backbones for images, over what was not in the cache.
+    ``input_wait`` of the backbones for images, over what was not in the cache.
     """
 
     result: FitResult
@@ -112,7 +112,7 @@ class Fitted:
     temperature: float
     logits: dict[str, Logits]
     seconds: dict[str, float]
-    waiting: Waiting
+    input_wait: InputWait
 
 
 def fit_subsets(
@@ -130,8 +130,8 @@ def fit_subsets(
         stress: also give the logits of one augmented copy of every test image, as from another scanner.
     """
     started = perf_counter()
-    waiting = Waiting()
-    data = head_features(model, subsets, settings.augment, cache, progress, waiting)
+    input_wait = InputWait()
+    data = head_features(model, subsets, settings.augment, cache, progress, input_wait)
     features_s = perf_counter() - started
     seed = settings.seed
     if settings.protocol == "paper":
@@ -151,7 +151,7 @@ def fit_subsets(
         tail = cut(model)
         if tail.row_bytes * len(subsets["train"]) * (settings.augment + 1) <= _TAIL_BYTES:
             branches = tail.trunks
-            parts = _trunk_features(tail, subsets, settings.augment, cache, progress, waiting)
+            parts = _trunk_features(tail, subsets, settings.augment, cache, progress, input_wait)
             tuned = fine_tune_tail(
                 tail, parts["train"], parts["val"], _fine_tune_fit(settings), seed=seed, progress=progress,
                 backup=backup,
@@ -170,7 +170,7 @@ def fit_subsets(
             found = compute_features(branches, samples, copies=copies)
         else:
             found = extract_features(
-                branches, samples, cache=cache, copies=copies, progress=progress, waiting=waiting
+                branches, samples, cache=cache, copies=copies, progress=progress, input_wait=input_wait
             )
         rows = {name: x[-len(samples) :] for name, x in found.items()}
         if tail is None:
@@ -192,7 +192,7 @@ def fit_subsets(
         layer.set_weights([weight / divisor for weight in layer.get_weights()])
         logits = {subset: values / divisor for subset, values in logits.items()}
     fit_s = perf_counter() - started - features_s
-    return Fitted(result, tuned, divisor, logits, {"features": features_s, "fit": fit_s}, waiting)
+    return Fitted(result, tuned, divisor, logits, {"features": features_s, "fit": fit_s}, input_wait)
 
 
 def head_features(
@@ -201,11 +201,11 @@ def head_features(
     copies: int,
     cache: Path,
     progress: bool,
-    waiting: Waiting | None = None,
+    input_wait: InputWait | None = None,
 ) -> dict[str, FeatureSet]:
     """Features by subset, training images with ``copies`` augmented ones; one pass, so one progress bar."""
     samples = [sample for subset in SUBSETS for sample in subsets[subset].samples]
-    features = extract_features(model.branches, samples, cache=cache, progress=progress, waiting=waiting)
+    features = extract_features(model.branches, samples, cache=cache, progress=progress, input_wait=input_wait)
     bounds = np.cumsum([0, *(len(subsets[subset]) for subset in SUBSETS)])
     channels = {name: map_channels(backbone) for name, backbone in model.backbones.items()}
     result = {
@@ -215,18 +215,18 @@ def head_features(
     if copies:
         train = subsets["train"]
         augmented = extract_features(
-            model.branches, train.samples, cache=cache, copies=copies, progress=progress, waiting=waiting
+            model.branches, train.samples, cache=cache, copies=copies, progress=progress, input_wait=input_wait
         )
         result["train"] = FeatureSet(augmented, np.tile(train.y, copies + 1), copies + 1, channels)
     return result
 
 
 def _trunk_features(
-    tail: Tail, subsets: dict[str, Dataset], copies: int, cache: Path, progress: bool, waiting: Waiting
+    tail: Tail, subsets: dict[str, Dataset], copies: int, cache: Path, progress: bool, input_wait: InputWait
 ) -> dict[str, FeatureSet]:
     def of(samples: Sequence[Sample], copies: int) -> dict[str, Features]:
         return extract_features(
-            tail.trunks, samples, cache=cache, copies=copies, progress=progress, waiting=waiting
+            tail.trunks, samples, cache=cache, copies=copies, progress=progress, input_wait=input_wait
         )
 
     train, val = subsets["train"], subsets["val"]

@@ -44,7 +44,7 @@ class Stopping(keras.callbacks.EarlyStopping):
             self.best_weights = [file[f"w{i}"] for i in range(len(file.files))]
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Judge an epoch once, also when it is run again because its weights were not saved in time."""
+        """Evaluator an epoch once, also when it is run again because its weights were not saved in time."""
         if epoch < self._counted:
             return
         super().on_epoch_end(epoch, logs)

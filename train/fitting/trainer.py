@@ -32,7 +32,7 @@ from sonoedge.train.evaluation.run_folder import CARD, MODEL, SPLIT, versions
 from sonoedge.train.evaluation.subgroups import subgroups
 from sonoedge.train.evaluation.thresholds import STEADY_RULE, steady_threshold
 from sonoedge.train.features.cache import cost_in_words, default_cache
-from sonoedge.train.features.input_wait import Waiting
+from sonoedge.train.features.input_wait import InputWait
 from sonoedge.train.fitting.steps import TrainSettings, build, configure_keras, fit_subsets, head_features
 from sonoedge.train.fitting.sweep import Point, as_json, fresh_head, plot_sweep, read_sweep, sweep, table
 from sonoedge.train.fitting.workers import Task, compute_features_apart
@@ -82,7 +82,7 @@ def train(
         if settings.weights == "none":
             say("note: untrained backbones (--weights none): good for trying the pipeline, not for accuracy.")
         cache = cache or default_cache()
-        waiting = Waiting()
+        input_wait = InputWait()
         everything = [sample for subset in SUBSETS for sample in subsets[subset].samples]
         if cost := cost_in_words(model.branches, everything, subsets["train"].samples, settings.augment, cache):
             say(cost)
@@ -90,7 +90,7 @@ def train(
             tasks: list[Task] = [(everything, 0)]
             if settings.augment:
                 tasks.append((subsets["train"].samples, settings.augment))
-            waiting = compute_features_apart(settings, tasks, cache=cache, workers=workers, progress=progress)
+            input_wait = compute_features_apart(settings, tasks, cache=cache, workers=workers, progress=progress)
         points: list[Point] = []
         if settings.sweep:
             data = head_features(model, subsets, settings.augment, cache, progress)
@@ -129,7 +129,7 @@ def train(
             "history": result.history,
             "fine_tune_history": tuned,
             "seconds": {name: round(value, 2) for name, value in fitted.seconds.items()},
-            "pipeline": _pipeline(waiting + fitted.waiting, workers),
+            "pipeline": _pipeline(input_wait + fitted.input_wait, workers),
             "peak_memory_bytes": peak_bytes(),
             "backend": keras.config.backend(),
             "versions": versions("sonoedge", "keras", "tensorflow", "jax", "torch", "numpy", "scikit-learn"),
@@ -148,13 +148,13 @@ def train(
     return card
 
 
-def _pipeline(waiting: Waiting, workers: int) -> dict[str, Any]:
+def _pipeline(input_wait: InputWait, workers: int) -> dict[str, Any]:
     """Images that were not in the cache, and the share of the time in which the backbones waited for one."""
-    share = waiting.share
+    share = input_wait.share
     return {
         "workers": workers,
-        "images_computed": waiting.images,
-        "seconds": round(waiting.total_s, 2),
+        "images_computed": input_wait.images,
+        "seconds": round(input_wait.total_s, 2),
         "waiting_share": None if share is None else round(share, 4),
     }
 

@@ -16,7 +16,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sonoedge.train.features.input_wait import Waiting
+from sonoedge.train.features.input_wait import InputWait
 
 if TYPE_CHECKING:
     from sonoedge.train.data.dataset import Sample
@@ -28,13 +28,13 @@ Task = tuple[Sequence["Sample"], int]
 
 def compute_features_apart(
     settings: TrainSettings, tasks: Sequence[Task], *, cache: Path, workers: int, progress: bool
-) -> Waiting:
+) -> InputWait:
     """Fill the cache with the features that a run needs; only the first worker shows a bar.
 
     Raises:
         SonoEdgeError: what a worker met: an unreadable image, weights that cannot be had.
     """
-    waiting = Waiting()
+    input_wait = InputWait()
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         parts = [
             pool.submit(
@@ -49,13 +49,13 @@ def compute_features_apart(
         ]
         try:
             for part in parts:
-                waiting += part.result()
+                input_wait += part.result()
         except BrokenProcessPool:
             print("warning: a worker ended early; its images are computed by this process.", file=sys.stderr)
-    return waiting
+    return input_wait
 
 
-def _work(settings: TrainSettings, tasks: Sequence[Task], cache: Path, threads: int, progress: bool) -> Waiting:
+def _work(settings: TrainSettings, tasks: Sequence[Task], cache: Path, threads: int, progress: bool) -> InputWait:
     from sonoedge.train.quiet import quiet
 
     with quiet():
@@ -70,10 +70,10 @@ def _work(settings: TrainSettings, tasks: Sequence[Task], cache: Path, threads: 
         tf.config.threading.set_inter_op_parallelism_threads(threads)
     configure_keras(settings)
     model = build(settings)
-    waiting = Waiting()
+    input_wait = InputWait()
     for samples, copies in tasks:
         if samples:
             extract_features(
-                model.branches, samples, cache=cache, copies=copies, progress=progress, waiting=waiting
+                model.branches, samples, cache=cache, copies=copies, progress=progress, input_wait=input_wait
             )
-    return waiting
+    return input_wait

@@ -65,7 +65,7 @@ def cut(model: FusionModel) -> Tail:
     trunks, inputs, features = {}, [], []
     for name, backbone in model.backbones.items():
         pool = model.branches[name].layers[-1]
-        at = _cut_of(backbone)
+        at = _cut_point(backbone)
         if at is None:
             trunk = model.branches[name]
             entry = keras.Input(trunk.output.shape[1:], name=f"{name}_cut")
@@ -84,7 +84,7 @@ def cut(model: FusionModel) -> Tail:
     return Tail(trunks, keras.Model(inputs, probability, name="tail"), keras.Model(inputs, logit))
 
 
-def _cut_of(backbone: keras.Model) -> keras.KerasTensor | None:
+def _cut_point(backbone: keras.Model) -> keras.KerasTensor | None:
     """The last tensor below all trainable layers through which everything passes; None without such layers."""
     trainable = [i for i, layer in enumerate(backbone.layers) if layer.trainable and layer.weights]
     if not trainable:

@@ -1,4 +1,4 @@
-"""Panels about what is kept: retention, metrics, curves, confusion matrices, heat maps, the guard's ladder."""
+"""Panels about what is kept: retention, metrics, curves, confusion matrices, heat maps, the guard's candidates."""
 
 from __future__ import annotations
 
@@ -207,47 +207,51 @@ def gallery(run: Run) -> str:
     )
 
 
-def ladders(run: Run) -> str:
+def guard_tables(run: Run) -> str:
     """What the accuracy guard tried."""
     parts = []
-    for name, rungs in run.ladders.items():
-        usable = [rung for rung in rungs if _is_rung(rung)] if isinstance(rungs, list) else []
+    for name, candidates in run.ladders.items():
+        usable = [entry for entry in candidates if _is_candidate(entry)] if isinstance(candidates, list) else []
         if not usable:
             continue
         lines = [
             [
-                text_cell(str(rung["candidate"]), words=True),
-                Cell(tag(str(rung["verdict"]), str(rung["verdict"])), str(rung["verdict"])),
-                Cell(_flipped(rung), rung["flipped"]),
-                number_cell(rung["accuracy_difference"][0], "+.3f"),
-                number_cell(rung.get("p50_ms"), milliseconds),
+                text_cell(str(entry["candidate"]), words=True),
+                Cell(tag(str(entry["verdict"]), str(entry["verdict"])), str(entry["verdict"])),
+                Cell(_flipped(entry), entry["flipped"]),
+                number_cell(entry["accuracy_difference"][0], "+.3f"),
+                number_cell(entry.get("p50_ms"), milliseconds),
             ]
-            for rung in usable
+            for entry in usable
         ]
-        numbers = table(["candidate", "verdict", "flips", "accuracy", "p50 ms"], lines, f"Guard ladder of {name}")
+        numbers = table(
+            ["candidate", "verdict", "flips", "accuracy", "p50 ms"], lines, f"Guard's candidates of {name}"
+        )
         parts.append(
             block(
-                f"Guard ladder of {name}",
+                f"Guard's candidates of {name}",
                 "What the accuracy guard tried at export, on validation images: the fastest candidate within the "
                 "budget "
                 "was taken.",
-                beside(plots.ladder(usable), numbers),
+                beside(plots.guard_candidates(usable), numbers),
             )
         )
     return "".join(parts)
 
 
-def _flipped(rung: Any) -> str:
+def _flipped(entry: Any) -> str:
     """``0 of 95 in 71 groups``; bundles of earlier versions do not tell the groups."""
-    groups = rung.get("groups")
-    return f"{rung['flipped']:d} of {rung['images']:d}{f' in {groups:d} groups' if isinstance(groups, int) else ''}"
+    groups = entry.get("groups")
+    return (
+        f"{entry['flipped']:d} of {entry['images']:d}{f' in {groups:d} groups' if isinstance(groups, int) else ''}"
+    )
 
 
-def _is_rung(rung: Any) -> bool:
-    """Whether a ladder's entry, which the schema leaves open, has what the panel needs."""
-    if not isinstance(rung, dict) or not {"candidate", "verdict", "budget"} <= set(rung):
+def _is_candidate(entry: Any) -> bool:
+    """Whether an entry of the guard's table, which the schema leaves open, has what the panel needs."""
+    if not isinstance(entry, dict) or not {"candidate", "verdict", "budget"} <= set(entry):
         return False
-    difference, budget = rung.get("accuracy_difference"), rung["budget"]
-    numbers = [rung.get("images"), rung.get("flipped"), *(difference if isinstance(difference, list) else [None])]
+    difference, budget = entry.get("accuracy_difference"), entry["budget"]
+    numbers = [entry.get("images"), entry.get("flipped"), *(difference if isinstance(difference, list) else [None])]
     numbers.append(budget.get("max_drop") if isinstance(budget, dict) else None)
     return len(numbers) == 6 and all(isinstance(value, (int, float)) for value in numbers)

@@ -13,7 +13,7 @@ import pytest
 
 from sonoedge.benchmarks.measure import candidates as measuring
 from sonoedge.benchmarks.records.runfile import read_runs
-from sonoedge.edge_runtime.bundle.checksums import sums_text
+from sonoedge.edge_runtime.bundle.checksums import digests_text
 from sonoedge.edge_runtime.bundle.manifest import load_bundle
 from sonoedge.edge_runtime.imaging.image import find_images
 from sonoedge.edge_runtime.model.classifier import Classifier
@@ -158,7 +158,7 @@ def test_a_failing_artifact_is_a_row(
     broken = tmp_path / "bundle"
     shutil.copytree(run_bundle, broken)
     (broken / "tflite-int8" / "backbone.tflite").write_bytes(b"\x18\0\0\0TFL3" + bytes(200))
-    (broken / "SHA256SUMS").write_text(sums_text(broken))
+    (broken / "SHA256SUMS").write_text(digests_text(broken))
     assert load_bundle(broken)
     out = tmp_path / "report"
     arguments = ["--bundle", broken, "--data", phantoms, "--threads", 1, "--out", out, "--quiet"]

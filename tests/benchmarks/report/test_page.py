@@ -52,7 +52,7 @@ def full_run() -> Run:
     """Everything a run can hold."""
     run = scored_run()
     sweep = (Timing(1, (20.0, 21.0), (2,)),)
-    rung = {
+    entry = {
         "candidate": "w8a8", "verdict": "FAIL", "images": 40, "flipped": 2,
         "accuracy_difference": [-0.02, -0.05, 0.01], "p50_ms": 9.0, "budget": {"max_drop": 0.01, "max_flips": 0.01},
     }  # fmt: skip
@@ -67,7 +67,7 @@ def full_run() -> Run:
             run.candidates[3], bare, peer,
         ),
         gallery=(Picture("truth: benign", pixel, {"same": pixel}, {"same": 0.2}),),
-        ladders={"same": [rung, {"candidate": "odd"}], "noisy": "nothing"},
+        ladders={"same": [entry, {"candidate": "odd"}], "noisy": "nothing"},
         heatmap_reference="same",
         invalid="the processor was held back during the run: throttled",
         provenance={"calibration": {"images": 8, "warnings": ["few"]}, "training": None},
@@ -99,7 +99,12 @@ def test_everything_is_described() -> None:
     links = {(attributes["href"] or "")[1:] for tag, attributes in read.tags if tag == "a"}
     assert links and links <= anchors
     words = "".join(read.words)
-    for expected in ("These timings do not count", "Guard ladder of same", "few", "What you would pick instead"):
+    for expected in (
+        "These timings do not count",
+        "Guard's candidates of same",
+        "few",
+        "What you would pick instead",
+    ):
         assert expected in words
 
 

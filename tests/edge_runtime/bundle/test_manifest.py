@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sonoedge.edge_runtime.bundle.checksums import SUMS, check_sums
+from sonoedge.edge_runtime.bundle.checksums import SHA256SUMS, check_digests
 from sonoedge.edge_runtime.bundle.contract import GOLDEN, MANIFEST, Bundle
 from sonoedge.edge_runtime.bundle.manifest import load_bundle
 from sonoedge.edge_runtime.errors import BundleError, UsageError
@@ -42,7 +42,7 @@ def test_artifact_by_name(bundle: Bundle) -> None:
         bundle.artifact("onnx-fp32")
 
 
-@pytest.mark.parametrize("name", [*FILES, MANIFEST, SUMS])
+@pytest.mark.parametrize("name", [*FILES, MANIFEST, SHA256SUMS])
 def test_missing_file(name: str, bundle: Bundle) -> None:
     (bundle.path / name).unlink()
     with pytest.raises(BundleError, match=name):
@@ -67,7 +67,7 @@ def test_no_such_folder_and_not_a_bundle(tmp_path: Path) -> None:
         load_bundle(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["tflite-fp32/head.tflite", GOLDEN, MANIFEST, SUMS, "tflite-fp32"])
+@pytest.mark.parametrize("name", ["tflite-fp32/head.tflite", GOLDEN, MANIFEST, SHA256SUMS, "tflite-fp32"])
 def test_links_are_refused_even_with_the_same_content(name: str, bundle: Bundle, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     shutil.move(bundle.path / name, outside)
@@ -146,7 +146,7 @@ SCHEMA_ERRORS = {
 def test_schema_errors(case: str, bundle: Bundle) -> None:
     change, message = SCHEMA_ERRORS[case]
     rewrite(bundle.path, change)
-    check_sums(bundle.path)
+    check_digests(bundle.path)
     with pytest.raises(BundleError, match=message):
         load_bundle(bundle.path)
 

@@ -11,7 +11,7 @@ import pytest
 
 from sonoedge.edge_runtime import files
 from sonoedge.edge_runtime.bundle import signature
-from sonoedge.edge_runtime.bundle.checksums import SIGNATURE, SUMS
+from sonoedge.edge_runtime.bundle.checksums import SHA256SUMS, SIGNATURE
 from sonoedge.edge_runtime.bundle.contract import Bundle
 from sonoedge.edge_runtime.bundle.manifest import load_bundle
 from sonoedge.edge_runtime.errors import BundleError, MissingExtraError, TrustError, UsageError
@@ -38,7 +38,7 @@ def test_openssl_agrees(signed: Bundle, tmp_path: Path) -> None:
     assert found is not None
     (tmp_path / "raw").write_bytes(bytes.fromhex(found.signature))
     command = ["openssl", "pkeyutl", "-verify", "-pubin", "-inkey", tmp_path / "clinic.pub", "-rawin"]
-    command += ["-in", signed.path / SUMS, "-sigfile", tmp_path / "raw"]
+    command += ["-in", signed.path / SHA256SUMS, "-sigfile", tmp_path / "raw"]
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
@@ -56,7 +56,7 @@ def test_a_forged_signature_is_refused(signed: Bundle, keys: dict[str, str]) -> 
     with pytest.raises(BundleError, match="changed since it was signed"):
         signature.read_signature(signed.path)
     lines = (signed.path / SIGNATURE).read_text().splitlines()
-    lines[2] = f"sums {files.sha256_file(signed.path / SUMS)}"
+    lines[2] = f"sums {files.sha256_file(signed.path / SHA256SUMS)}"
     body = "\n".join(lines[:-1]) + "\n"
     (signed.path / SIGNATURE).write_text(f"{body}check {files.sha256_bytes(body.encode())}\n")
     with pytest.raises(TrustError, match="forged"):

@@ -22,8 +22,8 @@ from sonoedge.edge_runtime.model.answer import Answer
 from sonoedge.edge_runtime.model.assess import REASONS, SHIFTED_VIEW, VERDICTS, Assessment, Band, assess, over_time
 from sonoedge.edge_runtime.model.cascade import Cascade
 from sonoedge.edge_runtime.model.classifier import Classifier
-from sonoedge.edge_runtime.model.gate import DOMAIN, Domain
-from sonoedge.edge_runtime.serve.station import Station, Wish
+from sonoedge.edge_runtime.model.gate import GATE_FILE, GateResult
+from sonoedge.edge_runtime.serve.station import AnswerOptions, Station
 from sonoedge.edge_runtime.stream.frames import Frame, Source
 from sonoedge.edge_runtime.stream.pipeline import FrameStream, annotate
 from sonoedge.edge_runtime.words import words
@@ -49,11 +49,13 @@ def test_every_code_has_words() -> None:
     assert "refused" in table["verdicts"]["refused"]["text"].lower()
 
 
-@pytest.mark.parametrize("gate", [None, Domain(0.5, 2.0, 1.0), Domain(1.5, 2.0, 1.0), Domain(2.5, 2.0, 1.0)])
+@pytest.mark.parametrize(
+    "gate", [None, GateResult(0.5, 2.0, 1.0), GateResult(1.5, 2.0, 1.0), GateResult(2.5, 2.0, 1.0)]
+)
 @pytest.mark.parametrize("codes", [(), ("speckle",), ("overlay",)])
 @pytest.mark.parametrize("probability", [0.1, 0.5, 0.9])
 def test_a_shifted_view_is_named_only_where_one_changed_the_answer(
-    gate: Domain | None, codes: tuple[str, ...], probability: float
+    gate: GateResult | None, codes: tuple[str, ...], probability: float
 ) -> None:
     bundle = load_bundle(VECTORS / "bundle")
     for band in (None, Band(0.6, 0.9, 5), Band(0.1, 0.4, 5)):
@@ -266,7 +268,7 @@ def test_the_station_gives_the_same_verdict_and_nothing_of_a_refused_picture(cla
     for picture in (grey(1), grey(2), board()):
         wanted, body = (
             classifier.predict(picture).to_json(),
-            station.answer(png(picture), Wish(explain=True, views=3)),
+            station.answer(png(picture), AnswerOptions(explain=True, views=3)),
         )
         for key in ("verdict", "reasons", "text", "gate", "label"):
             assert body[key] == wanted[key]
@@ -277,4 +279,4 @@ def test_the_station_gives_the_same_verdict_and_nothing_of_a_refused_picture(cla
     info = station.describe()
     station.close()
     assert info["words"] == words()
-    assert [item["gate"]["path"] for item in info["browser_artifacts"]] == [DOMAIN, DOMAIN]
+    assert [item["gate"]["path"] for item in info["browser_artifacts"]] == [GATE_FILE, GATE_FILE]

@@ -13,18 +13,18 @@ import pytest
 from sonoedge.edge_runtime.bundle.contract import Bundle
 from sonoedge.edge_runtime.device.monitor import drift_samples
 from sonoedge.edge_runtime.model.drift import Drift
-from sonoedge.edge_runtime.model.gate import DomainGate, features_of
-from sonoedge.edge_runtime.serve.station import Station, Wish
+from sonoedge.edge_runtime.model.gate import Gate, features_of
+from sonoedge.edge_runtime.serve.station import AnswerOptions, Station
 
 RNG = np.random.default_rng(5)
 DIRECTIONS = {"a": np.array([0.6, 0.8]), "b": np.array([0.6, 0.0, 0.8])}
 SPREAD = 0.01
 
 
-def gate() -> DomainGate:
+def gate() -> Gate:
     """Of features around the two directions, with that spread in every channel."""
     mean = np.concatenate(list(DIRECTIONS.values())).astype(np.float32)
-    return DomainGate(
+    return Gate(
         branches=("a", "b"),
         widths=(2, 3),
         mean=mean,
@@ -89,7 +89,7 @@ def test_what_is_not_a_number_is_refused_and_spoils_no_mean() -> None:
     drift.add(image)
     before = drift.to_json()
     verdict = drift.add(np.append(image[:-1], np.float32("nan")))
-    assert not verdict.inside
+    assert not verdict.within_limit
     assert drift.to_json() == {**before, "refused": 1}
     json.dumps(drift.to_json(), allow_nan=False)
 
@@ -115,7 +115,7 @@ def test_predict_and_station_report_it(gated: Bundle, phantoms: Path, tmp_path: 
     station.open()
     images = sorted((phantoms / "benign").glob("*.png"))
     for path in images:
-        station.answer(path.read_bytes(), Wish())
+        station.answer(path.read_bytes(), AnswerOptions())
     station.close()
     drift = station.drifts["tflite-fp32"].to_json()
     assert drift["images"] == found["images"] == len(images)

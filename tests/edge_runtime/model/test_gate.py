@@ -20,7 +20,7 @@ from sonoedge.edge_runtime.errors import BundleError, DataError
 from sonoedge.edge_runtime.imaging.image import find_images
 from sonoedge.edge_runtime.model.assess import assess
 from sonoedge.edge_runtime.model.classifier import Classifier
-from sonoedge.edge_runtime.model.gate import DOMAIN, Domain, load_gate
+from sonoedge.edge_runtime.model.gate import GATE_FILE, GateResult, load_gate
 from sonoedge.export.gate.fit import Limits, distances, fit_gate, limits_from, pack
 from sonoedge.export.gate.views import another_view
 
@@ -77,8 +77,8 @@ def test_too_few_images() -> None:
 
 
 def test_a_nan_is_outside() -> None:
-    verdict = Domain(float("nan"), 2.0, 1.0)
-    assert not verdict.inside and not verdict.usual
+    verdict = GateResult(float("nan"), 2.0, 1.0)
+    assert not verdict.within_limit and not verdict.within_warning
     body = json.loads(json.dumps(verdict.to_json(), allow_nan=False))
     assert body == {"distance": None, "warning": 1.0, "threshold": 2.0}
 
@@ -96,11 +96,11 @@ def test_a_nan_is_outside() -> None:
 )
 def test_two_levels_and_the_picture_itself(distance: float, hints: tuple[str, ...], code: str) -> None:
     """Unlike the training images is flagged; with a second sign, or far out, it is refused."""
-    assert assess(plain_bundle(), 0.9, 0.5, gate=Domain(distance, 2.0, 1.0), hints=hints).verdict == code
+    assert assess(plain_bundle(), 0.9, 0.5, gate=GateResult(distance, 2.0, 1.0), hints=hints).verdict == code
 
 
 def test_the_gate_travels_in_the_bundle(gated: Bundle, phantoms: Path) -> None:
-    assert DOMAIN in (gated.path / "SHA256SUMS").read_text()
+    assert GATE_FILE in (gated.path / "SHA256SUMS").read_text()
     gate = load_gate(gated, "tflite-fp32")
     assert gate is not None
     assert load_gate(gated, "openvino-fp32") is None
@@ -108,9 +108,9 @@ def test_the_gate_travels_in_the_bundle(gated: Bundle, phantoms: Path) -> None:
     from sonoedge.edge_runtime.imaging.image import read_image
 
     phantom = read_image(find_images(phantoms)[1])
-    assert gate.check(classifier.explain_raw(phantom)[1]).inside
+    assert gate.check(classifier.explain_raw(phantom)[1]).within_limit
     checkers = (np.indices((200, 200)).sum(axis=0) % 2 * 255).astype(np.uint8)
-    assert not gate.check(classifier.explain_raw(np.repeat(checkers[..., None], 3, axis=2))[1]).inside
+    assert not gate.check(classifier.explain_raw(np.repeat(checkers[..., None], 3, axis=2))[1]).within_limit
 
 
 def test_a_bundle_without_a_gate(float_bundle: Path) -> None:
@@ -140,7 +140,7 @@ def damaged(gate_bytes: bytes, change: Any) -> bytes:
     ],
 )
 def test_a_gate_that_does_not_fit(gated: Bundle, change: Any, message: str) -> None:
-    path = gated.path / DOMAIN
+    path = gated.path / GATE_FILE
     path.write_bytes(damaged(path.read_bytes(), change))
     write_manifest(gated)
     with pytest.raises(BundleError, match=message):
@@ -149,7 +149,7 @@ def test_a_gate_that_does_not_fit(gated: Bundle, change: Any, message: str) -> N
 
 @pytest.mark.parametrize("data", [b"", b"PK\3\4 not a zip", b"\x80\x04pickle"])
 def test_a_gate_that_is_no_archive(gated: Bundle, data: bytes) -> None:
-    (gated.path / DOMAIN).write_bytes(data)
+    (gated.path / GATE_FILE).write_bytes(data)
     with pytest.raises(BundleError, match=r"domain\.npz cannot be read"):
         load_gate(gated, "tflite-fp32")
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from sonoedge.edge_runtime.bundle.manifest import load_bundle, write_manifest
 from sonoedge.edge_runtime.errors import REFUSED_EXIT_CODE, DataError, SonoEdgeError
-from sonoedge.edge_runtime.model.gate import DOMAIN
+from sonoedge.edge_runtime.model.gate import GATE_FILE
 from tests.helpers.pictures import ARTIFACT, board, grey
 from tests.helpers.places import VECTORS
 
@@ -165,7 +165,7 @@ def test_a_cascade_half_without_a_gate_is_an_error_before_the_first_image(
 ) -> None:
     copy = tmp_path / "cascade"
     shutil.copytree(VECTORS / "cascade", copy)
-    (copy / "first" / DOMAIN).unlink()
+    (copy / "first" / GATE_FILE).unlink()
     for path in (copy / "first", copy):
         bundle = load_bundle(VECTORS / "cascade" / path.relative_to(copy))
         write_manifest(type(bundle)(**{**vars(bundle), "path": path}))

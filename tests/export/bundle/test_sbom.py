@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from sonoedge.edge_runtime.bundle.checksums import SUMS
+from sonoedge.edge_runtime.bundle.checksums import SHA256SUMS
 from sonoedge.edge_runtime.bundle.contract import SBOM
 from sonoedge.edge_runtime.bundle.manifest import load_bundle
 
@@ -22,4 +22,4 @@ def test_sbom_of_an_export(run_bundle: Path) -> None:
     assert set(body["dependencies"][0]["dependsOn"]) == references
     artifacts = {c["name"] for c in body["metadata"]["component"]["components"]}
     assert artifacts == {a.name for a in load_bundle(run_bundle).artifacts}
-    assert SBOM in (run_bundle / SUMS).read_text()
+    assert SBOM in (run_bundle / SHA256SUMS).read_text()

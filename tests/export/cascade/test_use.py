@@ -17,9 +17,9 @@ from sonoedge.benchmarks.retention.results import result
 from sonoedge.edge_runtime.bundle.contract import CascadeSpec
 from sonoedge.edge_runtime.bundle.manifest import load_bundle, write_manifest
 from sonoedge.edge_runtime.imaging.image import find_images
-from sonoedge.edge_runtime.model.cascade import Cascade, cut_of
+from sonoedge.edge_runtime.model.cascade import Cascade, logit_threshold
 from sonoedge.edge_runtime.model.classifier import Classifier
-from sonoedge.edge_runtime.serve.station import Station, Wish
+from sonoedge.edge_runtime.serve.station import AnswerOptions, Station
 from sonoedge.export.cascade.bundle import write_cascade
 from tests.helpers.commands import Result
 
@@ -31,7 +31,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory, run_bundle: Path, phantoms:
     """Int8 before float32, with a margin that sends about half of the phantoms on."""
     full = load_bundle(run_bundle)
     first = Classifier(full, "tflite-int8", threads=1)
-    cut = cut_of(full.artifact("tflite-fp32").threshold)
+    cut = logit_threshold(full.artifact("tflite-fp32").threshold)
     logits = [prediction.logit for prediction in first.predict_files(find_images(phantoms), gated=False)]  # type: ignore[union-attr]
     margin = float(np.median(np.abs(np.array(logits) - cut)))
     out = tmp_path_factory.mktemp("cascades") / "half"
@@ -135,7 +135,9 @@ def test_the_station_says_which_model_answered(bundle: Path, phantoms: Path) -> 
     station = Station(bundle, None, threads=1)
     station.open()
     try:
-        answers = [station.answer(path.read_bytes(), Wish(explain=True)) for path in find_images(phantoms)[::4]]
+        answers = [
+            station.answer(path.read_bytes(), AnswerOptions(explain=True)) for path in find_images(phantoms)[::4]
+        ]
         assert {answer["artifact"] for answer in answers} == {"first/tflite-int8", "tflite-fp32"}
         for answer in answers:
             shares = answer["explanation"]["logit_shares"]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sonoedge.edge_runtime import Classifier, load_bundle
-from sonoedge.edge_runtime.bundle.checksums import check_sums
+from sonoedge.edge_runtime.bundle.checksums import check_digests
 from sonoedge.edge_runtime.device.replay import load_golden
 from sonoedge.edge_runtime.imaging.image import find_images
 from sonoedge.export.bundle import pipeline
@@ -122,7 +122,7 @@ def test_a_swapped_artifact_is_found_by_the_replay(sonoedge: Run, full_bundle: P
     shutil.copyfile(copy / "tflite-int8" / "backbone.tflite", copy / "tflite-fp32" / "backbone.tflite")
     bundle = load_bundle(full_bundle)
     write_manifest(replace(bundle, path=copy))
-    check_sums(copy)
+    check_digests(copy)
     result = sonoedge("verify", copy)
     assert result.code == 5
     assert "tflite-fp32 does not reproduce" in result.err

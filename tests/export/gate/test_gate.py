@@ -14,7 +14,7 @@ from sonoedge.edge_runtime.bundle.contract import Artifact, Branch, Bundle, Inpu
 from sonoedge.edge_runtime.bundle.manifest import load_bundle
 from sonoedge.edge_runtime.errors import DataError
 from sonoedge.edge_runtime.imaging.image import find_images
-from sonoedge.edge_runtime.model.gate import DOMAIN, load_gate
+from sonoedge.edge_runtime.model.gate import GATE_FILE, load_gate
 from sonoedge.export.bundle import pipeline
 from sonoedge.export.commands.gate import SIGNATURE
 from sonoedge.export.convert.splitting import split_model
@@ -128,7 +128,7 @@ def test_features_come_from_the_cache_of_the_training(
 
 def test_without_a_gate(run_bundle: Path) -> None:
     """`run_bundle` is exported with --no-gate."""
-    assert not (run_bundle / DOMAIN).exists()
+    assert not (run_bundle / GATE_FILE).exists()
     assert "gate" not in load_bundle(run_bundle).provenance
     text = (run_bundle / "MODEL_CARD.md").read_text()
     assert "None: nothing tells the device which pictures are unlike those of training." in text
@@ -140,7 +140,7 @@ def test_the_images_of_the_run_are_gone(sonoedge: Run, tiny_run: Path, tmp_path:
     assert refused.code == 3
     assert "--data" in refused.err and "--no-gate" in refused.err
     assert sonoedge("export", *arguments, "--out", tmp_path / "bundle", "--no-gate").code == 0
-    assert not (tmp_path / "bundle" / DOMAIN).exists()
+    assert not (tmp_path / "bundle" / GATE_FILE).exists()
 
 
 def test_a_bare_model(sonoedge: Run, small_keras: Path, phantoms: Path, tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_a_bare_model(sonoedge: Run, small_keras: Path, phantoms: Path, tmp_path
     bare = sonoedge("export", *arguments, "--out", tmp_path / "bare")
     assert bare.code == 0
     assert "no out-of-domain gate" in bare.out
-    assert not (tmp_path / "bare" / DOMAIN).exists()
+    assert not (tmp_path / "bare" / GATE_FILE).exists()
     few = tmp_path / "few"
     few.mkdir()
     for path in find_images(phantoms)[:7]:
@@ -178,7 +178,7 @@ def test_an_artifact_without_limits_is_not_published(
         "export", "--model", tiny_run, "--format", "tflite-fp32", "--quiet", "--out", tmp_path / "bundle"
     )
     assert result.code == 5
-    assert f"{DOMAIN} has no limits for tflite-fp32" in result.err
+    assert f"{GATE_FILE} has no limits for tflite-fp32" in result.err
     assert not (tmp_path / "bundle").exists()
 
 
@@ -286,4 +286,4 @@ def test_a_gate_of_another_model(sonoedge: Run, float_bundle: Path, tiny_run: Pa
     result = sonoedge("gate", "--bundle", folder, "--model", tiny_run, "--quiet")
     assert result.code == 4
     assert "was not made from the model" in result.err
-    assert not (folder / DOMAIN).exists()
+    assert not (folder / GATE_FILE).exists()

@@ -15,7 +15,7 @@ from sonoedge.edge_runtime.files import sha256_file
 from sonoedge.edge_runtime.proportion import GroupedCount
 from sonoedge.export.guard.agreement import AgreementFrames, agreement_frames
 from sonoedge.export.guard.candidates import Candidate, promise
-from sonoedge.export.guard.evaluator import Judge
+from sonoedge.export.guard.evaluator import Evaluator
 from sonoedge.export.guard.int8 import Int8Policy
 from tests.helpers.guards import LOOSE, int8
 from tests.helpers.int8_models import Bench, noise_images
@@ -28,7 +28,7 @@ def unlabelled(folder: Path, count: int = 30) -> AgreementFrames:
 
 def test_the_published_file_is_compared_on_unlabelled_frames_too(broken: Bench, tmp_path: Path) -> None:
     frames = unlabelled(tmp_path / "frames")
-    policy = Int8Policy(LOOSE, validation=broken.judge.dataset, agreement=frames, allow_drop=True)
+    policy = Int8Policy(LOOSE, validation=broken.evaluator.dataset, agreement=frames, allow_drop=True)
     lines: list[str] = []
     choice = int8(broken, policy, tmp_path / "guard", lines)
     found = choice.candidate.comparison
@@ -46,12 +46,12 @@ def test_frames_can_refuse_what_validation_images_took(
     broken: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Turned(AgreementFrames):
-        def add_to(self, candidate: Candidate, judge: Judge, runner: object) -> Candidate:
+        def add_to(self, candidate: Candidate, evaluator: Evaluator, runner: object) -> Candidate:
             frames = GroupedCount.of(np.arange(30) < 15, None)
             return replace(candidate, comparison=replace(candidate.comparison, frames=frames))
 
     frames = Turned(unlabelled(tmp_path / "frames").dataset)
-    policy = Int8Policy(LOOSE, validation=broken.judge.dataset, agreement=frames)
+    policy = Int8Policy(LOOSE, validation=broken.evaluator.dataset, agreement=frames)
     with pytest.raises(AccuracyError, match="not on the frames of --agreement-data: 15/30"):
         int8(broken, policy, tmp_path / "guard", [])
     assert not (tmp_path / "guard" / "backbone.tflite").exists()

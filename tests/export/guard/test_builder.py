@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from sonoedge.export.convert.operators import Operator
-from sonoedge.export.guard.builder import HEAVY_MACS, MIN_SPEEDUP, Rungs, speedup_wanted
+from sonoedge.export.guard.builder import HEAVY_MACS, MIN_SPEEDUP, CandidateBuilder, speedup_wanted
 from sonoedge.export.guard.comparison import Budget
 from sonoedge.export.quantize.recipes import Recipe
 from tests.helpers.int8_models import Bench
@@ -29,9 +29,9 @@ def test_speed_is_demanded_of_heavy_models_on_processors_with_int8_dot_products(
 
 def test_figures_for_the_bundle_are_plain_json(broken: Bench, tmp_path: Path) -> None:
 
-    rungs = Rungs(broken.source.quantizer("tflite"), broken.judge, tmp_path)
-    rungs.add("w8a8", Recipe())
-    body = rungs.ladder(Budget(), runs=5).candidates[0].to_json(Budget())
+    builder = CandidateBuilder(broken.source.quantizer("tflite"), broken.evaluator, tmp_path)
+    builder.add("w8a8", Recipe())
+    body = builder.table(Budget(), runs=5).candidates[0].to_json(Budget())
     assert json.loads(json.dumps(body, allow_nan=False)) == body
     assert body["flips"][1] <= body["flips"][0] <= body["flips"][2]
     assert body["verdict"] in {"PASS", "FAIL", "INCONCLUSIVE"}

@@ -28,8 +28,8 @@ def test_the_fragile_operator_loses_most(runtime: str, tmp_path: Path) -> None:
     quantizer = place.source.quantizer(runtime)
     path = tmp_path / f"quantized{quantizer.suffix}"
     quantizer.build(path, Recipe())
-    inputs = [preprocess_file(sample.path, (SIZE, SIZE)) for sample in place.judge.dataset.samples]
-    layers = layer_errors(runtime, place.judge.float_path, path, quantizer.operators, inputs)
+    inputs = [preprocess_file(sample.path, (SIZE, SIZE)) for sample in place.evaluator.dataset.samples]
+    layers = layer_errors(runtime, place.evaluator.float_path, path, quantizer.operators, inputs)
     branch_of = {op.name: op.branches for op in quantizer.operators}
     worst = max(layers, key=lambda layer: layer.added_noise)
     # The operator behind the hub reads the spoilt tensor: it is where the signal is lost.
@@ -48,8 +48,8 @@ def test_the_fragile_operator_loses_most(runtime: str, tmp_path: Path) -> None:
 
 def test_a_file_against_itself_loses_nothing(tmp_path: Path) -> None:
     place = bench(tmp_path, two_branches(None), images=2)
-    inputs = [preprocess_file(place.judge.dataset.samples[0].path, (SIZE, SIZE))]
-    exact = place.judge.float_path
+    inputs = [preprocess_file(place.evaluator.dataset.samples[0].path, (SIZE, SIZE))]
+    exact = place.evaluator.float_path
     layers = layer_errors("tflite", exact, exact, place.source.quantizer("tflite").operators, inputs)
     assert {layer.snr_db for layer in layers} == {MAX_DB}
     assert {layer.lost_db for layer in layers} == {0.0}

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sonoedge.export.guard.candidates import ladder_table
+from sonoedge.export.guard.candidates import table_text
 from sonoedge.export.guard.comparison import Budget
-from sonoedge.export.guard.search import MIN_INT8_SHARE, climb
+from sonoedge.export.guard.search import MIN_INT8_SHARE, search_candidates
 from sonoedge.export.quantize.recipes import assignments
 from tests.helpers.guards import LOOSE, lacking
 from tests.helpers.int8_models import Bench, bench, two_branches
@@ -19,55 +19,59 @@ from tests.helpers.int8_models import Bench, bench, two_branches
 def test_the_fragile_branch_is_found_whichever_it_is(fragile: int, tmp_path: Path) -> None:
     place = bench(tmp_path, two_branches(fragile))
     quantizer = place.source.quantizer("tflite")
-    ladder = climb(quantizer, place.judge, tmp_path / "ladder", LOOSE, progress=False)
-    plain, chosen = ladder.candidates[0], ladder.chosen
-    assert not plain.within(ladder.budget)
+    table = search_candidates(quantizer, place.evaluator, tmp_path / "candidates", LOOSE, progress=False)
+    plain, chosen = table.candidates[0], table.chosen
+    assert not plain.within(table.budget)
     assert chosen is not None
     assert chosen.recipe.precision == "mixed"
     kept = {name for name, p in assignments(chosen.recipe, quantizer.operators).items() if p != "w8a8"}
     own, other = ("left", "right")[fragile], ("right", "left")[fragile]
     touched = set().union(*(op.branches for op in quantizer.operators if op.name in kept and len(op.branches) == 1))
     assert touched == {own}, f"{other} is sound and must stay int8"
-    assert f"mixed by branch, {own} float" in [c.name for c in ladder.candidates]
-    table = ladder_table(ladder)
+    assert f"mixed by branch, {own} float" in [c.name for c in table.candidates]
+    table = table_text(table)
     assert table.count("<- taken") == 1
     assert "60 validation images" in table
-    assert all(np.isfinite(c.p50_ms) for c in ladder.candidates)
+    assert all(np.isfinite(c.p50_ms) for c in table.candidates)
 
 
 def test_a_sound_model_needs_no_search(tmp_path: Path) -> None:
     place = bench(tmp_path, two_branches(None))
-    ladder = climb(
-        place.source.quantizer("tflite"), place.judge, tmp_path / "ladder", Budget(0.05, 0.05), progress=False
+    table = search_candidates(
+        place.source.quantizer("tflite"),
+        place.evaluator,
+        tmp_path / "candidates",
+        Budget(0.05, 0.05),
+        progress=False,
     )
-    assert [c.recipe.precision for c in ladder.candidates] == ["w8a8"]
-    assert ladder.chosen is ladder.candidates[0]
+    assert [c.recipe.precision for c in table.candidates] == ["w8a8"]
+    assert table.chosen is table.candidates[0]
 
 
 def test_the_guard_goes_on_to_operators_and_other_ranges_before_it_gives_up(tmp_path: Path) -> None:
     place = bench(tmp_path, two_branches(1))
     quantizer = place.source.quantizer("tflite")
-    ladder = climb(quantizer, place.judge, tmp_path / "ladder", Budget(-1, -1), progress=False)
-    assert ladder.chosen is None
-    names = [c.name for c in ladder.candidates]
+    table = search_candidates(quantizer, place.evaluator, tmp_path / "candidates", Budget(-1, -1), progress=False)
+    assert table.chosen is None
+    names = [c.name for c in table.candidates]
     for rule in quantizer.range_rules:
         assert f"w8a8, {rule} ranges" in names
     spared = [
         {op.name for op in quantizer.operators if assignments(c.recipe, quantizer.operators)[op.name] == "float"}
-        for c in ladder.candidates
+        for c in table.candidates
     ]
     left = {op.name for op in quantizer.operators if op.branches == {"left"}}
     assert any(kept & left for kept in spared), "operators of the sound branch are spared too"
-    assert all(c.int8_share >= MIN_INT8_SHARE for c in ladder.candidates)
+    assert all(c.int8_share >= MIN_INT8_SHARE for c in table.candidates)
 
 
 def test_a_candidate_that_the_interpreter_lacks_an_operator_for_is_skipped(broken: Bench, tmp_path: Path) -> None:
-    ladder = climb(lacking(broken), broken.judge, tmp_path, LOOSE, progress=False)
-    plain = ladder.candidates[0]
+    table = search_candidates(lacking(broken), broken.evaluator, tmp_path, LOOSE, progress=False)
+    plain = table.candidates[0]
     assert plain.comparison is None
     assert "CUSTOM 'FancySwish'" in plain.error
-    assert ladder.chosen is not None
-    table = ladder_table(ladder)
+    assert table.chosen is not None
+    table = table_text(table)
     assert "skipped" in table
     assert "CUSTOM" in table
 
@@ -76,9 +80,9 @@ def test_a_candidate_that_the_interpreter_lacks_an_operator_for_is_skipped(broke
 def test_openvino_finds_the_fragile_branch_too(tmp_path: Path) -> None:
     place = bench(tmp_path, two_branches(0), "openvino")
     quantizer = place.source.quantizer("openvino")
-    ladder = climb(quantizer, place.judge, tmp_path / "ladder", LOOSE, progress=False)
-    assert ladder.chosen is not None
-    assert set(ladder.candidates[0].device["executed"]) & {"i8", "u8"}
-    if ladder.chosen.recipe.precision == "mixed":
-        kept = {n for n, p in assignments(ladder.chosen.recipe, quantizer.operators).items() if p == "float16"}
+    table = search_candidates(quantizer, place.evaluator, tmp_path / "candidates", LOOSE, progress=False)
+    assert table.chosen is not None
+    assert set(table.candidates[0].device["executed"]) & {"i8", "u8"}
+    if table.chosen.recipe.precision == "mixed":
+        kept = {n for n, p in assignments(table.chosen.recipe, quantizer.operators).items() if p == "float16"}
         assert {b for op in quantizer.operators if op.name in kept for b in op.branches} == {"left"}

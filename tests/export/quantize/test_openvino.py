@@ -59,7 +59,7 @@ def test_openvino_keeps_the_named_operators_in_float_and_caches(
     quantizer = vino.source.quantizer("openvino")
     path = tmp_path / "backbone.xml"
     quantizer.build(path, Recipe(rules=(Rule("^left/"), Rule("^left.right/"))))
-    exact = outputs(vino.judge.float_path, "openvino", vino)
+    exact = outputs(vino.evaluator.float_path, "openvino", vino)
     found = outputs(path, "openvino", vino)
     for a, b in zip(found, exact, strict=True):
         np.testing.assert_allclose(a["left"], b["left"], rtol=1e-4, atol=1e-3)
@@ -118,7 +118,7 @@ def test_openvino_spared_afterwards_equals_never_quantized(fragile: int | None, 
 
     place = bench(tmp_path, two_branches(fragile), "openvino", images=8)
     quantizer = place.source.quantizer("openvino")
-    exact = outputs(place.judge.float_path, "openvino", place)
+    exact = outputs(place.evaluator.float_path, "openvino", place)
     everything = quantize_openvino(read_openvino(place.source.openvino_float), place.source.activations.first(1)[0])
     low, high = activation_ranges(quantizer.statistics, "average")
     ranges = dict(zip(quantizer.statistics.names, zip(low.tolist(), high.tolist(), strict=True), strict=True))

@@ -36,7 +36,7 @@ def test_a_branch_alone_computes_the_same(branch: str, place: Bench, tmp_path: P
     path = tmp_path / "branch.tflite"
     path.write_bytes(tflite_branch(place.source.tflite_float, branch))
     assert path.stat().st_size < len(place.source.tflite_float)
-    whole = outputs(place.judge.float_path, "tflite", place)
+    whole = outputs(place.evaluator.float_path, "tflite", place)
     for alone, both in zip(outputs(path, "tflite", place), whole, strict=True):
         assert list(alone) == [branch]
         np.testing.assert_array_equal(alone[branch], both[branch])
@@ -80,7 +80,7 @@ def test_dynamic_operators_have_int8_weights_and_float_results(place: Bench, tmp
     ]
     assert convolutions
     assert {graph.tensors[op.inputs[1]].type for op in convolutions} >= {9}
-    exact = outputs(place.judge.float_path, "tflite", place)
+    exact = outputs(place.evaluator.float_path, "tflite", place)
     for found, wanted in zip(outputs(path, "tflite", place), exact, strict=True):
         error = np.linalg.norm(found["right"] - wanted["right"]) / np.linalg.norm(wanted["right"])
         assert 0 < error < 0.05
@@ -135,7 +135,7 @@ def test_every_range_rule_gives_a_file_near_float(
     quantizer = here.source.quantizer(runtime)
     path = tmp_path / f"backbone{quantizer.suffix}"
     quantizer.build(path, Recipe(ranges=ranges))
-    exact = outputs(here.judge.float_path, runtime, here)
+    exact = outputs(here.evaluator.float_path, runtime, here)
     for found, wanted in zip(outputs(path, runtime, here), exact, strict=True):
         for name in wanted:
             error = np.linalg.norm(found[name] - wanted[name]) / np.linalg.norm(wanted[name])
@@ -168,7 +168,7 @@ def test_a_branch_has_the_ranges_of_its_own_rule(runtime: str, place: Bench, vin
 def test_w8a16_is_more_exact_than_w8a8(place: Bench, tmp_path: Path) -> None:
     quantizer = place.source.quantizer("tflite")
     errors = {}
-    exact = outputs(place.judge.float_path, "tflite", place)
+    exact = outputs(place.evaluator.float_path, "tflite", place)
     for base in ("w8a8", "w8a16"):
         quantizer.build(tmp_path / f"{base}.tflite", Recipe(base, ranges="extremes"))
         found = outputs(tmp_path / f"{base}.tflite", "tflite", place)

@@ -25,7 +25,7 @@ from sonoedge.train.distillation.objective import (
     teach,
     thin_directions,
 )
-from sonoedge.train.distillation.targets import Lesson, on_grid
+from sonoedge.train.distillation.targets import Targets, on_grid
 from sonoedge.train.distillation.teacher import open_teacher
 from sonoedge.train.evaluation.metrics import sigmoid
 from sonoedge.train.evaluation.run_folder import open_run
@@ -77,7 +77,7 @@ def test_the_student_is_exported_and_verified(
     assert sonoedge("verify", out).code == 0
 
 
-def small_lesson(seed: int, count: int = 64) -> Lesson:
+def small_lesson(seed: int, count: int = 64) -> Targets:
     """A teacher of five hidden units that are linear in the student's maps, on a grid of 3 x 3."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(count, 3, 3, 6)).astype(np.float32)
@@ -85,7 +85,7 @@ def small_lesson(seed: int, count: int = 64) -> Lesson:
     pooled = hidden.mean(axis=(1, 2))
     logit = np.maximum(pooled, 0).sum(axis=1) - 2
     cam = np.einsum("nhwu,nu->nhw", hidden, (pooled > 0).astype(np.float32))
-    return Lesson(x, hidden, pooled, logit, cam, (logit > 0).astype(np.int64))
+    return Targets(x, hidden, pooled, logit, cam, (logit > 0).astype(np.int64))
 
 
 def test_a_student_is_scored_on_other_images(sonoedge: Command, student_run: Path, tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_a_copy_is_taught_its_own_maps_and_the_mean_answer_to_its_image() -> Non
     np.testing.assert_array_equal(taught.cam, own.cam)
 
 
-def small_distiller(fit: DistillFit, taught: Lesson) -> Distiller:
+def small_distiller(fit: DistillFit, taught: Targets) -> Distiller:
     keras.utils.set_random_seed(3)
     image = keras.Input((3, 3, 6))
     upper = keras.Model(image, keras.layers.Conv2D(8, 1, activation="relu")(image))

@@ -137,7 +137,7 @@ def test_a_slim_run_is_like_any_other(
     arguments = ["--teacher", run, "--data", phantoms, "--divisor", 2, "--images", 8, "--out", out, "--quiet"]
     arguments += ["--cache", tmp_path / "cache" / "features"]
     with monkeypatch.context() as broken:
-        broken.setattr("sonoedge.train.distillation.slim.write_taught", interrupt)
+        broken.setattr("sonoedge.train.distillation.slim.write_derived_run", interrupt)
         assert sonoedge("slim", *arguments).code != 0
         assert not out.exists()
     # What took long is kept, and not done again.

@@ -60,7 +60,7 @@ class InterpreterTest {
                 assertEquals(case["verdict"] to case["reasons"], answer.assessment.verdict to answer.assessment.reasons)
                 assertEquals(case["text"] to case["hints"], answer.assessment.text to answer.hints)
                 assertEquals(case["label"], answer.prediction?.label)
-                val (wanted, gate) = case.map("gate").double("distance") to answer.domain!!
+                val (wanted, gate) = case.map("gate").double("distance") to answer.gateResult!!
                 assertEquals(case.map("gate").double("threshold"), gate.threshold, 0.0)
                 assertEquals(case.map("gate").double("warning"), gate.warning, 0.0)
                 val name = case["artifact"] as String
@@ -83,7 +83,7 @@ class InterpreterTest {
         val gated = loadBundle(folder)
         val error = assertThrows(BundleException::class.java) { openModel(gated, settings(null)) }
         assertTrue(error.message, "the cheap model has no gate" in error.message)
-        openModel(gated, settings("tflite-fp32")).use { assertNotNull(it.model.predict(noise(48, 48, 1)).domain) }
+        openModel(gated, settings("tflite-fp32")).use { assertNotNull(it.model.predict(noise(48, 48, 1)).gateResult) }
     }
 
     @Test

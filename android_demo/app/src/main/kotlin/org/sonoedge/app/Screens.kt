@@ -11,7 +11,7 @@ import android.widget.TextView
 import org.sonoedge.core.Answer
 import org.sonoedge.core.Artifact
 import org.sonoedge.core.CASCADE
-import org.sonoedge.core.Domain
+import org.sonoedge.core.GateResult
 import org.sonoedge.core.Prediction
 import org.sonoedge.core.RgbImage
 import org.sonoedge.core.SelfTest
@@ -43,7 +43,7 @@ class Screens(private val activity: Activity, private val model: DemoModel) {
         text(R.id.picture_note, state.picture?.let(::pictureNote) ?: string(R.string.no_picture))
         val answer = state.prediction
         verdict(state.answer, R.id.verdict, R.id.hints)
-        text(R.id.gate, state.answer?.let { gate(it.domain) })
+        text(R.id.gate, state.answer?.let { gate(it.gateResult) })
         result(state, answer, R.id.result, R.id.decider, R.id.band, R.id.latency)
         text(R.id.band_text, answer?.let { bandText(it, state) })
         text(R.id.shares, answer?.let(::shares))
@@ -135,8 +135,8 @@ class Screens(private val activity: Activity, private val model: DemoModel) {
         text(hints, answer?.hints?.joinToString("\n", transform = Words::hint))
     }
 
-    private fun gate(domain: Domain?): String =
-        domain?.let { string(R.string.gate, it.distance, it.warning, it.threshold) } ?: string(R.string.gate_none)
+    private fun gate(gateResult: GateResult?): String =
+        gateResult?.let { string(R.string.gate, it.distance, it.warning, it.threshold) } ?: string(R.string.gate_none)
 
     /** The model's numbers; of a refused picture there are none. */
     private fun result(state: UiState, answer: Prediction?, title: Int, decider: Int, band: Int, latency: Int) {

@@ -13,13 +13,13 @@ data class Assessment(val verdict: String, val reasons: List<String>, val text: 
 /**
  * What a person gets for one picture.
  *
- * @property domain where the picture lies among those of training; null: the bundle has no gate.
+ * @property gateResult where the picture lies among those of training; null: the bundle has no gate.
  * @property hints codes of what speaks against the picture itself, see [org.sonoedge.core.hints].
  * @property prediction the model's numbers and maps; null for a refused picture, of which they say nothing.
  */
 data class Answer(
     val assessment: Assessment,
-    val domain: Domain?,
+    val gateResult: GateResult?,
     val hints: List<String>,
     val prediction: Prediction?,
 )
@@ -36,16 +36,16 @@ fun answer(bundle: Bundle, model: Model, image: RgbImage): Answer {
         throw ModelException("The model did not answer with a number.")
     }
     val hints = hints(image, quality(image))
-    val assessment = assess(bundle, prediction.probability, prediction.threshold, prediction.domain, hints)
-    return Answer(assessment, prediction.domain, hints, prediction.takeIf { assessment.verdict != "refused" })
+    val assessment = assess(bundle, prediction.probability, prediction.threshold, prediction.gateResult, hints)
+    return Answer(assessment, prediction.gateResult, hints, prediction.takeIf { assessment.verdict != "refused" })
 }
 
 /** The verdict: refused before uncertain before the side of the threshold. The app asks for no shifted views. */
 internal fun assess(
-    bundle: Bundle, probability: Double, threshold: Double, domain: Domain?, hints: List<String>,
+    bundle: Bundle, probability: Double, threshold: Double, gateResult: GateResult?, hints: List<String>,
 ): Assessment {
-    val outside = domain != null && !domain.inside
-    val unlike = domain != null && domain.inside && !domain.usual
+    val outside = gateResult != null && !gateResult.withinLimit
+    val unlike = gateResult != null && gateResult.withinLimit && !gateResult.withinWarning
     val reasons = listOf(
         "outside_training" to outside, "unlike_training" to unlike, "not_b_mode" to hints.any(AGAINST_B_MODE::contains),
     ).filter { it.second }.map { it.first }

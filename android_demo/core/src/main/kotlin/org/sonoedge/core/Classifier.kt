@@ -32,7 +32,7 @@ data class Latency(val resizeMs: Double, val invokeMs: Double, val headMs: Doubl
  *
  * @property artifact which file answered; of a cascade's cheap model with the folder before it.
  * @property cam fused Grad-CAM map, or null where the head has none; [branchCams] and [shares] are by branch.
- * @property domain where the picture lies among those of training, for the model that decided; null without a gate.
+ * @property gateResult where the picture lies among those of training, for the model that decided; null without a gate.
  * @property scale what the file's own logit was multiplied by: 1, but for a cascade's cheap model.
  */
 data class Prediction(
@@ -45,7 +45,7 @@ data class Prediction(
     val cam: CamMap?,
     val branchCams: Map<String, CamMap>,
     val shares: Map<String, Float>,
-    val domain: Domain?,
+    val gateResult: GateResult?,
     val scale: Double = 1.0,
 ) {
     /**
@@ -99,7 +99,7 @@ class Classifier(
 ) : Model {
     override val classifiers = mapOf(artifact.name to this)
     override val escalated: Double? get() = null
-    internal val gate: DomainGate?
+    internal val gate: Gate?
 
     init {
         try {
@@ -129,7 +129,7 @@ class Classifier(
         head.close()
     }
 
-    private fun prediction(outputs: Map<String, FloatArray>, latency: Latency, domain: Domain?): Prediction {
+    private fun prediction(outputs: Map<String, FloatArray>, latency: Latency, gateResult: GateResult?): Prediction {
         val probability = outputs.getValue("probability")[0].toDouble()
         val shapes = head.outputShapes()
         fun cam(name: String): CamMap? =
@@ -145,7 +145,7 @@ class Classifier(
             cam = cam("cam"),
             branchCams = names.mapNotNull { name -> cam("cam_$name")?.let { name to it } }.toMap(),
             shares = (names + BIAS).mapNotNull { name -> outputs["share_$name"]?.let { name to it[0] } }.toMap(),
-            domain = domain,
+            gateResult = gateResult,
         )
     }
 

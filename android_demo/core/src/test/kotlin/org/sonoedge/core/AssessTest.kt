@@ -41,9 +41,9 @@ class AssessTest {
     fun `distances are Python's`(): List<DynamicTest> = Vectors.cases("gate").mapIndexed { i, case ->
         dynamicTest("$i ${case["distance"]}") {
             val gate = loadGate(bundle, case["artifact"] as String)!!
-            val domain = gate.check(case.map("maps").entries.associate { (name, map) -> name as String to (map as Map<*, *>).floats() })
-            assertEquals(case.double("distance"), domain.distance, 1e-4 * case.double("distance"))
-            assertEquals(case.double("threshold") to case.double("warning"), domain.threshold to domain.warning)
+            val gateResult = gate.check(case.map("maps").entries.associate { (name, map) -> name as String to (map as Map<*, *>).floats() })
+            assertEquals(case.double("distance"), gateResult.distance, 1e-4 * case.double("distance"))
+            assertEquals(case.double("threshold") to case.double("warning"), gateResult.threshold to gateResult.warning)
         }
     }
 
@@ -60,10 +60,10 @@ class AssessTest {
             for (band in table.item<List<Any?>>("bands")) for (probability in table.item<List<Double>>("probabilities")) {
                 val wanted = assessments[table.item<String>("expected")[at++].digitToInt()]
                 if (band != null) continue
-                val domain = gate?.let {
-                    Domain((it["distance"] as Number?)?.toDouble() ?: Double.NaN, it.double("threshold"), it.double("warning"))
+                val gateResult = gate?.let {
+                    GateResult((it["distance"] as Number?)?.toDouble() ?: Double.NaN, it.double("threshold"), it.double("warning"))
                 }
-                assertEquals(wanted, assess(bundle, probability, table.double("threshold"), domain, hints), "$gate $hints $probability")
+                assertEquals(wanted, assess(bundle, probability, table.double("threshold"), gateResult, hints), "$gate $hints $probability")
                 seen += wanted
             }
         }
@@ -76,11 +76,11 @@ class AssessTest {
     fun `without a gate picture quality and threshold decide, and a NaN is refused by a gate`() {
         assertEquals("suspicious", assess(bundle, 0.5, 0.5, null, listOf("dark")).verdict)
         assertEquals("uncertain", assess(bundle, 0.9, 0.5, null, listOf("flat")).verdict)
-        assertEquals("refused", assess(bundle, 0.9, 0.5, Domain(Double.NaN, 2.0, 1.0), emptyList()).verdict)
+        assertEquals("refused", assess(bundle, 0.9, 0.5, GateResult(Double.NaN, 2.0, 1.0), emptyList()).verdict)
         // On the limits a picture is still what it was below them.
-        assertEquals("suspicious", assess(bundle, 0.9, 0.5, Domain(1.0, 2.0, 1.0), emptyList()).verdict)
-        assertEquals("uncertain", assess(bundle, 0.9, 0.5, Domain(2.0, 2.0, 1.0), emptyList()).verdict)
-        assertEquals("refused", assess(bundle, 0.9, 0.5, Domain(1.5, 1.2, 3.0), emptyList()).verdict)
+        assertEquals("suspicious", assess(bundle, 0.9, 0.5, GateResult(1.0, 2.0, 1.0), emptyList()).verdict)
+        assertEquals("uncertain", assess(bundle, 0.9, 0.5, GateResult(2.0, 2.0, 1.0), emptyList()).verdict)
+        assertEquals("refused", assess(bundle, 0.9, 0.5, GateResult(1.5, 1.2, 3.0), emptyList()).verdict)
     }
 
     @Test
@@ -93,7 +93,7 @@ class AssessTest {
                 override val escalated: Double? = null
                 override fun predict(image: RgbImage) = Prediction(
                     "malignant", probability, 2.2, 0.5, artifact.name, Latency(1.0, 1.0, 1.0), null, emptyMap(), emptyMap(),
-                    Domain(distance, 2.0, 1.0),
+                    GateResult(distance, 2.0, 1.0),
                 )
                 override fun turns(image: RgbImage): List<Latency> = error("not asked")
                 override fun close() = Unit
@@ -103,7 +103,7 @@ class AssessTest {
         assertEquals("refused", answered(2.1).assessment.verdict)
         assertNull(answered(2.1).prediction)
         assertNotNull(answered(1.5).prediction)
-        assertEquals(2.1, answered(2.1).domain!!.distance)
+        assertEquals(2.1, answered(2.1).gateResult!!.distance)
         assertThrows<ModelException> { answered(1.0, Double.NaN) }
     }
 
@@ -132,17 +132,17 @@ class AssessTest {
             assertTrue(words in error.message, error.message)
         }
         val broken = gated { it }
-        File(broken.folder, DOMAIN).writeText("no zip")
+        File(broken.folder, GATE_FILE).writeText("no zip")
         assertTrue("domain.npz cannot be read" in assertThrows<BundleException> { loadGate(broken, "tflite-fp32") }.message)
     }
 
     /** The small bundle with its domain.npz, of which [change] may have changed entries. */
     private fun gated(change: (Map<String, ByteArray>) -> Map<String, ByteArray>): Bundle {
         val folder = File(temporary, "gated").also { it.mkdirs() }
-        val arrays = ZipFile(File(Vectors.bundle, DOMAIN)).use { zip ->
+        val arrays = ZipFile(File(Vectors.bundle, GATE_FILE)).use { zip ->
             zip.entries().asSequence().associate { it.name to zip.getInputStream(it).readBytes() }
         }
-        ZipOutputStream(File(folder, DOMAIN).outputStream()).use { zip ->
+        ZipOutputStream(File(folder, GATE_FILE).outputStream()).use { zip ->
             for ((name, data) in change(arrays)) {
                 zip.putNextEntry(ZipEntry(name))
                 zip.write(data)

@@ -5,23 +5,23 @@ import kotlin.math.max
 import kotlin.math.min
 import kotlin.math.sqrt
 
-const val DOMAIN = "domain.npz"
+const val GATE_FILE = "domain.npz"
 
 /** Where one picture lies: flagged above [warning], refused above [threshold] or when [distance] is not a number. */
-data class Domain(val distance: Double, val threshold: Double, val warning: Double) {
+data class GateResult(val distance: Double, val threshold: Double, val warning: Double) {
     /** Whether the picture can be judged at all; a NaN cannot. */
-    val inside: Boolean get() = distance <= threshold
+    val withinLimit: Boolean get() = distance <= threshold
 
     /** Whether the picture is like the training images. */
-    val usual: Boolean get() = distance <= min(warning, threshold)
+    val withinWarning: Boolean get() = distance <= min(warning, threshold)
 }
 
 /**
- * The out-of-domain gate of one artifact, from domain.npz: `edge_runtime/model/gate.py` is its specification.
+ * The out-of-gateResult gate of one artifact, from domain.npz: `edge_runtime/model/gate.py` is its specification.
  *
  * @property mean of C channels, as [inverseStd]; [components] are K directions of C, [variances] K.
  */
-class DomainGate internal constructor(
+class Gate internal constructor(
     private val branches: List<Branch>,
     private val mean: FloatArray,
     private val inverseStd: FloatArray,
@@ -32,7 +32,7 @@ class DomainGate internal constructor(
     private val warning: Double,
 ) {
     /** The verdict on one picture from its feature maps by branch, float32 (1, h, w, c) in C order. */
-    fun check(maps: Map<String, FloatArray>): Domain = Domain(distance(features(maps)), threshold, warning)
+    fun check(maps: Map<String, FloatArray>): GateResult = GateResult(distance(features(maps)), threshold, warning)
 
     /** Squared Mahalanobis distance over the number of channels. */
     private fun distance(features: DoubleArray): Double {
@@ -69,30 +69,30 @@ class DomainGate internal constructor(
  *
  * @throws BundleException domain.npz does not fit the bundle.
  */
-fun loadGate(bundle: Bundle, artifact: String): DomainGate? {
-    val file = File(bundle.folder, DOMAIN)
+fun loadGate(bundle: Bundle, artifact: String): Gate? {
+    val file = File(bundle.folder, GATE_FILE)
     if (!file.isFile) return null
     val arrays = readNpz(file)
     if ("threshold.$artifact" !in arrays) return null
     val channels = bundle.branches.sumOf { it.channels }
-    fun array(name: String): NpyArray = arrays[name] ?: throw BundleException("$DOMAIN lacks the array $name.")
+    fun array(name: String): NpyArray = arrays[name] ?: throw BundleException("$GATE_FILE lacks the array $name.")
     fun numbers(name: String, vararg shape: Int): FloatArray {
         val found = array(name)
         if (found.shape != shape.toList() || found.floats.size != shape.fold(1, Int::times) || !found.floats.all(Float::isFinite)) {
-            throw BundleException("$DOMAIN: $name must be finite and of shape ${shape.toList()}.")
+            throw BundleException("$GATE_FILE: $name must be finite and of shape ${shape.toList()}.")
         }
         return found.floats
     }
     val names = bundle.branches.map { it.name }
     if (array("branches").texts != names) {
-        throw BundleException("$DOMAIN describes the branches ${array("branches").texts}, the bundle has $names.")
+        throw BundleException("$GATE_FILE describes the branches ${array("branches").texts}, the bundle has $names.")
     }
     val directions = array("components").shape.firstOrNull() ?: 0
     numbers("components", directions, channels)
     val variances = numbers("variances", directions)
     val noise = numbers("noise").single()
-    if (variances.any { it <= 0f } || noise <= 0f) throw BundleException("$DOMAIN: variances must be positive.")
-    return DomainGate(
+    if (variances.any { it <= 0f } || noise <= 0f) throw BundleException("$GATE_FILE: variances must be positive.")
+    return Gate(
         branches = bundle.branches,
         mean = numbers("mean", channels),
         inverseStd = numbers("inverse_std", channels),
