@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from sonoedge.benchmarks.records.runfile import REPORT
 from sonoedge.edge_runtime.bundle.checksums import bundle_digest
 from sonoedge.edge_runtime.errors import ModelError, UsageError
-from sonoedge.edge_runtime.files import check_replaceable
 from sonoedge.edge_runtime.words import INTENDED_USE
+from sonoedge.train.folders import check_replaceable
 
 if TYPE_CHECKING:
     from sonoedge.benchmarks.measure.candidates import Bar, Planned

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from sonoedge.edge_runtime.errors import UsageError
-from sonoedge.edge_runtime.files import check_replaceable
+from sonoedge.train.folders import check_replaceable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

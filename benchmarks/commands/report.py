@@ -13,7 +13,8 @@ from sonoedge.benchmarks.report.text import markdown, table
 from sonoedge.benchmarks.retention.regression import Comparison, Limits, compare_reports
 from sonoedge.benchmarks.retention.results import Result, failures, result
 from sonoedge.edge_runtime.errors import DataError, ModelError, UsageError
-from sonoedge.edge_runtime.files import check_replaceable, write_text_atomic
+from sonoedge.edge_runtime.files import write_text_atomic
+from sonoedge.train.folders import check_replaceable
 
 REGRESSION_EXIT_CODE = 10
 

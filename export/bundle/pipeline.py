@@ -18,7 +18,7 @@ from sonoedge.edge_runtime.bundle.trust import without_policy
 from sonoedge.edge_runtime.device.agreement import ANSWERS
 from sonoedge.edge_runtime.device.replay import load_golden, replay, run_golden
 from sonoedge.edge_runtime.errors import VerificationError
-from sonoedge.edge_runtime.files import atomic_directory, write_bytes_atomic, write_text_atomic
+from sonoedge.edge_runtime.files import write_bytes_atomic, write_text_atomic
 from sonoedge.edge_runtime.model.classifier import Classifier
 from sonoedge.edge_runtime.model.gate import GATE_FILE, load_gate
 from sonoedge.edge_runtime.types import Float32Array
@@ -36,6 +36,7 @@ from sonoedge.export.quantize.calibration import CalibrationSet
 from sonoedge.train.data.split import SUBSETS, subset_of
 from sonoedge.train.evaluation.run_folder import Run, versions
 from sonoedge.train.features.cache import default_cache
+from sonoedge.train.folders import atomic_directory
 
 Say = Callable[[str], None]
 DIGEST_DIGITS = 16

@@ -11,8 +11,8 @@ from sonoedge.edge_runtime.bundle.contract import MANIFEST, Bundle, CascadeSpec
 from sonoedge.edge_runtime.bundle.freshness import dated
 from sonoedge.edge_runtime.bundle.manifest import load_bundle, write_manifest
 from sonoedge.edge_runtime.bundle.trust import without_policy
-from sonoedge.edge_runtime.files import atomic_directory
 from sonoedge.edge_runtime.model.cascade import Cascade
+from sonoedge.train.folders import atomic_directory
 
 
 def write_cascade(

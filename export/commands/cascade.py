@@ -15,12 +15,12 @@ from sonoedge.edge_runtime.bundle.contract import MANIFEST, Bundle, CascadeSpec
 from sonoedge.edge_runtime.bundle.manifest import load_bundle
 from sonoedge.edge_runtime.bundle.trust import without_policy
 from sonoedge.edge_runtime.errors import BundleError, UsageError
-from sonoedge.edge_runtime.files import check_replaceable
 from sonoedge.edge_runtime.model.cascade import Cascade, check_pair, logit_threshold
 from sonoedge.edge_runtime.model.classifier import Classifier
 from sonoedge.export.cascade.bundle import write_cascade
 from sonoedge.export.cascade.fit import AGREEMENT, counted, fit_cascade
 from sonoedge.export.cascade.measure import FIRST, logits_of, samples_of, timings
+from sonoedge.train.folders import check_replaceable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

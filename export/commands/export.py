@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sonoedge.edge_runtime.bundle.contract import MANIFEST, Bundle
 from sonoedge.edge_runtime.errors import DataError, MissingExtraError, UsageError
-from sonoedge.edge_runtime.files import check_replaceable
+from sonoedge.train.folders import check_replaceable
 
 if TYPE_CHECKING:
     from sonoedge.export.gate.images import GateImages

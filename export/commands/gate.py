@@ -23,10 +23,11 @@ from sonoedge.edge_runtime.bundle.freshness import dated
 from sonoedge.edge_runtime.bundle.manifest import load_bundle, write_manifest
 from sonoedge.edge_runtime.bundle.trust import without_policy
 from sonoedge.edge_runtime.errors import BundleError, DataError, MissingExtraError, UsageError
-from sonoedge.edge_runtime.files import atomic_directory, write_text_atomic
+from sonoedge.edge_runtime.files import write_text_atomic
 from sonoedge.edge_runtime.imaging.image import find_images
 from sonoedge.edge_runtime.model.classifier import Classifier
 from sonoedge.edge_runtime.model.gate import GATE_FILE, Gate, load_gate
+from sonoedge.train.folders import atomic_directory
 
 if TYPE_CHECKING:
     from sonoedge.export.gate.fit import FittedGate

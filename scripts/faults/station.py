@@ -5,7 +5,7 @@ from __future__ import annotations
 from scripts.faults.fault import Fault
 
 _THROTTLE = "tests/edge_runtime/serve/test_throttle.py::"
-_DIRECTORIES = "tests/edge_runtime/test_directories.py::"
+_DIRECTORIES = "tests/train/test_folders.py::"
 _FILES = "tests/edge_runtime/test_files.py::"
 
 FAULTS = (
@@ -19,14 +19,14 @@ FAULTS = (
     ),
     Fault(
         "atomic: a folder appears whole or not at all",
-        "edge_runtime/files.py",
+        "train/folders.py",
         "            shutil.rmtree(staging, ignore_errors=True)\n            raise\n",
         "            _swap(staging, target) if target.exists() else staging.rename(target)\n            raise\n",
         (_DIRECTORIES + "test_an_exception_leaves_the_old_folder_only",),
     ),
     Fault(
         "atomic: a folder of somebody else's stays",
-        "edge_runtime/files.py",
+        "train/folders.py",
         "if target.is_dir() and any(target.iterdir()) and not (target / marker).is_file():",
         "if target.is_dir() and not marker:",
         (_DIRECTORIES + "test_foreign_folder_is_refused",),
@@ -34,7 +34,7 @@ FAULTS = (
     Fault(
         "private files: the umask decides",
         "edge_runtime/files.py",
-        "                _keep_mode(path, name)\n",
+        "                keep_mode(path, name)\n",
         "                name.chmod(0o644)\n",
         ("tests/edge_runtime/test_files.py::test_the_umask_decides_who_may_read",),
     ),

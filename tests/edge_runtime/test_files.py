@@ -14,13 +14,8 @@ from typing import Any
 
 import pytest
 
-from sonoedge.edge_runtime.files import (
-    atomic_directory,
-    sha256_bytes,
-    sha256_file,
-    write_bytes_atomic,
-    write_text_atomic,
-)
+from sonoedge.edge_runtime.files import sha256_bytes, sha256_file, write_bytes_atomic, write_text_atomic
+from sonoedge.train.folders import atomic_directory
 from tests.helpers.places import MARKER, names_in, own_output
 
 

@@ -13,9 +13,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from sonoedge.edge_runtime.errors import UsageError
-from sonoedge.edge_runtime.files import atomic_directory, write_text_atomic
+from sonoedge.edge_runtime.files import write_text_atomic
 from sonoedge.edge_runtime.imaging.image import read_image
 from sonoedge.train.data.audit import Audit, WorstPair, audit_folder, markdown, render
+from sonoedge.train.folders import atomic_directory
 
 SHEET_PAIRS = 12
 

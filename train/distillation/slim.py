@@ -15,7 +15,7 @@ import numpy as np
 
 from sonoedge.edge_runtime.device.peak_memory import reset_peak
 from sonoedge.edge_runtime.errors import ModelError
-from sonoedge.edge_runtime.files import atomic_directory, sha256_bytes
+from sonoedge.edge_runtime.files import sha256_bytes
 from sonoedge.train.data.dataset import Dataset, Sample
 from sonoedge.train.data.split import SUBSETS
 from sonoedge.train.distillation.derived_run import DerivedRun, compared, write_derived_run
@@ -27,6 +27,7 @@ from sonoedge.train.evaluation.results import summary
 from sonoedge.train.evaluation.run_folder import CARD, load_subsets, open_run
 from sonoedge.train.features.cache import compute_features, default_cache, load_input
 from sonoedge.train.fitting.trainer import describe_split
+from sonoedge.train.folders import atomic_directory
 from sonoedge.train.models.backbones import weights_digest
 from sonoedge.train.models.fusion import load_model
 from sonoedge.train.quiet import silent

@@ -12,7 +12,7 @@ import keras
 
 from sonoedge.edge_runtime.device.peak_memory import peak_bytes, reset_peak
 from sonoedge.edge_runtime.errors import DataError, UsageError
-from sonoedge.edge_runtime.files import atomic_directory, write_text_atomic
+from sonoedge.edge_runtime.files import write_text_atomic
 from sonoedge.edge_runtime.words import INTENDED_USE
 from sonoedge.train.data.dataset import Dataset, load_dataset, scan_folder
 from sonoedge.train.data.split import (
@@ -36,6 +36,7 @@ from sonoedge.train.features.input_wait import InputWait
 from sonoedge.train.fitting.steps import TrainSettings, build, configure_keras, fit_subsets, head_features
 from sonoedge.train.fitting.sweep import Point, as_json, fresh_head, plot_sweep, read_sweep, sweep, table
 from sonoedge.train.fitting.workers import Task, compute_features_apart
+from sonoedge.train.folders import atomic_directory
 from sonoedge.train.models.backbones import parse_backbones, weights_digest
 from sonoedge.train.models.fusion import HeadSpec
 from sonoedge.train.quiet import silent

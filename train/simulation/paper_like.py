@@ -16,10 +16,10 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from sonoedge.edge_runtime.errors import DataError
-from sonoedge.edge_runtime.files import atomic_directory
 from sonoedge.edge_runtime.imaging.image import read_image, resize
 from sonoedge.edge_runtime.types import UInt8Image
 from sonoedge.train.data.dataset import Dataset
+from sonoedge.train.folders import atomic_directory
 
 MANIFEST = "paper_like.json"
 MAX_FILES = 18

@@ -18,7 +18,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from sonoedge.edge_runtime.errors import DataError, UsageError
-from sonoedge.edge_runtime.files import atomic_directory
+from sonoedge.train.folders import atomic_directory
 from sonoedge.train.simulation.bmode import Label, draw_case, render
 
 LABELS: tuple[Label, Label] = ("benign", "malignant")

@@ -9,12 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from sonoedge.edge_runtime import files
 from sonoedge.edge_runtime.errors import UsageError
-from sonoedge.edge_runtime.files import (
-    atomic_directory,
-    check_replaceable,
-)
+from sonoedge.train import folders
+from sonoedge.train.folders import atomic_directory, check_replaceable
 from tests.helpers.places import MARKER, names_in, own_output
 
 
@@ -73,7 +70,7 @@ def test_the_old_folder_comes_back_when_the_swap_fails(
         return rename(self, to)
 
     monkeypatch.setattr(Path, "rename", failing)
-    monkeypatch.setattr(files, "_exchange", lambda *_: False)
+    monkeypatch.setattr(folders, "_exchange", lambda *_: False)
     with pytest.raises(error), atomic_directory(target, marker=MARKER) as staging:
         (staging / MARKER).write_text("new")
     assert names_in(tmp_path) == before
@@ -83,14 +80,14 @@ def test_the_old_folder_comes_back_when_the_swap_fails(
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from sonoedge.edge_runtime import files
+from sonoedge.train import folders
 target, when = Path(sys.argv[1]), sys.argv[2]
 die = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 if when == "between":
-    files._exchange = lambda *_: False
+    folders._exchange = lambda *_: False
     rename = Path.rename
     Path.rename = lambda self, to: die() if self.suffix == ".partial" else rename(self, to)
-with files.atomic_directory(target, marker="bundle.json") as staging:
+with folders.atomic_directory(target, marker="bundle.json") as staging:
     (staging / "bundle.json").write_text("new")
     if when == "within":
         die()
@@ -171,13 +168,14 @@ RACE = """
 import sys, time
 from pathlib import Path
 from sonoedge.edge_runtime import files
+from sonoedge.train import folders
 folder, end = Path(sys.argv[1]), time.monotonic() + float(sys.argv[3])
 while time.monotonic() < end:
     files._remove_abandoned_files.cache_clear()
     files.write_bytes_atomic(folder / "shared.txt", sys.argv[2].encode() * 1000)
     text = (folder / "shared.txt").read_text()
     assert len(text) == 1000 and len(set(text)) == 1, text[:20]
-    with files.atomic_directory(folder / "out", marker="bundle.json") as staging:
+    with folders.atomic_directory(folder / "out", marker="bundle.json") as staging:
         (staging / "bundle.json").write_text(sys.argv[2])
         (staging / "second.txt").write_text(sys.argv[2])
 """
