@@ -25,6 +25,7 @@ from sonoedge.benchmarks.report.html import (
     Cell,
     beside,
     block,
+    confusions,
     document,
     interval_cell,
     number_cell,
@@ -32,7 +33,8 @@ from sonoedge.benchmarks.report.html import (
     text_cell,
 )
 from sonoedge.benchmarks.report.svg import key
-from sonoedge.benchmarks.retention.wording import NAMES, percent, shown
+from sonoedge.benchmarks.retention.retention import confusion
+from sonoedge.benchmarks.retention.wording import NAMES, shown
 from sonoedge.edge_runtime.imaging.image import read_image, resize
 from sonoedge.edge_runtime.words import INTENDED_USE
 from sonoedge.train.data.dataset import Dataset
@@ -178,27 +180,13 @@ def _roc(units: Sequence[Unit], protocol: str, colours: Mapping[str, int]) -> st
 
 
 def _confusions(dataset: Dataset, units: Sequence[Unit]) -> str:
-    items = []
+    matrices = []
     for unit in units:
-        y, called = np.array(unit.y), sigmoid(np.array(unit.logits)) >= unit.threshold
-        lines = []
-        for label, name in enumerate(dataset.labels):
-            counts = [int(((y == label) & (called == decided)).sum()) for decided in (False, True)]
-            total = max(sum(counts), 1)
-            cells = "".join(
-                f'<td style="background:rgba(var(--heat),{0.06 + 0.5 * n / total:.2f})"><b>{n}</b>'
-                f"{percent(n / total, 0)}</td>"
-                for n in counts
-            )
-            lines.append(f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>')
-        heads = "".join(f'<th scope="col">called {escape(name)}</th>' for name in dataset.labels)
         title = f"{SYSTEMS[unit.system].title}, {'random' if unit.protocol == 'paper' else 'grouped'}"
-        items.append(
-            f'<div class="confusion"><h3>{escape(title)}</h3><table><thead><tr><th>truth</th>{heads}</tr></thead>'
-            f"<tbody>{''.join(lines)}</tbody></table></div>"
-        )
+        called = sigmoid(unit.logits) >= unit.threshold
+        matrices.append((title, confusion(np.array(unit.y), called)))
     note = "Test images, and the share of the true class. The paper's Fig. 6: TP 886, TN 902, FP 13, FN 3."
-    return block("Confusion matrices", note, f'<div class="confusions">{"".join(items)}</div>')
+    return confusions(note, dataset.labels, matrices)
 
 
 def _curves(units: Sequence[Unit]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from sonoedge.benchmarks.report import plots
 from sonoedge.benchmarks.report.svg import DASHES, Drawing, Scale
 from sonoedge.train.evaluation.metrics import roc_points
 from sonoedge.train.experiments.reproduction import Unit
@@ -42,21 +43,11 @@ def bars(units: Sequence[Unit], metric: str, name: str, colours: Mapping[str, in
 
 def roc(units: Sequence[Unit], colours: Mapping[str, int]) -> str:
     """ROC curves on the test images, with the operating points."""
-    size = 420
-    x, y = Scale(0, 1, _LEFT, size - _RIGHT), Scale(0, 1, size - _BOTTOM, _TOP)
-    areas = ", ".join(f"{SYSTEMS[unit.system].title} {unit.metrics['auc'].value:.3f}" for unit in units)
-    drawing = Drawing(size, size, "ROC curves", f"Sensitivity against 1 minus specificity. Areas: {areas}.")
-    drawing.x_axis(x, size - _BOTTOM, "1 – specificity", ".1f", top=_TOP)
-    drawing.y_axis(y, _LEFT, "sensitivity", ".1f", right=size - _RIGHT)
-    drawing.line(x(0), y(0), x(1), y(1), "chance")
-    for i, unit in enumerate(units):
-        fpr, tpr, _ = roc_points(unit.y, unit.logits)
-        points = [(x(float(a)), y(float(b))) for a, b in zip(fpr, tpr, strict=True)]
-        drawing.path(points, "curve", colours[unit.system], dash=DASHES[i % len(DASHES)])
-    for unit in units:
-        at = (1 - unit.metrics["specificity"].value, unit.metrics["sensitivity"].value)
-        drawing.marker(x(at[0]), y(at[1]), "circle", colours[unit.system], f"{SYSTEMS[unit.system].title}: cut", 4)
-    return drawing.render()
+    curves = [
+        plots.Curve(SYSTEMS[u.system].title, colours[u.system], roc_points(u.y, u.logits)[:2], u.metrics)
+        for u in units
+    ]
+    return plots.roc(curves)
 
 
 def curves(unit: Unit, number: int, metric: str) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
+from sonoedge.benchmarks.retention.retention import Confusion
+from sonoedge.benchmarks.retention.wording import percent
 from sonoedge.train.evaluation.intervals import Interval
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
@@ -59,6 +61,27 @@ def block(title: str, note: str, content: str, anchor: str = "") -> str:
     name = f' id="{anchor}"' if anchor else ""
     head = f'<h3>{escape(title)}</h3><p class="note">{escape(note)}</p>'
     return f'<section class="block"{name}>{head}{content}</section>'
+
+
+def confusions(note: str, labels: Sequence[str], found: Iterable[tuple[str, Confusion]]) -> str:
+    """A box of titled confusion matrices, shaded by the share of each true class."""
+    heads = "".join(f'<th scope="col">called {escape(label)}</th>' for label in labels)
+    items = []
+    for title, matrix in found:
+        lines = []
+        for label, counts in zip(labels, matrix.rows, strict=True):
+            total = max(sum(counts), 1)
+            cells = "".join(
+                f'<td style="background:rgba(var(--heat),{0.06 + 0.5 * n / total:.2f})"><b>{n}</b>'
+                f"{percent(n / total, 0)}</td>"
+                for n in counts
+            )
+            lines.append(f'<tr><th scope="row">{escape(label)}</th>{cells}</tr>')
+        items.append(
+            f'<div class="confusion"><h3>{escape(title)}</h3><table><thead><tr><th>truth</th>{heads}</tr></thead>'
+            f"<tbody>{''.join(lines)}</tbody></table></div>"
+        )
+    return block("Confusion matrices", note, f'<div class="confusions">{"".join(items)}</div>')
 
 
 def beside(drawing: str, numbers: str, *, narrow: bool = False) -> str:

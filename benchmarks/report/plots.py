@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,35 +103,39 @@ def bars(result: Result, rows: Sequence[Row], colours: Mapping[str, int]) -> str
     return drawing.render()
 
 
-def roc(rows: Sequence[Row], colours: Mapping[str, int]) -> str:
-    """ROC curves over each other."""
-    size = 420
-    x, y = Scale(0, 1, _LEFT, size - _RIGHT), Scale(0, 1, size - _BOTTOM, _TOP)
-    areas = ", ".join(f"{row.name} {row.scores.metrics['auc'].value:.3f}" for row in rows if row.scores)
-    drawing = Drawing(size, size, "ROC curves", f"Sensitivity against 1 minus specificity. Areas: {areas}.")
-    drawing.x_axis(x, size - _BOTTOM, "1 – specificity", ".1f", top=_TOP)
-    drawing.y_axis(y, _LEFT, "sensitivity", ".1f", right=size - _RIGHT)
-    drawing.line(x(0), y(0), x(1), y(1), "chance")
-    for i, row in enumerate(rows):
-        if row.scores and row.scores.roc:
-            points = [(x(a), y(b)) for a, b in zip(*row.scores.roc, strict=True)]
-            drawing.path(points, "curve", colours[row.name], dash=DASHES[i % len(DASHES)])
-    for row in rows:
-        if row.scores and row.scores.roc:
-            fpr, tpr = 1 - row.scores.metrics["specificity"].value, row.scores.metrics["sensitivity"].value
-            drawing.marker(x(fpr), y(tpr), "circle", colours[row.name], f"{row.name}: operating point", 4)
+@dataclass(frozen=True)
+class Curve:
+    """A ROC curve: false and true positive rates of its corners (none with one class only), and the metrics."""
+
+    name: str
+    colour: int
+    corners: Sequence[Iterable[float]]
+    metrics: Mapping[str, Interval]
+
+
+def roc(curves: Sequence[Curve]) -> str:
+    """ROC curves over each other, with the operating points."""
+    areas = ", ".join(f"{curve.name} {curve.metrics['auc'].value:.3f}" for curve in curves)
+    description = f"Sensitivity against 1 minus specificity. Areas: {areas}."
+    drawing, x, y = _unit_square("ROC curves", description, "1 – specificity", "sensitivity")
+    for i, curve in enumerate(curves):
+        if curve.corners:
+            points = [(x(a), y(b)) for a, b in zip(*curve.corners, strict=True)]
+            drawing.path(points, "curve", curve.colour, dash=DASHES[i % len(DASHES)])
+    for curve in curves:
+        if curve.corners:
+            at = x(1 - curve.metrics["specificity"].value), y(curve.metrics["sensitivity"].value)
+            drawing.marker(*at, "circle", curve.colour, f"{curve.name}: operating point", 4)
     return drawing.render()
 
 
 def reliability(rows: Sequence[Row], colours: Mapping[str, int]) -> str:
     """Observed share of positives against predicted probability, with intervals; above it how many images."""
-    size = 420
-    x, y = Scale(0, 1, _LEFT, size - _RIGHT), Scale(0, 1, size - _BOTTOM, _TOP)
     errors = ", ".join(f"{r.name} {r.scores.metrics['calibration_error'].value:.3f}" for r in rows if r.scores)
-    drawing = Drawing(size, size, "Reliability diagram", f"Expected calibration error: {errors}.")
-    drawing.x_axis(x, size - _BOTTOM, "predicted probability", ".1f", top=_TOP)
-    drawing.y_axis(y, _LEFT, "observed share of positives", ".1f", right=size - _RIGHT)
-    drawing.line(x(0), y(0), x(1), y(1), "chance")
+    description = f"Expected calibration error: {errors}."
+    names = ("predicted probability", "observed share of positives")
+    drawing, x, y = _unit_square("Reliability diagram", description, *names)
+    shapes = list(SHAPES.values())
     for i, row in enumerate(rows):
         if not row.scores:
             continue
@@ -144,14 +148,7 @@ def reliability(rows: Sequence[Row], colours: Mapping[str, int]) -> str:
         )
         for px, b in points:
             tip = f"{row.name}: {b.images} images, {b.observed.value:.0%} positive at {b.mean_probability:.2f}"
-            drawing.marker(
-                px,
-                y(b.observed.value),
-                ("circle", "square", "triangle", "diamond")[i % 4],
-                colours[row.name],
-                tip,
-                4,
-            )
+            drawing.marker(px, y(b.observed.value), shapes[i % 4], colours[row.name], tip, 4)
     return drawing.render()
 
 
@@ -254,6 +251,16 @@ def _spread(ends: list[tuple[float, str, float]], gap: float, bottom: float) -> 
         placed.append((max(py, placed[-1][0] + gap) if placed else py, name, px))
     excess = max(0.0, placed[-1][0] - bottom) if placed else 0.0
     return [(py - excess, name, px) for py, name, px in placed]
+
+
+def _unit_square(title: str, description: str, across: str, up: str) -> tuple[Drawing, Scale, Scale]:
+    """A square drawing with axes from 0 to 1 and its diagonal."""
+    x, y = Scale(0, 1, _LEFT, _WIDE - _RIGHT), Scale(0, 1, _WIDE - _BOTTOM, _TOP)
+    drawing = Drawing(_WIDE, _WIDE, title, description)
+    drawing.x_axis(x, _WIDE - _BOTTOM, across, ".1f", top=_TOP)
+    drawing.y_axis(y, _LEFT, up, ".1f", right=_WIDE - _RIGHT)
+    drawing.line(x(0), y(0), x(1), y(1), "chance")
+    return drawing, x, y
 
 
 def _axes(

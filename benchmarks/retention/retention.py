@@ -51,6 +51,11 @@ class Confusion:
     true_negative: int
     false_negative: int
 
+    @property
+    def rows(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """By true class, then by decision."""
+        return (self.true_negative, self.false_positive), (self.false_negative, self.true_positive)
+
 
 @dataclass(frozen=True)
 class Flips:

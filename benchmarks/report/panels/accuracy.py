@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from sonoedge.benchmarks.records.runfile import Run
-from sonoedge.benchmarks.report import plots
+from sonoedge.benchmarks.report import html, plots
 from sonoedge.benchmarks.report.html import Cell, beside, block, interval_cell, number_cell, table, text_cell
 from sonoedge.benchmarks.report.panels.common import Colours, name_cell, tag
 from sonoedge.benchmarks.retention.explanations import FLOAT_BOUND, INTEGER_BOUND
@@ -21,7 +21,7 @@ _IMAGE = "data:image/jpeg;base64,"
 
 def retention(found: Result, rows: Sequence[Row], colours: Colours) -> str:
     """Paired comparison with the reference."""
-    labels = found.run.data.labels if found.run.data else ("negative", "positive")
+    labels = _labels(found)
     lines = []
     for row in rows:
         r = row.scores.retention if row.scores else None
@@ -54,6 +54,16 @@ def retention(found: Result, rows: Sequence[Row], colours: Colours) -> str:
         f"the bound ({FLOAT_BOUND:g} for fp32, {INTEGER_BOUND:g} for all others).",
         f'<div class="dense">{table(heads, lines, "Retention")}</div>',
     )
+
+
+def confusions(found: Result, rows: Sequence[Row]) -> str:
+    """Confusion matrices of all that was scored."""
+    matrices = [(row.name, row.scores.confusion) for row in rows if row.scores]
+    return html.confusions("Images, and the share of the true class.", _labels(found), matrices)
+
+
+def _labels(found: Result) -> tuple[str, ...]:
+    return found.run.data.labels if found.run.data else ("negative", "positive")
 
 
 def _truth(found: Result) -> str:
@@ -116,10 +126,11 @@ def curves(found: Result, rows: Sequence[Row], colours: Colours) -> str:
     scored = [row for row in rows if row.scores]
     few = [r for r in scored if r.kind == "full" or found.run.candidate(r.name).precision not in FLOAT_PRECISIONS]
     few = few or scored[:2]
-    areas, bins = [], []
+    areas, bins, lines = [], [], []
     for row in scored:
         assert row.scores is not None
         three = (row.scores.metrics[name] for name in ("auc", "sensitivity", "specificity"))
+        lines.append(plots.Curve(row.name, colours[row.name], row.scores.roc, row.scores.metrics))
         areas.append([name_cell(found, row, colours), *map(interval_cell, three)])
         if row in few:
             bins += [
@@ -135,7 +146,7 @@ def curves(found: Result, rows: Sequence[Row], colours: Colours) -> str:
         "ROC curves",
         "Dots: the operating points, each file at its own threshold. Curves that lie on each other are the aim.",
         beside(
-            plots.roc(scored, colours),
+            plots.roc(lines),
             table(["model", "AUC", "sensitivity", "specificity"], areas, "ROC"),
             narrow=True,
         ),
@@ -149,37 +160,6 @@ def curves(found: Result, rows: Sequence[Row], colours: Colours) -> str:
         beside(plots.reliability(few, colours), f'<div class="tall">{numbers}</div>', narrow=True),
     )
     return roc + reliability
-
-
-def confusions(found: Result, rows: Sequence[Row]) -> str:
-    """Confusion matrices, shaded by the share of each true class."""
-    labels = found.run.data.labels if found.run.data else ("negative", "positive")
-    items = []
-    for row in rows:
-        if not row.scores:
-            continue
-        c = row.scores.confusion
-        lines = []
-        counts = ((c.true_negative, c.false_positive), (c.false_negative, c.true_positive))
-        for label, pair in zip(labels, counts, strict=True):
-            total = max(sum(pair), 1)
-            cells = "".join(
-                f'<td style="background:rgba(var(--heat),{0.06 + 0.5 * n / total:.2f})">'
-                f"<b>{n}</b>{percent(n / total, 0)}</td>"
-                for n in pair
-            )
-            lines.append(f'<tr><th scope="row">{escape(label)}</th>{cells}</tr>')
-        heads = "".join(f'<th scope="col">called {escape(label)}</th>' for label in labels)
-        items.append(
-            "<div "
-            f'class="confusion"><h3>{escape(row.name)}</h3><table><thead><tr><th>truth</th>{heads}</tr></thead>'
-            f"<tbody>{''.join(lines)}</tbody></table></div>"
-        )
-    return block(
-        "Confusion matrices",
-        "Images, and the share of the true class.",
-        f'<div class="confusions">{"".join(items)}</div>',
-    )
 
 
 def gallery(run: Run) -> str:

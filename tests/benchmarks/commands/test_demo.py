@@ -14,6 +14,8 @@ from sonoedge.edge_runtime.cli import COMMANDS
 from sonoedge.train.data.dataset import load_dataset
 from sonoedge.train.data.split import make_split, write_split
 
+pytestmark = pytest.mark.tensorflow  # the commands import it to name their options
+
 
 def parsed(name: str, arguments: list[str]) -> argparse.Namespace:
     """As the command itself would take them; SystemExit for an option that it does not know."""

@@ -17,6 +17,7 @@ from sonoedge.edge_runtime.errors import BundleError, TrustError, UsageError
 from tests.helpers.bundles import policy_file, rewrite, set_in
 
 
+@pytest.mark.slow  # test_any_changed_byte_is_found tries a sample of them
 def test_every_changed_byte_is_detected(signed: Bundle, tmp_path: Path) -> None:
     """Every byte of every file, each with another value; scripts/checks/bytes.py tries all 255 of them."""
     random = np.random.default_rng(0)

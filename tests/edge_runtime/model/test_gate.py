@@ -175,6 +175,7 @@ def test_views_are_grey_images_and_repeat(image: np.ndarray, seed: tuple[int, in
     assert all(1 <= new <= old for new, old in zip(view.shape[:2], image.shape[:2], strict=True))
 
 
+@pytest.mark.slow  # tests/export/gate fits the same gate, once
 def test_the_command(tmp_path: Path, run_bundle: Path, tiny_run: Path, sonoedge: Any) -> None:
     folder = tmp_path / "bundle"
     shutil.copytree(run_bundle, folder)

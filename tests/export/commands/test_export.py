@@ -140,6 +140,7 @@ def test_as_typed(sonoedge: Run, tiny_run: Path, tmp_path: Path, monkeypatch: py
     assert "Research use only" in result.out
 
 
+@pytest.mark.slow  # quantize/test_openvino.py, guard/test_int8.py: the same of small models
 def test_the_same_export_again_gives_the_same_int8_file(
     sonoedge: Run, run_bundle: Path, tiny_run: Path, tmp_path: Path
 ) -> None:

@@ -47,6 +47,7 @@ def test_the_dynamic_format_is_measured_and_gets_its_own_threshold(
     assert artifact.metrics["promise"]["kept"] == found["within_budget"]
 
 
+@pytest.mark.slow  # guard/test_int8.py: the promise of a small model
 def test_a_file_without_a_promise_says_so_last_in_the_bundle_and_in_the_model_card(
     sonoedge: Run, tiny_run: Path, tmp_path: Path
 ) -> None:
@@ -65,6 +66,7 @@ def test_a_file_without_a_promise_says_so_last_in_the_bundle_and_in_the_model_ca
         assert f"**{artifact.name}: {text}.**" in card
 
 
+@pytest.mark.slow  # guard/test_agreement.py: the frames with a small model
 def test_unlabelled_frames_travel_as_answers_to_the_device(
     sonoedge: Run, tiny_run: Path, phantoms: Path, tmp_path: Path
 ) -> None:
@@ -92,6 +94,7 @@ def test_unlabelled_frames_travel_as_answers_to_the_device(
     assert not (tmp_path / "c").exists()
 
 
+@pytest.mark.slow  # guard/test_int8.py: the recipe of a small model
 def test_a_recipe_is_followed_measured_stored_and_repeated(sonoedge: Run, tiny_run: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.json"
     rules = [{"regex": "efficientnetb0"}, {"regex": "efficientnetb0", "operation": "CONV_2D", "precision": "w8a8"}]
@@ -133,6 +136,7 @@ def test_bad_recipes_leave_nothing_behind(
     assert [path.name for path in tmp_path.iterdir()] == ["recipe.json"]
 
 
+@pytest.mark.slow  # evaluation/test_thresholds.py: the threshold itself
 def test_the_operating_point_moves_every_threshold(sonoedge: Run, tiny_run: Path, tmp_path: Path) -> None:
     y, logits = validation_logits(open_run(tiny_run))
     result = export(sonoedge, tiny_run, tmp_path / "b", "--format", "tflite-fp32", "--sensitivity", "1.0")
@@ -185,6 +189,7 @@ def test_the_guard_from_the_command_line(sonoedge: Run, tiny_run: Path, tmp_path
         assert artifact.threshold == pytest.approx(artifact.metrics["validation"]["threshold"], abs=1e-5)
 
 
+@pytest.mark.slow  # guard/test_int8.py: the refusal with a small model
 def test_nothing_within_the_budget_is_exit_8_and_leaves_no_bundle(
     sonoedge: Run, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
