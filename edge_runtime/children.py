@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import sonoedge
@@ -28,3 +30,16 @@ def child_environment(**variables: str) -> dict[str, str]:
     """This process's environment, in which a child finds the same SonoEdge, and ``variables``."""
     paths = [_ROOT, *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **variables}
+
+
+@contextmanager
+def safe_path() -> Iterator[None]:
+    """Within the block, every Python child process starts as with -P: for pools, whose command line is not ours."""
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        del os.environ["PYTHONSAFEPATH"]
+        if before is not None:
+            os.environ["PYTHONSAFEPATH"] = before

@@ -91,3 +91,28 @@ def test_a_child_process_imports_nothing_from_the_working_directory(
     assert "working directory was imported" not in done.stdout + done.stderr
     module = function.partition(":")[0]
     assert f"No module named '{module}'" not in done.stderr
+
+
+POOL = """
+import multiprocessing, sys
+from concurrent.futures import ProcessPoolExecutor
+from sonoedge.edge_runtime.children import safe_path
+
+if __name__ == "__main__":
+    spawn = multiprocessing.get_context("spawn")
+    with safe_path(), ProcessPoolExecutor(1, mp_context=spawn) as pool:
+        print(pool.submit(pow, 2, 3).result())
+"""
+
+
+def test_a_pool_imports_nothing_from_the_working_directory(tmp_path: Path) -> None:
+    script = tmp_path / "elsewhere" / "script.py"
+    script.parent.mkdir()
+    script.write_text(POOL)
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "pickle.py").write_text("raise SystemExit('pickle.py of the working directory was imported')\n")
+    done = subprocess.run(
+        [sys.executable, script], cwd=here, env=child_environment(), capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "8\n"), done.stderr

@@ -8,6 +8,7 @@ bundle="$1" image="$2"
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 "${PYTHON:-python3}" -m venv "$work/venv"
+rm -rf build # of an earlier version: its modules would be in the wheel
 "$work/venv/bin/pip" wheel --quiet --disable-pip-version-check --no-deps --wheel-dir "$work" .
 "$work/venv/bin/pip" install --quiet --disable-pip-version-check --constraint constraints.txt "$(ls "$work"/*.whl)[litert]"
 "$work/venv/bin/python" - <<'PYTHON'
@@ -15,6 +16,11 @@ from importlib.util import find_spec
 heavy = [name for name in ("tensorflow", "keras", "sklearn", "scipy", "matplotlib", "openvino", "onnx") if find_spec(name)]
 raise SystemExit(f"the device install brought {heavy}" if heavy else 0)
 PYTHON
+if unzip -Z1 "$work"/*.whl | grep -vE '^sonoedge(/|-[^/]*\.dist-info/)'; then
+  echo "error: the wheel holds more than sonoedge" >&2
+  exit 1
+fi
+bash scripts/checks/one_name.sh "$work/venv/bin" "$bundle"
 bundle="$(realpath "$bundle")" image="$(realpath "$image")"
 cd "$work"
 venv/bin/sonoedge verify "$bundle"

@@ -16,6 +16,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sonoedge.edge_runtime.children import safe_path
 from sonoedge.train.features.input_wait import InputWait
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ def compute_features_apart(
         SonoEdgeError: what a worker met: an unreadable image, weights that cannot be had.
     """
     input_wait = InputWait()
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    spawn = multiprocessing.get_context("spawn")
+    with safe_path(), ProcessPoolExecutor(workers, mp_context=spawn) as pool:
         parts = [
             pool.submit(
                 _work,

@@ -29,9 +29,9 @@ def test_the_fragile_branch_is_found_whichever_it_is(fragile: int, tmp_path: Pat
     touched = set().union(*(op.branches for op in quantizer.operators if op.name in kept and len(op.branches) == 1))
     assert touched == {own}, f"{other} is sound and must stay int8"
     assert f"mixed by branch, {own} float" in [c.name for c in table.candidates]
-    table = table_text(table)
-    assert table.count("<- taken") == 1
-    assert "60 validation images" in table
+    text = table_text(table)
+    assert text.count("<- taken") == 1
+    assert "60 validation images" in text
     assert all(np.isfinite(c.p50_ms) for c in table.candidates)
 
 
@@ -71,9 +71,9 @@ def test_a_candidate_that_the_interpreter_lacks_an_operator_for_is_skipped(broke
     assert plain.comparison is None
     assert "CUSTOM 'FancySwish'" in plain.error
     assert table.chosen is not None
-    table = table_text(table)
-    assert "skipped" in table
-    assert "CUSTOM" in table
+    text = table_text(table)
+    assert "skipped" in text
+    assert "CUSTOM" in text
 
 
 @pytest.mark.slow
