@@ -1,1 +1,1 @@
-"""What was kept and what it costs: accuracy, size and latency of every artifact against the full model."""
+"""Accuracy, size and latency of every artifact, compared with the full model."""

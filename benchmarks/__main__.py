@@ -4,6 +4,6 @@ import sys
 
 from sonoedge.edge_runtime.cli import main
 
-# One module for each file: all that follows imports `sonoedge.benchmarks`.
+# Without this the files would be loaded twice: all code below imports `sonoedge.benchmarks`.
 sys.modules.pop("benchmarks", None)
 sys.exit(main(["benchmark", *sys.argv[1:]]))

@@ -3,8 +3,8 @@
     from sonoedge.edge_runtime import Classifier
     answer = Classifier("bundle").predict_file("frame.png")
 
-Research use only; not a medical device. NumPy and Pillow are imported with the first of these names, an interpreter
-when a bundle is opened: the command line must be able to say a sentence where one of them cannot be loaded.
+Research use only; not a medical device. The first use of one of these names imports NumPy and Pillow; opening a
+bundle imports an interpreter. If one of these packages cannot be loaded, the command line must still say so.
 """
 
 import importlib
@@ -32,8 +32,8 @@ if typing.TYPE_CHECKING:
     from sonoedge.edge_runtime.model.assess import Assessment
     from sonoedge.edge_runtime.model.classifier import Classifier
 
-# OpenVINO and NNCF report imports and conversions to their makers as long as this module can be imported, and do
-# without where it cannot. Nothing leaves a machine that sees patients' images.
+# OpenVINO and NNCF report imports and conversions to their makers if they can import this module; without it they
+# work as well. Nothing may leave a machine that sees patients' images.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 __version__ = "0.1.0"

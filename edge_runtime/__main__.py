@@ -4,6 +4,6 @@ import sys
 
 from sonoedge.edge_runtime.cli import main
 
-# One module for each file: all that follows imports `sonoedge.edge_runtime`.
+# Without this the files would be loaded twice: all code below imports `sonoedge.edge_runtime`.
 sys.modules.pop("edge_runtime", None)
 sys.exit(main())

@@ -1,4 +1,5 @@
-"""Child processes in Python: they import SonoEdge from where this process did, never from the working directory."""
+"""Python child processes: they import SonoEdge from the same folder as this process, never from the working
+directory."""
 
 from __future__ import annotations
 
@@ -15,26 +16,27 @@ _ROOT = str(Path(sonoedge.__file__).parents[1])
 
 
 def python_call(function: str, *arguments: object) -> list[str]:
-    """The command line of a child that ends with what ``function`` returns, an exit code or None.
+    """The command line of a child process that calls a function.
 
     Args:
-        function: ``package.module:name``; it gets ``arguments`` as texts.
+        function: ``package.module:name``; it must return the exit code of the child, or None for 0.
+        arguments: for the function, which gets them as strings.
     """
     module, name = function.split(":")
     code = f"import sys; from {module} import {name}; sys.exit({name}(*sys.argv[1:]))"
-    # -P: files in the working directory that are named like our modules, or like Python's, are not ours.
+    # -P: the working directory may hold files named like our modules or Python's; they must not be imported.
     return [sys.executable, "-P", "-c", code, *map(str, arguments)]
 
 
 def child_environment(**variables: str) -> dict[str, str]:
-    """This process's environment, in which a child finds the same SonoEdge, and ``variables``."""
+    """This process's environment and ``variables``, with a PYTHONPATH on which a child finds the same SonoEdge."""
     paths = [_ROOT, *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **variables}
 
 
 @contextmanager
 def safe_path() -> Iterator[None]:
-    """Within the block, every Python child process starts as with -P: for pools, whose command line is not ours."""
+    """Within the block, every Python child process starts as with -P: pools let us set no command line."""
     before = os.environ.get("PYTHONSAFEPATH")
     os.environ["PYTHONSAFEPATH"] = "1"
     try:

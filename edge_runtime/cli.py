@@ -1,7 +1,7 @@
 """The ``sonoedge`` command: a table of subcommands, each in a module that is imported only when it is called.
 
-A command module has ``add_arguments(parser)`` and ``run(args) -> int``. Expected errors are printed as one line
-and become the exit code (see `edge_runtime.errors`); 130 is an interrupt.
+A command module has ``add_arguments(parser)`` and ``run(args) -> int``. An expected error is printed as one line
+and sets the exit code (see `edge_runtime.errors`). The exit code of an interrupt is 130.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _TABLE = (
     ("cross-validate", "benchmarks", "ablation by grouped folds; what a leaky split pretends"),
     ("score", "train", "a finished run on other images, by subgroup, with a log of every scoring"),
     ("distill", "train", "teach a compact student what a trained run knows"),
-    ("slim", "train", "a VGG with a fraction of its multiply-adds, without training it anew"),
+    ("slim", "train", "a VGG with a fraction of its multiply-adds, without training it again"),
     ("export", "export", "model -> bundle of small files for the device"),
     ("cascade", "export", "a cheap model first, the full one only where it is not sure"),
     ("verify", "edge_runtime", "replay a bundle's golden vectors on this machine"),
@@ -70,9 +70,9 @@ _EXTRA_OF_MODULE = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a subcommand and return its exit code; without ``argv`` as a program, with its command line."""
+    """Run a subcommand and return its exit code; None for ``argv`` takes the arguments of the program."""
     if argv is None:
-        # Native code of a wheel for another processor dies of a signal: say at least where.
+        # A wheel for another processor ends in a signal: show at least where.
         faulthandler.enable(2)
     arguments = sys.argv[1:] if argv is None else argv
     if not arguments or arguments[0] in {"-h", "--help"}:
@@ -93,7 +93,7 @@ def main(argv: list[str] | None = None) -> int:
 def run_command(name: str, arguments: list[str]) -> int:
     """Import one command's module, parse its arguments and run it; expected errors become exit codes."""
     module, summary = COMMANDS[name]
-    # A service manager stops programs with SIGTERM: clean up as for Ctrl-C.
+    # A service manager stops programs with SIGTERM: clean up as after Ctrl-C.
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         command = import_module(module)
@@ -110,7 +110,7 @@ def run_command(name: str, arguments: list[str]) -> int:
     except ModuleNotFoundError as error:
         return _missing_module(error)
     except BrokenPipeError:
-        # The reader (head, less) has gone; the interpreter's own flush at exit must not complain again.
+        # The reader (head, less) has gone; Python's flush at exit must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What every decoder of pictures holds to: limits, the errors of damaged files, and which frame is meant."""
+"""Common rules of all picture decoders: size limits, the errors of damaged files, the choice of a frame."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def chosen_frame(name: str, frames: int, frame: int | None) -> int:
 
     Args:
         name: of the file, for messages.
-        frames: how many there are.
-        frame: the number that was asked for, from 1; None where none was.
+        frames: how many the file holds.
+        frame: the number asked for, from 1; None if none was asked for.
 
     Raises:
-        FrameNeededError: several frames and none named: the answer to the first one would stand for all.
-        ImageError: no such frame.
+        FrameNeededError: there are several frames and none is named; the first would have to stand for all.
+        ImageError: the file has no such frame.
     """
     if frame is None and frames > 1:
         raise FrameNeededError(

@@ -13,17 +13,17 @@
     └── AccuracyError         no quantized candidate keeps the accuracy within the budget
 
 The command line prints ``error: <message>`` and exits with ``exit_code``; it never shows a traceback for these.
-`REFUSED_EXIT_CODE` is no error: every image was answered, some of them with ``refused``.
+`REFUSED_EXIT_CODE` is not an error: every image was answered, some with ``refused``.
 """
 
 from __future__ import annotations
 
 REFUSED_EXIT_CODE = 11
-"""Of `predict`, `explain` and `stream` after refusals; that of an unreadable image wins."""
+"""Exit code of ``predict``, ``explain`` and ``stream`` if an image was refused and none was unreadable."""
 
 
 def how_to_install(extra: str) -> str:
-    """The command that brings an extra. SonoEdge is on no package index: there is a checkout, or a wheel file."""
+    """The command that installs an extra; from a checkout or a wheel, because no package index has SonoEdge."""
     return f'pip install ".[{extra}]" in the checkout, or pip install "sonoedge-0.1.0-py3-none-any.whl[{extra}]"'
 
 
@@ -50,7 +50,7 @@ class ImageError(DataError):
 
 
 class FrameNeededError(ImageError):
-    """A file of several frames without a word on which one; ``frames`` is how many it holds."""
+    """A file of several frames, and none is named; ``frames`` is how many the file holds."""
 
     def __init__(self, message: str, frames: int) -> None:
         super().__init__(message)
@@ -86,8 +86,8 @@ class MissingExtraError(SonoEdgeError):
 
     Args:
         package: the module that could not be imported.
-        extra: the extra of the ``sonoedge`` distribution that brings it.
-        advice: what helps where no extra does.
+        extra: the extra of the ``sonoedge`` distribution that installs it.
+        advice: what to do if no extra helps; replaces the install command in the message.
     """
 
     exit_code = 7
@@ -105,6 +105,6 @@ class AccuracyError(SonoEdgeError):
 
 
 def few(items: list[str] | tuple[str, ...], limit: int = 5) -> str:
-    """The first items for a message, and how many more there are."""
+    """The first ``limit`` items for a message, and how many more there are."""
     more = f", and {len(items) - limit} more." if len(items) > limit else ""
     return ", ".join(items[:limit]) + more

@@ -1,4 +1,4 @@
-"""Atomic writes and digests: nothing that SonoEdge writes is ever seen half-written."""
+"""Atomic writes and digests: nobody ever sees a half-written file of SonoEdge."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ def sha256_file(path: Path) -> str:
 
 
 def write_bytes_atomic(path: Path, data: bytes) -> None:
-    """Write a file so that readers see the old content or the new one, never a part.
+    """Write a file so that readers see the old content or the new content, never a part.
 
-    Who may read it is what a plain write would give: the umask decides, or the file that is replaced.
+    The permissions are those of a plain write: of the file that is replaced, else by the umask. Missing folders
+    are made.
 
     Raises:
         OSError: the disk is full or the folder cannot be written; the old file is untouched.
@@ -58,11 +59,11 @@ def write_text_atomic(path: Path, text: str) -> None:
 
 @contextmanager
 def _staging_file(path: Path) -> Iterator[tuple[int, Path]]:
-    """A new file beside ``path``, ours as long as the block lasts, and a handle to write it."""
+    """A new file beside ``path``, locked within the block, and a handle to write it."""
     while True:
         name = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_FILE_SUFFIX}")
         try:
-            # Not mkstemp: its files are private whatever the umask says, and nothing tells the umask to us.
+            # Not mkstemp: its files are private whatever the umask is, and the umask cannot be read safely.
             handle = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
         except FileExistsError:
             continue
@@ -74,22 +75,22 @@ def _staging_file(path: Path) -> Iterator[tuple[int, Path]]:
 
 
 def keep_mode(path: Path, successor: Path) -> None:
-    """Give a staging file or folder the permissions of what it will replace, before anything is in it."""
+    """Give an empty staging file or folder the permissions of the file or folder that it will replace."""
     if os.name != "nt":
         with suppress(FileNotFoundError):
-            # Ours to fill in any case: a folder that was made read-only is replaced like any other.
+            # We must be able to fill a folder: a read-only one is replaced like any other.
             successor.chmod(stat.S_IMODE(path.stat().st_mode) | (stat.S_IRWXU if successor.is_dir() else 0))
 
 
 @functools.cache
 def _remove_abandoned_files(folder: Path) -> None:
-    """Remove the staging files of processes that were killed: once a process and folder, which may be large."""
+    """Remove the staging files of killed processes; once per process and folder, because folders may be large."""
     for path in folder.glob(f".*{_FILE_SUFFIX}"):
         remove_unless_locked(path)
 
 
 def remove_unless_locked(path: Path) -> None:
-    """Remove a staging file or folder that no living process holds; nothing where the system has no locks."""
+    """Remove a staging file or folder that no living process holds; do nothing if the system has no locks."""
     with suppress(OSError):
         handle = os.open(path, os.O_RDONLY)
         try:
@@ -101,7 +102,7 @@ def remove_unless_locked(path: Path) -> None:
 
 @contextmanager
 def owned(path: Path) -> Iterator[bool]:
-    """Hold the lock on a new staging file or folder; False where another process took it for abandoned."""
+    """Hold the lock on a new staging file or folder; False if another process took the file for abandoned."""
     if os.name == "nt":  # no locks, and an open file could not be renamed
         yield True
         return
@@ -117,7 +118,7 @@ def owned(path: Path) -> Iterator[bool]:
 
 
 def _locked(handle: int) -> bool | None:
-    """Take a lock that ends with the handle: False where another has it, None where there are no locks."""
+    """Take a lock that ends with the handle; False if another process has it, None if there are no locks."""
     try:
         import fcntl
     except ImportError:  # Windows

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 MEMORY_BYTES = 4 << 30
-"""Address space, of which interpreters and decoders reserve far more than they use."""
+"""Bytes of address space; interpreters and decoders reserve far more than they use."""
 
 
 def limit_process(*, memory_bytes: int = MEMORY_BYTES, cpu_seconds: int | None = None) -> None:
-    """No core dump, no file writes, so much address space and processor time, for this process from now on.
+    """Limit this process from now on: no core dump, no file writes, limited address space and processor time.
 
-    A limit that is lower already stays. Does nothing on Windows, where only the parent's time-out is left.
+    A limit that is lower already stays. On Windows this does nothing; only the parent's time-out protects there.
     """
     try:
         import resource

@@ -1,10 +1,11 @@
-"""Exact interval of a proportion, also where images come in groups. Python and NumPy only: the device needs it too.
+"""Exact interval of a proportion, also if images come in groups. Python and NumPy only: the device needs it too.
 
 Images of one group (a patient, copies of a source image) are not independent. They count as if they were copies of
-one another: N images in groups of n_g say as much as N² / sum n_g² independent ones (Kish, Survey Sampling, 1965,
-section 8.2), which is the number of groups if all are equally large. Without events it is the number of groups. A
-design effect estimated from the events would be a guess where events are few: simulated, it covers 84 % instead of
-95 % if large and small groups are mixed (`tests/train/evaluation/test_metrics.py` has the simulation).
+one another: N images in groups of n_g images count as N² / sum n_g² independent images (Kish, Survey Sampling,
+1965, section 8.2). If all groups are equally large, this is the number of groups. If no image or every image has
+the event, the number of groups is taken. A design effect estimated from few events would be a guess: in a
+simulation with large and small groups it covers 84 % instead of 95 %
+(``tests/train/evaluation/test_metrics.py``).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from sonoedge.edge_runtime.errors import DataError
 
 Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 SLACK = 1e-12
-"""By which rounding may put a figure beyond its limit."""
+"""Rounding may put a figure this far beyond its limit."""
 _MOST_MISSING = 1 << 24
 _TINY = 1e-300
 
@@ -55,10 +56,10 @@ def clopper_pearson(k: float, n: float, level: float = 0.95) -> Interval:
 
 
 def group_index(groups: Sequence[str] | None, count: int) -> NDArray[np.int64]:
-    """Number the groups 0–G-1, one per image (N,); without groups, each image is its own.
+    """Number the groups from 0: int64 (N,), the group of each image; without groups, each image is its own.
 
     Raises:
-        DataError: not one group per image.
+        DataError: ``groups`` has not one entry per image.
     """
     if groups is None:
         return np.arange(count)
@@ -69,10 +70,10 @@ def group_index(groups: Sequence[str] | None, count: int) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class GroupedCount:
-    """Events among images in groups, as the sums that an interval needs; two counts of other groups can be added.
+    """Events among images in groups, as the sums that an interval needs; counts without common groups can be added.
 
     Attributes:
-        events, images, groups: how many.
+        events, images, groups: numbers of each.
         squares: sum over groups of (images)².
     """
 
@@ -95,7 +96,7 @@ class GroupedCount:
         return cls(int(happened.sum()), int(images.sum()), len(images), int((images**2).sum()))
 
     def __add__(self, other: GroupedCount) -> GroupedCount:
-        """Both, where no group is in both."""
+        """The count of both; no group may be in both."""
         return GroupedCount(
             self.events + other.events,
             self.images + other.images,
@@ -105,12 +106,12 @@ class GroupedCount:
 
     @property
     def share(self) -> float:
-        """Of the images."""
+        """The share of images with the event, 0–1."""
         return self.events / self.images
 
     @property
     def effective_size(self) -> float:
-        """Independent images that say as much about the share (see the module)."""
+        """The number of independent images that would tell as much about the share (see this module)."""
         none_or_all = self.events in (0, self.images)
         return float(self.groups) if none_or_all else self.images**2 / self.squares
 
@@ -125,9 +126,9 @@ class GroupedCount:
         return verdict_of(self.interval(), limit)
 
     def missing(self, limit: float) -> int | None:
-        """How many more groups make the verdict PASS, if each has one image and none an event.
+        """How many more groups make the verdict PASS, if each has one image without the event.
 
-        None where no number does: a limit of 0, or one too small to count for.
+        None if no number does: the limit is 0, or so small that more than 16 million groups would be needed.
         """
 
         def passes(more: int) -> bool:
@@ -136,7 +137,7 @@ class GroupedCount:
                 return limit >= 1
             size = whole.effective_size
             events = whole.share * size
-            # One value of the distribution instead of the search for its quantile.
+            # One value of the distribution is faster than the search for its quantile.
             return _beta_cdf(limit + SLACK, events + 1, size - events) >= 0.975
 
         if passes(0):
@@ -153,16 +154,16 @@ class GroupedCount:
         return top
 
     def counted_words(self) -> str:
-        """``0/95 (71 groups) 0.0–5.1 %``."""
+        """The count in words, such as ``0/95 (71 groups) 0.0–5.1 %``."""
         found = self.interval()
         return f"{self.events}/{self.images} ({self.groups} groups) {100 * found.low:.1f}–{100 * found.high:.1f} %"
 
     def words(self, limit: float) -> str:
-        """The same with the verdict, and how many groups are missing for PASS."""
+        """`counted_words`, the verdict, and how many groups are missing for PASS."""
         return f"{self.counted_words()}, {self.verdict(limit)}{self.missing_words(limit)}"
 
     def missing_words(self, limit: float) -> str:
-        """``, 297 more groups for PASS``; empty where they are enough, or where no number helps a FAIL."""
+        """``, 297 more groups for PASS``; empty unless the verdict is INCONCLUSIVE."""
         verdict = self.verdict(limit)
         if verdict != "INCONCLUSIVE":
             return ""
@@ -173,7 +174,7 @@ class GroupedCount:
 
 
 def verdict_of(interval: Interval, limit: float) -> Verdict:
-    """The verdict on what may be ``limit`` at most; INCONCLUSIVE where the interval is undefined."""
+    """The verdict on a figure that may be at most ``limit``; INCONCLUSIVE if the interval is undefined."""
     if interval.high <= limit + SLACK:
         return "PASS"
     return "FAIL" if interval.low > limit + SLACK else "INCONCLUSIVE"

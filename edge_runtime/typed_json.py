@@ -1,4 +1,4 @@
-"""JSON files that say what they are: an object with ``kind`` and ``schema_version``, checked before all else."""
+"""JSON files that say what they are: objects with ``kind`` and ``schema_version``, which are checked first."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from sonoedge.edge_runtime.errors import DataError
 
 
 def read_typed_json(path: Path, what: str, kinds: tuple[str, ...], version: int, remedy: str) -> dict[str, Any]:
-    """The decoded object of one of the kinds.
+    """Read a JSON object of an accepted kind.
 
     Args:
         path: UTF-8 JSON.
-        what: in words, for errors: ``device profile``.
-        kinds: accepted.
-        version: of the schema, the only one accepted.
+        what: the file in words, for errors, such as ``device profile``.
+        kinds: accepted values of ``kind``.
+        version: the only ``schema_version`` accepted.
         remedy: a sentence for files of another version.
 
     Raises:
-        DataError: no such file, not JSON, another kind or another schema version.
+        DataError: the file is missing, not JSON, or of another kind or schema version.
     """
     try:
         body = json.loads(path.read_text(encoding="utf-8"))

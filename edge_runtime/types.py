@@ -1,4 +1,4 @@
-"""What modules hand to one another: arrays of pixels and numbers, and rectangles of pixels."""
+"""Types that modules share: arrays of pixels and numbers, and rectangles of pixels."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Region:
         return image[self.top : self.bottom, self.left : self.right]
 
     def outline(self, image: UInt8Image, colour: tuple[int, int, int] = (0, 255, 0)) -> UInt8Image:
-        """A copy with everything outside darkened and the rectangle drawn: what a crop leaves out."""
+        """A copy of uint8 (height, width, 3) with the rectangle drawn and everything outside it darkened."""
         drawn = image // 3
         drawn[self.top : self.bottom, self.left : self.right] = self.crop(image)
         drawn[self.top : self.bottom, [self.left, self.right - 1]] = colour

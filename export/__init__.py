@@ -3,4 +3,4 @@
 Imports `train` (which it continues) and `edge_runtime` (which defines the bundle), nothing of `benchmarks`.
 """
 
-from sonoedge import train  # noqa: F401 sets TensorFlow up
+from sonoedge import train  # noqa: F401 sets TensorFlow's environment variables

@@ -4,6 +4,6 @@ import sys
 
 from sonoedge.edge_runtime.cli import main
 
-# One module for each file: all that follows imports `sonoedge.export`.
+# Everything that follows imports `sonoedge.export`: the bare name would make a second module of each file.
 sys.modules.pop("export", None)
 sys.exit(main(["export", *sys.argv[1:]]))

@@ -1,8 +1,7 @@
-"""Cached arrays: a file is whole or it is not used.
+"""Cached arrays: a file that is not whole is not used.
 
-Every entry is one ``.npz``, whose members carry checksums (CRC-32). Entries are written atomically and named by a
-digest of all that decides their content, so that two processes at one cache disturb each other no more than by
-computing the same thing twice.
+Every entry is one ``.npz``, whose members have checksums (CRC-32). Entries are written atomically and named by a
+digest of all that decides their content. So two processes can use one cache: at worst both compute the same entry.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ Arrays = dict[str, NDArray[Any]]
 
 
 def read_arrays(path: Path) -> Arrays | None:
-    """The arrays of an entry, or None. A damaged one is removed, with a warning."""
+    """The arrays of an entry by name, or None if there is none. A damaged entry is removed, with a warning."""
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}

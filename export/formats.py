@@ -24,9 +24,9 @@ class Source:
 
     Args:
         model: the split Keras model.
-        calibration: representative images, where a format needs them.
+        calibration: representative images, if a format needs them.
         scratch: folder for SavedModels.
-        cache: folder for what is worth keeping between exports.
+        cache: folder for results that the next export can use.
         progress: show bars.
     """
 
@@ -38,21 +38,21 @@ class Source:
 
     @property
     def calibration(self) -> CalibrationSet:
-        """The representative images."""
+        """The representative images; `UsageError` if there are none."""
         if self._calibration is None:
             raise UsageError("This format needs calibration images.")
         return self._calibration
 
     @cached_property
     def backbone_graph(self) -> Any:
-        """Frozen image -> branch maps."""
+        """The backbone as a frozen graph, image -> branch maps."""
         from sonoedge.export.convert.conversion import freeze
 
         return freeze(lambda image: self.model.backbone(image, training=False), self.backbone_inputs)
 
     @cached_property
     def head_graph(self) -> Any:
-        """Frozen branch maps -> logit, probability, explanation."""
+        """The head as a frozen graph, branch maps -> logit, probability, explanation."""
         from sonoedge.export.convert.conversion import freeze
         from sonoedge.export.convert.head import head_outputs
 
@@ -60,12 +60,12 @@ class Source:
 
     @property
     def backbone_inputs(self) -> dict[str, tuple[int, ...]]:
-        """Shapes by name."""
+        """Shapes of the backbone's inputs by name: ``image`` (1, height, width, 3)."""
         return {"image": (1, *self.model.input_size, 3)}
 
     @property
     def head_inputs(self) -> dict[str, tuple[int, ...]]:
-        """Shapes by name."""
+        """Shapes of the head's inputs by branch: (1, height, width, channels)."""
         return {b.name: (1, b.height, b.width, b.channels) for b in self.model.head.branches}
 
     @cached_property
@@ -87,7 +87,7 @@ class Source:
 
     @cached_property
     def openvino_float(self) -> Path:
-        """The float32 backbone as OpenVINO's .xml, with .bin beside it."""
+        """Path of the float32 backbone as OpenVINO's .xml, with the .bin beside it."""
         from sonoedge.export.convert.conversion import save_openvino, to_openvino
         from sonoedge.export.convert.graphs import name_openvino_nodes
 
@@ -100,7 +100,7 @@ class Source:
 
     @cached_property
     def activations(self) -> Activations:
-        """What the calibration images give at every tensor of the backbone: once for all formats."""
+        """Values of the calibration images at every tensor of the backbone, recorded once for all formats."""
         from sonoedge.export.quantize.activations import Activations
 
         return Activations(
@@ -108,7 +108,7 @@ class Source:
         )
 
     def quantizer(self, runtime: str) -> Quantizer:
-        """Builds int8 backbones for a runtime."""
+        """The quantizer that builds int8 backbones for a runtime, ``tflite`` or ``openvino``."""
         from sonoedge.export.quantize.quantizers import OpenVINOQuantizer, TFLiteQuantizer
 
         if runtime == "tflite":
@@ -116,14 +116,14 @@ class Source:
         return OpenVINOQuantizer(self.openvino_float, self.activations, cache=self.cache)
 
     def write_float(self, runtime: str, path: Path) -> None:
-        """Write the float32 backbone for a runtime."""
+        """Write the float32 backbone for a runtime, ``tflite`` or ``openvino``."""
         if runtime == "tflite":
             _tflite_fp32(self, path)
         else:
             _openvino_fp32(self, path)
 
     def write_head(self, runtime: str, path: Path) -> None:
-        """Write the float32 head for a runtime."""
+        """Write the float32 head for a runtime, ``tflite``, ``openvino`` or ``onnx``."""
         from sonoedge.export.convert.conversion import save_openvino, to_onnx, to_openvino, to_tflite
 
         if runtime == "tflite":
@@ -148,12 +148,12 @@ class ExportFormat:
         name: what the user types, and the artifact's name.
         runtime, suffix: interpreter and file suffix of backbone and head.
         precision: weights and activations of the backbone; the head is float32 in every format.
-        needs_calibration: whether it looks at images.
-        extra: extra of the distribution that runs it on the device.
+        needs_calibration: whether its export needs images.
+        extra: the extra of this package that installs its interpreter on the device.
         write_backbone: writes the backbone to a path and returns the recipe for the bundle; None for int8 formats,
             whose files the accuracy guard chooses (see `export.guard.search`).
-        logit_tolerance: largest deviation from Keras in the logit, relative to max(1, |logit|); None where
-            only measuring can tell.
+        logit_tolerance: largest deviation from Keras in the logit, relative to max(1, |logit|); None if it can only
+            be measured.
     """
 
     name: str
@@ -167,7 +167,7 @@ class ExportFormat:
 
     @property
     def is_measured(self) -> bool:
-        """Whether what it loses, and its threshold, are found out on validation images."""
+        """Whether its loss and its threshold are measured on validation images."""
         return self.logit_tolerance is None
 
 
@@ -227,10 +227,10 @@ FORMATS: dict[str, ExportFormat] = {
 
 
 def parse_formats(text: str) -> tuple[ExportFormat, ...]:
-    """Rows of a comma-separated list, or of ``all``; in table order.
+    """Rows of a comma-separated list of names, or of ``all``; in table order.
 
     Raises:
-        UsageError: an unknown name; nothing is guessed.
+        UsageError: an unknown name, or none.
     """
     names = {name.strip() for name in text.split(",") if name.strip()}
     if names == {"all"}:
@@ -242,7 +242,11 @@ def parse_formats(text: str) -> tuple[ExportFormat, ...]:
 
 
 def with_precision(rows: tuple[ExportFormat, ...], precision: str) -> tuple[ExportFormat, ...]:
-    """The rows with each int8 format replaced by the one of the same runtime with another precision.
+    """The rows, with each int8 format replaced by the format of the same runtime with another precision.
+
+    Args:
+        rows: of `FORMATS`.
+        precision: ``fp32``, ``fp16`` or ``dynamic``.
 
     Raises:
         UsageError: a runtime has no such format.

@@ -1,4 +1,4 @@
-"""Give freed memory back: converters leave gigabytes of it with the C library, which keeps them."""
+"""Give freed memory back to the system: converters free gigabytes, which the C library would keep."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 
 @contextmanager
 def released() -> Iterator[None]:
-    """After the block, return what was freed in it to the system (glibc's malloc_trim; elsewhere nothing)."""
+    """After the block, return the memory that it freed to the system (glibc's malloc_trim; nothing elsewhere)."""
     try:
         yield
     finally:

@@ -1,14 +1,13 @@
-"""Fuzz every parser that reads a file of somebody else's: images, DICOM, and the files of a bundle.
+"""Fuzz every parser that reads foreign files: images, DICOM, and the files of a bundle.
 
     python scripts/fuzz.py --bundle BUNDLE                       every target, 10,000 mutated inputs each
     python scripts/fuzz.py --bundle BUNDLE --engine atheris      coverage-guided (pip install ".[fuzz]")
     python scripts/fuzz.py --bundle BUNDLE --target golden --runs 100000 --seed 7
 
-A target passes when every input gives a result or one of our errors; another exception, a result that breaks the
-target's promise, more than --seconds of processor time for one input, or the death of the process is a finding:
-the input is kept under --findings, and the exit code is 1. Seeds are generated images and the files of the bundle
-(take a small one).
-Each target runs in a process of its own with 4 GiB of address space. One JSON line a target.
+A target passes if every input gives a result or one of our errors. A finding is another exception, a result that
+breaks the target's promise, more than --seconds of processor time for one input, or the death of the process: the
+input is kept under --findings, and the exit code is 1. Seeds are generated images and the files of the bundle (take
+a small one). Each target runs in a process of its own with 4 GiB of address space and prints one JSON line.
 """
 
 from __future__ import annotations
@@ -34,6 +33,7 @@ from scripts.fuzzing.mutations import mutate, mutate_json  # noqa: E402
 from scripts.fuzzing.targets import JSON_TARGETS, TARGETS, checker, seeds  # noqa: E402
 
 MEMORY_BYTES = 4 << 30
+"""Address space of each target's process."""
 
 
 class Hang(BaseException):
@@ -41,6 +41,7 @@ class Hang(BaseException):
 
 
 def main() -> int:
+    """Fuzz the targets, each in a process of its own; exit code 1 if there is a finding."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--target", choices=TARGETS, action="append")
@@ -71,7 +72,7 @@ def main() -> int:
 
 
 def fuzz(target: str, args: argparse.Namespace) -> int:
-    """One target in this process."""
+    """Fuzz one target in this process and print its JSON line; returns the exit code."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     args.findings.mkdir(parents=True, exist_ok=True)
     if args.engine == "atheris":
@@ -88,10 +89,10 @@ def fuzz(target: str, args: argparse.Namespace) -> int:
         data = mutate(source, samples)
         if target in JSON_TARGETS and source.random() < 0.5:
             data = mutate_json(source, source.choice(samples))
-        # Should the process die, this is the input that killed it.
+        # If the process dies, this file holds the input that killed it.
         last.write_bytes(data)
         started = time.perf_counter()
-        # Processor time: on a busy machine a moment can take long.
+        # Processor time: on a busy machine wall-clock time says little.
         signal.setitimer(signal.ITIMER_PROF, args.seconds)
         try:
             count["accepted" if check(data) else "refused"] += 1
@@ -110,12 +111,14 @@ def fuzz(target: str, args: argparse.Namespace) -> int:
 
 
 def keep(folder: Path, target: str, data: bytes) -> str:
+    """Keep an input in a file named by its digest; returns the path."""
     path = folder / f"{target}-{hashlib.sha256(data).hexdigest()[:16]}"
     path.write_bytes(data)
     return str(path)
 
 
 def hang(signum: int, frame: Any) -> None:
+    """Signal handler that ends an input that takes too long."""
     raise Hang("took too long")
 
 

@@ -1,13 +1,13 @@
 """Are the tests worth their time? Plant a fault behind each safety promise, and see whether a test turns red.
 
-    python scripts/planted_faults.py                  all of them; a table, exit code 1 where a fault went unseen
-    python scripts/planted_faults.py --only gate      those whose promise or file holds one of the words
-    python scripts/planted_faults.py --light          without TensorFlow
+    python scripts/planted_faults.py                  all faults; a table, exit code 1 if no test sees one
+    python scripts/planted_faults.py --only gate      faults whose promise or file holds one of the words
+    python scripts/planted_faults.py --light          faults whose tests run without TensorFlow
 
-Each fault of `scripts/faults` is one replacement of text in a copy of the checkout; the tests named beside
-it run in that copy. Exit code 1: a fault that no test sees (GREEN), a replacement whose text is no longer there
-(GONE), tests that cannot be run (BROKEN), or tests that fail without any fault. After a change of the code under
-a fault, write the fault again; do not delete it.
+Each fault of `scripts/faults` is one replacement of text in a copy of the checkout. The tests named beside it run
+in that copy. Exit code 1: a fault that no test sees (GREEN), a replacement whose text is no longer there (GONE),
+tests that cannot be run (BROKEN), or tests that fail without any fault. If the code under a fault changes, write
+the fault again; do not delete it.
 
 Each run is a fork of a process that has imported the big libraries once: most faults then take a second or two.
 """
@@ -35,18 +35,18 @@ sys.path.insert(0, str(ROOT))
 from scripts.faults.fault import Fault  # noqa: E402 - found by the line above
 from scripts.faults.table import FAULTS  # noqa: E402
 
-# Not what pytest wants to rewrite or load itself, such as Hypothesis.
+# Without modules that pytest must rewrite or load itself, such as Hypothesis.
 LIGHT = ("numpy", "PIL.Image", "scipy.stats", "sklearn.metrics", "httpx")
 HEAVY = ("tensorflow", "keras", "ai_edge_litert.interpreter", "openvino", "litert_quantizer")
 LIMIT_S = 900
-"""For the tests of one fault: a hang is no answer."""
+"""Seconds for the tests of one fault; after that they count as hanging."""
 SEEN, UNSEEN = "red", "GREEN"
 PASSED, FAILED = 0, 1  # exit codes of pytest; others mean that nothing was tested
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the tests said: `SEEN`, `UNSEEN`, or why there is no answer; ``output`` of pytest."""
+    """Answer of the tests: `SEEN`, `UNSEEN`, or ``GONE`` or ``BROKEN``; with the seconds and pytest's output."""
 
     word: str
     seconds: float
@@ -54,7 +54,7 @@ class Outcome:
 
 
 def main() -> int:
-    """See the module."""
+    """Plant the faults and print the table; exit code 1 if a fault is not seen."""
     parser = argparse.ArgumentParser(description="Plant faults and see whether tests turn red.")
     parser.add_argument("--only", nargs="+", default=[""], metavar="WORD", help=(
         "faults whose promise or file holds one of the words"
@@ -86,7 +86,7 @@ def main() -> int:
 
 
 def _import(names: Iterable[str]) -> None:
-    """What every fork then has; never a module of this project."""
+    """Import modules that every fork then has; never a module of this project."""
     for name in names:
         with suppress(ImportError):
             importlib.import_module(name)
@@ -152,7 +152,7 @@ class _Child:
         self._pid, self._log, self._started = pid, log, monotonic()
 
     def poll(self) -> Outcome | None:
-        """None while it runs."""
+        """The outcome; None while the tests run."""
         seconds = monotonic() - self._started
         if seconds > LIMIT_S:
             with suppress(ProcessLookupError):
@@ -189,7 +189,7 @@ def _start(tests: Iterable[str], copy: Path) -> _Child:
             os.dup2(out.fileno(), 1)
             os.dup2(out.fileno(), 2)
         os.chdir(copy)
-        # A file that was changed twice within a second would else be taken from its compiled twin.
+        # Otherwise Python would run the old bytecode of a file that was changed twice within a second.
         sys.dont_write_bytecode = True
         os.environ |= {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(copy)}
         sys.path[:] = [

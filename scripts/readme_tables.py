@@ -1,7 +1,7 @@
 """Write the tables of measured figures into the documents, from the JSON in docs/results.
 
-    python scripts/readme_tables.py            # writes them
-    python scripts/readme_tables.py --check    # exit code 1 where a document says something else
+    python scripts/readme_tables.py            # writes the tables
+    python scripts/readme_tables.py --check    # exit code 1 if a document has other figures
 
 A table stands between ``<!-- table NAME -->`` and ``<!-- end -->``; nobody types it.
 """
@@ -25,7 +25,7 @@ _PLACE = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def main() -> int:
-    """Write or check."""
+    """Write or check the tables; exit code 1 if a check finds a difference."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
@@ -47,7 +47,7 @@ def main() -> int:
 
 
 def front(body: dict[str, Any]) -> str:
-    """The few figures that the README begins with."""
+    """Table of the few figures at the beginning of the README; ``body`` is benchmark.json."""
     rows = {row["name"]: row for row in body["rows"]}
     counts = json.loads((RESULTS / "decisions.json").read_text(encoding="utf-8"))
     changed = [row["files"]["tflite-int8"]["changed"] for row in counts["seeds"]]
@@ -69,7 +69,7 @@ def front(body: dict[str, Any]) -> str:
 
 
 def benchmark(body: dict[str, Any]) -> str:
-    """What every file keeps and costs."""
+    """Table of quality and cost of every file; ``body`` is benchmark.json."""
     head = ["file", "MB", "p50 ms", "decisions changed", "accuracy", "AUC [95 %]", "heat map kept", "peak MB"]
     lines = []
     for row in body["rows"]:
@@ -85,7 +85,7 @@ def benchmark(body: dict[str, Any]) -> str:
 
 
 def decisions(body: dict[str, Any]) -> str:
-    """Changed decisions by split and file."""
+    """Table of changed decisions by split and file; ``body`` is decisions.json."""
     head = ["split", "full model, test AUC", "file", "int8", "changed, validation", "changed, test [95 % by group]"]
     lines = []
     for row in body["seeds"]:
@@ -104,7 +104,7 @@ def decisions(body: dict[str, Any]) -> str:
 
 
 def candidates(body: dict[str, Any]) -> str:
-    """What the guard measured, candidate by candidate."""
+    """Table of the guard's figures for each candidate; ``body`` is candidates.json."""
     head = ["file", "candidate", "MB", "int8", "p50 ms (float32)", "flipped [95 % by group]", "expected flips"]
     lines = []
     for name, rows in body["candidates"].items():
@@ -122,7 +122,7 @@ def candidates(body: dict[str, Any]) -> str:
 
 
 def gate(body: dict[str, Any]) -> str:
-    """What the out-of-domain gate refuses and flags."""
+    """Table of what the out-of-domain gate refuses and flags; ``body`` is gate.json."""
     titles = {
         "photos": "photographs, in colour",
         "photos, grey": "the same in grey",

@@ -1,4 +1,4 @@
-"""Write tests/vectors: what edge_runtime computes, for the ports to Kotlin and JavaScript to be held against.
+"""Write tests/vectors: results of edge_runtime that the ports to Kotlin and JavaScript are compared with.
 
     python scripts/write_vectors.py             the JSON and picture files, from edge_runtime alone
     python scripts/write_vectors.py --bundle    both bundles first, through `sonoedge export` (needs TensorFlow)
@@ -13,9 +13,9 @@ Files (arrays are base64 of their C-order little-endian bytes, ``{"dtype", "shap
     assess.json         gates, hints, bands and probabilities -> verdicts, all combinations
     quality.json        generated pictures -> measures and hints
     gate.json           feature maps -> distances
-    verdicts.json       generated pictures -> the whole answer; nothing of a refused one but why
+    verdicts.json       generated pictures -> the whole answer; for a refused picture only the reason
     answers.json        the small bundle's artifacts on generated pictures
-    pictures.json       the files in pictures/ -> decoded RGB as stored, or null where they are refused
+    pictures.json       the files in pictures/ -> decoded RGB as stored, or null if they are refused
     orientation.json    EXIF orientations -> the upright picture
     ed25519.json        keys, messages, signatures -> whether they belong together
     signature.json      SHA256SUMS.sig of the small bundle, allowed signers -> who signed, or words of the error
@@ -24,7 +24,7 @@ Files (arrays are base64 of their C-order little-endian bytes, ``{"dtype", "shap
     cascade_answers.json, cascade_decisions.json, cascade_errors.json, cascade/
                         the same for a bundle with a cascade: a smaller model with its own size in front of that one
 
-Generated pictures need no file: see `noise` and `drawn`.
+Generated pictures need no file: see `noise` and `drawn` in scripts/vectors/generated.py.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ from sonoedge.edge_runtime.files import write_bytes_atomic, write_text_atomic
 
 
 def write(folder: Path) -> None:
-    """Every JSON and picture file."""
+    """Write every JSON and picture file into a folder."""
     files = picture_files()
     for name, data in files.items():
         write_bytes_atomic(folder / "pictures" / name, data)
@@ -87,10 +87,10 @@ def write(folder: Path) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command line."""
+    """Write the bundles that are asked for, then all other files; exit code 0."""
     parser = argparse.ArgumentParser(description="Write tests/vectors from edge_runtime.")
-    parser.add_argument("--bundle", action="store_true", help="export the small bundle and the cascade anew, too")
-    parser.add_argument("--cascade", action="store_true", help="export the cascade anew, too")
+    parser.add_argument("--bundle", action="store_true", help="export the small bundle and the cascade again, too")
+    parser.add_argument("--cascade", action="store_true", help="export the cascade again, too")
     parser.add_argument("--gate", action="store_true", help="fit the gates of both bundles again")
     args = parser.parse_args(argv)
     if args.bundle:

@@ -7,5 +7,5 @@ import os
 
 # TensorFlow's start-up notes about CPU features and missing CUDA would bury our own output.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# TensorFlow takes oneDNN's kernels by itself only on processors with int8 dot products; others gain, too.
+# By itself, TensorFlow uses oneDNN's kernels only on processors with int8 dot products; others gain, too.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")

@@ -4,6 +4,6 @@ import sys
 
 from sonoedge.edge_runtime.cli import main
 
-# One module for each file: all that follows imports `sonoedge.train`.
+# Everything that follows imports `sonoedge.train`: the bare name would make a second module of each file.
 sys.modules.pop("train", None)
 sys.exit(main(["train", *sys.argv[1:]]))

@@ -1,4 +1,4 @@
-"""Whole folders in one step: a run, a bundle or a report is there complete, or not at all."""
+"""Write whole folders in one step: a run, a bundle or a report is complete, or it is not there at all."""
 
 from __future__ import annotations
 
@@ -19,15 +19,18 @@ from sonoedge.edge_runtime.files import keep_mode, owned, remove_unless_locked
 def atomic_directory(target: Path, *, marker: str) -> Iterator[Path]:
     """A temporary sibling folder that takes the target's place when the block ends without an error.
 
-    Who may enter it is what ``mkdir`` would give: the umask decides, or the folder that is replaced.
+    The permissions are those of the folder that is replaced; for a new folder the umask decides.
 
     Args:
         target: the folder to create. An existing one is replaced only if it is empty or holds ``marker``,
             the file by which we know our own output.
         marker: file name, for example ``bundle.json``.
 
+    Yields:
+        The temporary folder, empty.
+
     Raises:
-        UsageError: the target exists and is something else; it is left as it was.
+        UsageError: the target may not be replaced (see `check_replaceable`); it stays as it was.
     """
     target = Path(target)
     _restore(target)
@@ -68,7 +71,7 @@ def _swap(staging: Path, target: Path) -> None:
         shutil.rmtree(staging, ignore_errors=True)
         return
     # A rename cannot replace a folder with content: move the old one aside first, and put it back if the second
-    # rename fails. (A process killed between the two leaves that to `_restore`.)
+    # rename fails. If the process is killed between the two, `_restore` puts it back.
     aside = staging.with_name(staging.name + ".old")
     target.rename(aside)
     try:
@@ -80,8 +83,10 @@ def _swap(staging: Path, target: Path) -> None:
 
 
 def _exchange(first: Path, second: Path) -> bool:
-    """Exchange two paths in one step, so that even a killed process leaves one of them there; False where the
-    system cannot (Linux only, and not on every file system)."""
+    """Exchange two paths in one step; False if the system cannot (Linux only, and not on every file system).
+
+    Even if the process is killed, one of the two folders is in place.
+    """
     if sys.platform != "linux":
         return False
     import ctypes
@@ -95,7 +100,7 @@ def _exchange(first: Path, second: Path) -> bool:
 
 
 def _restore(target: Path) -> None:
-    """Bring back what a process that was killed in the middle of `_swap` had moved aside."""
+    """Bring back the folder that a process had moved aside when it was killed in the middle of `_swap`."""
     aside = sorted(target.parent.glob(f".{_escaped(target.name)}.*.partial.old")) if target.parent.is_dir() else []
     if aside and not target.exists():
         aside[-1].rename(target)
@@ -108,14 +113,15 @@ def _remove_abandoned(target: Path) -> None:
 
 
 def _escaped(name: str) -> str:
-    """A name as a glob pattern that matches itself alone."""
+    """The glob pattern that matches only this name."""
     return re.sub(r"([\[*?])", r"[\1]", name)
 
 
 def check_replaceable(target: Path, *, marker: str) -> None:
-    """Raise `UsageError` unless the folder is missing, empty, or our own earlier output (holds ``marker``).
+    """Check that a folder is missing, empty, or our own earlier output (it holds the file ``marker``).
 
-    The current folder and those above it are refused as well.
+    Raises:
+        UsageError: the folder holds something else, is no folder, or is the current folder or one above it.
     """
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         raise UsageError(f"{target} exists and is not a folder.")

@@ -6,7 +6,10 @@ from collections.abc import Iterable, Sequence
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """One line a row, without a line break at the end; a bar within a cell is escaped, as it would end the cell."""
+    """A table with one line for each row and no line break at the end.
+
+    A bar within a cell is escaped: it would end the cell.
+    """
     return "\n".join([_line(head), "|" + "---|" * len(head), *map(_line, rows)])
 
 

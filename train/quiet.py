@@ -17,7 +17,7 @@ def silent(*lines: object) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Send file descriptors 1 and 2 to a temporary file; when the block fails, show the end of it.
+    """Send file descriptors 1 and 2 to a temporary file; if the block fails, show the end of that file.
 
     Python-level redirection is not enough: the lines come from C++. ``SONOEDGE_VERBOSE=1`` switches this off.
     """

@@ -66,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure, print the table and write the report; exit code 6 when an artifact failed."""
+    """Measure, print the table and write the report. Exit code 6 if an artifact failed, else 0."""
     names = args.artifacts.split(",") if args.artifacts else None
     if args.autotune:
         return _autotune(args, names)
@@ -116,8 +116,23 @@ def benchmark(
 ) -> Run:
     """Run the benchmark; see ``sonoedge benchmark --help``. Finished steps are kept beside ``out`` until the end.
 
+    Args:
+        bundle_path: bundle folder.
+        folder: images, of the training data or external.
+        out: report folder; only the file of finished steps is written here, beside it.
+        model: run folder with the full Keras model; None compares with an artifact.
+        artifacts: names; None takes all that can run here.
+        classes: class folders, the positive one last; None takes the bundle's labels.
+        threads: for interpreters; None takes `edge_runtime.backends.default_threads`.
+        mode: one of `benchmarks.measure.candidates.MODES`, or ``none`` for no latency.
+        with_peers: with a ``model``, also measure other quantizers and clocks.
+        with_gallery: keep images with heat maps in the result.
+        max_images: at most this many images; None for all.
+        skip_unreadable: leave broken images out.
+        progress: show progress bars.
+
     Raises:
-        BundleError, DataError, ModelError, UsageError: what cannot be read.
+        BundleError, DataError, ModelError, UsageError: an input cannot be read or does not fit.
     """
     from sonoedge.benchmarks.device.run import fingerprint
     from sonoedge.benchmarks.measure.candidates import Journal
@@ -141,7 +156,7 @@ def benchmark(
         planned = [full, *planned, *others]
         reference, model_text = full.name, "the Keras model of the run"
     if mode == "none":
-        planned = [p for p in planned if p.kind != "bare"]  # there only for the clock
+        planned = [p for p in planned if p.kind != "bare"]  # these only have a latency
     protocol = make_protocol(mode, count, planned)
     journal = Journal(
         out.with_name(f".{out.name}.partial"),
@@ -212,7 +227,7 @@ def _autotune(args: argparse.Namespace, names: list[str] | None) -> int:
 
 
 def profile_table(profile: DeviceProfile, out: Path) -> str:
-    """What was tried, what was chosen and why, in plain text."""
+    """The tried files and threads, the choice and its reason, in plain text."""
     lines = [f"{'':<20}{'threads':>8}{'ms':>9}{'rounds':>18}"]
     for t in sorted(profile.measured, key=lambda t: (t.typical_ms is None, t.typical_ms or 0.0)):
         time = f"{t.typical_ms:9.1f}" if t.typical_ms is not None else " " * 9
@@ -222,7 +237,7 @@ def profile_table(profile: DeviceProfile, out: Path) -> str:
 
 
 def device_table(measured: Run) -> str:
-    """Latency and memory in plain text, without any package that a device lacks."""
+    """Latency and memory in plain text; needs no package that a device lacks."""
     from sonoedge.benchmarks.measure.turns import typical_ms
 
     lines = [f"{'':<32}{'init ms':>9}{'first ms':>10}{'p50 ms':>9}{'peak MB':>9}"]

@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluate, write the report and its pictures; exit code 0 whatever the figures are."""
+    """Evaluate, write the report and its pictures. Exit code 0, whatever the figures are."""
     from sonoedge.train.quiet import quiet
 
     for option, value in (

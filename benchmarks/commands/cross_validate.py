@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run what is missing and write ablation.md, ablation.html and ablation.json."""
+    """Run the missing folds and write ablation.md, ablation.html and ablation.json. Exit code 0."""
     splits = tuple(part.strip() for part in args.split.split(",") if part.strip())
     if not splits or set(splits) - {"grouped", "paper"} or len(set(splits)) != len(splits):
         raise UsageError(f"--split takes grouped, paper or both. Received: {args.split!r}.")

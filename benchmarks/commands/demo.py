@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
         ("phantoms", ["--out", str(data), "--cases", str(args.cases), *seed]),
         ("train", ["--data", str(data), "--weights", weights, "--augment", "0", "--out", str(model), "--overwrite",
                    *seed, "--cache", str(out / "cache"), *bars]),
-        # A few phantoms decide little: the demonstration goes on with the nearest candidate, and says so.
+        # A few phantoms decide little: --allow-drop lets the demo go on with the nearest candidate, and says so.
         ("export", ["--model", str(model), "--format", args.format, "--allow-drop", "--num-calibration-samples",
                     str(CALIBRATION_IMAGES), "--out", str(bundle), "--cache", str(out / "quantized"),
                     "--feature-cache", str(out / "cache"), *bars]),
@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _test_images(model: Path, data: Path) -> list[Path]:
-    """The first test image of each class, the positive class last: images that the model has not seen."""
+    """The first test image of each class, sorted by label: images that the model has not seen."""
     from sonoedge.train.evaluation.run_folder import open_run
 
     first = {entry.label: entry.relative_path for entry in reversed(open_run(model).split.entries)
@@ -98,7 +98,7 @@ def _test_images(model: Path, data: Path) -> list[Path]:
 
 
 def _call(number: int, name: str, arguments: list[str]) -> int:
-    """Run a subcommand in this process, so that its errors are ours; returns its exit code."""
+    """Run a subcommand in this process, so that its errors end this command, too; returns its exit code."""
     from sonoedge.edge_runtime.cli import COMMANDS
 
     print(f"\n== {number}/{_STEPS} sonoedge {name} {' '.join(arguments)}", flush=True)

@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the merged report; the exit code tells regressions."""
+    """Write the merged report. Exit code 6 if an artifact had failed, else 10 after a regression, else 0."""
     check_replaceable(args.out, marker=REPORT)
     for option, value in (("--max-slowdown", args.max_slowdown), ("--max-loss", args.max_loss)):
         if not value >= 0:
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def finish(results: Sequence[Result], out: Path, *, as_json: bool, comparison: Comparison | None = None) -> int:
-    """Write all forms of the report, print it, and say by the exit code how it went."""
+    """Write all forms of the report and print it; returns the exit code (see `run`)."""
     from sonoedge.benchmarks.report.page import page
 
     whole = body(results, comparison)

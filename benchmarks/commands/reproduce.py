@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run what is missing and write the page."""
+    """Run the missing systems and write the page. Exit code 0."""
     from sonoedge.train.experiments.systems import parse_systems
 
     systems = parse_systems(args.systems)

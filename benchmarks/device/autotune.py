@@ -1,9 +1,10 @@
 """``sonoedge benchmark --autotune``: the fastest file and number of threads here. edge_runtime and NumPy only.
 
-Only files whose accuracy was accepted at export take part: float ones, and integer ones that the accuracy guard did
-not find wanting. Every pair of file and threads is tried for a few frames; what takes at most half as long again as
-the fastest is raced in interleaved rounds by the latency protocol. Of those whose rounds overlap with the fastest's
-the one with fewer threads is taken, then the smaller file: something of the device is left for other work.
+Only files whose accuracy was accepted at export take part: float files, and integer files whose verdict from the
+guard is not FAIL. Every pair of file and threads is tried for a few frames. Pairs that take at most 1.5 times as
+long as the fastest are timed in interleaved rounds by the latency protocol. Pairs whose rounds overlap with those
+of the fastest count as equally fast: of these the one with the fewest threads is chosen, then the smallest file, so
+that the device keeps capacity for other work.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _FLOAT = {"fp32", "fp16"}
 
 @dataclass(frozen=True)
 class _Pair:
-    """A file with a number of threads, and how long a frame took in the screening."""
+    """A file with a number of threads, and the milliseconds of a frame in the screening."""
 
     planned: Planned
     artifact: str
@@ -48,9 +49,16 @@ def autotune(
 ) -> DeviceProfile:
     """Measure, write the profile and return it; an interrupted run goes on.
 
+    Args:
+        bundle_path: bundle folder.
+        out: file of the profile.
+        artifacts: names; None takes all that can run here.
+        mode: one of `benchmarks.measure.candidates.MODES`.
+        bar: shows progress.
+
     Raises:
         BundleError, UsageError, MissingExtraError: nothing can be measured.
-        ModelError: nothing of what was tried works here.
+        ModelError: no tried file works here.
     """
     if out.is_dir():
         raise UsageError(f"--out names a file with --autotune; {out} is a folder.")
@@ -107,9 +115,9 @@ def autotune(
 
 
 def why_refused(bundle: Bundle, name: str) -> str:
-    """Why a file's accuracy was not accepted at export; empty where it was.
+    """Why a file's accuracy was not accepted at export; empty if it was accepted.
 
-    A cascade keeps what it was fitted for, if its full model is accepted.
+    A cascade is accepted if its full model is.
     """
     if name == CASCADE:
         assert bundle.cascade is not None
@@ -124,10 +132,10 @@ def why_refused(bundle: Bundle, name: str) -> str:
 
 
 def choose(tried: Sequence[Tried], sizes: dict[str, int]) -> tuple[Tried, str]:
-    """The winner among what was timed to the end, and why.
+    """The winner among the candidates that were timed to the end, and the reason; ``sizes`` are bytes by name.
 
     Raises:
-        ModelError: nothing was timed to the end.
+        ModelError: no candidate was timed to the end.
     """
     timed = [t for t in tried if t.typical_ms is not None and t.low_ms is not None and t.high_ms is not None]
     if not timed:
@@ -151,7 +159,7 @@ def choose(tried: Sequence[Tried], sizes: dict[str, int]) -> tuple[Tried, str]:
 
 
 def _screen(planned: Planned, threads: int, share: float | None, journal: Journal) -> _Pair:
-    """A few frames; what cannot be opened is kept with its reason."""
+    """Time a few frames; a file that cannot run is kept with the reason."""
     assert planned.spec is not None
     own = replace(planned, name=f"{planned.name}, {threads}", spec=replace(planned.spec, threads=threads))
 
@@ -176,7 +184,7 @@ def _screen(planned: Planned, threads: int, share: float | None, journal: Journa
 
 
 def _race(pairs: Sequence[_Pair], protocol: Protocol | None, journal: Journal, bar: Bar) -> dict[str, Timing | str]:
-    """Interleaved timings by name, or why there is none."""
+    """Interleaved timings by name; in place of a missing timing, its reason."""
     planned = [replace(pair.planned, scores=False, swept=False) for pair in pairs]
     results, _ = measure_all(planned, [], protocol, [], journal, bar)
     return {name: found.timing or (found.error or "not timed") for name, found in results.items()}

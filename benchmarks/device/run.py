@@ -27,6 +27,14 @@ def device_run(
 
     Stages are timed on the bundle's generated golden images, which have several original sizes.
 
+    Args:
+        bundle_path: bundle folder.
+        out: run file.
+        artifacts: names; None takes all that can run here.
+        mode: one of `benchmarks.measure.candidates.MODES`, or ``none`` for no latency.
+        threads: for interpreters; None takes `edge_runtime.backends.default_threads`.
+        bar: shows progress.
+
     Raises:
         BundleError, UsageError, MissingExtraError: nothing can be measured.
     """
@@ -61,5 +69,5 @@ def device_run(
 
 
 def fingerprint(parts: Sequence[str]) -> str:
-    """One digest of everything that a stored step depends on; installed versions are added."""
+    """One digest of everything on which a stored step depends: ``parts``, schema version, installed packages."""
     return sha256_bytes("\n".join([*parts, str(SCHEMA_VERSION), repr(machine().versions)]).encode())

@@ -1,1 +1,1 @@
-"""Cross-validation, the paper's reproduction and the gate, evaluated."""
+"""Evaluations of cross-validation, of the paper's reproduction and of the gate."""

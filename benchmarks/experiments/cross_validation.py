@@ -38,7 +38,7 @@ _NOTE = (
 class Line:
     """One row under one split: figures on all images, each tested once; intervals by group.
 
-    ``mean_auc`` compares within folds, ``auc`` over all images after each fold's temperature.
+    ``mean_auc`` is the mean AUC of the folds; ``auc`` is over all images, after each fold's temperature scaling.
     """
 
     row: str
@@ -57,7 +57,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Pair:
-    """Mean AUC of the folds (for a leak, also accuracy) of the second minus the first's, on the same images."""
+    """Mean AUC of the folds (for a leak, also accuracy) of the second minus the first, on the same images."""
 
     first: str
     second: str
@@ -66,7 +66,7 @@ class Pair:
 
     @property
     def verdict(self) -> str:
-        """In words, as far as the interval carries them."""
+        """Whether the second is higher or lower, as far as the interval can tell."""
         if self.difference.low > 0:
             return "higher"
         return "lower" if self.difference.high < 0 else "cannot tell"
@@ -97,7 +97,7 @@ def lines_of(dataset: Dataset, found: Sequence[OutOfFold]) -> list[Line]:
 
 
 def pairs_of(dataset: Dataset, found: Sequence[OutOfFold]) -> list[Pair]:
-    """Every row against the first, the fused rows against single backbones, and the leak of the paper's split."""
+    """Compare every row with the first, fused rows with single backbones, and the paper's split with ours."""
     at = {(part.row, part.split): part for part in found}
     first = found[0].row
     wanted = [(first, row) for row in dict.fromkeys(part.row for part in found) if row != first]
@@ -132,7 +132,7 @@ def pairs_of(dataset: Dataset, found: Sequence[OutOfFold]) -> list[Pair]:
 
 
 def markdown(lines: Sequence[Line], pairs: Sequence[Pair], facts: str) -> str:
-    """Both tables."""
+    """Both tables as Markdown."""
     rows = []
     for line in lines:
         figures = [
@@ -148,7 +148,7 @@ def markdown(lines: Sequence[Line], pairs: Sequence[Pair], facts: str) -> str:
 
 
 def page(lines: Sequence[Line], pairs: Sequence[Pair], facts: str) -> str:
-    """``ablation.html``."""
+    """The page ``ablation.html``."""
     rows = [
         [
             text_cell(line.row), text_cell(line.title, words=True), text_cell(line.split),

@@ -3,13 +3,12 @@
     python -m sonoedge.benchmarks.experiments.gate --bundle bundle --model runs/busi --data BUSI --photos photos/ \\
         --other uclm=BUS-UCLM --folds cv/folds --out gate.json
 
-Five grouped folds: the gate is fitted on the training part, its limits are set on the validation part, and the test
-part is counted, as `export` does it with one split; every image is tested once. Images of other sources meet the
-gates of all five folds; their shares are the mean. Distances of the run's own images come from the float backbones
-(the cache of the training), those of all other images and of the views from one artifact of the bundle, divided by
-its ratio, as `export.gate.fit` transfers limits. The run's backbones must be frozen: they are those of every fold.
-
-"Refused" is the whole assessment (`edge_runtime.model.assess`): the gate, and the picture's quality with it.
+Five grouped folds: as `export` does with one split, the gate is fitted on the training part and its limits are set
+on the validation part; the test part is counted. Every image is tested once. Images of other sources are checked by
+the gates of all five folds, and the means of the shares are reported. For the run's own images distances come from
+the float backbones (feature cache of the training); for views and all other images from one artifact of the bundle,
+divided by its ratio, as `export.gate.fit` transfers limits. The backbones must be frozen, so that all folds share
+them. "Refused" means the whole assessment (`edge_runtime.model.assess`): the gate together with picture quality.
 """
 
 from __future__ import annotations
@@ -52,13 +51,13 @@ FOLDS = 5
 
 @dataclass(frozen=True)
 class Pictures:
-    """Images of one source as an artifact sees them.
+    """The results of an artifact on N images of one source.
 
     Attributes:
         features: float32 (N, C), see `edge_runtime.model.gate.features_of`.
         logits: of the artifact, (N,).
         not_b_mode: whether the picture's quality speaks against B-mode, bool (N,).
-        labels: 1 for the positive class, 0 for the negative one, -1 for neither, by the name of the folder.
+        labels: by the folder's name, int64 (N,): 1 for the positive class, 0 for the negative one, -1 for neither.
     """
 
     features: NDArray[np.float32]
@@ -86,7 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Measure; see the module."""
+    """Measure what this module describes; returns a JSON object."""
     bundle, run_folder = load_bundle(args.bundle), open_run(args.model)
     if run_folder.card["settings"].get("fine_tune"):
         raise UsageError("Out of fold, the gate can be measured for frozen backbones only.")
@@ -161,7 +160,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 class _Eye:
-    """Sees images through an artifact, once: what it saw is kept in a folder, by file and artifact."""
+    """Runs an artifact on images once; the results are kept in a folder, by image file and artifact."""
 
     def __init__(self, classifier: Classifier, cache: Path, bars: bool) -> None:
         self._classifier, self._cache, self._bars = classifier, cache, bars
@@ -225,14 +224,14 @@ def not_b_mode(image: UInt8Image) -> bool:
 def verdicts(
     found: NDArray[np.float64], limit: Limits, doubts: NDArray[np.bool_]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """What is refused and what is flagged, by the rule of `edge_runtime.model.assess`: two arrays bool (N,)."""
+    """Which images are refused and which flagged, by the rule of `edge_runtime.model.assess`: two bool (N,)."""
     unusual = found > limit.warning
     refused = (found > limit.threshold) | (unusual & doubts)
     return refused, (unusual | doubts) & ~refused
 
 
 def _some(paths: Sequence[Path], most: int | None) -> list[Path]:
-    """At most ``most`` of them, the same ones in every run."""
+    """At most ``most`` of the paths, the same in every run."""
     chosen = np.sort(np.random.default_rng(0).permutation(len(paths))[:most])
     return [paths[i] for i in chosen]
 
@@ -269,7 +268,7 @@ def _aucs(
 
 
 def _out_of_fold_logits(folder: Path, row: str, images: Sequence[str]) -> NDArray[np.float64]:
-    """Logits of `cross-validate`, image by image."""
+    """Logits of ``sonoedge cross-validate``, image by image."""
     found: dict[str, float] = {}
     for path in sorted(folder.glob(f"{row}.grouped.*.json")):
         part = json.loads(path.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""What the reproduction says: comparisons between systems, and the paper's differences in words."""
+"""The findings of the reproduction: comparisons between systems, and differences from the paper in words."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sonoedge.train.experiments.reproduction import Unit
 from sonoedge.train.experiments.systems import PROPOSED, SYSTEMS
 
 METRICS = ("accuracy", "precision", "sensitivity", "f1", "auc")
-"""The columns of the paper's Tables III and V; it calls sensitivity recall."""
+"""The columns of the paper's Tables III and V; the paper calls sensitivity recall."""
 
 SOURCE_WORDS = {"imagenet": "ImageNet", "file": "file", "none": "untrained"}
 SPLIT_WORDS = {"paper": "random split, Table II", "honest": "grouped split, logistic regression"}
@@ -42,7 +42,7 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """In words, as far as the interval carries them."""
+        """Which system is better, in words, as far as the interval can tell."""
         if self.difference.low > 0:
             return "the fused system is better"
         if self.difference.high < 0:
@@ -51,7 +51,7 @@ class Comparison:
 
 
 def compare(units: Sequence[Unit]) -> list[Comparison]:
-    """The paper's system against every other with trained backbones and the same test images."""
+    """Compare the paper's system with every other that has trained backbones and the same test images."""
     found = []
     for ours in units:
         if ours.system != PROPOSED or not ours.trained:
@@ -65,13 +65,13 @@ def compare(units: Sequence[Unit]) -> list[Comparison]:
 
 
 def data_line(dataset: Dataset) -> str:
-    """What was used, in one line."""
+    """The data set in one line."""
     counts = ", ".join(f"{int((dataset.y == k).sum())} {label}" for k, label in enumerate(dataset.labels))
     return f"{dataset.root.name}: {len(dataset)} images in {len(set(dataset.groups))} groups ({counts})"
 
 
 def notes(units: Sequence[Unit]) -> list[str]:
-    """What a reader must know about these runs before the figures."""
+    """Notes on these runs that a reader must know before the figures."""
     lines = []
     untrained = [SYSTEMS[key].title for key in dict.fromkeys(u.system for u in units if not u.trained)]
     if untrained:
@@ -85,11 +85,11 @@ def notes(units: Sequence[Unit]) -> list[str]:
 
 
 def differences(units: Sequence[Unit]) -> list[str]:
-    """What differs from the paper: its own riddles, and systems that are not to the letter."""
+    """Differences from the paper: its own contradictions, and systems that do not follow it exactly."""
     systems = dict.fromkeys(unit.system for unit in units)
     return [*PAPER_DIFFERENCES, *(f"{SYSTEMS[s].title}: {SYSTEMS[s].note}" for s in systems if SYSTEMS[s].note)]
 
 
 def shown_in_plots(units: Sequence[Unit]) -> list[Unit]:
-    """Those with trained backbones; all where there are none."""
+    """The units with trained backbones; all units if there are none."""
     return [unit for unit in units if unit.trained] or list(units)

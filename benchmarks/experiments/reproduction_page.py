@@ -1,4 +1,4 @@
-"""``reproduction.html``: the paper's tables and figures beside our own, with what differs and why."""
+"""``reproduction.html``: the paper's tables and figures beside our own, with the differences and their reasons."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _GRID_COLUMNS = 4
 
 
 def page(dataset: Dataset, units: Sequence[Unit], comparisons: Sequence[Comparison], provenance: str) -> str:
-    """The whole page."""
+    """The whole page as HTML."""
     colours = {system: i for i, system in enumerate(dict.fromkeys(unit.system for unit in units))}
     parts = [
         ("tables", "Tables III, V", "".join(_figures(units, protocol, colours) for protocol in SPLIT_WORDS)),
@@ -100,7 +100,7 @@ def markdown(dataset: Dataset, units: Sequence[Unit], comparisons: Sequence[Comp
 
 
 def samples(dataset: Dataset) -> str:
-    """A grid of images by class, evenly spread over the folder, as in Fig. 3."""
+    """A grid of images by class, evenly spread over the folder, as in the paper's Fig. 3."""
     figures = []
     for label, name in enumerate(dataset.labels):
         mine = [sample for sample in dataset.samples if sample.label == label]
@@ -190,7 +190,10 @@ def _confusions(dataset: Dataset, units: Sequence[Unit]) -> str:
 
 
 def _curves(units: Sequence[Unit]) -> str:
-    """Learning curves of the paper's system, or of the first one where it did not run; one point is no curve."""
+    """Learning curves of the paper's system, or of the first system if the paper's did not run.
+
+    A head trained in one step has no curve.
+    """
     system = PROPOSED if any(unit.system == PROPOSED for unit in units) else units[0].system
     parts = []
     for unit in units:

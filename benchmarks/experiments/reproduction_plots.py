@@ -14,7 +14,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 12, 44
 
 
 def bars(units: Sequence[Unit], metric: str, name: str, colours: Mapping[str, int]) -> str:
-    """One bar a system and protocol with its interval and, where there is one, the published figure as a mark."""
+    """One bar for each system and protocol, with its interval and a mark at the published figure, if any."""
     systems = list(dict.fromkeys(unit.system for unit in units))
     width, step = 560, 46
     height = step * len(systems) + _BOTTOM + 4
@@ -51,7 +51,7 @@ def roc(units: Sequence[Unit], colours: Mapping[str, int]) -> str:
 
 
 def curves(unit: Unit, number: int, metric: str) -> str:
-    """Training and validation ``loss`` or ``accuracy`` by epoch of one of the unit's heads."""
+    """Training and validation ``loss`` or ``accuracy`` by epoch, of the unit's head ``number``."""
     history = unit.histories[number]
     series = [history[metric], history[f"val_{metric}"]]
     width, height = 420, 260

@@ -1,1 +1,1 @@
-"""Explanations: are they kept, do they point at the lesion, do they tell the truth, what do they cost?"""
+"""Explanations: are they kept, do they point at the lesion, are they faithful, what do they cost?"""

@@ -1,4 +1,4 @@
-"""EigenCAM: where the backbone looks, whatever the head makes of it. A gradient-free reference for Grad-CAM."""
+"""EigenCAM: where the backbone looks, independent of the head. A reference for Grad-CAM without gradients."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def eigen_cam(maps: Mapping[str, Float32Array]) -> Float32Array:
     """The first principal component of the feature maps over their positions.
 
     Muhammad and Yeasin, Eigen-CAM, IJCNN 2020: the projection of the maps on the first right singular vector of
-    the matrix (positions, channels), not centred. Branches are joined on their channels, on the largest grid.
-    The sign, which the decomposition leaves open, is the one with the larger sum.
+    the matrix (positions, channels), not centred. The channels of all branches are joined on the largest grid. The
+    decomposition leaves the sign open; it is chosen so that the sum is positive.
 
     Args:
         maps: outputs of a backbone, each float32 (1, h, w, C).
@@ -28,7 +28,7 @@ def eigen_cam(maps: Mapping[str, Float32Array]) -> Float32Array:
     gram = np.zeros((height * width, height * width))
     for array in maps.values():
         wide = stretch(array[0], (height, width)).reshape(height * width, -1).astype(np.float64)
-        # Concatenating channels adds up their Gram matrices: 49 x 49 here, however many channels there are.
+        # Joining channels adds their Gram matrices, whose size depends on positions only: 49 x 49 for 7 x 7 maps.
         gram += wide @ wide.T
     values, vectors = np.linalg.eigh(gram)
     component = np.sqrt(max(values[-1], 0.0)) * vectors[:, -1]

@@ -76,7 +76,7 @@ def evaluate(request: ExplanationRequest) -> ExplanationReport:
     """Run the evaluation; pictures go to ``request.out``.
 
     Raises:
-        BundleError, DataError, ModelError, UsageError: what cannot be read, or does not belong together.
+        BundleError, DataError, ModelError, UsageError: an input cannot be read, or inputs do not fit each other.
     """
     bundle = load_trusted(request.bundle)
     classifiers = _open(bundle, request)
@@ -130,7 +130,7 @@ def evaluate(request: ExplanationRequest) -> ExplanationReport:
 
 
 def limited(dataset: Dataset, limit: int) -> Dataset:
-    """At most ``limit`` images, 0 for all: by digest, classes in proportion."""
+    """At most about ``limit`` images, 0 for all: the first by digest, classes in proportion."""
     if not limit or limit >= len(dataset):
         return dataset
     order = sorted(range(len(dataset)), key=lambda i: dataset.samples[i].sha256)
@@ -170,7 +170,7 @@ def _truth(model: SplitModel | None, threshold: float, images: Dataset, request:
 def _localise(
     name: str, images: Dataset, maps: Maps, val: Dataset | None, val_maps: Maps | None, request: ExplanationRequest
 ) -> list[Localisation]:
-    """Predicted class, positive class, each branch, EigenCAM and the centre prior, on the images with masks."""
+    """Localise all maps of `_views` on the images with masks."""
     masked = with_masks(images)
     if len(masked) < len(images):
         request.notes.append(f"{name}: {len(images) - len(masked)} images without a usable mask are not localised.")
@@ -188,7 +188,7 @@ def _localise(
 
 
 def _views(maps: Maps, images: Dataset) -> dict[str, Float32Array]:
-    """By name, maps >= 0 (N, h, w) to be localised."""
+    """Maps >= 0 (N, h, w) by name: predicted class, positive class, each branch, EigenCAM, centre prior."""
     views = {"Grad-CAM, predicted class": maps.of_class(maps.positive)}
     views[f"Grad-CAM, {images.labels[-1]}"] = maps.of_class(np.ones_like(maps.positive))
     if len(maps.branch_cams) > 1:
@@ -245,7 +245,7 @@ def _captions(
 
 
 def _compare(images: Dataset, val: Dataset | None, request: ExplanationRequest) -> list[Localisation]:
-    """Each run's Keras model on the same test images: the paper's Table IV, and its Figs. 8–10 as a picture."""
+    """Each run's Keras model on the same test images: the paper's Table IV, and a picture as its Figs. 8–10."""
     masked = with_masks(images)
     part = images.select(masked)
     chosen = np.array(spread_choice(images, request.panels))
@@ -279,7 +279,7 @@ def _compare(images: Dataset, val: Dataset | None, request: ExplanationRequest) 
 
 
 def _tuned(maps: Maps | None, val: Dataset | None) -> int:
-    """The IoU threshold that is best on validation for maps of the predicted class; half the peak without."""
+    """Index of the best IoU threshold on validation images, for the predicted class; half the peak without them."""
     return _HALF if maps is None or val is None else _best(maps.of_class(maps.positive), val)
 
 

@@ -1,4 +1,4 @@
-"""Deletion and insertion: does the answer hang on the pixels that the map calls hot?"""
+"""Deletion and insertion: does the answer depend on the pixels that the map calls hot?"""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from sonoedge.train.evaluation.intervals import Interval
 
 @dataclass(frozen=True)
 class Faithfulness:
-    """One order of the pixels: mean curves and areas. Low deletion and high insertion are faithful."""
+    """Mean curves and areas for one order of the pixels. Low deletion and high insertion are faithful."""
 
     method: str
     images: int
@@ -41,11 +41,15 @@ def faithfulness(
     steps: int = 8,
     progress: bool = False,
 ) -> list[Faithfulness]:
-    """Deletion and insertion of the class decided, by its probability.
+    """Deletion and insertion, scored by the probability of the decided class.
 
     Args:
-        orders: per method maps (N, H, W) for that class; only ranks count.
-        positive: the decisions (N,).
+        classifier: gives the probabilities.
+        dataset: N images.
+        orders: by method, maps (N, H, W) for the decided class; only ranks count.
+        positive: the decisions, bool (N,).
+        steps: number of equal shares of the pixels.
+        progress: show a progress bar.
     """
     size = classifier.input_size
     curves: dict[str, list[Any]] = {name: [] for name in orders}
@@ -75,7 +79,7 @@ def faithfulness(
 
 
 def heat_order(cam: Float32Array, size: tuple[int, int]) -> Float32Array:
-    """A signed map stretched to the model's input, for its ranks."""
+    """A signed map (h, w), stretched to the model's input (height, width); its ranks give the order of pixels."""
     return stretch(cam[:, :, None], size)[:, :, 0]
 
 
@@ -85,7 +89,7 @@ def _probability(classifier: Classifier, *, positive: bool) -> Callable[[Float32
 
 
 def _cached(score: Callable[[Float32Array], float]) -> Callable[[Float32Array], float]:
-    """Whole and empty images are scored once, not once a method."""
+    """A score that remembers images: whole and empty images are scored once, not once for each method."""
     known: dict[bytes, float] = {}
 
     def call(image: Float32Array) -> float:

@@ -1,4 +1,4 @@
-"""Pictures of explanations: one row an image, one column a map, the lesion outlined (the paper's Figs. 8–10)."""
+"""Pictures of explanations: one image per row, one map per column, the lesion outlined (the paper's Figs. 8–10)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sonoedge.train.data.dataset import Dataset
 
 
 def spread_choice(dataset: Dataset, per_class: int) -> list[int]:
-    """Indices of the first images of each class by digest: nobody chose them."""
+    """Indices of the first ``per_class`` images of each class by digest, so that nobody picks them by eye."""
     order = sorted(range(len(dataset)), key=lambda i: dataset.samples[i].sha256)
     return [i for k in range(len(dataset.labels)) for i in [i for i in order if dataset.y[i] == k][:per_class]]
 
@@ -28,14 +28,14 @@ def spread_choice(dataset: Dataset, per_class: int) -> list[int]:
 def draw_panels(
     dataset: Dataset, maps: Mapping[str, Float32Array], captions: Sequence[str], path: Path, *, title: str
 ) -> None:
-    """Write a picture.
+    """Write a picture of images and their maps.
 
     Args:
         dataset: N images.
-        maps: per column, maps >= 0 (N, h, w).
-        captions: N lines for the rows.
-        path: PNG.
-        title: above everything.
+        maps: by name of the column, maps >= 0 (N, h, w).
+        captions: of the N rows.
+        path: PNG file.
+        title: heading of the picture.
     """
     columns = ["image and lesion", *maps]
     figure, axes = plt.subplots(
@@ -59,15 +59,15 @@ def draw_panels(
                 axis.set_xlabel("zero map", fontsize=7)
         axes[i][0].set_ylabel(captions[i], fontsize=7)
     heading = figure.suptitle(f"{title}\n{INTENDED_USE}", fontsize=8, y=1 - 0.12 / figure.get_figheight(), va="top")
-    heading.set_in_layout(False)  # its room is kept below, by hand
-    # Inches above the first row: the two lines of the heading; its columns' titles belong to the rows below.
+    heading.set_in_layout(False)  # the next call leaves room for the heading
+    # Leave half an inch above the first row, for the two lines of the heading.
     figure.tight_layout(rect=(0, 0, 1, 1 - 0.5 / figure.get_figheight()))
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
 
 def _square(view: UInt8Image) -> UInt8Image:
-    """Padded with white, so that the rows of a figure are of one height."""
+    """The view padded with white to a square, so that all rows of a figure have one height."""
     side = max(view.shape[:2])
     canvas = np.full((side, side, 3), 255, np.uint8)
     canvas[: view.shape[0], : view.shape[1]] = view

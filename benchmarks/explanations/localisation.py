@@ -1,4 +1,4 @@
-"""Maps against lesion masks: where the heat lies, beside chance and beside a map that knows no image."""
+"""Compare maps with lesion masks, with chance, and with a map that ignores the image (the centre prior)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CENTRE = "centre prior"
 class Localisation:
     """One method against the masks; means over the images with 95 % bootstrap intervals by group.
 
-    ``versus_centre`` holds the mean differences from the centre prior on the same images; empty for itself.
+    ``versus_centre`` holds the mean differences from the centre prior on the same images; empty for the prior.
     """
 
     method: str
@@ -49,7 +49,7 @@ def with_masks(dataset: Dataset) -> NDArray[np.int64]:
 
 
 def places(cams: Float32Array, dataset: Dataset) -> list[Place]:
-    """Where maps >= 0 (N, H, W) lie; every image must have a mask."""
+    """Compare maps >= 0 (N, H, W) with the masks of N images; every image must have a mask."""
     found = []
     for cam, sample in zip(cams, dataset.samples, strict=True):
         mask = _mask(sample)
@@ -59,7 +59,7 @@ def places(cams: Float32Array, dataset: Dataset) -> list[Place]:
 
 
 def priors(dataset: Dataset, grid: tuple[int, int]) -> Float32Array:
-    """`centre_prior` for every image, (N, H, W): on a grid as fine as the maps, to be stretched like them."""
+    """`centre_prior` for each of N images, (N, H, W), on the grid (H, W) of the maps; it is stretched like them."""
     return np.repeat(centre_prior(grid)[None], len(dataset), axis=0)
 
 
@@ -70,9 +70,9 @@ def localisations(
 
     Args:
         methods: by name, the places of all images, and an index into `THRESHOLDS` that was chosen on other images;
-            `CENTRE` must be one of them.
+            must hold `CENTRE`.
         dataset: the images.
-        name: of the set.
+        name: of the set of images.
     """
     parts = {name: np.arange(len(dataset))}
     parts |= {f"{name}, {label}": np.flatnonzero(dataset.y == k) for k, label in enumerate(dataset.labels)}
@@ -113,7 +113,7 @@ def _columns(found: Sequence[Place], threshold: int) -> dict[str, Float]:
 
 
 def _mask(sample: Sample) -> NDArray[np.bool_] | None:
-    """The lesion mask at the image's size; None where it is missing, empty or full."""
+    """The lesion mask at the image's size; None if it is missing, empty or full."""
     if sample.mask_path is None:
         return None
     height, width, _ = read_image(sample.path).shape

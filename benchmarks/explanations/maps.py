@@ -1,11 +1,11 @@
 """Are the device's explanations those of the full model, and do they point at the lesion?
 
-    fidelity       here: every artifact's maps against GradientTape on the float Keras model
-    sanity         here: randomised head, mirrored images, shares
+    fidelity       this module: every artifact's maps against GradientTape on the float Keras model
+    sanity         this module: randomised head, mirrored images, both classes
     localisation   `benchmarks.explanations.localisation`: against lesion masks, chance and a centre prior
     faithfulness   `benchmarks.explanations.faithfulness`: deletion and insertion curves
 
-`benchmarks.explanations.evaluation.evaluate` does it all and returns an `ExplanationReport`.
+`benchmarks.explanations.evaluation.evaluate` runs all of them and returns an `ExplanationReport`.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ KERAS = "Keras GradientTape"
 
 @dataclass(frozen=True)
 class Maps:
-    """What one model says about N images.
+    """The results of one model on N images.
 
     Attributes:
         logits: float64 (N,).
-        positive: bool (N,): its decisions at its own threshold.
-        cams: float32 (N, H, W), fused, for the positive class, before the ReLU.
-        branch_cams: the same by branch, (N, h, w).
-        eigen: EigenCAM of its feature maps, (N, H, W), >= 0; None where it was not asked for.
+        positive: bool (N,), decisions at the model's own threshold.
+        cams: fused maps, float32 (N, H, W), for the positive class, before the ReLU.
+        branch_cams: the maps by branch, float32 (N, h, w).
+        eigen: EigenCAM of the feature maps, float32 (N, H, W), >= 0; None for the Keras model.
         share_error: largest |sum of shares - logit| over the images; 0 for the Keras model.
     """
 
@@ -55,16 +55,16 @@ class Maps:
     share_error: float = 0.0
 
     def of_class(self, positive: NDArray[np.bool_]) -> Float32Array:
-        """Maps after the ReLU, of the positive class where ``positive`` (N,), else of the negative one."""
+        """Maps after the ReLU (N, H, W), of the positive class if ``positive`` (N,), else of the negative one."""
         return np.maximum(np.where(positive[:, None, None], self.cams, -self.cams), 0.0)
 
 
 @dataclass(frozen=True)
 class Fidelity:
-    """One artifact's maps against GradientTape's, for the class that the full model decides.
+    """One artifact's maps compared with GradientTape's, for the class that the full model decides.
 
-    ``cosine`` and the others are (median, 5th percentile, minimum) over the images on which neither map is zero;
-    ``signed`` is the cosine before the ReLU.
+    Figures are (median, 5th percentile, minimum) over images. ``cosine`` and ``top_iou`` leave out images on which
+    a map is zero. ``signed`` is the cosine before the ReLU; ``spearman`` also compares maps before the ReLU.
     """
 
     artifact: str
@@ -81,19 +81,19 @@ class Fidelity:
 
     @property
     def passed(self) -> bool:
-        """The median is at the bound or above it; False where nothing could be compared."""
+        """Whether the median cosine reaches the bound; False if nothing could be compared."""
         return self.cosine[0] >= self.bound
 
 
 @dataclass(frozen=True)
 class Sanity:
-    """Medians over the images: cosine of maps before the ReLU.
+    """Checks of maps that need no mask; cosines are medians over the images, of maps before the ReLU.
 
     Attributes:
-        randomised_head: with the maps of the model whose head is drawn anew; None without a Keras model.
-        mirrored: with the maps of the mirrored images, mirrored back. Reported, not required.
-        overlap: largest product of the two classes' maps at one cell; 0.
-        zero_maps: images on which nothing speaks for the predicted class.
+        randomised_head: cosine of the Keras model's maps with and without a randomised head; None without model.
+        mirrored: cosine with the maps of the mirrored images, mirrored back. Reported, not required.
+        overlap: largest product of the two classes' maps at one cell; must be 0.
+        zero_maps: number of images on which nothing speaks for the predicted class.
     """
 
     randomised_head: float | None
@@ -105,7 +105,7 @@ class Sanity:
 def artifact_maps(
     classifier: Classifier, dataset: Dataset, *, progress: bool = False, mirror: bool = False
 ) -> Maps:
-    """Maps of an artifact, as the device computes them; of mirrored images, mirrored back, if asked."""
+    """Maps of an artifact, as the device computes them; with ``mirror`` of mirrored images, mirrored back."""
     rows, branches = [], [branch.name for branch in classifier.bundle.branches]
     for image in _images(dataset, f"{classifier.artifact.name}{' mirrored' if mirror else ''}", progress):
         model_input = to_input(image, classifier.input_size)
@@ -130,14 +130,14 @@ def artifact_maps(
 
 @dataclass(frozen=True)
 class Truth:
-    """The full Keras model on N images: maps by GradientTape, of its head and of a randomised one."""
+    """The full Keras model on N images: maps by GradientTape, with its own head and with a randomised one."""
 
     maps: Maps
     randomised: Maps
 
 
 def keras_maps(model: SplitModel, threshold: float, dataset: Dataset, *, progress: bool = False) -> Truth:
-    """Run the Keras model and differentiate it; the backbone runs once an image."""
+    """Run the Keras model and differentiate it; the backbone runs once for each image."""
     from sonoedge.benchmarks.measure.gradient_truth import features, grad_cam, randomised_tail
 
     models = (model, randomised_tail(model))
@@ -158,7 +158,7 @@ def _stack(rows: Sequence[Any], boundary: float) -> Maps:
 
 
 def fidelity(name: str, precision: str, subset: str, maps: Maps, truth: Maps) -> Fidelity:
-    """Compare an artifact with the truth, image by image."""
+    """Compare the maps of artifact ``name`` with the truth, image by image."""
     ours, wanted = maps.of_class(truth.positive), truth.of_class(truth.positive)
     both = np.array([bool(a.any() and b.any()) for a, b in zip(ours, wanted, strict=True)])
     pairs = [(a, b) for a, b, known in zip(ours, wanted, both, strict=True) if known]
@@ -185,7 +185,7 @@ def _spread(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def sanity(maps: Maps, mirrored: Maps, truth: Truth | None) -> Sanity:
-    """The checks that need no mask."""
+    """Compute the checks of `Sanity`."""
     benign, malignant = maps.of_class(np.zeros_like(maps.positive)), maps.of_class(np.ones_like(maps.positive))
     predicted = maps.of_class(maps.positive)
     return Sanity(
@@ -197,7 +197,7 @@ def sanity(maps: Maps, mirrored: Maps, truth: Truth | None) -> Sanity:
 
 
 def known_subset(bundle: Bundle, dataset: Dataset, name: str) -> Dataset | None:
-    """The images that were in a subset of the bundle's training data; None where there are none."""
+    """The images of subset ``name`` (``train``, ``val``, ``test``) of the bundle's training data; None if none."""
     training = bundle.provenance.get("training") or {}
     digests = set((training.get("subsets") or {}).get(name, ()))
     digits = len(next(iter(digests), ""))

@@ -1,6 +1,6 @@
-"""How alike two maps are, and where a map lies in respect of a lesion. NumPy only; maps are >= 0 unless signed.
+"""How alike two maps are, and how a map lies relative to a lesion. Maps are >= 0 unless they are called signed.
 
-Localisation is measured on the map stretched to the image, as it is shown, with its peak at 1.
+Localisation is measured on the map as it is shown: stretched to the image, with its peak at 1.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from sonoedge.train.evaluation.intervals import UNDEFINED, Interval, group_index
 
 Float = NDArray[np.float64]
 THRESHOLDS: Float = np.round(np.arange(0.05, 1.0, 0.05), 2)
-"""Of the peak, from which a region is cut out of a map; one of them is chosen on validation images."""
+"""Shares of the peak above which a region is cut out of a map; one is chosen on validation images."""
 TOP_SHARE = 0.2
-"""Of the cells, what counts as the top region of a map."""
+"""The share of cells that counts as the top region of a map."""
 HOT = 0.5
-"""Of the peak: where a map counts as hot."""
+"""The share of the peak from which a map counts as hot."""
 _RESAMPLES = 2000
 
 
 def spearman(a: Float32Array, b: Float32Array) -> float:
-    """Rank correlation of two maps of one shape; NaN where one is constant."""
+    """Rank correlation of two maps of one shape; NaN if one map is constant."""
     x, y = rankdata(a.ravel()), rankdata(b.ravel())
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         return float("nan")
@@ -43,16 +43,16 @@ def top_region_iou(a: Float32Array, b: Float32Array, share: float = TOP_SHARE) -
 
 @dataclass(frozen=True)
 class Place:
-    """Where one map lies in respect of one lesion.
+    """How one map lies relative to one lesion.
 
     Attributes:
         lesion: share of the image inside the mask.
-        pointing: 1.0 where the peak is inside the mask (Zhang et al., IJCV 2018), without a margin.
-        energy: share of the map's sum that is inside (Wang et al., Score-CAM, CVPRW 2020).
+        pointing: 1.0 if the peak is inside the mask, else 0.0 (Zhang et al., IJCV 2018), without a margin.
+        energy: share of the map's sum inside the mask (Wang et al., Score-CAM, CVPRW 2020).
         focus: share of the image that is hot, at least `HOT` of the peak; small is focused.
-        precision: share of the hot area that is inside.
+        precision: share of the hot area inside the mask.
         noise: mean of the map outside the mask.
-        iou: per threshold of `THRESHOLDS`, intersection over union of the region above it and the mask.
+        iou: for each of `THRESHOLDS`, intersection over union of the region above the threshold and the mask.
 
     A zero map points nowhere: pointing, energy, focus, precision and iou are 0.
     """
@@ -74,7 +74,7 @@ def place(heat: Float32Array, mask: NDArray[np.bool_]) -> Place:
     inside = heat[mask]
     total = float(heat.sum(dtype=np.float64))
     hot = heat >= HOT
-    # Sorted once: how many pixels, and how many of them inside, lie above each threshold.
+    # Sort once, then count for each threshold the pixels at or above it, in all and inside.
     above = heat.size - np.searchsorted(np.sort(heat, axis=None), THRESHOLDS)
     above_inside = inside.size - np.searchsorted(np.sort(inside), THRESHOLDS)
     return Place(
@@ -94,7 +94,7 @@ def best_threshold(places: Sequence[Place]) -> int:
 
 
 def centre_prior(size: tuple[int, int], spread: float = 0.25) -> Float32Array:
-    """A Gaussian at the centre of the image, its standard deviation a quarter of each side: knows no image."""
+    """A Gaussian at the centre, standard deviation ``spread`` of each side; the same for every image."""
     y, x = ((np.arange(n) + 0.5) / n - 0.5 for n in size)
     return np.exp(-0.5 * (y[:, None] ** 2 + x[None, :] ** 2) / spread**2).astype(np.float32)
 
@@ -102,7 +102,14 @@ def centre_prior(size: tuple[int, int], spread: float = 0.25) -> Float32Array:
 def mean_interval(
     values: Sequence[float] | Float, y: NDArray[np.int64], groups: Sequence[str], seed: int = 0
 ) -> Interval:
-    """Mean over images with its 95 % bootstrap interval by group; NaN values are left out."""
+    """Mean over N images with its 95 % bootstrap interval by group; NaN values are left out.
+
+    Args:
+        values: one per image.
+        y: labels, 0 or 1, by which the bootstrap is stratified.
+        groups: group of each image.
+        seed: of the bootstrap.
+    """
     array = np.asarray(values, np.float64)
     known = ~np.isnan(array)
     if not known.any():
@@ -118,7 +125,7 @@ def mean_interval(
 
 @dataclass(frozen=True)
 class Curves:
-    """Score of the explained class while the image is taken away or put back, ``steps + 1`` points each."""
+    """Scores of the explained class while pixels are deleted or inserted: ``steps`` + 1 points each."""
 
     deletion: Float
     insertion: Float
@@ -134,13 +141,13 @@ def perturbation_curves(
     """Deletion and insertion (Petsiuk et al., RISE, BMVC 2018), hottest pixels first.
 
     Args:
-        score: of a model input (1, H, W, 3).
-        image: that input.
-        blurred: the same, blurred: where insertion starts.
-        order: map (H, W), signed; only its ranks count.
-        steps: equal shares of the pixels.
+        score: gives the score of a model input (1, H, W, 3).
+        image: the model input.
+        blurred: the input, blurred; insertion starts with it.
+        order: signed map (H, W); only its ranks count.
+        steps: number of equal shares of the pixels.
 
-    Deletion puts the image's mean colour in place of pixels.
+    Deletion replaces pixels by the image's mean colour.
     """
     ranks = rankdata(-order, method="ordinal").reshape(order.shape)
     empty = np.broadcast_to(image.mean(axis=(1, 2), keepdims=True), image.shape)

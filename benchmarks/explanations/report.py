@@ -32,7 +32,7 @@ _COLUMNS = {
 
 @dataclass(frozen=True)
 class ExplanationReport:
-    """Everything measured; empty sequences where something was not asked for or cannot be had."""
+    """All results; a sequence is empty if its part was not asked for or cannot be measured."""
 
     bundle: str
     weights: Mapping[str, str]
@@ -72,7 +72,7 @@ def write_report(report: ExplanationReport, folder: Path) -> None:
 
 
 def markdown(report: ExplanationReport) -> str:
-    """All tables, with what they mean."""
+    """All tables with explanations, as Markdown."""
     m = report.machine
     parts = [f"# Explanations of {report.bundle}", f"**{INTENDED_USE}**"]
     parts += ["\n".join(f"- {note}" for note in report.notes)] if report.notes else []
@@ -100,7 +100,7 @@ def markdown(report: ExplanationReport) -> str:
 
 
 def fidelity_table(rows: Sequence[Fidelity]) -> str:
-    """Per artifact: median (5th percentile) over the images."""
+    """One line per set and artifact: median (5th percentile) over the images."""
     note = (
         "Against GradientTape on the float Keras model, for the class that model decides; median (5th percentile)."
     )
@@ -114,7 +114,7 @@ def fidelity_table(rows: Sequence[Fidelity]) -> str:
 
 
 def localisation_table(rows: Sequence[Localisation]) -> str:
-    """Per method and subset, with intervals; a row of chance for each subset."""
+    """One line per subset and method, with intervals, and a line of chance for each subset."""
     note = (
         "Means with 95 % bootstrap intervals by group. Chance is what a map that knows nothing would get: the "
         "share of the image that is lesion. IoU at the fixed threshold (in brackets) that was best on validation "
@@ -134,7 +134,7 @@ def localisation_table(rows: Sequence[Localisation]) -> str:
 
 
 def faithfulness_table(rows: Sequence[Faithfulness]) -> str:
-    """Areas under the curves."""
+    """Areas under the deletion and insertion curves, one line per order."""
     note = (
         "Area under the probability of the decided class while the hottest pixels are deleted first (low is "
         "faithful) or inserted first (high is faithful)."
@@ -156,7 +156,7 @@ def sanity_lines(found: Sanity) -> str:
 
 
 def cost_table(rows: Sequence[ExplanationCost], latency: Mapping[str, Latency]) -> str:
-    """Per artifact, and the Keras recipes beside it."""
+    """One line per artifact, compared with the Keras recipes; their own latency follows as a list."""
     note = (
         "Milliseconds p50 from a decoded frame to the answer, all interleaved in one run. *more* is what the "
         "explaining head takes more than a head with the logit alone."

@@ -1,4 +1,4 @@
-"""What an explanation costs on the device, and what it costs where people compute it today."""
+"""The cost of an explanation on the device, and with the usual Keras recipes."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class ExplanationCost:
     """One artifact on one frame, milliseconds p50, all interleaved in one run.
 
     Attributes:
-        plain_ms: resize, backbone, and a head that computes the logit and probability and nothing else.
-        explained_ms: the same with the explaining head, and reading the explanation out of it.
-        head_ms: what the explaining head and the reading take more than the plain head, measured by themselves
-            (a difference of two whole predictions is smaller than their noise).
+        plain_ms: resize, backbone, and a head that computes only logit and probability.
+        explained_ms: resize, backbone, the explaining head, and reading the explanation from its outputs.
+        head_ms: extra time of the explaining head and of reading the explanation, compared with the plain head.
+            Heads are timed alone: a difference of two whole predictions is smaller than their noise.
         ratio: (plain_ms + head_ms) / plain_ms.
-        eager_over_explained, compiled_over_explained: how much longer the Keras recipes take; None without Keras.
+        eager_over_explained, compiled_over_explained: time of the Keras recipes over ``explained_ms``.
     """
 
     artifact: str
@@ -46,10 +46,10 @@ class ExplanationCost:
 def explanation_costs(
     classifiers: Mapping[str, Classifier], model: SplitModel | None, frame: UInt8Image, *, runs: int
 ) -> tuple[list[ExplanationCost], dict[str, Latency]]:
-    """Time every artifact and the Keras recipes; without a Keras model there is no plain head to compare with.
+    """Time every artifact and the Keras recipes on uint8 (height, width, 3), ``runs`` calls each.
 
     Returns:
-        A row per artifact (none without a model) and all latencies by name.
+        A row per artifact, and all latencies by name. Without a Keras model there is no plain head and no row.
     """
     calls: dict[str, Callable[[], Any]] = {}
     with tempfile.TemporaryDirectory() as scratch:
@@ -88,7 +88,7 @@ def _artifact_calls(
 ) -> dict[str, Callable[[], Any]]:
     size, backbone, head = classifier.input_size, classifier.backbone, classifier.head
     maps = backbone.run({"image": to_input(frame, size)})
-    # What a user waits for between the frame and an answer with its reasons.
+    # The time that a user waits, from the frame to the answer with its explanation.
     calls: dict[str, Callable[[], Any]] = {f"{name}: explained": lambda: _explain(classifier, frame)}
     if classifier.artifact.runtime in plain_heads:
         plain = open_model(plain_heads[classifier.artifact.runtime], classifier.artifact.runtime, threads=1)
@@ -106,7 +106,7 @@ def _explain(classifier: Classifier, frame: UInt8Image) -> Any:
 
 
 def plain_head_files(model: SplitModel | None, runtimes: set[str], folder: Path) -> dict[str, Path]:
-    """For each runtime, the head without its explanation: what a prediction would cost without this feature."""
+    """For each runtime, a head file that computes no explanation, to time predictions without explanations."""
     if model is None:
         return {}
     from sonoedge.export.convert.conversion import (

@@ -1,1 +1,1 @@
-"""Measuring candidates: what is measured, each in a process of its own, on which machine."""
+"""Measuring candidates, each in a process of its own: plans, workers, latency, the machine."""

@@ -22,9 +22,9 @@ from sonoedge.edge_runtime.errors import ModelError, SonoEdgeError
 from sonoedge.edge_runtime.files import write_text_atomic
 
 Bar = Callable[[Iterable[Any], str], Iterable[Any]]
-"""Wraps an iterable in a progress bar with a description."""
+"""A function that wraps an iterable in a progress bar with a description."""
 MODES = {"rapid": (64, 6.0), "quick": (128, 10.0), "normal": (1024, 60.0)}
-"""Queries and seconds of each candidate, at least."""
+"""The least number of queries and seconds for each candidate, by mode."""
 ROUNDS = 5
 _SWEEP_SHARE = 4
 _PROCESS_BYTES = 200_000_000
@@ -34,7 +34,15 @@ _KERAS_BYTES = 1_500_000_000
 
 @dataclass(frozen=True)
 class Planned:
-    """A candidate before it is measured; ``spec`` is None for ``benchmark_app`` on ``app_path``."""
+    """A candidate before it is measured.
+
+    Attributes:
+        kind, of, note, macs, int8_macs: see `benchmarks.records.runfile.Candidate`.
+        spec: how to open the candidate; None for ``benchmark_app`` on ``app_path``.
+        scores: whether it is run on images.
+        swept: whether it is also timed with other numbers of threads.
+        error: why it cannot be measured, if so.
+    """
 
     name: str
     kind: str
@@ -53,25 +61,29 @@ class Planned:
     int8_macs: int | None = None
 
     def open(self, threads: int | None = None) -> Asked:
-        """Start it; `ModelError` where it cannot be opened."""
+        """Start the candidate; None for ``threads`` takes the number of ``spec``.
+
+        Raises:
+            ModelError: it cannot be opened.
+        """
         if self.spec is None:
             assert self.app_path is not None
             return BenchmarkApp(self.app_path, threads or 1)
         return Worker(replace(self.spec, threads=threads or self.spec.threads))
 
     def threads_of(self, protocol: Protocol) -> int:
-        """The threads it is timed with: its own, or, of ``benchmark_app``, the protocol's."""
+        """The number of threads for timing: the candidate's own, or for ``benchmark_app`` the protocol's."""
         return self.spec.threads if self.spec else protocol.threads
 
     @property
     def expected_bytes(self) -> int:
-        """Memory it may need, generously."""
+        """A generous estimate of the memory that the candidate needs, in bytes."""
         return (_KERAS_BYTES if self.kind == "full" else _PROCESS_BYTES) + _COPIES * self.size_bytes
 
 
 @dataclass
 class Measured:
-    """What was found about one candidate."""
+    """The results for one candidate; parts that were not measured are None or empty."""
 
     error: str | None = None
     opened: dict[str, Any] = field(default_factory=dict)
@@ -84,7 +96,10 @@ class Measured:
 
 
 class Journal:
-    """Finished steps of a run, so that an interrupted one goes on; another configuration starts anew."""
+    """The finished steps of a run, in a file, so that an interrupted run goes on.
+
+    Steps that were stored with another ``fingerprint`` are dropped.
+    """
 
     def __init__(self, path: Path, fingerprint: str) -> None:
         self.path, self._fingerprint = path, fingerprint
@@ -98,7 +113,7 @@ class Journal:
         self.resumed = len(self._steps)
 
     def step(self, name: str, work: Callable[[], Any]) -> Any:
-        """The stored result of a step, or that of doing it now."""
+        """The stored result of a step; if there is none, do ``work`` and store its result."""
         if name not in self._steps:
             self._steps[name] = work()
             body = {"fingerprint": self._fingerprint, "steps": self._steps}
@@ -106,7 +121,7 @@ class Journal:
         return self._steps[name]
 
     def remove(self) -> None:
-        """The run is complete."""
+        """Delete the file: the run is complete."""
         self.path.unlink(missing_ok=True)
 
 
@@ -121,9 +136,9 @@ def measure_all(
     """Score, time and sweep; a candidate that fails keeps its reason and does not stop the others.
 
     Args:
-        planned: what to measure; with an ``error`` it is only listed.
-        images: files for those that score.
-        protocol: None: no latency.
+        planned: candidates; those with an ``error`` are only listed.
+        images: image files for the candidates that score.
+        protocol: of the latency part; None leaves it out.
         sweep: further numbers of threads.
         journal: keeps finished steps.
         bar: shows progress.
@@ -151,7 +166,7 @@ def measure_all(
 
 @contextmanager
 def _failures(result: Measured) -> Iterator[None]:
-    """An expected error in the block becomes the candidate's, and the others go on."""
+    """An expected error in the block becomes the error of this candidate; the others go on."""
     try:
         yield
     except SonoEdgeError as error:
@@ -183,7 +198,7 @@ def _score(p: Planned, images: Sequence[Path], result: Measured, journal: Journa
 
 
 def _groups(planned: Sequence[Planned], results: dict[str, Measured], *, interleaved: bool) -> list[list[Planned]]:
-    """Candidates that are open at the same time: all, or, where memory is short, as few as fit."""
+    """Groups of candidates that are open at the same time: one group of all, or several if memory is short."""
     usable = [p for p in planned if not results[p.name].error]
     if interleaved:
         return [usable] if usable else []
@@ -198,7 +213,7 @@ def _groups(planned: Sequence[Planned], results: dict[str, Measured], *, interle
 
 
 def fits_in_memory(planned: Sequence[Planned]) -> bool:
-    """Whether all candidates can be open at once; yes where the system does not tell its memory."""
+    """Whether all candidates can be open at once; True if the system does not tell its memory."""
     free = memory_bytes("MemAvailable")
     return free is None or sum(p.expected_bytes for p in planned) <= 0.8 * free
 
@@ -212,7 +227,7 @@ def _time(
     bar: Bar,
     moments: list[Thermal],
 ) -> None:
-    """Rounds over the open candidates of a group; those that crash drop out."""
+    """Time the candidates of a group in rounds; those that crash drop out."""
 
     def work() -> dict[str, Any]:
         found: dict[str, Any] = {p.name: {"opened": {}, "rounds": [], "error": None} for p in group}

@@ -1,4 +1,4 @@
-"""The machine a benchmark runs on, and whether its processor kept its clock. Standard library and edge_runtime."""
+"""The machine of a benchmark, and whether its processor kept its clock. Standard library and edge_runtime."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _EVER = 16
 
 
 def machine(root: Path = Path("/")) -> Machine:
-    """Processor, cores, memory, governor, operating system and versions; ``root`` for tests."""
+    """Processor, cores, memory, governor, operating system and versions; tests give another ``root``."""
     return Machine(
         processor=system.processor_name(root) or platform.processor() or "unknown",
         architecture=platform.machine(),
@@ -59,9 +59,9 @@ def thermal(root: Path = Path("/")) -> Thermal:
 
 
 def why_invalid(before: Thermal, during: Sequence[Thermal], after: Thermal) -> str | None:
-    """What happened to the processor during the run that makes its timings worthless; None: nothing known.
+    """Why the timings of a run do not count, because its processor was held back; None if they count.
 
-    The flags of the past (bits 16–19) count only when they were not set before the run began.
+    The flags of the past (bits 16–19) count only if they were not set before the run began.
     """
     started = before.throttled or 0
     flags = 0

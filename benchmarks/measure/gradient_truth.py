@@ -1,4 +1,4 @@
-"""Grad-CAM by automatic differentiation on the full Keras model: the truth, and the recipes people use for it."""
+"""Grad-CAM by automatic differentiation on the full Keras model: the truth, and the usual recipes for it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sonoedge.export.convert.splitting import SplitModel
 
 @dataclass(frozen=True)
 class Gradients:
-    """Of one image, for the positive class, before the ReLU: logit, fused map (H, W), branch maps."""
+    """Logit, fused map (H, W) and branch maps (h, w) of one image, for the positive class, before the ReLU."""
 
     logit: float
     cam: Float32Array
@@ -24,12 +24,12 @@ class Gradients:
 
 
 def features(model: SplitModel, image: Float32Array) -> dict[str, Float32Array]:
-    """Branch maps (1, h, w, C) of a model input (1, H, W, 3), by Keras."""
+    """Branch maps (1, h, w, C) of a model input (1, H, W, 3), computed by Keras."""
     return {name: np.asarray(value) for name, value in model.backbone.predict_on_batch(image).items()}
 
 
 def grad_cam(model: SplitModel, maps: Mapping[str, Float32Array]) -> Gradients:
-    """Grad-CAM of the logit by GradientTape over the Keras layers of the head."""
+    """Grad-CAM of the logit by GradientTape over the Keras layers of the head (Selvaraju et al. 2017)."""
     names = [branch.name for branch in model.head.branches]
     with tf.GradientTape() as tape:
         tensors = [tf.convert_to_tensor(maps[name]) for name in names]
@@ -47,9 +47,9 @@ def grad_cam(model: SplitModel, maps: Mapping[str, Float32Array]) -> Gradients:
 
 
 def randomised_tail(model: SplitModel, seed: int = 0) -> SplitModel:
-    """The model with the weights of its head drawn anew, each array with its own standard deviation.
+    """The model with a head of random weights; each array keeps its standard deviation.
 
-    The sanity check of Adebayo et al. (NeurIPS 2018): a map that survives this does not explain the model.
+    The sanity check of Adebayo et al. (NeurIPS 2018): a map that stays the same does not explain the model.
     """
     from dataclasses import replace
 
@@ -61,10 +61,10 @@ def randomised_tail(model: SplitModel, seed: int = 0) -> SplitModel:
 
 
 def recipes(model: SplitModel) -> dict[str, Callable[[Float32Array], Any]]:
-    """Ways to a Grad-CAM with TensorFlow on the workstation, as functions of a model input.
+    """Two recipes for Grad-CAM with TensorFlow on the workstation, as functions of a model input (1, H, W, 3).
 
     ``eager``: the recipe of the tutorials, the whole model under a tape, operator by operator. ``compiled``: the
-    same as one `tf.function`; its backward pass only crosses the head.
+    same recipe as one ``tf.function``; its backward pass crosses only the head.
     """
     names = [branch.name for branch in model.head.branches]
     maps = [model.backbone.output[name] for name in names]

@@ -1,4 +1,4 @@
-"""Opens what a benchmark measures: a file of a bundle, the bare interpreter, the full model, a cascade."""
+"""Opens candidates of a benchmark: a file of a bundle, the bare interpreter, the full model, a cascade."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ WARM_UP = 3
 
 @dataclass(frozen=True)
 class Spec:
-    """What to open.
+    """How to open a candidate.
 
     Attributes:
         kind: ``artifact``, ``cascade``, ``bare``, ``full`` (Keras), ``file`` (a whole model in one TensorFlow Lite
             file with a probability output) or ``backbone`` (another backbone with the artifact's head).
-        path: the bundle, the Keras model, or the file.
-        artifact: name in the bundle (``artifact``, ``bare``), else empty.
-        bundle: the bundle folder whose input size and labels hold.
+        path: the run folder (``full``) or the file (``file``, ``backbone``), else empty.
+        artifact: name in the bundle; empty for ``full`` and ``file``.
+        bundle: the bundle folder, which gives input size and labels.
         runtime: interpreter.
         threads: for the interpreter.
     """
@@ -49,9 +49,13 @@ class Spec:
 
 @dataclass
 class Opened:
-    """An open candidate: one frame after the resize, and the answer for an image file where it has one.
+    """An open candidate.
 
-    ``both`` is the frame for which a cascade asks its full model too.
+    Attributes:
+        frame: computes one frame after the resize.
+        score: the answer for an image file; None if the candidate only has a latency.
+        executed: what the interpreter says it runs.
+        both: for a cascade, computes a frame for which it also asks its full model.
     """
 
     frame: Callable[[], Any]
@@ -61,7 +65,11 @@ class Opened:
 
 
 def open_candidate(spec: Spec) -> Opened:
-    """Open what ``spec`` says."""
+    """Open the candidate that ``spec`` describes.
+
+    Raises:
+        UsageError: an unknown kind.
+    """
     bundle = _bundle(spec)
     size = (bundle.input.height, bundle.input.width)
     noise = _noise(size)
@@ -83,7 +91,7 @@ def open_candidate(spec: Spec) -> Opened:
 
 
 def _bundle(spec: Spec) -> Bundle:
-    # Digests and policy were checked once by the parent; hashing every file again would be most of the start-up.
+    # The parent has checked digests and policy; hashing every file again would take most of the start-up.
     folder = Path(spec.bundle)
     return without_policy(parse_manifest(json.loads((folder / MANIFEST).read_text(encoding="utf-8")), folder))
 
@@ -133,7 +141,7 @@ def _scorer(classifier: Classifier | Cascade) -> Callable[[str], dict[str, Any]]
 
 
 def _bare(spec: Spec, bundle: Bundle, noise: Float32Array) -> Opened:
-    """The interpreter's own call on the artifact's backbone, as somebody would write it without SonoEdge."""
+    """The interpreter's own call on the artifact's backbone, as one would write it without SonoEdge."""
     path = str(bundle.path / bundle.artifact(spec.artifact).backbone)
     if spec.runtime == "tflite":
         from sonoedge.edge_runtime.backends.tflite import load_interpreter_class
@@ -167,7 +175,7 @@ def _bare(spec: Spec, bundle: Bundle, noise: Float32Array) -> Opened:
 def _full(spec: Spec, size: tuple[int, int], noise: Float32Array) -> Opened:
     """The Keras model as trained; its explanation is Grad-CAM by GradientTape.
 
-    A model without the layer at which runs are split (exported with another ``--split-layer``) is scored only.
+    A model without the layer at which runs are split (exported with another ``--split-layer``) gives no maps.
     """
     import keras
     import tensorflow as tf
@@ -203,7 +211,7 @@ def _file(spec: Spec, size: tuple[int, int], noise: Float32Array) -> Opened:
     def score(path: str) -> dict[str, Any]:
         start = perf_counter()
         value = float(runner.run({image: to_input(read_image(path), size)})[output].reshape(()))
-        # An int8 probability comes in steps of 1/256 and reaches 0 and 1: half a step keeps the logit finite.
+        # An int8 probability has steps of 1/256 and reaches 0 and 1: clipping half a step keeps the logit finite.
         p = min(max(value, 1 / 512), 1 - 1 / 512)
         return {"logit": float(np.log(p / (1 - p))), "stages_ms": {"total": 1e3 * (perf_counter() - start)}}
 
@@ -211,7 +219,7 @@ def _file(spec: Spec, size: tuple[int, int], noise: Float32Array) -> Opened:
 
 
 def _delegation(runner: Any) -> dict[str, Any]:
-    """Operators and XNNPACK partitions of a TensorFlow Lite file as planned; empty for other interpreters."""
+    """Numbers of operators and XNNPACK partitions of a TensorFlow Lite file; empty for other interpreters."""
     details = getattr(getattr(runner, "_interpreter", None), "_get_ops_details", None)
     if details is None:
         return {}

@@ -1,7 +1,7 @@
-"""What you would pick instead, measured in the same run: other quantizers' default int8, other clocks.
+"""Peers, measured in the same run: the default int8 of other quantizers, and other tools for timing.
 
-Each is made the way its documentation shows, with its defaults, from the run's own model and training images.
-Files are cached by the digest of what they were made from.
+Each peer is made as its documentation shows, with its defaults, from the run's own model and training images. Files
+are cached by the digest of their sources.
 """
 
 from __future__ import annotations
@@ -31,7 +31,16 @@ Float32 = NDArray[np.float32]
 def peers(
     run: Run, bundle: Bundle, artifacts: Sequence[str], data_root: Path | None, threads: int, bar: Bar
 ) -> list[Planned]:
-    """Peers whose packages are installed; one that cannot be made is listed with the reason."""
+    """Peers whose packages are installed; a peer that cannot be made is listed with the reason.
+
+    Args:
+        run: gives the Keras model and the calibration images.
+        bundle: of the run.
+        artifacts: names of the artifacts that are measured.
+        data_root: folder of the training images; None takes the one that the run names.
+        threads: for interpreters.
+        bar: shows progress.
+    """
     from sonoedge.export.quantize.calibration import calibration_from_run, load_run_data
 
     chosen = [bundle.artifact(name) for name in artifacts]
@@ -102,7 +111,7 @@ def _converter(run: Run, inputs: Callable[[], Iterator[Float32]], path: Path) ->
     from sonoedge.train.models.fusion import load_model
 
     model = load_model(run.path)
-    # A fixed batch of one, as for our own files.
+    # A fixed batch of one, as in our own files.
     image = tf.keras.Input(batch_shape=(1, *model.input_shape[1:]))
     converter = tf.lite.TFLiteConverter.from_keras_model(tf.keras.Model(image, model(image, training=False)))
     converter.optimizations = [tf.lite.Optimize.DEFAULT]

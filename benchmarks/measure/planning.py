@@ -1,4 +1,4 @@
-"""From a bundle to candidates: what is measured, with which protocol. edge_runtime only."""
+"""From a bundle to candidates and the protocol of their measurement. edge_runtime only."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from sonoedge.edge_runtime.model.cascade import CASCADE, first_bundle
 
 
 def artifact_candidates(bundle: Bundle, names: Sequence[str] | None, threads: int) -> list[Planned]:
-    """Each artifact, and the bare interpreter on the same file, next to each other.
+    """Each artifact, followed by the bare interpreter on the same file; then the cascade, if there is one.
 
     Without ``names``, artifacts whose interpreter is not installed are left out with a note.
 
     Raises:
-        UsageError: no such artifact.
-        MissingExtraError: a named artifact has no interpreter here, or none has.
+        UsageError: there is no such artifact, or no cascade.
+        MissingExtraError: the interpreter of a named artifact, or of all artifacts, is not installed.
     """
     planned: list[Planned] = []
     chosen = [bundle.artifact(name) for name in names if name != CASCADE] if names else bundle.artifacts
@@ -60,7 +60,7 @@ def artifact_candidates(bundle: Bundle, names: Sequence[str] | None, threads: in
 
 
 def _cascade(bundle: Bundle, threads: int) -> list[Planned]:
-    """Both models of a cascade as one candidate; nothing, with a note, where one of them cannot run here."""
+    """Both models of a cascade as one candidate; empty, with a note, if one of them cannot run here."""
     assert bundle.cascade is not None
     first = first_bundle(bundle)
     parts = first.artifact(bundle.cascade.first_artifact), bundle.artifact(bundle.cascade.full_artifact)
@@ -81,20 +81,20 @@ def _cascade(bundle: Bundle, threads: int) -> list[Planned]:
 
 
 def multiply_adds(bundle: Bundle, artifact: Artifact) -> tuple[int | None, int | None]:
-    """Multiply-adds of the backbone, and those of them with integer inputs; None where the format does not tell."""
+    """Multiply-adds of the backbone, and those of them with integer inputs; None if the format does not tell."""
     if artifact.runtime != "tflite":
         return None, None
     try:
         found = check_tflite((bundle.path / artifact.backbone).read_bytes(), artifact.backbone)
     except ModelError:
-        return None, None  # the artifact's own row will say why
+        return None, None  # measuring the artifact will report the error
     return found.macs, found.int8_macs
 
 
 def escalated_share(bundle: Bundle) -> float:
-    """The share of images for which a bundle's cascade asks its full model, as measured when it was fitted.
+    """The share of images, 0–1, for which a bundle's cascade asks its full model, as measured when it was fitted.
 
-    On test images where there were some, else on validation images; 1, the worst, where nothing was written down.
+    The share on test images, else on validation images; 1, the worst case, if the bundle states neither.
     """
     metrics: Mapping[str, Any] = bundle.cascade.metrics if bundle.cascade else {}
     for subset in ("test", "validation"):
@@ -105,7 +105,7 @@ def escalated_share(bundle: Bundle) -> float:
 
 
 def backbone_bytes(bundle: Bundle, artifact: Artifact) -> int:
-    """Size of the backbone: for OpenVINO two files, the graph and its weights."""
+    """Bytes of the backbone's files; OpenVINO has two, the graph and its weights."""
     path = bundle.path / artifact.backbone
     return sum(file.stat().st_size for file in path.parent.glob(f"{path.stem}.*"))
 
@@ -125,20 +125,24 @@ def make_protocol(mode: str, threads: int, planned: Sequence[Planned]) -> Protoc
 
 
 def thread_counts(threads: int, cores: int) -> list[int]:
-    """The powers of two up to the cores, and the cores themselves, without the number that is measured anyway."""
+    """The powers of two up to ``cores``, and ``cores`` itself, without ``threads``, which is measured anyway."""
     counts = {cores, *(2**i for i in range(cores.bit_length()) if 2**i <= cores)}
     return sorted(counts - {threads})
 
 
 def checked_threads(threads: int | None) -> int:
-    """The default where None; `UsageError` below one."""
+    """The number of threads; None takes `edge_runtime.backends.default_threads`.
+
+    Raises:
+        UsageError: below one.
+    """
     if threads is not None and threads < 1:
         raise UsageError(f"--threads must be at least 1. Received: {threads}.")
     return threads or default_threads()
 
 
 def average_macs(bundle: Bundle, escalated: float) -> tuple[int | None, int | None]:
-    """`multiply_adds` of a cascade's average image, when that share of them (0–1) asks both models."""
+    """`multiply_adds` of a cascade's average image, if the share ``escalated`` (0–1) of images asks both models."""
     assert bundle.cascade is not None
     first = first_bundle(bundle)
     cheap = multiply_adds(first, first.artifact(bundle.cascade.first_artifact))

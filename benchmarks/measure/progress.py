@@ -1,4 +1,4 @@
-"""Progress bars where tqdm is installed; on a device without it, one line a step."""
+"""Progress bars by tqdm; on a device without tqdm, one line for each step."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def bars(enabled: bool) -> Callable[[Iterable[Any], str], Iterable[Any]]:
-    """A function that wraps a sized iterable and shows how far it is."""
+    """A function that wraps an iterable and shows its progress; if not ``enabled``, it shows nothing."""
 
     def bar(items: Iterable[Any], description: str) -> Iterable[Any]:
         if not enabled:

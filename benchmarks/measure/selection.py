@@ -1,4 +1,4 @@
-"""Which images are scored: those that the model has not seen."""
+"""Selects the images to score: those that the model has not seen."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DIGITS = 16
 
 @dataclass(frozen=True)
 class Selection:
-    """The images to score, and why these: ``test`` images of the training data, or ``external`` ones."""
+    """The images to score; ``kind`` is ``test`` (of the training data) or ``external``; ``note`` says why."""
 
     dataset: Dataset
     kind: str
@@ -24,13 +24,13 @@ class Selection:
 
 
 def select_images(bundle: Bundle, dataset: Dataset) -> Selection:
-    """Keep what the model has not seen.
+    """Keep the images that the model has not seen.
 
-    Images known to the bundle by digest are scored only where they are test images. Where none is known, the data
-    are external.
+    If the bundle knows some of the images by digest, only its test images are kept. If it knows none, the data are
+    external, and all images are kept.
 
     Raises:
-        DataError: known images, but no test image among them.
+        DataError: the bundle knows some of the images, but none of them is a test image.
     """
     training = bundle.provenance.get("training") or {}
     subset_by_digest = {
@@ -52,14 +52,17 @@ def select_images(bundle: Bundle, dataset: Dataset) -> Selection:
 def load_selection(
     bundle: Bundle, folder: Path, classes: Sequence[str] | None, *, skip_unreadable: bool, limit: int | None
 ) -> tuple[Data, list[Path]]:
-    """The images to score, described and as files in the same order.
+    """The images to score: their description, and their files in the same order.
 
     Args:
-        classes: class folders, the positive one last; default: the bundle's labels.
-        limit: at most this many, spread evenly over the sorted files, so that both classes stay.
+        bundle: knows the training images.
+        folder: of the images.
+        classes: class folders, the positive one last; None takes the bundle's labels.
+        skip_unreadable: leave broken images out.
+        limit: at most this many images, spread evenly over the sorted files, so that both classes stay, or None.
 
     Raises:
-        DataError: nothing to score, or images of one class only.
+        DataError: there is nothing to score, or a class is missing.
     """
     labels = tuple(classes or bundle.labels)
     if len(labels) != 2:

@@ -1,7 +1,8 @@
-"""Timing a cascade: frames take turns, one of which its cheap model is sure and one for which both are asked.
+"""Timing a cascade: a frame that the cheap model decides and a frame for which both models are asked, in turns.
 
-Each round starts with the former. The average over images follows from the share that escalates, so that timing
-needs no images and the share no timing. Standard library only: it runs on a device.
+Each round starts with a frame that the cheap model decides. The average over images follows from the share of
+images that ask both models. Timing therefore needs no images, and measuring the share needs no timing. Standard
+library only: this runs on a device.
 """
 
 from __future__ import annotations
@@ -17,24 +18,24 @@ from sonoedge.benchmarks.records.runfile import Timing
 
 @dataclass(frozen=True)
 class Turns:
-    """Median milliseconds of a frame that the cheap model decides, and of one for which both are asked."""
+    """Median milliseconds of a frame that the cheap model decides, and of a frame for which both are asked."""
 
     sure_ms: float
     both_ms: float
 
     def average_ms(self, escalated: float) -> float:
-        """Over images of which that share, 0-1, asks both."""
+        """Average milliseconds over images, if the share ``escalated`` (0–1) of them asks both models."""
         return self.sure_ms + escalated * (self.both_ms - self.sure_ms)
 
 
 def in_turns(sure: Callable[[], Any], both: Callable[[], Any]) -> Callable[[], Any]:
-    """A call that does the one and the other, in turns."""
+    """A function that calls ``sure`` and ``both`` in turns."""
     calls = cycle((sure, both))
     return lambda: next(calls)()
 
 
 def turns(rounds: Sequence[Sequence[float]]) -> Turns:
-    """The medians over rounds of samples, each of which began with a sure frame and has both kinds."""
+    """The medians over rounds of samples (ms); each round starts with a sure frame and has both kinds."""
     return Turns(
         median(ms for samples in rounds for ms in samples[::2]),
         median(ms for samples in rounds for ms in samples[1::2]),
@@ -42,7 +43,7 @@ def turns(rounds: Sequence[Sequence[float]]) -> Turns:
 
 
 def rounds_of(timing: Timing) -> list[tuple[float, ...]]:
-    """The samples by round; rounds without any are left out."""
+    """The samples in milliseconds by round; empty rounds are left out."""
     found, start = [], 0
     for size in timing.round_sizes:
         if size:
@@ -52,14 +53,17 @@ def rounds_of(timing: Timing) -> list[tuple[float, ...]]:
 
 
 def round_ms(timing: Timing, escalated: float | None) -> list[float]:
-    """`typical_ms` of each round by itself: their spread is the noise."""
+    """`typical_ms` of each round; the spread of these is the noise."""
     if escalated is None:
         return [median(samples) for samples in rounds_of(timing)]
     return [turns([samples]).average_ms(escalated) for samples in rounds_of(timing)]
 
 
 def typical_ms(timing: Timing, escalated: float | None) -> float:
-    """What one frame takes: the median; of a cascade the average over its images."""
+    """Milliseconds of one frame: the median; for a cascade the average over images.
+
+    ``escalated`` is the share of images that ask both models of a cascade; None for other candidates.
+    """
     if escalated is None:
         return median(timing.samples_ms)
     return turns(rounds_of(timing)).average_ms(escalated)

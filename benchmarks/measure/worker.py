@@ -1,11 +1,11 @@
 """One candidate in a process of its own: ``python -m sonoedge.benchmarks.measure.worker`` answers JSON lines.
 
-A process each, because memory is only then that of one model, thread pools of different interpreters do not meet,
-and a crash is one candidate's. The parent (`benchmarks.measure.candidates`) lets one worker run at a time, in
-turns.
+Each candidate has its own process, so that its memory is that of one model, thread pools of different interpreters
+do not meet, and a crash ends one candidate only. The parent (`benchmarks.measure.candidates`) lets one worker run
+at a time, in turns.
 
     {"do": "open", "spec": …}            -> init_ms, first_ms, base_bytes, peak_bytes, executed
-    {"do": "time", "queries": n, "seconds": s}   -> samples_ms; of a cascade in turns (`benchmarks.measure.turns`)
+    {"do": "time", "queries": n, "seconds": s}   -> samples_ms; a cascade in turns (`benchmarks.measure.turns`)
     {"do": "score", "path": …}           -> logit, stages_ms, cam (H, W) before the ReLU, escalated (a cascade)
 
 An answer ``{"error": …}`` is an expected failure; a closed pipe is a crash. Imports edge_runtime and NumPy; Keras
@@ -28,7 +28,7 @@ from sonoedge.edge_runtime.errors import SonoEdgeError, UsageError
 
 
 def _prepare(runtime: str) -> None:
-    """Import the interpreter, so that neither the memory before nor the start-up time contains it."""
+    """Import the interpreter before the measurement, so that the model's memory and start-up time exclude it."""
     if runtime == "tflite":
         from sonoedge.edge_runtime.backends.tflite import load_interpreter_class
 
@@ -42,7 +42,7 @@ def _prepare(runtime: str) -> None:
 
 
 def serve(lines: Any, answers: Any) -> None:
-    """Answer commands until the input ends."""
+    """Answer commands until the input ends; ``lines`` yields JSON lines, ``answers`` is a file to write to."""
     opened: Opened | None = None
     for line in lines:
         command = json.loads(line)
@@ -70,7 +70,7 @@ def _open(spec: Spec) -> tuple[Opened, dict[str, Any]]:
     for _ in range(WARM_UP):
         frame()
     timing = {"init_ms": 1e3 * (init - start), "first_ms": 1e3 * (first - init), "base_bytes": base}
-    # Read now: scoring decodes images of any size, which is not the model's memory.
+    # Read the peak now: scoring decodes images of any size, whose memory is not the model's.
     return opened, {**timing, "peak_bytes": peak_bytes(), "executed": opened.executed}
 
 
@@ -91,7 +91,7 @@ def _answer(opened: Opened, command: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Keep the real standard output for answers: interpreters print to it."""
+    """Answer on the real standard output, and redirect what interpreters print there to standard error."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     serve(sys.stdin, answers)

@@ -17,20 +17,24 @@ from sonoedge.edge_runtime.children import child_environment, python_call
 from sonoedge.edge_runtime.errors import ModelError
 
 TIMEOUT_S = 900.0
-"""A candidate that takes longer for one answer is given up: no model for an edge device does."""
+"""A candidate that takes longer for one answer is stopped: no model for an edge device needs so long."""
 
 
 class Asked(Protocol):
-    """A candidate that answers commands; `ModelError` where it cannot. ``opened`` is what it said at first."""
+    """A candidate that answers commands; ``opened`` is the answer to its opening."""
 
     opened: dict[str, Any]
 
     def ask(self, **command: Any) -> dict[str, Any]:
-        """One command, one answer."""
+        """Send one command and return the answer.
+
+        Raises:
+            ModelError: the candidate cannot answer.
+        """
         ...
 
     def close(self) -> None:
-        """End it."""
+        """End the candidate."""
         ...
 
 
@@ -38,13 +42,13 @@ class Worker:
     """A candidate in a process of its own.
 
     Raises:
-        ModelError: it cannot be opened, or has crashed; the message is one sentence.
+        ModelError: it cannot be opened, or it crashed; the message is one sentence.
     """
 
     def __init__(self, spec: Spec) -> None:
-        # Its own process group: Ctrl-C is answered once, by the parent. Not a session of its own: Linux would share
-        # the processor between the two sessions, and benchmark_app would be timed under other conditions. When the
-        # parent dies the pipe closes, and so does the worker.
+        # Its own process group: only the parent answers Ctrl-C. No session of its own: Linux would share the
+        # processor between the two sessions, and benchmark_app would be timed under other conditions. If the parent
+        # dies, the pipe closes and the worker ends.
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         self._process = subprocess.Popen(
             python_call("sonoedge.benchmarks.measure.worker:main"),
@@ -62,6 +66,7 @@ class Worker:
             raise
 
     def ask(self, **command: Any) -> dict[str, Any]:
+        """See `Asked`; an answer must come within `TIMEOUT_S`."""
         assert self._process.stdin and self._process.stdout
         expired = threading.Event()
 
@@ -90,6 +95,7 @@ class Worker:
         return answer
 
     def close(self) -> None:
+        """Kill the process."""
         self._process.kill()
         self._process.communicate()
         self._log.close()
@@ -109,7 +115,7 @@ class Worker:
 
 
 class BenchmarkApp:
-    """OpenVINO's ``benchmark_app`` on a file: one stream; each answer holds the median of its queries."""
+    """OpenVINO's ``benchmark_app`` on a file, with one stream; each answer holds the median of its queries."""
 
     def __init__(self, path: Path, threads: int) -> None:
         import openvino
@@ -121,6 +127,7 @@ class BenchmarkApp:
         }  # fmt: skip
 
     def ask(self, **command: Any) -> dict[str, Any]:
+        """See `Asked`; only the number of queries counts."""
         with tempfile.TemporaryDirectory() as folder:
             arguments = [
                 "-m", str(self._path), "-d", "CPU", "-api", "sync", "-hint", "none",
@@ -148,11 +155,14 @@ class BenchmarkApp:
         return {"samples_ms": [float(figures["latency (ms)"])]}
 
     def close(self) -> None:
-        """Nothing stays open."""
+        """Do nothing: no process stays open."""
 
 
 def benchmark_app(*arguments: str) -> int | None:
-    """What the child process runs; it reads ``sys.argv``. SonoEdge's import keeps OpenVINO's telemetry away."""
+    """Run ``benchmark_app`` in the child process; it reads ``sys.argv``.
+
+    Importing SonoEdge before keeps OpenVINO's telemetry off.
+    """
     from openvino.tools.benchmark.main import main
 
     return main()

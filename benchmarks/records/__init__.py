@@ -1,1 +1,1 @@
-"""What a benchmark leaves behind as JSON, described and checked by dataclasses."""
+"""The JSON files of a benchmark, described and checked by dataclasses."""

@@ -1,7 +1,7 @@
-"""Strict JSON for frozen dataclasses, and the JSON Schema of them: one description, three uses.
+"""Strict JSON for frozen dataclasses: a dataclass describes how to read, how to write, and the JSON Schema.
 
-Reading refuses an unknown key, a missing one and a wrong type, and says where. Supported types: str, int, float,
-bool, ``X | None``, tuples of one type, string-keyed dicts of one type, ``Any``, and dataclasses of these.
+Reading refuses unknown keys, missing keys and wrong types, and says where they are. Supported types: str, int,
+float, bool, ``X | None``, tuples of one type, string-keyed dicts of one type, ``Any``, and dataclasses of these.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ def read_record(cls: type[T], body: Any, where: str) -> T:
     """A dataclass from decoded JSON.
 
     Raises:
-        DataError: what is wrong and where, for example ``run.candidates[2].timing lacks: p50_ms.``
+        DataError: the body does not fit the dataclass; the message says what is wrong and where, for example
+            ``run.candidates[2].timing lacks: samples_ms.``
     """
     result = _read(cls, body, where)
     assert isinstance(result, cls)
@@ -30,7 +31,7 @@ def read_record(cls: type[T], body: Any, where: str) -> T:
 
 
 def to_plain(value: Any) -> Any:
-    """JSON types of a dataclass tree; NaN and infinity become null."""
+    """A dataclass tree as plain JSON types; NaN and infinity become null."""
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: to_plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, dict):
@@ -43,7 +44,7 @@ def to_plain(value: Any) -> Any:
 
 
 def json_schema(cls: type[Any]) -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of a dataclass; its docstring's first paragraph is the description."""
+    """The JSON Schema (draft 2020-12) of a dataclass; the first paragraph of its docstring is the description."""
     definitions: dict[str, Any] = {}
     root = _schema(cls, definitions)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **root, "$defs": definitions}

@@ -20,7 +20,7 @@ SCHEMA_VERSION = 2
 RUN_KIND = "sonoedge-benchmark-run"
 REPORT_KIND = "sonoedge-benchmark-report"
 REPORT = "report.json"
-"""The file by which a report folder is known."""
+"""A folder with this file is a report folder."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class ImageRef:
 class Data:
     """The images that were scored; ``kind`` is ``test`` or ``external``; ``labels`` has the positive one last.
 
-    ``digest`` identifies the set; ``notes`` say what was left out.
+    ``digest`` identifies the set of images; ``notes`` say which files were left out.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Machine:
 class Thermal:
     """Temperature, clock and throttling at one moment; null where the machine does not tell.
 
-    ``throttled`` are the Raspberry Pi firmware's flags: bits 0–3 now, bits 16–19 since it was switched on.
+    ``throttled`` holds the flags of the Raspberry Pi's firmware: bits 0–3 now, bits 16–19 since power-on.
     """
 
     temperature_c: float | None
@@ -78,7 +78,7 @@ class Thermal:
 class Protocol:
     """How latency was measured: single stream, at least this many queries and seconds for each candidate.
 
-    ``interleaved`` is false where memory did not suffice to keep all candidates open at once.
+    ``interleaved`` is false if memory did not suffice to keep all candidates open at once.
     """
 
     mode: str
@@ -103,13 +103,13 @@ class Candidate:
     """One thing measured. ``kind``: ``full`` (the Keras model), ``artifact``, ``bare`` (the interpreter without
     SonoEdge on the same file, ``of`` names the artifact) or ``peer`` (what you would pick instead).
 
-    ``error`` says why it could not be measured; everything that was not measured is null or empty. ``executed`` is
-    what the interpreter said it ran. ``base_bytes`` is the memory of the process before the model was opened.
-    ``logits`` and ``heatmap_cosine`` are in the order of the images: the cosine with the heat map of
-    `Run.heatmap_reference`, both as shown for the class that the reference decides, null where only one is zero.
-    ``macs`` are the multiply-adds of one inference, ``int8_macs`` those of them with integer inputs; null where the
-    format does not tell. ``escalated`` is the share of images for which a cascade asks its full model too; null for
-    everything else. A cascade's timings take turns: a frame of which the cheap model is sure, one for both.
+    ``error`` says why the candidate could not be measured; everything that was not measured is null or empty.
+    ``executed`` is what the interpreter said it ran. ``base_bytes`` is the memory of the process before the model
+    was opened. ``logits`` and ``heatmap_cosine`` are in the order of the images. The cosine is with the heat map of
+    `Run.heatmap_reference`, both for the class that the reference decides; null if only one map is zero. ``macs``
+    are the multiply-adds of one inference, ``int8_macs`` those of them with integer inputs; null if the format does
+    not tell. ``escalated`` is the share of images for which a cascade also asks its full model; null for all other
+    candidates. A cascade's timings take turns: a frame that the cheap model decides, a frame that asks both models.
     """
 
     name: str
@@ -150,7 +150,7 @@ class Picture:
 class Run:
     """One measurement; ``reference`` names the candidate that the others are compared with.
 
-    ``invalid`` says why the timings do not count (a throttled processor); null: valid. ``ladders`` are the accuracy
+    ``invalid`` says why the timings do not count (a throttled processor); null if they count. ``ladders`` are the
     guard's candidates by artifact, as stored in the bundle.
     """
 
@@ -187,7 +187,7 @@ def read_runs(path: Path) -> tuple[Run, ...]:
     """The runs of a run file or of a ``report.json``.
 
     Raises:
-        DataError: not such a file, another schema version, or figures that contradict each other.
+        DataError: the file is no benchmark file of this schema version, or its figures contradict each other.
     """
     kinds = (RUN_KIND, REPORT_KIND)
     body = read_typed_json(path, "benchmark file", kinds, SCHEMA_VERSION, "Update sonoedge, or measure again.")
@@ -198,7 +198,11 @@ def read_runs(path: Path) -> tuple[Run, ...]:
 
 
 def parse_run(body: Any, where: str) -> Run:
-    """A run from decoded JSON, checked."""
+    """Build a run from decoded JSON, and check it.
+
+    Raises:
+        DataError: see `read_runs`; the message starts with ``where``.
+    """
     run = read_record(Run, body, where)
     if run.schema_version != SCHEMA_VERSION or run.kind != RUN_KIND:
         raise DataError(f"{where} is not a run of schema version {SCHEMA_VERSION}.")

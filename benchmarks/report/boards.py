@@ -1,9 +1,9 @@
 """Estimated latency on boards and phones, from multiply-adds. An estimate: only the device itself measures.
 
-Roofline of arithmetic: peak = cores x clock x multiply-adds per cycle, of which convolution kernels reach a quarter
-to a little more than a half. One published point lies inside: MobileNet v1 (0.569 GMAC, float32) takes 75 ms on a
-Pi 4 with XNNPACK (its README, 2020) = 7.6 GMAC/s, 32 % of 24. Weights and maps of these models stream from memory
-in a small part of that time.
+Only arithmetic counts: peak = cores x clock x multiply-adds per cycle. Convolution kernels reach 25 to 60 % of this
+peak. One published figure lies inside this range: MobileNet v1 (0.569 GMAC, float32) takes 75 ms on a Pi 4 with
+XNNPACK (README of XNNPACK, 2020), which is 7.6 GMAC/s, 32 % of the peak of 24. Reading weights and maps of these
+models from memory takes a small part of the time.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 REACHED = (0.25, 0.60)
-"""Share of the peak that convolution kernels reach: pessimistic, optimistic."""
+"""Shares of the peak that convolution kernels reach: pessimistic, optimistic."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Board:
 
         Args:
             macs: multiply-adds.
-            int8_macs: those of them that are of integers (see `edge_runtime.backends.flatbuffer.Summary`).
+            int8_macs: the part of ``macs`` with integer inputs (see `edge_runtime.backends.flatbuffer.Summary`).
         """
         cycles = (macs - int8_macs) / self.float_macs + int8_macs / self.int8_macs
         peak_ms = 1e3 * cycles / (self.cores * self.clock_hz)
@@ -43,4 +43,4 @@ BOARDS = (
     Board("Raspberry Pi 5", cores=4, clock_hz=2.4e9, float_macs=8, int8_macs=32),
 )
 PHONE = Board("phone with two Cortex-A78", cores=2, clock_hz=2.2e9, float_macs=8, int8_macs=32)
-"""A phone of the middle class: its two large cores work, with the pipes of a Cortex-A76."""
+"""A mid-range phone: only its two large cores work, with as many multiply-adds per cycle as a Cortex-A76."""

@@ -1,12 +1,12 @@
 """Several bundles on one front, and one recommended file for each kind of device.
 
-Files are compared where they were measured alike: the same images, machine and number of threads. All of them are
-held against one model, the full one of the first run: a student against the teacher that it replaces.
+Files are compared if they were measured alike: on the same images and machine, with the same number of threads. All
+are compared with one model, the full model of the first run; a student, for example, with its teacher.
 
-Recommended is the fastest file that keeps 99 % of that model's accuracy and loses at most 0.01 of its AUC, by point
-estimate; the reason says what the intervals say, how many decisions differ, and what to take where none may.
-Milliseconds of a device on which the same files were measured are those; else they are estimated from multiply-adds
-(`benchmarks.report.boards`) and say so.
+The recommended file is the fastest that keeps 99 % of this model's accuracy and loses at most 0.01 of its AUC, by
+point estimate. The reason states the verdict of the interval, the number of decisions that differ, and which file
+to take if decisions must not differ. Milliseconds are those measured on a device of the kind, if there are any;
+else they are estimated from multiply-adds (`benchmarks.report.boards`), and the reason says so.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MAX_AUC_LOSS = 0.01
 class Option:
     """One file of one bundle. ``kept`` compares it with `Pool.reference`; null for that itself.
 
-    ``explanation`` is the verdict against the full model of its own bundle; null where none was measured.
+    ``explanation`` is the verdict against the full model of the file's own bundle; null if none was measured.
     """
 
     label: str
@@ -57,7 +57,7 @@ class Option:
 class Recommendation:
     """For one kind of device: a file with its expected milliseconds and why; no label where nothing fits.
 
-    ``measured`` is false where the milliseconds are an estimate.
+    ``measured`` is false if the milliseconds are an estimate.
     """
 
     device: str
@@ -69,7 +69,7 @@ class Recommendation:
 
     @property
     def reason(self) -> str:
-        """Why, as one sentence."""
+        """All reasons as one sentence."""
         text = "; ".join(self.reasons)
         return f"{text[:1].upper()}{text[1:]}."
 
@@ -91,7 +91,7 @@ class Pool:
 
 @dataclass(frozen=True)
 class _Device:
-    """A kind of device: how to recognise a run on it, what runs there, and how to estimate it."""
+    """A kind of device: how to recognise its runs, which runtimes it has, and the board for estimates."""
 
     name: str
     is_one: Callable[[Machine], bool]
@@ -144,7 +144,7 @@ def _pool(group: Sequence[Result], everything: Sequence[Result]) -> Pool | None:
 
 
 def _options(group: Sequence[Result], anchor: Candidate) -> list[Option]:
-    """Every artifact that was scored and timed, once: of two runs of one file the later one counts."""
+    """Every artifact that was scored and timed, once; if a file was measured in two runs, the later counts."""
     latest: dict[tuple[str, str], Option] = {}
     many = len({found.run.bundle_digest for found in group}) > 1
     for found in sorted(group, key=lambda f: f.run.created):
@@ -239,7 +239,7 @@ def _evidence(kept: Retention) -> str:
 
 
 def _stricter(option: Option, good: Sequence[tuple[Option, float, float, str, bool]]) -> Iterator[str]:
-    """What to take where decisions must be the full model's, if the recommended file changes too many of them."""
+    """If the recommended file changes too many decisions, which file to take when they must not change."""
     allowed = 1 - SHARES[0] + 1e-12
     if option.kept is None or option.kept.flips.rate.value <= allowed:
         return
@@ -252,7 +252,7 @@ def _stricter(option: Option, good: Sequence[tuple[Option, float, float, str, bo
 def _time_on(
     device: _Device, option: Option, everything: Sequence[Result]
 ) -> tuple[float, float, str, bool] | None:
-    """Lowest and highest milliseconds, where they come from, and whether they were measured; None: unknown."""
+    """Lowest and highest milliseconds, their source in words, whether they were measured; None if unknown."""
     for found in everything:
         run = found.run
         if not device.is_one(run.machine) or run.bundle_digest != option.bundle_digest or run.invalid:

@@ -1,4 +1,4 @@
-"""Pieces of HTML: escaped text, tables that can be sorted, a page that needs no network."""
+"""Pieces of HTML: escaped text, sortable tables, a page that needs no network."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-
 
 @dataclass(frozen=True)
 class Cell:
-    """Content as HTML, and the number to sort by; None sorts last."""
+    """A table cell: content as HTML, the value to sort by (None sorts last), and whether it holds running text."""
 
     content: str
     value: float | str | None = None
@@ -29,14 +29,14 @@ def text_cell(text: str, *, words: bool = False) -> Cell:
 
 
 def number_cell(value: float | None, form: str | Callable[[float], str]) -> Cell:
-    """A number in a format or through a function; an en dash where there is none."""
+    """A number, written with a format or by a function; an en dash for None."""
     if value is None:
         return Cell("–", None)
     return Cell(escape(form(value) if callable(form) else format(value, form)), value)
 
 
 def interval_cell(interval: Interval | None, form: str = ".3f") -> Cell:
-    """A value with its limits below it."""
+    """A value with its limits below it; ``n/a`` if there is none."""
     if interval is None or interval.value != interval.value:
         return Cell("n/a", None)
     value, low, high = (format(v, form) for v in (interval.value, interval.low, interval.high))
@@ -85,12 +85,12 @@ def confusions(note: str, labels: Sequence[str], found: Iterable[tuple[str, Conf
 
 
 def beside(drawing: str, numbers: str, *, narrow: bool = False) -> str:
-    """A drawing and its numbers, side by side where there is room."""
+    """A drawing and its numbers, side by side if there is room."""
     return f'<div class="pair{" narrow" if narrow else ""}"><figure>{drawing}</figure>{numbers}</div>'
 
 
 def document(title: str, header: str, navigation: Sequence[tuple[str, str]], main: str, footer: str) -> str:
-    """The whole page, style sheet and script inside."""
+    """The whole page, with style sheet and script inside."""
     style, script = (
         Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("report.css", "report.js")
     )

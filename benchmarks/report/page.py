@@ -18,7 +18,7 @@ from sonoedge.edge_runtime.words import INTENDED_USE
 
 
 def page(results: Sequence[Result], comparison: Comparison | None) -> str:
-    """The whole report."""
+    """The whole report as HTML; ``comparison`` is with a baseline, if there is one."""
     bundle = results[0].run.bundle
     names = list(dict.fromkeys(row.name for found in results for row in found.rows if row.kind != "bare"))
     colours = {name: i for i, name in enumerate(names)}
@@ -68,7 +68,7 @@ def _title(found: Result) -> str:
 def _run(
     found: Result, prefix: str, colours: Mapping[str, int], others: Sequence[Result]
 ) -> tuple[list[tuple[str, str]], str]:
-    """Links and content of one run: only what it measured."""
+    """Links and content of one run, with a section only for what the run measured."""
     run = found.run
     rows = [row for row in found.rows if row.kind != "bare" and not row.error]
     ours = [row for row in rows if row.kind in {"full", "artifact"}]

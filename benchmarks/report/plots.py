@@ -14,18 +14,18 @@ from sonoedge.train.evaluation.intervals import Interval
 
 _WIDE = 420
 _NAME = 62
-"""Characters of a name that fit across a drawing."""
+"""The number of characters of a name that fit across a drawing."""
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 12, 44
 
 
 def shape_of(result: Result, name: str) -> str:
-    """The marker of a candidate: by its interpreter."""
+    """The shape of a candidate's marker; it depends on the runtime."""
     return SHAPES.get(result.run.candidate(name).runtime, "circle")
 
 
 @dataclass(frozen=True)
 class Point:
-    """One candidate in the plane of latency and accuracy; ``front``: nothing beats it."""
+    """One candidate in the plane of latency and accuracy; ``front``: no other candidate beats it."""
 
     name: str
     typical_ms: float
@@ -38,9 +38,9 @@ class Point:
 
 
 def pareto(points: Sequence[Point]) -> str:
-    """Accuracy against latency, both with intervals, and the front of what nothing beats; the rest is grey."""
+    """Accuracy against latency, both with intervals, and the front; candidates that are not on it are grey."""
     width, height = _WIDE, 360
-    # The front last, over the others.
+    # Draw the front last, over the others.
     ordered = sorted(points, key=lambda p: p.front)
     x, y = _axes(
         [p.low_ms for p in points] + [p.high_ms for p in points],
@@ -105,7 +105,7 @@ def bars(result: Result, rows: Sequence[Row], colours: Mapping[str, int]) -> str
 
 @dataclass(frozen=True)
 class Curve:
-    """A ROC curve: false and true positive rates of its corners (none with one class only), and the metrics."""
+    """A ROC curve: false and true positive rates of its corners (empty for a single class), and the metrics."""
 
     name: str
     colour: int
@@ -130,7 +130,7 @@ def roc(curves: Sequence[Curve]) -> str:
 
 
 def reliability(rows: Sequence[Row], colours: Mapping[str, int]) -> str:
-    """Observed share of positives against predicted probability, with intervals; above it how many images."""
+    """Observed share of positives against predicted probability, with intervals."""
     errors = ", ".join(f"{r.name} {r.scores.metrics['calibration_error'].value:.3f}" for r in rows if r.scores)
     description = f"Expected calibration error: {errors}."
     names = ("predicted probability", "observed share of positives")
@@ -153,13 +153,13 @@ def reliability(rows: Sequence[Row], colours: Mapping[str, int]) -> str:
 
 
 def distribution(result: Result, rows: Sequence[Row], colours: Mapping[str, int]) -> str:
-    """Every query's latency: one row each, the share of queries as height, median and 90th percentile marked."""
+    """A histogram of every candidate's queries, one row each, with marks at median and 90th percentile."""
     step, bins = 40, 60
     timings = [(row, row.speed, result.run.candidate(row.name).timing) for row in rows]
     timed = [(row, s, t.samples_ms) for row, s, t in timings if s and t]
     height = step * len(timed) + _BOTTOM + 12
     low = min(min(ms) for _, _, ms in timed)
-    # A single pause of the machine must not squeeze all the rest: the worst percent is gathered at the edge.
+    # A single pause of the machine must not squeeze the histogram: the slowest 1 % is drawn at the edge.
     high = max(sorted(ms)[min(len(ms) - 1, math.ceil(0.99 * len(ms)) - 1)] for _, _, ms in timed)
     x = Scale(low * 0.95, high * 1.05, 8, _WIDE - 14, log=high > 3 * low)
     drawing = Drawing(
@@ -217,14 +217,14 @@ def scaling(rows: Sequence[Row], colours: Mapping[str, int], shapes: Mapping[str
 
 
 def guard_candidates(candidates: Sequence[Mapping[str, Any]]) -> str:
-    """The guard's candidates: paired difference in accuracy on validation, with its interval and the budget."""
+    """The guard's candidates: paired difference in accuracy on validation images, its interval and the budget."""
     step, height = 44, 44 * len(candidates) + _BOTTOM + 8
     found = [(entry, Interval(*entry["accuracy_difference"])) for entry in candidates]
     limit = -float(candidates[0]["budget"]["max_drop"])
     x = Scale(
         min([i.low for _, i in found] + [limit]) - 0.01,
         max(0.02, *(i.high for _, i in found)) + 0.01,
-        24,  # half of a tick's label stands out on each side
+        24,  # room for half of a tick's label on each side
         _WIDE - 24,
     )
     drawing = Drawing(
@@ -236,7 +236,7 @@ def guard_candidates(candidates: Sequence[Mapping[str, Any]]) -> str:
     drawing.path([(x(limit), 6.0), (x(limit), height - _BOTTOM)], "front")
     for i, (entry, interval) in enumerate(found):
         y = 6 + i * step + 28
-        # Verdict and time stand in the table; a name must not be cut off at the edge.
+        # Only the name, so that it is not cut off at the edge; the table has verdict and time.
         name = str(entry["candidate"])
         drawing.text(10, y - 13, name if len(name) <= _NAME else f"{name[: _NAME - 1]}…", style="name")
         drawing.line(x(interval.low), y, x(interval.high), y, "whisker", 0)
@@ -245,7 +245,7 @@ def guard_candidates(candidates: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _spread(ends: list[tuple[float, str, float]], gap: float, bottom: float) -> list[tuple[float, str, float]]:
-    """Labels at the ends of lines, moved apart to ``gap``."""
+    """Labels at the ends of lines, moved apart to at least ``gap``."""
     placed: list[tuple[float, str, float]] = []
     for py, name, px in sorted(ends):
         placed.append((max(py, placed[-1][0] + gap) if placed else py, name, px))

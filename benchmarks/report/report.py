@@ -26,8 +26,8 @@ from sonoedge.train.evaluation.intervals import UNDEFINED
 class Report:
     """The object of ``report.json``: ``results[i]`` are the rows computed from ``runs[i]``.
 
-    ``pools`` put files of all bundles that were measured alike on one front, with a recommended file for each kind
-    of device. ``regressions`` is null where there was no baseline.
+    Each of ``pools`` compares the files of all bundles that were measured alike, and recommends a file for each
+    kind of device. ``regressions`` is null if there was no baseline.
     """
 
     schema_version: int
@@ -55,9 +55,9 @@ def body(results: Sequence[Result], comparison: Comparison | None) -> dict[str, 
 
 
 def schema() -> dict[str, Any]:
-    """The JSON Schema of ``report.json``; that of a run file is its ``$defs/Run``."""
+    """The JSON Schema of ``report.json``; its ``$defs/Run`` is the schema of a run file."""
     found = json_schema(Report)
-    # Undefined (AUC of one class, precision without a positive decision) is NaN in Python and null in JSON.
+    # An undefined figure (AUC of one class, precision without a positive decision) is NaN here and null in JSON.
     undefined = {"type": ["number", "null"]}
     for definition in ("Interval", "Retention"):
         fields = found["$defs"][definition]["properties"]
@@ -66,7 +66,7 @@ def schema() -> dict[str, Any]:
 
 
 def csv_text(results: Sequence[Result]) -> str:
-    """One line per run and candidate; empty where a figure does not exist."""
+    """CSV with one line per run and candidate; a figure that does not exist is empty."""
     lines = [_csv_record(found, row) for found in results for row in found.rows]
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, list(lines[0]), lineterminator="\n")
@@ -109,14 +109,14 @@ def _csv_record(found: Result, row: Row) -> dict[str, Any]:
     record |= {"explanation_bound": e.bound if e else None, "verdict_explanation": e.verdict if e else None}
     for name in METRICS:
         interval = row.scores.metrics[name] if row.scores else UNDEFINED
-        # "precision" is that of the numbers in the file.
+        # The column "precision" is already the number format of the file.
         column = "ppv" if name == "precision" else name
         record |= {column: interval.value, f"{column}_low": interval.low, f"{column}_high": interval.high}
     return record
 
 
 def _spreadsheet(value: Any) -> Any:
-    """Empty for what does not exist; a text that a spreadsheet would take for a formula gets an apostrophe."""
+    """A CSV value; None is empty, and a text that a spreadsheet would take for a formula gets an apostrophe."""
     plain = to_plain(value)
     if isinstance(plain, str) and plain.startswith(("=", "+", "-", "@", "\t", "\r")):
         return f"'{plain}"

@@ -1,6 +1,7 @@
 """Small SVG drawings that follow the page: colours are CSS variables, for light, dark and print.
 
-Every drawing has a title and a description for screen readers. Coordinates are the view box's; text is escaped.
+Every drawing has a title and a description for screen readers. Coordinates are those of the view box; text is
+escaped.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from html import escape
 
 SERIES = 8
-"""Colours of the page's style sheet, ``--s0`` … ``--s7``: Okabe and Ito's, safe for colour-blind readers."""
+"""Number of colours in the style sheet, ``--s0`` … ``--s7``: by Okabe and Ito, safe for colour-blind readers."""
 DASHES = ("", "7 3", "2 3", "9 3 2 3")
 SHAPES = {"tflite": "circle", "openvino": "square", "onnx": "triangle", "keras": "diamond"}
 
@@ -73,7 +74,7 @@ class Drawing:
     def line(
         self, x1: float, y1: float, x2: float, y2: float, style: str = "grid", colour: int | None = None
     ) -> None:
-        """A line of the style sheet's class ``style``, in a series' colour where one is given."""
+        """A line of the style sheet's class ``style``; ``colour`` is the number of a series."""
         self._parts.append(
             f'<line class="{style}"{_stroke(colour)} x1="{x1:g}" y1="{y1:g}" x2="{x2:g}" y2="{y2:g}"/>'
         )
@@ -82,7 +83,7 @@ class Drawing:
         self, points: Sequence[tuple[float, float]], style: str, colour: int | None = None, *, closed: bool = False,
         dash: str = "",
     ) -> None:  # fmt: skip
-        """A polyline, or an area where closed."""
+        """A polyline, or an area if ``closed``."""
         d = "M" + "L".join(f"{x:g} {y:g}" for x, y in points) + ("Z" if closed else "")
         paint = _fill(colour) if closed else _stroke(colour)
         dashes = f' stroke-dasharray="{dash}"' if dash else ""
@@ -98,14 +99,14 @@ class Drawing:
     def marker(
         self, x: float, y: float, shape: str, colour: int, tip: str, radius: float = 6, *, dim: bool = False
     ) -> None:
-        """A point with a tool tip; ``dim``: grey."""
+        """A point with a tool tip; grey if ``dim``."""
         drawn = _marker(x, y, shape, colour, radius, f"<title>{escape(tip)}</title>")
         self._parts.append(f'<g class="dim">{drawn}</g>' if dim else drawn)
 
     def text(
         self, x: float, y: float, text: str, anchor: str = "start", style: str = "label", turn: int = 0
     ) -> None:
-        """Text at its base line."""
+        """Text with its base line at ``y``, turned by ``turn`` degrees."""
         turned = f' transform="rotate({turn} {x:g} {y:g})"' if turn else ""
         self._parts.append(
             f'<text class="{style}" x="{x:g}" y="{y:g}" text-anchor="{anchor}"{turned}>{escape(text)}</text>'
@@ -131,7 +132,7 @@ class Drawing:
         self.text(14, (scale.start + scale.end) / 2, name, "middle", turn=-90)
 
     def render(self) -> str:
-        """The element."""
+        """The SVG element."""
         return (
             f'<svg viewBox="0 0 {self.width:g} {self.height:g}" role="img" aria-label="{self._label}">'
             f"{''.join(self._parts)}</svg>"
@@ -139,12 +140,12 @@ class Drawing:
 
 
 def key(shape: str, colour: int) -> str:
-    """The marker of a candidate on its own, to stand before its name."""
+    """The marker of a candidate alone, to put before its name."""
     return f'<svg class="key" viewBox="0 0 16 16" aria-hidden="true">{_marker(8, 8, shape, colour, 6, "")}</svg>'
 
 
 def _marker(x: float, y: float, shape: str, colour: int, radius: float, tip: str) -> str:
-    """Filled; hollow from the ninth candidate on, when the colours come round again."""
+    """A filled marker; hollow from the ninth candidate on, because the colours repeat."""
     corners = _CORNERS.get(shape)
     if corners is None:
         form = f'<circle cx="{x:g}" cy="{y:g}" r="{radius:g}"/>'
@@ -166,14 +167,14 @@ def _fill(colour: int | None) -> str:
 def place_labels(
     points: Sequence[tuple[float, float]], widths: Sequence[float], box: tuple[float, float, float, float]
 ) -> list[tuple[float, float]]:
-    """Base-line positions (left edge) for labels beside points, so that they cover neither points nor each other.
+    """Positions (left, base line) for labels beside points, so that labels cover neither points nor each other.
 
-    Greedy: for each point the nearest free place on growing circles.
+    Greedy: each label gets the nearest free place on growing circles around its point.
 
     Args:
         points: (x, y).
         widths: of the labels.
-        box: left, top, right, bottom that labels must stay in.
+        box: left, top, right and bottom of the area for labels.
     """
     height, taken = 12.0, [(x - 8, y - 8, x + 8, y + 8) for x, y in points]
     placed = []

@@ -31,7 +31,7 @@ def machine_line(run: Run) -> str:
 
 
 def data_line(run: Run) -> str:
-    """What was scored, in one line."""
+    """The scored images in one line."""
     if run.data is None:
         return "no images scored"
     count, groups = len(run.data.images), len({image.group for image in run.data.images})
@@ -43,7 +43,7 @@ def data_line(run: Run) -> str:
 
 
 def table(results: Sequence[Result], comparison: Comparison | None) -> str:
-    """For the terminal."""
+    """The report as text for the terminal."""
     lines = []
     for found in results:
         run = found.run
@@ -78,7 +78,7 @@ def table(results: Sequence[Result], comparison: Comparison | None) -> str:
 
 
 def markdown(results: Sequence[Result], comparison: Comparison | None) -> str:
-    """The same as Markdown, with the sentences."""
+    """The report as Markdown, with a sentence for each candidate."""
     lines = [f"# Benchmark of {results[0].run.bundle}", "", f"**{INTENDED_USE}**", ""]
     if comparison is not None:
         lines += ["## Against the baseline", ""]
@@ -112,7 +112,7 @@ def markdown(results: Sequence[Result], comparison: Comparison | None) -> str:
 
 
 def _verdicts(row: Row) -> tuple[str, str, str, str]:
-    """Flips, whether 99 % of the accuracy are kept, median cosine of the heat maps, whether they are kept."""
+    """Flips, verdict on 99 % of the accuracy, median cosine of the heat maps, verdict on the heat maps."""
     retention = row.scores.retention if row.scores else None
     decisions = (str(retention.flips.total), next(iter(retention.verdicts.values()))) if retention else ("", "")
     maps = (f"{row.explanation.cosine.value:.4f}", row.explanation.verdict) if row.explanation else ("", "")

@@ -44,15 +44,22 @@ def run_benchmark(
     *,
     pictures: int = 6,
 ) -> Run:
-    """Measure everything and put it together.
+    """Measure all candidates and put the results together.
 
     Args:
+        bundle: of the candidates.
+        planned: candidates.
         images: files, in the order of ``data.images``; without ``data`` they only give the time of each stage.
-        reference: candidate that the others are compared with.
-        pictures: of the gallery; 0: none, and no image leaves the data folder.
+        data: description of the images; None for images without labels.
+        protocol: of the latency part; None leaves it out.
+        reference: name of the candidate with which the others are compared; None for none.
+        provenance: for the run file.
+        journal: keeps finished steps.
+        bar: shows progress.
+        pictures: number of pictures in the gallery; with 0 the run file holds no image.
     """
     here = machine()
-    # Of the run's first start: what happened before an interruption counts too.
+    # The state at the first start of the run: throttling before an interruption counts, too.
     before = read_record(Thermal, journal.step("thermal state", lambda: to_plain(thermal())), "thermal state")
     sweep = thread_counts(protocol.threads, here.cores) if protocol else []
     results, moments = measure_all(planned, images, protocol, sweep, journal, bar)
@@ -100,7 +107,7 @@ def _candidates(
     for p in planned:
         found, escalated = results[p.name], None
         if p.name == CASCADE:
-            # Generated images say nothing about how often: without real ones, what the bundle says.
+            # Generated images do not show how often the full model is asked: then the bundle's figure counts.
             escalated = found.escalated if scored and found.escalated is not None else escalated_share(bundle)
             macs, int8_macs = average_macs(bundle, escalated)
             p = replace(p, macs=macs, int8_macs=int8_macs)

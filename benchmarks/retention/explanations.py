@@ -1,8 +1,8 @@
-"""What a candidate keeps of the reference's explanations: computed from a `Run`, beside the accuracy it keeps.
+"""How far a candidate keeps the reference's explanations, computed from a `Run`.
 
-Per image the cosine of the two shown maps, of the class that the reference decides for. The verdict is on the
-median: PASS where its whole 95 % interval reaches the bound, FAIL where none of it does, INCONCLUSIVE where it
-holds the bound. Where only one of the two maps is zero the explanation is lost, and counts as a cosine of 0.
+For each image the two maps as shown, for the class that the reference decides, are compared by their cosine. If
+only one of the two maps is zero, the explanation is lost and counts as a cosine of 0. The verdict is on the median:
+PASS if its whole 95 % interval reaches the bound, FAIL if no part of it does, else INCONCLUSIVE.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sonoedge.train.evaluation.bootstrap import percentile_interval, resamples
 from sonoedge.train.evaluation.intervals import Interval, group_index, union
 
 FLOAT_BOUND, INTEGER_BOUND = 0.9999, 0.98
-"""Smallest median cosine at which a file keeps the explanation: fp32, and everything else."""
+"""The smallest median cosine at which a file keeps the explanation: for fp32, and for all other precisions."""
 _RESAMPLES = 2000
 Float = NDArray[np.float64]
 
@@ -28,7 +28,7 @@ Float = NDArray[np.float64]
 class Explained:
     """Heat maps against those of ``reference``: median cosine with its interval, 5th percentile, verdict.
 
-    ``lost`` are the images on which only one of the two maps is zero.
+    ``lost`` is the number of images on which only one of the two maps is zero.
     """
 
     reference: str
@@ -41,12 +41,12 @@ class Explained:
 
 
 def bound_of(precision: str) -> float:
-    """What the median cosine of a file of that precision must reach."""
+    """The bound of the median cosine for a file of this precision."""
     return FLOAT_BOUND if precision == "fp32" else INTEGER_BOUND
 
 
 def explained(run: Run, candidate: Candidate) -> Explained | None:
-    """What a candidate keeps; None for the reference itself and where maps were not compared."""
+    """How far a candidate keeps explanations; None for the reference itself, or if maps were not compared."""
     if run.data is None or run.heatmap_reference is None or candidate.heatmap_cosine is None:
         return None
     if candidate.name == run.heatmap_reference:
@@ -69,8 +69,8 @@ def explained(run: Run, candidate: Candidate) -> Explained | None:
 def median_interval(values: Float, y: NDArray[np.int64], groups: Sequence[str]) -> Interval:
     """Median of values (N,) in 0–1 with its 95 % interval.
 
-    A bootstrap by group, joined with the exact interval between order statistics (as many images at least lie below
-    the median as a fair coin shows), which fewer than 6 images leave at 0–1.
+    The interval is the union of a bootstrap by group and the exact interval between order statistics (the number of
+    images below the median is binomial with probability 0.5). With fewer than 6 images the latter is 0–1.
     """
     order = np.argsort(values, kind="stable")
     drawn = []
@@ -78,6 +78,6 @@ def median_interval(values: Float, y: NDArray[np.int64], groups: Sequence[str]) 
         reached = np.cumsum(weights[:, order], axis=1)
         drawn.append(values[order][(reached >= reached[:, -1:] / 2).argmax(axis=1)])
     middle = float(np.median(values))
-    rank = int(binom.ppf(0.025, values.size, 0.5))  # of n draws; fewer lie below it in 2.5 % of all cases at most
+    rank = int(binom.ppf(0.025, values.size, 0.5))  # fewer than this lie below the median in at most 2.5 % of cases
     low, high = (0.0, 1.0) if rank < 1 else (float(values[order[rank - 1]]), float(values[order[-rank]]))
     return union(percentile_interval(middle, np.concatenate(drawn)), Interval(middle, low, high))

@@ -1,4 +1,4 @@
-"""How like the reference's heat maps an artifact's are, image by image, and a gallery of both."""
+"""How similar the heat maps of an artifact and of the reference are, image by image, and a gallery of both."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _QUALITY = 78
 
 
 def shown_maps(cams: Sequence[Any], positive: Sequence[bool]) -> list[NDArray[np.float32]]:
-    """The maps a reader sees, (H, W) each: for the class that the reference decided for, negative parts cut off."""
+    """The maps (H, W) that a reader sees: for the class that the reference decides, negative parts set to 0."""
     return [
         np.maximum(np.asarray(cam, np.float32) * np.float32(1 if sign else -1), 0)
         for cam, sign in zip(cams, positive, strict=True)
@@ -30,16 +30,16 @@ def shown_maps(cams: Sequence[Any], positive: Sequence[bool]) -> list[NDArray[np
 
 
 def cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    """Cosine of two maps of one shape; NaN where one is zero."""
+    """Cosine of two maps of one shape; NaN if one map is zero."""
     x, y = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()
     norm = float(np.linalg.norm(x) * np.linalg.norm(y))
     return float(x @ y) / norm if norm > 0 else float("nan")
 
 
 def agreement(reference: Maps, maps: Maps) -> list[float | None]:
-    """Cosine of each pair of shown maps, on the finer of their grids; None where one of the two is zero.
+    """Cosine of each pair of shown maps, on the finer of their grids; None if only one of the two is zero.
 
-    Two zero maps agree: 1.
+    Two zero maps agree: their cosine counts as 1.
     """
     result: list[float | None] = []
     for a, b in zip(reference, maps, strict=True):
@@ -61,7 +61,7 @@ def gallery(
     *,
     count: int = 6,
 ) -> tuple[Picture, ...]:
-    """Images over the whole range of agreement, from the worst to the best: not the prettiest ones.
+    """Images spread over the whole range of agreement, from the worst to the best; none is picked by eye.
 
     Args:
         paths: image files.
@@ -69,7 +69,7 @@ def gallery(
         maps: by artifact, as from `shown_maps`; the first is the reference.
         probabilities: by artifact (N,).
         ranks: agreement by which the images are chosen; None counts as the worst.
-        count: pictures.
+        count: number of pictures, at most.
     """
     order = sorted(range(len(paths)), key=lambda i: -2.0 if ranks[i] is None else ranks[i])  # type: ignore[arg-type, return-value]
     steps = np.unique(np.linspace(0, len(order) - 1, count).round().astype(int))

@@ -1,4 +1,4 @@
-"""Compare a report with an earlier one: what got slower, larger, less accurate, or stopped working."""
+"""Compare a report with an earlier one: which files became slower, larger or less accurate, or stopped working."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from sonoedge.benchmarks.retention.results import Result, Row
 
 @dataclass(frozen=True)
 class Limits:
-    """How much worse is still the same: relative growth, and the absolute loss of accuracy and AUC."""
+    """How much worse a figure may be and still count as unchanged.
+
+    ``slowdown``, ``growth`` (bytes on disk) and ``memory`` are relative; ``loss`` of accuracy, AUC and heat map
+    cosine is absolute.
+    """
 
     slowdown: float = 0.10
     growth: float = 0.05
@@ -37,18 +41,18 @@ class Regression:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Regressions, and how many figures could be compared at all."""
+    """Regressions, and the number of figures that could be compared."""
 
     regressions: tuple[Regression, ...]
     compared: int
 
 
 def compare_reports(baseline: Sequence[Result], current: Sequence[Result], limits: Limits) -> Comparison:
-    """Every candidate of ``current`` against its counterpart in ``baseline``.
+    """Compare every candidate of ``current`` with its counterpart in ``baseline``.
 
-    Speed and memory are compared on the same machine with the same number of threads, accuracy on the same images,
-    size always. A slowdown counts only where it is beyond the noise of both runs: the fastest round now is slower
-    than the slowest round then. Runs that are marked invalid are not compared by speed.
+    Runs are compared if they share the machine or the images. Speed and memory need the same machine and number of
+    threads, accuracy the same images. A slowdown counts only beyond the noise of both runs: the fastest round now
+    is slower than the slowest round then. Runs that are marked invalid are not compared by speed.
     """
     found: list[Regression] = []
     compared = 0
@@ -66,7 +70,7 @@ def compare_reports(baseline: Sequence[Result], current: Sequence[Result], limit
 
 
 def _compare(old: Run, before: Row, new: Run, after: Row, limits: Limits) -> Iterator[Regression | None]:
-    """One item for each figure that both have: a regression, or None."""
+    """One item for each figure that both runs have: a regression, or None."""
     same_machine = machine_key(old) == machine_key(new)
     same_data = old.data is not None and new.data is not None and old.data.digest == new.data.digest
     if not same_machine and not same_data:
@@ -101,7 +105,7 @@ def _compare(old: Run, before: Row, new: Run, after: Row, limits: Limits) -> Ite
 
 
 def machine_key(run: Run) -> tuple[str, int, str]:
-    """What must be equal for timings to be comparable."""
+    """The properties of a machine that must be equal for comparable timings."""
     return run.machine.processor, run.machine.cores, run.machine.architecture
 
 

@@ -1,4 +1,4 @@
-"""What is reported about one run: a row per candidate with scores, latency, memory, and one sentence."""
+"""The results of one run: a row per candidate with scores, latency, memory, and one sentence."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Row:
     """One candidate of one run.
 
     ``bare_ratio`` is the artifact's time over that of the bare interpreter, see `time_ratio`. ``front``: no other
-    artifact is both faster and at least as accurate. ``cascade`` is null for everything else.
+    candidate is both faster and at least as accurate. ``cascade`` is null unless the candidate is a cascade.
     """
 
     name: str
@@ -87,9 +87,9 @@ def result(run: Run) -> Result:
 
 
 def borrow_scores(found: Result, others: Sequence[Result]) -> tuple[tuple[Row, ...], Result] | None:
-    """Rows of a device run with the scores of the same bundle's files from a run that had images, and that run.
+    """The rows of a device run with scores from another run of the same bundle that had images, and that other run.
 
-    None where the run has scores of its own, no timings, or where nobody scored this very bundle.
+    None if the run has scores of its own or no timings, or if no other run scored this bundle.
     """
     if found.run.data is not None or not any(row.speed for row in found.rows):
         return None
@@ -107,7 +107,10 @@ def borrow_scores(found: Result, others: Sequence[Result]) -> tuple[tuple[Row, .
 
 
 def pareto(points: dict[str, tuple[float, float]]) -> set[str]:
-    """Names that no other point beats: (latency, accuracy), lower and higher is better, strictly in one of them."""
+    """Names of the points (latency, accuracy) that no other point beats.
+
+    A point beats another if it is at least as good in both (lower latency, higher accuracy) and better in one.
+    """
     return {
         name
         for name, (ms, accuracy) in points.items()
@@ -126,7 +129,7 @@ def headline(
     own: Speed | None,
     speeds: dict[str, Speed | None],
 ) -> str:
-    """One sentence: what it keeps, what it costs."""
+    """One sentence about a candidate: what it keeps and what it costs."""
     if candidate.error:
         return f"failed: {candidate.error}"
     parts = []
@@ -185,14 +188,14 @@ def _faster(ratio: float) -> str:
 
 
 def pick(found: Result) -> str | None:
-    """One sentence for those who read no further; None where accuracy or latency was not measured."""
+    """The main result in a few sentences; None if accuracy or latency was not measured."""
     known = [
         (r, r.speed, r.scores.retention) for r in found.rows if r.kind == "artifact" and r.scores and not r.error
     ]
     timed = [(row, own, kept) for row, own, kept in known if own and kept]
     if not timed:
         return None
-    # Decisions too: wrong ones that become right would hide right ones that become wrong.
+    # Decisions count, too: in accuracy, wrong decisions that become right hide right ones that become wrong.
     keeping = [
         (row, own, kept)
         for row, own, kept in timed
@@ -212,5 +215,5 @@ def pick(found: Result) -> str | None:
 
 
 def failures(results: Sequence[Result]) -> list[str]:
-    """``artifact: reason`` of the files that failed; a peer that cannot be made is no failure of ours."""
+    """``artifact: reason`` of the files that failed; a peer that cannot be made does not count as a failure."""
     return [f"{row.name}: {row.error}" for r in results for row in r.rows if row.error and row.kind in _OURS]

@@ -1,8 +1,8 @@
-"""What an artifact keeps of the full model's accuracy, with intervals: everything is computed from a `Run`.
+"""How far an artifact keeps the full model's accuracy, with intervals, computed from a `Run`.
 
-Retention is judged on the same images, pair by pair. The verdict against a share r of the full accuracy A: PASS
-if the whole 95 % interval of the paired difference lies above ``-(1 - r) A``, FAIL if it lies below, INCONCLUSIVE
-if it holds the limit: few images decide little. All intervals are by group: copies of an image add nothing.
+Artifact and full model are compared on the same images, in pairs. The verdict on keeping a share r of the full
+accuracy A: PASS if the whole 95 % interval of the paired difference lies above ``-(1 - r) A``, FAIL if it lies
+below, else INCONCLUSIVE: few images decide little. All intervals are by group: copies of an image add nothing.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ class Confusion:
 class Flips:
     """Decisions that differ from the reference's, by true class and direction, with McNemar's exact test.
 
-    ``lost`` were right before and are wrong now, ``gained`` the other way round. The test counts groups: those with
-    more lost than gained images against those with fewer.
+    ``lost`` decisions were right before and are wrong now, ``gained`` the reverse. The test counts groups: those
+    with more lost than gained images against those with fewer.
     """
 
     total: int
@@ -110,7 +110,7 @@ class Scores:
 
 
 def scores(run: Run, candidate: Candidate) -> Scores | None:
-    """Everything about one candidate; None where it was not scored."""
+    """All scores of one candidate; None if it was not scored."""
     if run.data is None or candidate.logits is None:
         return None
     y = np.array([image.label for image in run.data.images])
@@ -164,8 +164,9 @@ def balanced_accuracy(
 ) -> Interval:
     """Mean of sensitivity and specificity, bootstrapped by group.
 
-    As in `train.evaluation.metrics`, the bootstrap is joined with an interval that does not shrink to nothing: the
-    two intervals squared and added (Newcombe, Statistics in Medicine 17:873, 1998).
+    As in `train.evaluation.metrics`, the bootstrap is joined with an interval that does not shrink to nothing. Each
+    of its sides is half the root of the summed squares of the two intervals' sides (Newcombe, Statistics in
+    Medicine 17:873, 1998).
     """
     value = (sensitivity.value + specificity.value) / 2
     if np.isnan(value):
@@ -194,7 +195,7 @@ def calibration_error(y: NDArray[np.int64], probability: Float, groups: Sequence
 
 
 def reliability(y: NDArray[np.int64], probability: Float, groups: Sequence[str]) -> tuple[Bin, ...]:
-    """The bins of equal width that hold images, with Wilson intervals of as many images as there are groups."""
+    """The bins of equal width that hold images; Wilson intervals count each group in a bin as one image."""
     group = group_index(groups, y.size)
     index = np.minimum((probability * BINS).astype(np.int64), BINS - 1)
     bins = []
@@ -213,7 +214,14 @@ def compare(
     candidate: tuple[Float, float],
     groups: Sequence[str],
 ) -> Retention:
-    """A candidate's (logits, threshold) against the reference's."""
+    """Compare a candidate's (logits, threshold) with the reference's.
+
+    Args:
+        name: of the reference.
+        y: labels (N,), 0 or 1.
+        reference, candidate: logits (N,) and a probability as threshold.
+        groups: group of each image.
+    """
     theirs, ours = (sigmoid(logits) >= threshold for logits, threshold in (reference, candidate))
     accuracy = float((theirs == y).mean())
     difference = paired_accuracy_difference(theirs == y, ours == y, groups)
@@ -243,17 +251,17 @@ def compare(
 
 
 def share_name(share: float) -> str:
-    """``99 %``, ``99.9 %``: the keys of `Retention.verdicts`."""
+    """A share as text, ``99 %`` or ``99.9 %``: the keys of `Retention.verdicts`."""
     return f"{100 * share:g} %"
 
 
 def mcnemar(lost: int, gained: int) -> float:
-    """McNemar's exact two-sided p: whether wins and losses could be the same coin. 1 without discordant pairs."""
+    """McNemar's exact two-sided p for equal chances of loss and gain; 1 without discordant pairs."""
     return float(binomtest(lost, lost + gained).pvalue) if lost + gained else 1.0
 
 
 def verdict(difference: Interval, accuracy: float, share: float) -> str:
-    """PASS, FAIL or INCONCLUSIVE against a share of the full accuracy (see the module)."""
+    """PASS, FAIL or INCONCLUSIVE on keeping a share of the full accuracy (see this module)."""
     limit = -(1 - share) * accuracy
     if difference.low >= limit:
         return "PASS"

@@ -1,4 +1,4 @@
-"""What one frame takes: percentiles of a timing, the average of a cascade, the ratio to another clock."""
+"""The time of one frame: percentiles of a timing, the average of a cascade, the ratio to another candidate."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from sonoedge.train.evaluation.intervals import Interval, clopper_pearson
 class Speed:
     """Latency of a candidate.
 
-    ``typical_ms`` is what it is compared by: the median; of a cascade, which has no percentiles here, the average
-    over images. ``low_ms`` and ``high_ms`` are the lowest and highest of a round (noise).
+    ``typical_ms`` is the figure for comparisons: the median; for a cascade, which has no percentiles here, the
+    average over images. ``low_ms`` and ``high_ms`` are the lowest and highest figure of a round (noise).
     """
 
     threads: int
@@ -33,7 +33,8 @@ class Speed:
 class CascadeCost:
     """What a cascade saves: milliseconds where the cheap model decides, where both are asked, and on average.
 
-    ``escalated`` is the share of images for which both are asked, exact interval by group where images were scored.
+    ``escalated`` is the share of images for which both models are asked; its interval is exact and by group if
+    images were scored, else 0–1.
     """
 
     escalated: Interval
@@ -43,7 +44,7 @@ class CascadeCost:
 
 
 def speed(timing: Timing | None, escalated: float | None = None) -> Speed | None:
-    """Percentiles of a timing; None where there is none. ``escalated``: of a cascade."""
+    """Percentiles of a timing, None without one; ``escalated`` is the share of images that ask both models."""
     if timing is None:
         return None
     each = round_ms(timing, escalated)
@@ -56,12 +57,12 @@ def speed(timing: Timing | None, escalated: float | None = None) -> Speed | None
 
 
 def cascade_cost(run: Run, c: Candidate) -> CascadeCost | None:
-    """What a cascade saves; None for everything else."""
+    """What a cascade saves; None for other candidates."""
     if c.escalated is None:
         return None
     share = Interval(c.escalated, 0.0, 1.0)
     if run.data is not None and c.logits is not None:
-        # Which images were escalated is not in the record: as many trials as groups.
+        # The record does not say which images were escalated: count as many trials as groups.
         units = len({image.group for image in run.data.images})
         found_share = clopper_pearson(c.escalated * units, units)
         share = Interval(c.escalated, found_share.low, found_share.high)
@@ -73,9 +74,9 @@ def cascade_cost(run: Run, c: Candidate) -> CascadeCost | None:
 
 
 def time_ratio(ours: Candidate, theirs: Candidate) -> float | None:
-    """Our milliseconds over theirs: the median over rounds, which they shared, of the ratio of the medians.
+    """Our milliseconds over theirs: the ratio of the medians in each shared round, then the median over rounds.
 
-    A slow minute of the machine falls on both, and so on none of the ratios.
+    A slow minute of the machine slows both, so that the ratio stays the same. None if one was not timed.
     """
     if ours.timing is None or theirs.timing is None or theirs.escalated is not None:
         return None

@@ -1,7 +1,7 @@
 """Interpreters behind one interface: named float32 arrays in, named float32 arrays out.
 
-Each backend resolves tensor names once, when the file is opened; a run is set, invoke, get. Quantized inputs and
-outputs are converted here and nowhere else: everything above sees float32.
+A backend looks up tensor names once, when it opens the file. A run sets the inputs, invokes the interpreter and
+gets the outputs. Quantized inputs and outputs are converted here and nowhere else: all other code sees float32.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ class Runner(Protocol):
     device: dict[str, Any]
 
     def run(self, inputs: Mapping[str, Float32Array]) -> dict[str, Float32Array]:
-        """One synchronous inference; the returned arrays are the caller's."""
+        """Run one synchronous inference: float32 arrays by tensor name; the caller owns the returned arrays."""
         ...
 
 
 def default_threads() -> int:
-    """The CPU cores this process may use, at most four: what a Raspberry Pi has."""
+    """The number of CPU cores that this process may use, at most four, the number of a Raspberry Pi."""
     return min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
 def is_available(runtime: str) -> bool:
-    """Whether an interpreter for ``tflite``, ``openvino`` or ``onnx`` is installed (nothing is imported)."""
+    """Whether an interpreter for ``tflite``, ``openvino`` or ``onnx`` is installed; imports no interpreter."""
     modules = {"tflite": ("ai_edge_litert", "tflite_runtime"), "openvino": ("openvino",), "onnx": ("onnxruntime",)}
     return any(importlib.util.find_spec(name) is not None for name in modules[runtime])
 
@@ -53,7 +53,7 @@ def extra_of(runtime: str) -> str:
 
 
 def no_wheel(runtime: str) -> str:
-    """Why no extra brings the interpreter to this machine, and what does; empty where one does.
+    """Why no extra brings the interpreter to this machine, and what to do; empty if an extra does.
 
     The last tflite-runtime with wheels for 32-bit Arm, 2.14.0, has them up to Python 3.11.
     """
@@ -67,7 +67,7 @@ def no_wheel(runtime: str) -> str:
 
 
 def is_32_bit() -> bool:
-    """Whether Python is; a 64-bit kernel often runs a 32-bit one."""
+    """Whether this Python is a 32-bit program; a 64-bit kernel often runs one."""
     return sys.maxsize < 2**32
 
 
@@ -77,11 +77,11 @@ def open_model(path: Path, runtime: str, *, threads: int | None = None) -> Runne
     Args:
         path: ``.tflite``, ``.xml`` (OpenVINO, ``.bin`` beside it) or ``.onnx``.
         runtime: ``tflite``, ``openvino`` or ``onnx``.
-        threads: for the interpreter; `default_threads` when None.
+        threads: for the interpreter; None or 0 takes `default_threads`.
 
     Raises:
-        MissingExtraError: no interpreter for that runtime.
-        ModelError: the interpreter refuses the file.
+        MissingExtraError: no interpreter for that runtime is installed.
+        ModelError: the interpreter refuses the file, or the runtime is unknown.
     """
     threads = threads or default_threads()
     if runtime == "tflite":

@@ -1,13 +1,13 @@
 """Structure check of a ``.tflite`` file, before an interpreter sees it.
 
-Interpreters trust the offsets and indices of a model file and crash on wrong ones. This walks the FlatBuffer by
-the rules of its binary format (root offset, vtables, vectors, strings: each inside the file and aligned) and by
-those of the TFLite schema, version 3: every index names something that exists, every constant is as long as its
-shape says, and nothing but built-in data-flow operators occurs: no custom operator, no delegate, no call into
-another graph, no variable, no hash table. Pure Python on a few hundred tables; a model takes some 20 ms.
+Interpreters trust the offsets and indices of a model file and crash on wrong ones. This module checks two sets of
+rules. FlatBuffer's binary format: root offset, vtables, vectors and strings lie inside the file and are aligned.
+The TFLite schema, version 3: every index names something that exists, every constant is as long as its shape says,
+and all operators are built-in data-flow operators. Custom operators, delegates, calls into another graph, variables
+and hash tables are refused. The check is pure Python on a few hundred tables and takes some 20 ms.
 
-What remains – an operator whose shapes do not fit each other – interpreters check by themselves;
-`edge_runtime.device.sandbox` replays files of unknown origin in a child process for what they miss.
+Interpreters themselves check whether the shapes of an operator fit each other. For faults that they miss,
+`edge_runtime.device.sandbox` replays files of unknown origin in a child process.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ SCHEMA = 3
 MAX_TENSOR_BYTES = 1 << 30
 MAX_RANK = 8
 
-# Bytes of one element by TensorType; None: not a fixed number of whole bytes (strings, 4- and 2-bit integers).
+# Bytes of one element by TensorType; None if it is no fixed number of whole bytes (strings, 4- and 2-bit integers).
 _ITEM_BYTES = {
     0: 4, 1: 2, 2: 4, 3: 1, 4: 8, 5: None, 6: 1, 7: 2, 8: 8, 9: 1, 10: 8, 11: 16, 12: 8, 15: 4, 16: 2, 17: None,
     18: 2,
 }  # fmt: skip
-# BuiltinOperator numbers that run something else than one stateless kernel.
+# Numbers of the BuiltinOperators that are not one stateless kernel.
 _REFUSED = {
     31: "CALL", 32: "CUSTOM", 51: "DELEGATE", 118: "IF", 119: "WHILE", 127: "PLACEHOLDER", 129: "CALL_ONCE",
     136: "HASHTABLE", 137: "HASHTABLE_FIND", 138: "HASHTABLE_IMPORT", 139: "HASHTABLE_SIZE", 142: "VAR_HANDLE",
@@ -45,10 +45,13 @@ _FIRST_TYPE_OF_OPTIONS_TABLE = 1
 
 @dataclass(frozen=True)
 class Summary:
-    """What a checked file holds: ``inputs`` and ``outputs`` are the names of its only signature.
+    """What a checked file holds.
 
-    ``macs`` counts the multiply-adds of convolutions and dense layers in one inference, ``int8_macs`` those of them
-    whose input is of integers.
+    Attributes:
+        subgraphs, tensors, operators: how many the file holds.
+        macs: multiply-adds of the convolutions and dense layers in one inference.
+        int8_macs: the part of ``macs`` in operators with an integer input.
+        inputs, outputs: the names in the file's only signature.
     """
 
     subgraphs: int
@@ -63,8 +66,12 @@ class Summary:
 def check_tflite(data: bytes, name: str = "model") -> Summary:
     """Check the bytes of a TFLite file.
 
+    Args:
+        data: the whole file.
+        name: of the file, for the message.
+
     Raises:
-        ModelError: what is wrong; ``name`` is only used in the message.
+        ModelError: the file breaks a rule of this module; the message says which.
     """
     try:
         return _model(File(data))
@@ -107,7 +114,7 @@ def _model(file: File) -> Summary:
 
 
 def _operator_code(code: Table) -> int:
-    # Old writers use a signed byte only, new ones both: the larger one counts.
+    # Old writers fill only the signed byte, new ones both fields: the larger number counts.
     number = max(code.scalar(0, "b"), code.scalar(3, "i"))
     custom = code.text(1)[:60]
     if number < 0 or number >= _FIRST_STABLEHLO or number in _REFUSED:
@@ -117,7 +124,7 @@ def _operator_code(code: Table) -> int:
 
 
 def _buffer(buffer: Table) -> int:
-    """Size of the constant data in bytes; they lie in the table, or (litert-quantizer) behind the FlatBuffer."""
+    """Bytes of constant data; the data lie in the table, or (litert-quantizer) behind the FlatBuffer."""
     inside = buffer.vector(0, 1)[1]
     offset, size = buffer.scalar(1, "Q"), buffer.scalar(2, "Q")
     if size and (inside or offset % 4 or offset + size > len(buffer.file.data)):
@@ -174,7 +181,7 @@ def _operator(operator: Table, codes: list[int], shapes: list[tuple[int, ...]]) 
     _indices(operator.numbers(8, "<i4"), len(shapes), "an operator's intermediate", optional=True)
     operator.vector(7, 1)
     for kind, value in ((3, 4), (11, 12)):
-        # A union: its type must not be there without its table, which the kernel would then follow as null.
+        # A union with a type must have a table: the kernel would follow a null pointer.
         if operator.scalar(kind, "B") >= _FIRST_TYPE_OF_OPTIONS_TABLE and operator.table(value) is None:
             raise Malformed("an operator's options are missing")
     if operator.vector(5, 1)[1] or operator.scalar(9, "Q") or operator.scalar(10, "Q"):

@@ -12,7 +12,12 @@ from sonoedge.edge_runtime.types import Float32Array
 
 
 class ONNXRunner:
-    """See `edge_runtime.backends.Runner`."""
+    """An open ONNX file; see `edge_runtime.backends.Runner`.
+
+    Raises:
+        MissingExtraError: ONNX Runtime is not installed.
+        ModelError: ONNX Runtime refuses the file or, in `run`, the inputs.
+    """
 
     def __init__(self, path: Path, threads: int) -> None:
         try:
@@ -34,6 +39,7 @@ class ONNXRunner:
         self.device = {"interpreter": f"onnxruntime {onnxruntime.__version__}", "threads": threads}
 
     def run(self, inputs: Mapping[str, Float32Array]) -> dict[str, Float32Array]:
+        """See `edge_runtime.backends.Runner`."""
         feed = {name: np.ascontiguousarray(inputs[name], np.float32) for name in self.input_shapes}
         try:
             results = self._session.run(list(self.output_shapes), feed)
@@ -47,7 +53,7 @@ class ONNXRunner:
 
 
 def _failures() -> tuple[type[Exception], ...]:
-    """What ONNX Runtime raises: a class for each status code, with nothing but `Exception` in common."""
+    """The classes that ONNX Runtime raises: one for each status code; their only common base is ``Exception``."""
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     own = [item for item in vars(state).values() if isinstance(item, type) and issubclass(item, Exception)]

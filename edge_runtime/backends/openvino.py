@@ -18,8 +18,8 @@ from sonoedge.edge_runtime.types import Float32Array
 def _core() -> Any:
     """One core for the life of the process.
 
-    With its last model the CPU plugin would be unloaded, but what it has hooked into the handling of SIGTERM stays:
-    the next SIGTERM would jump into code that is gone and crash (OpenVINO 2026.4).
+    Without a core, the CPU plugin is unloaded with its last model, but its SIGTERM handler stays installed. The
+    next SIGTERM would then jump into unloaded code and crash (OpenVINO 2026.4).
     """
     import openvino
 
@@ -27,7 +27,14 @@ def _core() -> Any:
 
 
 class OpenVINORunner:
-    """See `edge_runtime.backends.Runner`. ``device["executed"]`` counts operators by the precision they run in."""
+    """An open OpenVINO model; see `edge_runtime.backends.Runner`.
+
+    ``device["executed"]`` counts convolutions and dense layers by the precision in which they run.
+
+    Raises:
+        MissingExtraError: OpenVINO is not installed.
+        ModelError: OpenVINO refuses the file.
+    """
 
     def __init__(self, path: Path, threads: int) -> None:
         try:
@@ -39,7 +46,7 @@ class OpenVINORunner:
         options = {
             properties.inference_num_threads(): threads,
             properties.hint.performance_mode(): properties.hint.PerformanceMode.LATENCY,
-            # Without this the plugin may run a float32 file in bfloat16 on new servers: another model.
+            # Without this the plugin may run a float32 file in bfloat16 on new servers, with other results.
             properties.hint.inference_precision(): openvino.Type.f32,
         }
         try:
@@ -48,7 +55,7 @@ class OpenVINORunner:
             raise ModelError(f"{path.name} cannot be run by OpenVINO: {error}") from error
         self._request = model.create_infer_request()
         self._inputs = {port.get_any_name(): port for port in model.inputs}
-        # By every name: of two equal outputs (a fused map of one branch) OpenVINO makes one tensor with two names.
+        # By every name: OpenVINO merges equal outputs (a fused map of one branch) into one tensor with two names.
         self._outputs = {name: port for port in model.outputs for name in sorted(port.get_names())}
         self.input_shapes = {name: tuple(port.shape) for name, port in self._inputs.items()}
         self.output_shapes = {name: tuple(port.shape) for name, port in self._outputs.items()}
@@ -64,7 +71,8 @@ class OpenVINORunner:
         }
 
     def run(self, inputs: Mapping[str, Float32Array]) -> dict[str, Float32Array]:
-        # share_inputs spares a copy: the array outlives this synchronous call.
+        """See `edge_runtime.backends.Runner`."""
+        # share_inputs avoids a copy: the array outlives this synchronous call.
         results = self._request.infer(
             {port: np.ascontiguousarray(inputs[name], np.float32) for name, port in self._inputs.items()},
             share_inputs=True,

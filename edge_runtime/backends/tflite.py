@@ -17,7 +17,11 @@ from sonoedge.edge_runtime.types import Float32Array
 
 
 def load_interpreter_class() -> tuple[type[Any], str]:
-    """The interpreter class that is installed, and ``"<package> <version>"``."""
+    """The interpreter class that is installed, and ``"<package> <version>"``.
+
+    Raises:
+        MissingExtraError: neither package is installed.
+    """
     for package in ("ai-edge-litert", "tflite-runtime"):
         try:
             module = import_module(f"{package.replace('-', '_')}.interpreter")
@@ -29,11 +33,16 @@ def load_interpreter_class() -> tuple[type[Any], str]:
 
 
 class TFLiteRunner:
-    """See `edge_runtime.backends.Runner`. The file must have exactly one signature; its names are used."""
+    """An open TFLite file; see `edge_runtime.backends.Runner`. Tensors have the names of the file's only signature.
+
+    Raises:
+        MissingExtraError: no interpreter is installed.
+        ModelError: `check_tflite` or the interpreter refuses the file.
+    """
 
     def __init__(self, path: Path, threads: int) -> None:
         interpreter_class, package = load_interpreter_class()
-        # From memory, not from the path: the file that is checked is the file that runs.
+        # From memory, not from the path: the checked bytes are the bytes that run.
         content = path.read_bytes()
         check_tflite(content, path.name)
         try:
@@ -50,6 +59,7 @@ class TFLiteRunner:
         self.device = {"interpreter": package, "threads": threads}
 
     def run(self, inputs: Mapping[str, Float32Array]) -> dict[str, Float32Array]:
+        """See `edge_runtime.backends.Runner`; integer inputs are quantized here, integer outputs dequantized."""
         for name, tensor in self._inputs.items():
             self._interpreter.set_tensor(tensor.index, tensor.quantize(inputs[name]))
         self._interpreter.invoke()

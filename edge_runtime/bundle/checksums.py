@@ -10,28 +10,32 @@ from sonoedge.edge_runtime.files import sha256_file
 
 SHA256SUMS = "SHA256SUMS"
 SIGNATURE = "SHA256SUMS.sig"
-"""Signs SHA256SUMS, and so cannot be listed in it."""
+"""The signature of SHA256SUMS; SHA256SUMS therefore cannot list it."""
 
 
 def bundle_digest(folder: Path) -> str:
-    """What identifies a bundle to the byte: SHA-256 of its SHA256SUMS, 64 hexadecimal digits."""
+    """SHA-256 of a bundle's SHA256SUMS, 64 hexadecimal digits; it identifies the bundle to the byte."""
     return sha256_file(folder / SHA256SUMS)
 
 
 def digests_text(folder: Path) -> str:
-    """The content of SHA256SUMS for a folder: ``<digest>  <path>`` lines, sorted by path."""
+    """The content of SHA256SUMS for a folder: ``<digest>  <path>`` lines, sorted by path.
+
+    Raises:
+        BundleError: the folder holds a link.
+    """
     names = sorted(_files_in(folder) - {SHA256SUMS, SIGNATURE})
     return "".join(f"{sha256_file(folder / name)}  {name}\n" for name in names)
 
 
 def parse_digests(data: bytes) -> dict[str, str]:
-    """Path -> digest, from the bytes of SHA256SUMS; exactly one text stands for one such table.
+    """Path -> digest, from the bytes of SHA256SUMS; each table of digests has exactly one valid text.
 
     Raises:
-        BundleError: a malformed line, a path that leaves the bundle, not sorted, listed twice.
+        BundleError: a line is malformed, or a path leaves the bundle, is out of order or occurs twice.
     """
     try:
-        # Bytes and one kind of line end: text mode and splitlines() would not see a changed one.
+        # Bytes and one kind of line end: text mode and splitlines() would accept changed line ends.
         lines = data.decode().split("\n")
     except UnicodeDecodeError as error:
         raise BundleError(f"{SHA256SUMS} is not UTF-8 text: {error}") from error
@@ -55,7 +59,7 @@ def check_digests(folder: Path) -> None:
     """Compare every file with SHA256SUMS.
 
     Raises:
-        BundleError: see `parse_digests`; a link, a missing, extra or changed file.
+        BundleError: see `parse_digests`; or there is a link, or a missing, extra or changed file.
     """
     sums = folder / SHA256SUMS
     if not sums.is_file():
@@ -72,7 +76,11 @@ def check_digests(folder: Path) -> None:
 
 
 def check_path(name: str, where: str) -> None:
-    """`BundleError` unless ``name`` is a relative path that stays where it is; ``where`` starts the message."""
+    """Check that ``name`` is a plain relative path inside the bundle.
+
+    Raises:
+        BundleError: it is not; the message starts with ``where``.
+    """
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name or str(path) != name:
         raise BundleError(f"{where} is not a plain path inside the bundle: {name!r}.")

@@ -4,13 +4,13 @@
       bundle.json            this module's `Bundle`, schema version 1
       <artifact>/backbone.*  image -> one feature map per branch
       <artifact>/head.*      maps -> logit, probability, Grad-CAM maps, channel weights, shares
-      golden.npz             generated images with the results every artifact must reproduce
-      agreement.jsonl        where the export was given unlabelled frames (`edge_runtime.device.agreement`)
+      golden.npz             generated images with the results that every artifact must reproduce
+      agreement.jsonl        if the export was given unlabelled frames (`edge_runtime.device.agreement`)
       MODEL_CARD.md
       sbom.cdx.json          what the bundle was made with (CycloneDX)
-      <first>/               where there is a cascade: a whole bundle of the cheap model that is asked first
-      SHA256SUMS             every other file; the only place where digests live
-      SHA256SUMS.sig         who vouches for it, where the bundle is signed (`edge_runtime.bundle.signature`)
+      <first>/               if there is a cascade: a whole bundle with the cheap model that is asked first
+      SHA256SUMS             the digests of all other files; digests are stored nowhere else
+      SHA256SUMS.sig         if the bundle is signed: who vouches for it (`edge_runtime.bundle.signature`)
 
 Reading is strict: an unknown key, a changed byte, a missing or an extra file, a link or a path that leaves the
 folder is a `BundleError`.
@@ -61,13 +61,13 @@ class Artifact:
     """One format of the model: two files, an operating point and what was measured at export.
 
     Attributes:
-        name: also the folder; the name of its export format.
+        name: of its export format and of its folder in the bundle.
         runtime: ``tflite``, ``openvino`` or ``onnx``.
-        precision: what the backbone's weights and activations are, for example ``w8a8``, ``mixed``, ``fp16``.
-        recipe: how it was quantized; empty for float formats.
+        precision: of the backbone's weights and activations, for example ``w8a8``, ``mixed``, ``fp16``.
+        recipe: how the artifact was quantized; empty for float formats.
         backbone, head: paths relative to the bundle.
-        size_bytes: all files of this artifact together.
-        threshold: probability from which on an image is called positive.
+        size_bytes: of all files of this artifact together.
+        threshold: an image is positive if its probability (0–1) is at least this.
         metrics: figures measured at export, by name.
     """
 
@@ -84,15 +84,16 @@ class Artifact:
 
 @dataclass(frozen=True)
 class CascadeSpec:
-    """A cheap model that answers first; the bundle's own model is asked only where that one is not sure.
+    """A cheap model answers first; the bundle's own model is asked only if the cheap one is not sure.
 
-    ``scale`` * logit + ``offset`` estimates the full model's logit from the cheap model's. Where that is closer
-    than ``margin`` to the full model's threshold (in logits), the full model decides.
+    ``scale`` * logit + ``offset`` estimates the full model's logit from the cheap model's. If the estimate is
+    closer than ``margin`` to the full model's threshold (in logits), the full model decides.
 
     Attributes:
         first: folder in the bundle that holds the cheap model's bundle.
-        first_artifact, full_artifact: the files for which this was fitted.
-        metrics: what was measured when it was fitted.
+        first_artifact, full_artifact: names of the artifacts for which the numbers were fitted.
+        scale, offset, margin: finite; scale > 0, margin >= 0.
+        metrics: figures measured when the numbers were fitted.
     """
 
     first: str
@@ -108,8 +109,8 @@ class CascadeSpec:
 class Bundle:
     """A checked bundle; ``artifacts`` are in order of preference.
 
-    ``policy_checked`` is no part of the file: whether the device's policy was applied
-    (`edge_runtime.bundle.trust`).
+    ``policy_checked`` says whether the device's policy was applied (`edge_runtime.bundle.trust`); bundle.json does
+    not hold it.
     """
 
     path: Path
@@ -125,7 +126,11 @@ class Bundle:
     policy_checked: bool = field(default=False, compare=False, repr=False)
 
     def artifact(self, name: str) -> Artifact:
-        """The artifact of that name, or `UsageError` listing those there are."""
+        """The artifact of that name.
+
+        Raises:
+            UsageError: there is none; the message lists the names.
+        """
         for artifact in self.artifacts:
             if artifact.name == name:
                 return artifact

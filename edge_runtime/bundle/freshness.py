@@ -1,8 +1,9 @@
-"""When a bundle was made, and that a device does not go back to an older one.
+"""When a bundle was made; a device does not go back to an older bundle.
 
-A signature stays good for ever, also that of a bundle with a fault that a newer one has not. The time of making
-stands in bundle.json (``provenance.created``, UTC), so it is signed. A policy can name the earliest time that it
-accepts, and a record file in which the device keeps the newest time that it has used, by the name of the bundle:
+A signature stays good for ever, even on a bundle with a fault that a newer bundle no longer has. bundle.json holds
+the time of making (``provenance.created``, UTC), so the signature covers the time. A policy can name the earliest
+time that the device accepts. It can also name a record file: there the device keeps the time of the newest bundle
+that it has used, by the name of the bundle:
 
     {"busi": "2026-11-30T08:15:00Z"}
 """
@@ -25,12 +26,12 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 
 def is_time(text: object) -> bool:
-    """Whether this is a time as bundles state it, ``2026-11-30T08:15:00Z``; such texts sort by time."""
+    """Whether ``text`` is a time like ``2026-11-30T08:15:00Z``, as in bundles; such texts sort by time."""
     return isinstance(text, str) and _TIME.fullmatch(text) is not None
 
 
 def dated(bundle: Bundle) -> Bundle:
-    """The bundle, made now (or at ``SOURCE_DATE_EPOCH``, for builds that are to be the same every time)."""
+    """The bundle with the present time as its time of making, or ``SOURCE_DATE_EPOCH`` for reproducible builds."""
     seconds = os.environ.get("SOURCE_DATE_EPOCH", "")
     now = time.gmtime(int(seconds) if seconds.isdigit() else None)
     created = time.strftime("%Y-%m-%dT%H:%M:%SZ", now)
@@ -38,16 +39,21 @@ def dated(bundle: Bundle) -> Bundle:
 
 
 def created(bundle: Bundle) -> str:
-    """When the bundle was made; empty where it does not say."""
+    """When the bundle was made; empty if the bundle does not say."""
     found = bundle.provenance.get(CREATED)
     return str(found) if is_time(found) else ""
 
 
 def check_not_older(bundle: Bundle, minimum: str, record: Path | None) -> None:
-    """Refuse a bundle made before ``minimum``, or before one of its name that this device has used.
+    """Refuse a bundle made before ``minimum``, or before the newest bundle of the same name in the record.
+
+    Args:
+        bundle: the bundle to check.
+        minimum: earliest time accepted; empty for none.
+        record: file with the newest times used; None for none.
 
     Raises:
-        TrustError: it is older, does not say when it was made, or the record cannot be read.
+        TrustError: the bundle is older or does not say when it was made, or the record cannot be read.
     """
     marks = [("the policy asks for one made at or after {}", minimum)] if minimum else []
     if record is not None:
@@ -62,10 +68,10 @@ def check_not_older(bundle: Bundle, minimum: str, record: Path | None) -> None:
 
 
 def remember(bundle: Bundle, record: Path) -> None:
-    """Note that this device uses the bundle, where it is newer than the last one of its name.
+    """Record that this device uses the bundle, if the bundle is newer than the last one of the same name.
 
     Raises:
-        TrustError: the record cannot be read or written: a device that forgets would go back.
+        TrustError: the record cannot be read or written; a device that forgets would go back to an older bundle.
     """
     marks = _read(record)
     if created(bundle) <= marks.get(bundle.name, ""):
@@ -77,7 +83,7 @@ def remember(bundle: Bundle, record: Path) -> None:
 
 
 def _read(record: Path) -> dict[str, str]:
-    """Name of a bundle -> newest time; empty where nothing was recorded yet."""
+    """Name of a bundle -> newest time; empty if nothing was recorded yet."""
     try:
         body = json.loads(record.read_bytes())
     except FileNotFoundError:

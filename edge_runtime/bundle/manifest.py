@@ -28,7 +28,11 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 
 def write_manifest(bundle: Bundle) -> None:
-    """Write ``bundle.json``, then ``SHA256SUMS`` over all files in ``bundle.path``."""
+    """Write ``bundle.json``, then ``SHA256SUMS`` over all files in ``bundle.path``.
+
+    Raises:
+        BundleError: the folder holds a link.
+    """
     body = {"schema_version": SCHEMA_VERSION, **asdict(bundle)}
     del body["path"], body["policy_checked"]
     if bundle.cascade is None:
@@ -43,7 +47,7 @@ def load_bundle(path: str | Path) -> Bundle:
     """Read and check a bundle: digests of all files, then the schema of bundle.json.
 
     Raises:
-        BundleError: what is wrong, and in which file.
+        BundleError: the folder is no sound bundle; the message says what is wrong, and in which file.
     """
     folder = Path(path)
     if not folder.is_dir():
@@ -58,7 +62,7 @@ def read_manifest(folder: Path) -> Bundle:
     """Read and check bundle.json alone; `load_bundle` also checks the digests.
 
     Raises:
-        BundleError: see `parse_manifest`, or a model file that is not there.
+        BundleError: see `decode_manifest`; or a model file is missing.
     """
     bundle = decode_manifest((folder / MANIFEST).read_bytes(), folder)
     for artifact in bundle.artifacts:
@@ -69,7 +73,11 @@ def read_manifest(folder: Path) -> Bundle:
 
 
 def decode_manifest(data: bytes, folder: Path) -> Bundle:
-    """`parse_manifest` of the bytes of bundle.json."""
+    """Build a `Bundle` from the bytes of bundle.json.
+
+    Raises:
+        BundleError: see `parse_manifest`; or the bytes are not JSON.
+    """
     try:
         body = json.loads(data.decode(), parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
@@ -79,7 +87,11 @@ def decode_manifest(data: bytes, folder: Path) -> Bundle:
 
 
 def parse_manifest(body: Any, folder: Path) -> Bundle:
-    """Build a `Bundle` from decoded JSON; see the module for what is refused."""
+    """Build a `Bundle` from decoded JSON.
+
+    Raises:
+        BundleError: an unknown or missing key, a wrong type, a value out of range, or another schema version.
+    """
     cascade = body.get("cascade") if isinstance(body, dict) else None
     top = _record(
         {key: value for key, value in body.items() if key != "cascade"} if cascade is not None else body,
@@ -195,7 +207,7 @@ def _parse_cascade(body: Any) -> CascadeSpec:
 
 
 def _record(body: Any, where: str, **types: Any) -> dict[str, Any]:
-    """The fields of a JSON object, all of them and no others, each of its type (bool is not a number)."""
+    """The fields of a JSON object: exactly those of ``types``, each of its type (a bool is no number)."""
     if not isinstance(body, dict):
         raise BundleError(f"{where} must be a JSON object. Received: {type(body).__name__}.")
     if unknown := sorted(set(body) - set(types)):

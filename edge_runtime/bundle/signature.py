@@ -1,7 +1,7 @@
 """Who vouches for a bundle: keys and signatures.
 
-A signature is Ed25519 (RFC 8032) over the bytes of SHA256SUMS, which in turn holds the digest of every other file:
-one signature covers the bundle, and any Ed25519 tool can check it. It lies beside it in ``SHA256SUMS.sig``:
+A signature is Ed25519 (RFC 8032) over the bytes of SHA256SUMS. SHA256SUMS holds the digest of every other file, so
+one signature covers the bundle, and any Ed25519 tool can check it. ``SHA256SUMS.sig`` holds the signature:
 
     sonoedge-signature 1
     key <64 hexadecimal digits: the public key>
@@ -9,9 +9,9 @@ one signature covers the bundle, and any Ed25519 tool can check it. It lies besi
     signature <128>
     check <64: SHA-256 of the lines above>
 
-The two SHA-256 lines prove nothing about who signed; they let a device without the ``cryptography`` package tell a
-damaged signature file from a whole one. A key inside the file proves nothing either: only a key that the device's
-owner names (``--key``, or a policy) makes a signer.
+The two SHA-256 lines do not prove who signed. With them a device without the ``cryptography`` package can tell a
+damaged signature file from a whole one. The key inside the file proves nothing either: only a key that the device's
+owner names (``--key``, or a policy) identifies a signer.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ _SIGNATURE_FILE = re.compile(
 
 @dataclass(frozen=True)
 class Signature:
-    """The content of SHA256SUMS.sig: raw public key (32 bytes) and signature (64 bytes) as hexadecimal digits."""
+    """The content of SHA256SUMS.sig, as hexadecimal digits: raw public key (32 bytes) and signature (64 bytes)."""
 
     key: str
     signature: str
 
 
 def read_signature(folder: Path) -> Signature | None:
-    """The signature file of a bundle, or None.
+    """The content of a bundle's signature file, not verified; None if the bundle is not signed.
 
     Raises:
-        BundleError: it is damaged, or belongs to another SHA256SUMS.
+        BundleError: the file is damaged, or belongs to another SHA256SUMS.
     """
     path = folder / SIGNATURE
     if not path.exists():
@@ -62,13 +62,15 @@ def read_signature(folder: Path) -> Signature | None:
 
 
 def verify_signature(folder: Path, signers: Mapping[str, str]) -> str:
-    """The name of the signer.
+    """Verify a bundle's signature and return the name of the signer.
 
     Args:
-        signers: name -> public key as 64 hexadecimal digits.
+        folder: of the bundle.
+        signers: allowed signers, name -> public key as 64 hexadecimal digits.
 
     Raises:
-        TrustError: not signed, signed by somebody else, or forged.
+        BundleError: see `read_signature`.
+        TrustError: the bundle is not signed, is signed by somebody else, or the signature is forged.
         MissingExtraError: the ``cryptography`` package is not installed.
     """
     found = read_signature(folder)
@@ -94,8 +96,9 @@ def sign_bundle(folder: Path, key_file: Path, password: bytes | None = None) -> 
     """Check a bundle and sign it with a private key (PEM, PKCS #8); an older signature is replaced.
 
     Raises:
-        BundleError: the bundle is not sound; only sound ones are signed.
-        UsageError: the key cannot be read.
+        BundleError: the bundle is not sound; only sound bundles are signed.
+        UsageError: the key cannot be read, or is not Ed25519.
+        MissingExtraError: the ``cryptography`` package is not installed.
     """
     load_bundle(folder)
     private = _private_key(key_file, password)
@@ -109,10 +112,14 @@ def sign_bundle(folder: Path, key_file: Path, password: bytes | None = None) -> 
 
 
 def new_key(private_file: Path, public_file: Path, password: bytes | None = None) -> str:
-    """Write a key pair as PEM files (the private one readable by its owner only); returns the public key.
+    """Write a key pair as PEM files; only the owner can read the private one.
+
+    Returns:
+        The raw public key, 64 hexadecimal digits.
 
     Raises:
-        UsageError: one of the files is there already: a key is never overwritten.
+        UsageError: one of the files exists already; a key is never overwritten.
+        MissingExtraError: the ``cryptography`` package is not installed.
     """
     ed25519 = _ed25519()
     from cryptography.hazmat.primitives import serialization as s
@@ -133,10 +140,11 @@ def new_key(private_file: Path, public_file: Path, password: bytes | None = None
 
 
 def read_public_keys(paths: Sequence[Path]) -> dict[str, str]:
-    """Name of the file without suffix -> public key as 64 hexadecimal digits.
+    """Read public keys: name of the file without suffix -> raw key as 64 hexadecimal digits.
 
     Raises:
-        UsageError: not an Ed25519 public key in PEM.
+        UsageError: a file is not an Ed25519 public key in PEM.
+        MissingExtraError: the ``cryptography`` package is not installed.
     """
     ed25519 = _ed25519()
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
@@ -154,7 +162,7 @@ def read_public_keys(paths: Sequence[Path]) -> dict[str, str]:
 
 
 def raw_public_key(public: Any) -> str:
-    """64 hexadecimal digits of a public key, as in a policy."""
+    """The 64 hexadecimal digits of a raw public key, as in a policy."""
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
     return str(public.public_bytes(Encoding.Raw, PublicFormat.Raw).hex())

@@ -1,7 +1,7 @@
 """Which bundles this device accepts: its policy, and who must have signed them (`edge_runtime.bundle.signature`).
 
-A policy is a JSON file, named by ``--policy`` or by the environment variable ``SONOEDGE_POLICY``; whatever opens a
-bundle to answer (`edge_runtime.Classifier`, a cascade), by its path or loaded already, then enforces it:
+A policy is a JSON file, named by ``--policy`` or by the environment variable ``SONOEDGE_POLICY``. Everything that
+opens a bundle to answer (`edge_runtime.Classifier`, a cascade) enforces the policy:
 
     {
       "policy_version": 1,
@@ -36,16 +36,18 @@ _KEY = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Policy:
-    """What a device accepts. Without signers any bundle, signed or not, passes that part.
+    """What a device accepts.
 
     Attributes:
-        allowed_signers: name of the signer -> raw Ed25519 public key, 64 lower-case hexadecimal digits.
+        allowed_signers: name of the signer -> raw Ed25519 public key, 64 lower-case hexadecimal digits. If empty,
+            bundles need no signature.
         minimum_schema_version: of bundle.json.
         required_metrics: dotted path -> ``{"min": …}``, ``{"max": …}`` or both. Paths start with ``training``
-            (metrics of the full model, bundle-wide) or ``artifact`` (the artifact's own); a number picks from a
-            list: ``training.test.auc.1`` is the lower end of the interval.
-        minimum_created: bundles made before are refused; empty for none.
-        remember_newest: file that keeps the newest bundle used, so that none before it is (`freshness`); or None.
+            (metrics of the full model, for the whole bundle) or ``artifact`` (the artifact's own metrics). A number
+            picks from a list: ``training.test.auc.1`` is the lower end of the interval.
+        minimum_created: bundles made before this time are refused; empty for no limit.
+        remember_newest: file that records the newest bundle used; older ones are refused
+            (`edge_runtime.bundle.freshness`). None for no record.
     """
 
     allowed_signers: Mapping[str, str] = field(default_factory=dict)
@@ -56,25 +58,27 @@ class Policy:
 
 
 def load_trusted(path: str | Path, policy: Policy | None = None) -> Bundle:
-    """Load a bundle that this device's policy accepts; what every command that runs a model calls.
+    """Load a bundle that this device's policy accepts; every command that runs a model calls this.
 
     Args:
         path: bundle folder.
-        policy: None takes the file that ``SONOEDGE_POLICY`` names; without it every sound bundle is accepted.
+        policy: None takes the file that ``SONOEDGE_POLICY`` names; without that, every sound bundle is accepted.
 
     Returns:
-        The bundle, with those artifacts only that have the required metrics.
+        The bundle, with only the artifacts that have the required metrics.
 
     Raises:
         BundleError: see `edge_runtime.bundle.manifest.load_bundle`.
-        TrustError: not signed by an allowed signer, schema too old, no artifact with the required metrics, or older
-            than one that this device has used.
+        TrustError: the bundle is not signed by an allowed signer, its schema is too old, no artifact has the
+            required metrics, or the bundle is older than one that this device has used.
+        UsageError: see `read_policy`.
+        MissingExtraError: the policy names signers, and the ``cryptography`` package is not installed.
     """
     return trusted(load_bundle(path), policy)
 
 
 def trusted(bundle: Bundle, policy: Policy | None = None) -> Bundle:
-    """`load_trusted` for a bundle that is loaded already; one that was accepted before is returned as it is."""
+    """`load_trusted` for a bundle that is loaded already; a bundle accepted before is returned unchanged."""
     if bundle.policy_checked:
         return bundle
     policy = device_policy() if policy is None else policy
@@ -88,14 +92,17 @@ def trusted(bundle: Bundle, policy: Policy | None = None) -> Bundle:
 
 
 def without_policy(bundle: Bundle) -> Bundle:
-    """The bundle, for tools that make and check bundles: what they open is not there to answer."""
+    """The bundle, marked as checked: tools that make or check bundles do not answer, so they need no policy."""
     return replace(bundle, policy_checked=True)
 
 
 def enforce(policy: Policy, bundle: Bundle) -> Bundle:
-    """See `load_trusted`; for a bundle that is loaded already, and without keeping it in mind as the newest.
+    """`trusted` with a given policy, but the bundle is not recorded as the newest one.
 
     A cascade is left out unless both of its models have the required metrics.
+
+    Raises:
+        BundleError, TrustError, MissingExtraError: see `load_trusted`.
     """
     if policy.allowed_signers:
         verify_signature(bundle.path, policy.allowed_signers)
@@ -119,7 +126,7 @@ def enforce(policy: Policy, bundle: Bundle) -> Bundle:
 
 
 def device_policy() -> Policy | None:
-    """The policy that ``SONOEDGE_POLICY`` names, or None where the variable is not set."""
+    """The policy that ``SONOEDGE_POLICY`` names; None if the variable is not set."""
     path = os.environ.get(POLICY_VARIABLE, "")
     return read_policy(path) if path else None
 
@@ -128,7 +135,8 @@ def read_policy(path: str | Path) -> Policy:
     """Read a policy file.
 
     Raises:
-        UsageError: missing, not JSON, an unknown key, a wrong type; a policy is never half understood.
+        UsageError: the file is missing or not JSON, or has an unknown key or a wrong type. A policy is never half
+            understood.
     """
     path = Path(path)
     try:
@@ -178,7 +186,7 @@ def _is_limit(limit: Any) -> bool:
 
 
 def _unmet(policy: Policy, bundle: Bundle, artifact: Artifact) -> str:
-    """Why an artifact may not be used; empty where it may."""
+    """Why an artifact may not be used; empty if it may."""
     training = bundle.provenance.get("training")
     known = {
         "training": training.get("metrics", {}) if isinstance(training, Mapping) else {},
@@ -195,10 +203,10 @@ def _unmet(policy: Policy, bundle: Bundle, artifact: Artifact) -> str:
 
 
 def _first_unmet(policy: Policy, bundle: Bundle, spec: CascadeSpec) -> str:
-    """Why the cheap model of a cascade may not be used; empty where it may, or where it is not there at all."""
+    """Why the cheap model of a cascade may not be used; empty if it may, or if it is missing."""
     folder = bundle.path / spec.first
     if not (folder / MANIFEST).is_file():
-        return ""  # `edge_runtime.model.cascade.first_bundle` says so
+        return ""  # `edge_runtime.model.cascade.first_bundle` reports that it is missing
     first = read_manifest(folder)  # the bundle's SHA256SUMS covers it
     return next((_unmet(policy, first, item) for item in first.artifacts if item.name == spec.first_artifact), "")
 

@@ -23,7 +23,7 @@ _SIGN = {OK: "ok", WARNING: "WARN", FAILURE: "FAIL", UNKNOWN: "-"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("--bundle", type=Path, help="bundle that this device shall run")
+    parser.add_argument("--bundle", type=Path, help="bundle that this device will run")
     parser.add_argument(
         "--measure", type=int, default=0, metavar="N", help="also time N inferences of each artifact"
     )
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit code 0, or 1 when something is missing (a warning is no failure)."""
+    """Print what was found. Exit code 1 if something is missing, else 0; a warning is no failure."""
     if args.measure < 0 or (args.measure and args.bundle is None):
         raise UsageError("--measure takes a positive number and needs --bundle.")
     checks, bundle = examine(args.bundle)

@@ -66,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit code 0; 3 when an image or its mask could not be used, else 11 when one was refused."""
+    """Explain images. Exit code 3 if an image or its mask could not be used, else 11 if one was refused, else 0."""
     if not 0.0 <= args.opacity <= 1.0:
         raise UsageError(f"--opacity is a share from 0 to 1. Received: {args.opacity}.")
     paths = image_paths(args.images)
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.json:
         print(INTENDED_USE, file=sys.stderr)
     if not args.ungated:
-        _ = classifier.gated  # a cascade says here that it is half without a gate
+        _ = classifier.gated  # raises if only one model of a cascade has a gate
     failed = refused = unmasked = 0
     for path, stem in zip(paths, output_stems(paths), strict=True):
         try:
@@ -118,7 +118,7 @@ def _explain(classifier: Classifier | Cascade, answer: Answer, args: argparse.Na
 
 
 def _check_names(classifier: Classifier | Cascade, args: argparse.Namespace) -> None:
-    """Before the first image, not after it."""
+    """Check the names of class and branch before the first image is computed."""
     bundle = classifier.bundle
     if args.label not in (PREDICTED, *bundle.labels):
         known = ", ".join([PREDICTED, *bundle.labels])

@@ -47,7 +47,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit code 0; 3 when an image could not be read, else 11 when one was refused; all others are answered."""
+    """Answer the images. Exit code 3 if an image could not be read, else 11 if one was refused, else 0.
+
+    An unreadable or refused image does not stop the others.
+    """
     artifact, threads = chosen(args)
     classifier = open_classifier(args.bundle, artifact, threads=threads)
     if args.explain_class and args.explain_class not in classifier.bundle.labels:
@@ -55,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
             f"Unknown class {args.explain_class!r}. The bundle has: {', '.join(classifier.bundle.labels)}."
         )
     if not args.ungated:
-        _ = classifier.gated  # a cascade says here that it is half without a gate
+        _ = classifier.gated  # raises if only one model of a cascade has a gate
     paths = image_paths(args.images)
     stems = output_stems(paths)
     if not args.json:
@@ -94,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def of_frame(frame: int | None) -> dict[str, int]:
-    """What the JSON object of an answer says about the frame that was asked for."""
+    """The key ``frame`` for the JSON object of an answer; empty if no frame was asked for."""
     return {} if frame is None else {"frame": frame}
 
 
@@ -105,19 +108,20 @@ def refusal_note(refused: int, count: int) -> None:
 
 
 def exit_code(*, unreadable: int, refused: int) -> int:
-    """Of a command that answered images one by one: what could not be read weighs more than what was refused."""
+    """The exit code of a command that answered images one by one; unreadable images outrank refused ones."""
     return DataError.exit_code if unreadable else REFUSED_EXIT_CODE if refused else 0
 
 
 def output_stems(paths: Sequence[Path]) -> list[Path]:
     """Output names without suffix, all different.
 
-    The stem of the image where that is unique; equal stems are mirrored as sub-folders, and keep the image's
-    suffix where even that is not enough.
+    A unique stem of an image is used as it is. Images of equal stems keep their folders as sub-folders; if their
+    names are still equal, the names keep the image's suffix.
     """
     stems = [Path(path.stem) for path in paths]
     counts = Counter(stems)
-    # The folder without '..', which must not become a part of an output name; the name as given, link or not.
+    # The folder is resolved, because '..' must not become a part of an output name; the file name stays as given,
+    # even if it is a link.
     anchored = [path.parent.resolve() / path.name for path in paths]
     shared = [path for path, stem in zip(anchored, stems, strict=True) if counts[stem] > 1]
     parts = [path.parent.parts for path in shared]
@@ -131,7 +135,7 @@ def output_stems(paths: Sequence[Path]) -> list[Path]:
     ]
     while True:
         again = Counter(names)
-        # Until nothing changes: a name with its suffix can be another one's stem (x.png and x.png.png).
+        # Until nothing changes: a name with suffix can equal the stem of another image (x.png and x.png.png).
         longer = [
             name.with_name(path.name) if again[name] > 1 else name for path, name in zip(paths, names, strict=True)
         ]
@@ -141,7 +145,11 @@ def output_stems(paths: Sequence[Path]) -> list[Path]:
 
 
 def image_paths(arguments: Sequence[str]) -> list[Path]:
-    """The image files that the arguments name, folders opened, each once; `DataError` where there are none."""
+    """The image files that the arguments name, each once; a folder stands for all images in it.
+
+    Raises:
+        DataError: a folder holds no images.
+    """
     paths: list[Path] = []
     for argument in arguments:
         found = find_images(argument)
@@ -152,7 +160,7 @@ def image_paths(arguments: Sequence[str]) -> list[Path]:
 
 
 def line(answer: Answer, frame: int | None = None) -> str:
-    """One answer for the terminal; a verdict other than the label's own says why."""
+    """One answer as a line for the terminal, with the reasons if the verdict has any."""
     total = sum(answer.latency_ms.values())
     tail = f"{total:7.1f} ms  {answer.artifact}  {answer.image}" + (f" frame {frame}" if frame else "")
     why = f"  [{answer.assessment.text}]" if answer.assessment.reasons else ""

@@ -14,7 +14,7 @@ from sonoedge.edge_runtime.errors import BundleError, UsageError
 from sonoedge.edge_runtime.words import INTENDED_USE
 
 VENDOR = Path(__file__).parents[1] / "serve" / "vendor"
-"""Where scripts/fetch_litert_js.sh puts LiteRT.js."""
+"""The folder into which scripts/fetch_litert_js.sh puts LiteRT.js."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until Ctrl-C or SIGTERM; frames in hand are finished."""
+    """Serve until Ctrl-C or SIGTERM; frames that are being computed are finished. Exit code 0."""
     if not 0 <= args.port <= 65535 or args.workers < 1 or not 1 <= args.max_upload_mib <= 512:
         raise UsageError("--port is 0 to 65535, --workers at least 1, --max-upload-mib 1 to 512.")
     if (args.certificate is None) != (args.key is None):
@@ -88,6 +88,8 @@ def run(args: argparse.Namespace) -> int:
             port=args.port,
             # Nothing about a request is logged: not its path, not its client.
             access_log=False,
+            # Warnings go to standard error by themselves; a configuration would close the handlers of others.
+            log_config=None,
             log_level="warning",
             server_header=False,
             ws="websockets-sansio",
@@ -113,15 +115,15 @@ def run(args: argparse.Namespace) -> int:
         )
     if token is not None:
         print(f"token: {token}", file=sys.stderr)
-    # How long a thread with a frame to run may wait for one that writes an answer: by default 5 ms, which is as
-    # long as a small model takes.
+    # The time that a thread with a frame may wait for a thread that writes an answer. The default, 5 ms, is as long
+    # as a small model takes.
     sys.setswitchinterval(0.0005)
     try:
         server.run(sockets=[socket] if socket else None)
     except KeyboardInterrupt:
         print("stopped.", file=sys.stderr)
     except SystemExit as error:
-        # uvicorn has said why (the address is in use) and exits with a code of its own.
+        # uvicorn has printed why (the address is in use) and exits with its own code.
         raise UsageError(f"Cannot serve on {args.host}:{args.port}: the address is in use or not ours.") from error
     if problems:
         raise problems[0]

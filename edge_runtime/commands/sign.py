@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit code 0 when the key pair is written or the bundle is signed."""
+    """Write a key pair or sign a bundle. Exit code 0."""
     if bool(args.new_key) == bool(args.bundle) or bool(args.bundle) != bool(args.key):
         raise UsageError("Give either --new-key NAME, or BUNDLE and --key FILE.")
     if args.new_key:

@@ -77,8 +77,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Answer a source frame by frame.
 
-    Returns 0 (also after Ctrl-C); 3 when a frame could not be read, none was there, or the source broke off; else
-    11 for refusals.
+    Exit code 3 if a frame could not be read, there was none, or the source broke off; else 11 if a frame was
+    refused; else 0, also after Ctrl-C.
     """
     if args.max_frames is not None and args.max_frames < 1:
         raise UsageError("--max-frames is at least 1.")
@@ -135,9 +135,10 @@ def _run(
     classifier: Classifier | Cascade,
     count: int | None,
 ) -> tuple[list[_Line], DataError | None]:
-    """Answer all frames; Ctrl-C and a source that breaks off end a stream, they do not spoil it.
+    """Answer all frames. After Ctrl-C, or if the source breaks off, the answers so far are kept.
 
-    Returns what was answered, and why that is not all.
+    Returns:
+        The answers, and the error that ended the stream early, if any.
     """
     lines: list[_Line] = []
     shown = perf_counter()
@@ -164,7 +165,7 @@ def _run(
 
 
 class _Line:
-    """What the summary needs of a frame; pictures and maps are let go, so that a day's stream fits in memory."""
+    """What the summary needs of a frame, without pictures and maps: a day's stream must fit in memory."""
 
     __slots__ = ("artifact", "bare_ms", "frame", "smoothed", "total_ms", "verdict")
 
@@ -176,7 +177,7 @@ class _Line:
 
 
 def _check_report(args: argparse.Namespace, source: Source) -> None:
-    """Before the work: a report needs an object to refer to, and its package."""
+    """Check before the work that a report has a DICOM object to refer to, and that its package is installed."""
     if not args.report:
         return
     if source.dicom is None:
@@ -190,7 +191,7 @@ def _check_report(args: argparse.Namespace, source: Source) -> None:
 def _write_report(
     args: argparse.Namespace, source: Source, classifier: Classifier | Cascade, lines: list[_Line]
 ) -> None:
-    """The frame with the highest smoothed probability, in the source or in the deidentified capture of it."""
+    """Report the frame with the highest smoothed probability, of the source or of its deidentified capture."""
     from sonoedge.edge_runtime.dicom.structured_report import Finding, structured_report
 
     assert source.dicom is not None

@@ -69,12 +69,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit code 0 when every artifact that can run here reproduces its results, 5 when one does not."""
+    """Check a bundle. Exit code 0 if every artifact that can run here reproduces its results.
+
+    Raises:
+        BundleError: the bundle is not sound.
+        VerificationError: an artifact does not reproduce its results, or decides too often unlike float32.
+        TrustError: no key of ``--key`` made the signature, or the policy is not met.
+        MissingExtraError: no artifact can run here.
+    """
     bundle = load_bundle(args.bundle)
     signer = _signer(bundle, args.key)
     policy = read_policy(args.policy) if args.policy else device_policy()
     known = [artifact.name for artifact in bundle.artifacts] + (["cascade"] if bundle.cascade else [])
-    # What is checked here is not in use yet: the policy's record of the newest bundle stays as it is.
+    # A bundle that is only checked is not in use: the policy's record of the newest bundle stays as it is.
     bundle = without_policy(bundle) if policy is None else enforce(policy, bundle)
     kept = [artifact.name for artifact in bundle.artifacts] + (["cascade"] if bundle.cascade else [])
     left_out = [name for name in known if name not in kept]
@@ -124,7 +131,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _agreement(bundle: Bundle, args: argparse.Namespace, broken: set[str]) -> list[Agreement]:
-    """Of every artifact that is asked for, runs here and is not float32 itself; empty without frames."""
+    """The agreement of every artifact that is asked for, runs here and is not float32; empty without frames."""
     if args.agreement_data is None:
         return []
     if not 0 <= args.max_flips <= 1:
@@ -138,7 +145,7 @@ def _agreement(bundle: Bundle, args: argparse.Namespace, broken: set[str]) -> li
 
 
 def _replay_first(bundle: Bundle, args: argparse.Namespace) -> list[Replay]:
-    """The cheap model of a cascade, by its own golden vectors."""
+    """Replay the golden vectors of a cascade's cheap model."""
     first = without_policy(first_bundle(bundle))
     assert bundle.cascade is not None
     folder = bundle.cascade.first
@@ -153,7 +160,7 @@ def _replay_first(bundle: Bundle, args: argparse.Namespace) -> list[Replay]:
 
 
 def _signer(bundle: Bundle, keys: list[Path]) -> str:
-    """What to say about the signature; with keys, `TrustError` unless one of them made it."""
+    """The signature in words; if keys are given, `TrustError` unless one of them made it."""
     if keys:
         return f"good, by {verify_signature(bundle.path, read_public_keys(keys))}"
     signature = read_signature(bundle.path)
@@ -162,7 +169,7 @@ def _signer(bundle: Bundle, keys: list[Path]) -> str:
 
 def _object(result: Replay) -> dict[str, Any]:
     body = asdict(result)
-    # NaN, of an artifact that did not run, is no JSON.
+    # An artifact that did not run has NaN, which JSON does not know.
     for name in ("replay_error", "reference_error", "cam_error"):
         body[name] = body[name] if np.isfinite(body[name]) else None
     body["tolerance"] = [limit if np.isfinite(limit) else None for limit in body["tolerance"]]

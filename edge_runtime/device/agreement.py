@@ -1,8 +1,8 @@
-"""Do a file's decisions agree with float32 on unlabelled frames? Flips need no labels: any clinic's frames count.
+"""Do an artifact's decisions agree with float32's on unlabelled frames? Flips need no labels: any frames will do.
 
-The reference is one of two: the bundle's float32 file of the same runtime, which runs beside the artifact, or the
-answers in ``agreement.jsonl``, which ``sonoedge export --agreement-data`` writes for a device that has no float32
-file. It has one line for each frame and runtime, and no picture, name or patient:
+The reference is the bundle's float32 file of the same runtime, which runs beside the artifact. If the bundle has no
+such file, the reference is ``agreement.jsonl``, which ``sonoedge export --agreement-data`` writes. It has one line
+for each frame and runtime, and no picture, name or patient:
 
     {"sha256": "…", "group": 17, "runtime": "tflite", "logit": -2.13, "positive": false}
 """
@@ -31,7 +31,7 @@ GROUP_COLUMNS = ("patient", "case", "group")
 
 @dataclass(frozen=True)
 class Frame:
-    """One unlabelled image; ``patient`` from images.csv, where there is one."""
+    """One unlabelled image; ``patient`` comes from images.csv, None if that names none."""
 
     path: Path
     sha256: str
@@ -40,7 +40,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class StoredAnswer:
-    """What float32 said about a frame on the workstation."""
+    """What the float32 model said about a frame on the workstation; ``group`` stands for its patient."""
 
     group: str
     logit: float
@@ -49,9 +49,13 @@ class StoredAnswer:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Decisions of an artifact that differ from the reference's.
+    """Decisions of an artifact that differ from those of the reference.
 
-    ``left_out``: frames that ``agreement.jsonl`` does not know.
+    Attributes:
+        artifact: its name.
+        reference: name of the float32 artifact, or ``agreement.jsonl``.
+        count: flips, counted by patient.
+        left_out: frames that ``agreement.jsonl`` does not know.
     """
 
     artifact: str
@@ -60,7 +64,7 @@ class Agreement:
     left_out: int
 
     def to_json(self, limit: float) -> dict[str, Any]:
-        """Plain JSON types."""
+        """A JSON object; ``limit`` is the largest share of flips allowed, 0–1."""
         found = self.count.interval()
         return {
             "artifact": self.artifact,
@@ -76,10 +80,12 @@ class Agreement:
 
 
 def find_frames(folder: Path) -> list[Frame]:
-    """All images of a folder, each content once; patients from the column patient, case or group of an images.csv.
+    """All images of a folder; of files with equal content only the first.
+
+    The patients come from images.csv: its column ``patient``, ``case`` or ``group``.
 
     Raises:
-        DataError: no folder, no images, or a CSV without the column image.
+        DataError: there is no folder or no image, or images.csv is unreadable or lacks the column ``image``.
     """
     if not folder.is_dir():
         raise DataError(f"No such folder of frames: {folder}")
@@ -94,7 +100,7 @@ def find_frames(folder: Path) -> list[Frame]:
 
 
 def groups_of(frames: Sequence[Frame]) -> list[str]:
-    """The patient of every frame, or the frame itself where no images.csv names one."""
+    """The group of every frame: its patient, or the frame itself if its patient is unknown."""
     return [f"patient {f.patient}" if f.patient else f"frame {f.sha256}" for f in frames]
 
 
@@ -104,8 +110,9 @@ def measure_agreement(
     """Run an artifact over frames and count the decisions that differ from float32's.
 
     Raises:
-        UsageError: the bundle has neither a float32 file of this runtime nor answers.
-        DataError: no frame is among the answers.
+        UsageError: the bundle has neither a float32 file nor stored answers of this runtime.
+        DataError: no frame is among the stored answers.
+        ImageError: a frame cannot be decoded.
     """
     size = (bundle.input.height, bundle.input.width)
     own = Classifier(bundle, artifact.name, threads=threads)
@@ -133,10 +140,10 @@ def measure_agreement(
 
 
 def read_answers(bundle: Bundle) -> Mapping[tuple[str, str], StoredAnswer]:
-    """Answers by runtime and SHA-256; empty where the bundle has none.
+    """Stored answers by (runtime, SHA-256); empty if the bundle has none.
 
     Raises:
-        BundleError: a line that is not what the module describes.
+        BundleError: a line has not the form that this module describes.
     """
     path = bundle.path / ANSWERS
     if not path.is_file():

@@ -29,12 +29,12 @@ _PACKAGES = {
     "openvino": {"openvino": "openvino"},
     "onnx": {"onnxruntime": "onnxruntime"},
 }
-# Feature flag in /proc/cpuinfo -> what it brings.
+# Feature flag in /proc/cpuinfo -> the instructions that it stands for.
 _VECTORS = {"asimd": "64-bit NEON", "neon": "32-bit NEON", "avx2": "AVX2", "sse4_1": "SSE4.1"}
-# Bits of the Raspberry Pi firmware's get_throttled: now, and since boot.
+# Bits of the Raspberry Pi firmware's get_throttled that hold now; the same 16 bits higher hold since boot.
 _THROTTLED_NOW = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft temperature limit"}
 _MIB = 1 << 20
-# With three times the files an upper bound: VGG19 + EfficientNetB0 peaks at 125–323 MiB by format (x86-64).
+# This plus three times the files is an upper bound: VGG19 + EfficientNetB0 peaks at 125–323 MiB by format (x86-64).
 _BASE_MEMORY_BYTES = 160 * _MIB
 _HOT_CELSIUS = 75.0
 _EARLIEST_YEAR = 2026
@@ -42,7 +42,7 @@ _EARLIEST_YEAR = 2026
 
 @dataclass(frozen=True)
 class Check:
-    """One finding. ``advice`` is what to do about it; empty where nothing is to do."""
+    """One finding. ``status`` is ok, warning, failure or unknown; ``advice`` says what to do, empty for nothing."""
 
     name: str
     status: str
@@ -51,20 +51,21 @@ class Check:
 
 
 def examine(bundle: str | Path | None, *, root: Path = Path("/")) -> tuple[list[Check], Bundle | None]:
-    """All checks in order; with a bundle, whether this device can run it.
+    """All checks in order; with a bundle, also whether this device can run it.
 
     Args:
-        root: where ``proc`` and ``sys`` are; tests give a folder.
+        bundle: its folder, or None.
+        root: the folder of ``proc`` and ``sys``; tests give another.
 
     Returns:
-        The checks, and the bundle where it is sound and this device's policy accepts it.
+        The checks, and the bundle if it is sound and this device's policy accepts it.
     """
     checks = [check_python(), *(check_interpreter(runtime) for runtime in RUNTIMES), check_processor(root)]
     checks += [check_governor(root), check_throttling(root), check_clock()]
     loaded: Bundle | None = None
     if bundle is not None:
         try:
-            # Not load_trusted: looking at a bundle is no reason to refuse the ones before it from now on.
+            # Not load_trusted: it would record this bundle, and the device would refuse all older ones.
             policy, found = device_policy(), load_bundle(bundle)
             loaded = trusted(found) if policy is None else enforce(policy, found)
         except SonoEdgeError as error:
@@ -79,7 +80,7 @@ def examine(bundle: str | Path | None, *, root: Path = Path("/")) -> tuple[list[
 
 
 def check_python() -> Check:
-    """Python and the width of its userland (a 64-bit kernel often runs a 32-bit one)."""
+    """Python's version, and whether it is a 32-bit program (a 64-bit kernel often runs one)."""
     bits = 32 if is_32_bit() else 64
     finding = f"{platform.python_version()}, {bits}-bit on {platform.machine() or 'unknown processor'}"
     if advice := no_wheel("tflite"):
@@ -90,7 +91,7 @@ def check_python() -> Check:
 
 
 def check_interpreter(runtime: str, *, run: Callable[..., subprocess.CompletedProcess] = subprocess.run) -> Check:
-    """Import an interpreter in a child process: a wheel for another processor ends that, not us."""
+    """Import an interpreter in a child process: a wheel for another processor crashes the child, not us."""
     for module, package in _PACKAGES[runtime].items():
         try:
             number = version(package)
@@ -121,7 +122,7 @@ def check_interpreter(runtime: str, *, run: Callable[..., subprocess.CompletedPr
 
 
 def check_processor(root: Path) -> Check:
-    """Vector and int8 instructions."""
+    """Which vector and int8 instructions the processor has."""
     text = system.read(root / "proc/cpuinfo")
     if not text:
         return Check("processor", UNKNOWN, "no /proc/cpuinfo")
@@ -154,7 +155,7 @@ def check_governor(root: Path) -> Check:
 
 
 def check_throttling(root: Path) -> Check:
-    """Under-voltage and heat, as the Raspberry Pi firmware reports them; the temperature elsewhere."""
+    """Under-voltage and heat, as the Raspberry Pi firmware reports them; on other boards only the temperature."""
     celsius = system.hottest_celsius(root)
     hot = "" if celsius is None else f", {celsius:.0f} °C"
     if (bits := system.throttled_bits(root)) is not None:
@@ -174,7 +175,8 @@ def check_throttling(root: Path) -> Check:
 
 
 def check_clock() -> Check:
-    """A board without a battery starts in the past until it has met a time server: its log lies."""
+    """Whether the clock is set. A board without a battery starts in the past, and its times are wrong until it
+    reaches a time server."""
     year = time.gmtime().tm_year
     if year < _EARLIEST_YEAR:
         return Check("clock", WARNING, f"the year is {year}", "Set the clock: timedatectl, or fit a battery.")
@@ -182,7 +184,7 @@ def check_clock() -> Check:
 
 
 def check_memory(root: Path, bundle: Bundle | None) -> Check:
-    """Available memory against what the largest artifact needs (about three times its files)."""
+    """Whether memory suffices for the largest artifact that runs here: 160 MiB and three times its files."""
     total, available = (system.memory_bytes(name, root) for name in ("MemTotal", "MemAvailable"))
     if total is None or available is None:
         return Check("memory", UNKNOWN, "no /proc/meminfo")
@@ -208,7 +210,7 @@ def check_bundle(bundle: Bundle) -> Check:
 
 
 def check_signature(bundle: Bundle) -> Check:
-    """Whether somebody vouches for the bundle, and whether this device asks for that."""
+    """Whether the bundle is signed, and whether this device's policy asks for a signature."""
     policy, signature = device_policy(), read_signature(bundle.path)
     if policy is not None and policy.allowed_signers:
         return Check("signature", OK, "by an allowed signer")

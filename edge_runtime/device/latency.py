@@ -1,4 +1,4 @@
-"""Single-stream latency: percentiles of calls made one at a time, interleaved between candidates."""
+"""Single-stream latency: percentiles over calls made one at a time, with candidates in turn."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy as np
 
 WARM_UP = 3
 TAIL_CALLS = 3
-"""Calls that must lie beyond a percentile for it to be given: 30 calls for p90, 300 for p99."""
+"""A percentile is given only if this many calls lie beyond it: p90 needs 30 calls, p99 needs 300."""
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Percentiles in milliseconds over ``runs`` calls, one at a time; None where the calls are too few for it."""
+    """Percentiles in milliseconds over ``runs`` calls, one at a time; None if the calls are too few."""
 
     p50_ms: float
     p90_ms: float | None
@@ -37,7 +37,7 @@ def percentiles(seconds: Sequence[float]) -> Latency:
 
 
 def supports(percent: int, count: int) -> bool:
-    """Whether that many calls say something about that percentile."""
+    """Whether ``count`` calls are enough for percentile ``percent``."""
     return count * (100 - percent) >= TAIL_CALLS * 100
 
 
@@ -46,8 +46,8 @@ def measure(candidates: Mapping[str, Callable[[], Any]], *, runs: int, rounds: i
 
     Args:
         candidates: by name, a call that does one inference.
-        runs: calls of each, in all.
-        rounds: how often to go round.
+        runs: timed calls of each candidate, in all.
+        rounds: in how many rounds.
     """
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     for call in candidates.values():
@@ -62,7 +62,7 @@ def measure(candidates: Mapping[str, Callable[[], Any]], *, runs: int, rounds: i
 
 
 def time_calls(call: Callable[[], Any], *, min_calls: int, min_seconds: float = 0.0) -> list[float]:
-    """Wall-clock seconds of single calls, until there are that many and they took that long together."""
+    """Wall-clock seconds of single calls: at least ``min_calls`` calls that take ``min_seconds`` together."""
     seconds: list[float] = []
     total = 0.0
     while len(seconds) < min_calls or total < min_seconds:

@@ -1,4 +1,4 @@
-"""Optional local counters: what went through a device, without any image in them.
+"""Optional local counters of what a device answered; they hold no image.
 
     monitor = Monitor()
     monitor.answered(answer)
@@ -6,9 +6,9 @@
     monitor.unreadable("ImageError")
     print(monitor.prometheus())
 
-Counts by verdict and by reason, a histogram of probabilities and one of latency, per artifact, and, where the
-bundle has an out-of-domain gate, the drift of the features (``sonoedge predict --counters FILE``). The server has
-its own counters, `edge_runtime.serve.metrics`. Nothing is sent anywhere; a restart starts from zero.
+For each artifact: counts by verdict and by reason, a histogram of probabilities, a histogram of latency and, if the
+bundle has a gate, the drift of the features (``sonoedge predict --counters FILE``). The server has its own
+counters, `edge_runtime.serve.metrics`. Nothing is sent anywhere; a restart starts from zero.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LATENCY_BOUNDS_MS = (5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0,
 
 
 class Histogram:
-    """Counts of values up to each bound (inclusive) and above the last, with their sum."""
+    """Counts of values up to each bound (inclusive) and above the last bound, and the sum of all values."""
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self.bounds = tuple(bounds)
@@ -42,7 +42,7 @@ class Histogram:
         self.total += value
 
     def to_json(self) -> dict[str, Any]:
-        """``bounds``, ``counts`` (one more: above the last bound), ``sum``."""
+        """``bounds``; ``counts``, one more than bounds, the last for values above all bounds; ``sum``."""
         return {"bounds": list(self.bounds), "counts": list(self.counts), "sum": self.total}
 
 
@@ -59,7 +59,7 @@ class Monitor:
         self._drift: dict[str, Drift | None] = {}
 
     def answered(self, answer: Answer) -> None:
-        """Count one answer, refusals among them; a withheld probability is in no histogram."""
+        """Count one answer, refused or not; a withheld probability is in no histogram."""
         name = answer.artifact
         with self._lock:
             self._verdicts[name, answer.verdict] += 1
@@ -71,7 +71,7 @@ class Monitor:
             self._latency.setdefault(name, Histogram(LATENCY_BOUNDS_MS)).add(total)
 
     def watch(self, deciding_model: Classifier, answer: Answer) -> None:
-        """Count one image's features towards the drift, where the bundle has a gate; refused ones count, too.
+        """Count one image's features towards the drift, if the bundle has a gate; refused images count, too.
 
         Args:
             deciding_model: the model that decided.
@@ -85,7 +85,7 @@ class Monitor:
             drift.add(answer.features)
 
     def unreadable(self, kind: str) -> None:
-        """Count an input without an answer, by the name of the error."""
+        """Count an input without an answer; ``kind`` is the name of the error."""
         with self._lock:
             self._unreadable[kind] += 1
 
@@ -106,7 +106,7 @@ class Monitor:
             }
 
     def prometheus(self) -> str:
-        """The same in the Prometheus text format 0.0.4."""
+        """All counters in the Prometheus text format 0.0.4."""
         body = self.to_json()
         lines = []
         for name, label in (("verdicts", "verdict"), ("reasons", "reason")):
@@ -125,7 +125,7 @@ class Monitor:
 
 
 def drift_samples(drifts: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Lines of the Prometheus text format, from `Drift.to_json` by artifact."""
+    """Lines of the Prometheus text format, from the results of `Drift.to_json` by artifact."""
     lines = []
     for key in ("images", "flagged", "refused", "shift", "by_chance", "distance"):
         if known := {name: body[key] for name, body in drifts.items() if body[key] is not None}:

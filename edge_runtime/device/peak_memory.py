@@ -10,7 +10,7 @@ _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def reset_peak() -> bool:
-    """Begin a new measurement at what is resident now; False where the system cannot (other than Linux)."""
+    """Set the peak to what is resident now; False if the system cannot (all but Linux)."""
     try:
         _CLEAR.write_text("5")
     except OSError:
@@ -19,9 +19,9 @@ def reset_peak() -> bool:
 
 
 def peak_bytes() -> int | None:
-    """Peak resident memory since `reset_peak`, or of the process so far; None where the system does not tell.
+    """Peak resident memory in bytes since `reset_peak`, or of the process so far; None if the system does not tell.
 
-    ``VmHWM`` comes first: Linux hands ``ru_maxrss`` down from the parent through exec.
+    ``VmHWM`` comes first: on Linux a child process inherits ``ru_maxrss`` from its parent.
     """
     try:
         found = re.search(r"^VmHWM:\s+(\d+) kB", _STATUS.read_text(), re.MULTILINE)

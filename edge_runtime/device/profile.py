@@ -1,17 +1,17 @@
-"""The device profile: which file of a bundle is the fastest on this device, with how many threads.
+"""The device profile: which artifact of a bundle is the fastest on this device, with how many threads.
 
-``sonoedge benchmark --autotune`` measures and writes it; ``--profile FILE`` of ``predict``, ``explain``, ``stream``
-and ``serve`` takes its choice. One JSON object:
+``sonoedge benchmark --autotune`` measures and writes the profile; ``predict``, ``explain``, ``stream`` and
+``serve`` follow it if called with ``--profile FILE``. It is one JSON object:
 
     kind, schema_version      sonoedge-device-profile, 1
     created                   UTC
-    bundle, bundle_digest     name, and SHA-256 of SHA256SUMS: a profile holds for one bundle, to the byte
+    bundle, bundle_digest     name, and SHA-256 of SHA256SUMS: a profile is valid for exactly one bundle
     processor, architecture, cores
     artifact, threads         the choice; the artifact can be ``cascade``
-    typical_ms                median of one frame after the resize; of a cascade the average
-    reason                    why, in one sentence
+    typical_ms                median of one frame after the resize; for a cascade the average
+    reason                    of the choice, in one sentence
     measured                  what was tried: artifact, threads (0: left out), typical_ms, low_ms, high_ms (null
-                              where it was not timed to the end), note
+                              if it was not timed to the end), note
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ MAX_THREADS = 1024
 
 @dataclass(frozen=True)
 class Tried:
-    """One file with one number of threads; ``note`` says why it was not chosen."""
+    """One artifact with one number of threads, in milliseconds; ``note`` says why it was not chosen."""
 
     artifact: str
     threads: int
@@ -49,7 +49,7 @@ class Tried:
 
 @dataclass(frozen=True)
 class DeviceProfile:
-    """See the module."""
+    """A device profile; this module's docstring describes the fields."""
 
     created: str
     bundle: str
@@ -65,7 +65,7 @@ class DeviceProfile:
 
 
 def write_profile(profile: DeviceProfile, path: Path) -> None:
-    """Write it, atomically."""
+    """Write a profile atomically as JSON."""
     body = {"kind": KIND, "schema_version": SCHEMA_VERSION, **asdict(profile)}
     write_text_atomic(path, json.dumps(body, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
@@ -74,7 +74,7 @@ def read_profile(path: Path) -> DeviceProfile:
     """Read and check a profile.
 
     Raises:
-        DataError: not a profile, or one of another schema version.
+        DataError: the file is no valid profile of this schema version.
     """
     remedy = "Make it again with: sonoedge benchmark --autotune"
     body = read_typed_json(path, "device profile", (KIND,), SCHEMA_VERSION, remedy)
@@ -95,18 +95,18 @@ def read_profile(path: Path) -> DeviceProfile:
 
 
 def add_profile(parser: argparse.ArgumentParser) -> None:
-    """The option ``--profile``."""
+    """Add the option ``--profile``."""
     parser.add_argument("--profile", type=Path, metavar="FILE", help=(
         "take artifact and threads from a device profile (sonoedge benchmark --autotune)"
     ))  # fmt: skip
 
 
 def chosen(args: argparse.Namespace) -> tuple[str | None, int | None]:
-    """Artifact and threads to run: those of ``--profile``, else of ``--artifact`` and ``--threads``.
+    """The artifact and the number of threads: from ``--profile``, else from ``--artifact`` and ``--threads``.
 
     Raises:
         DataError: see `read_profile`.
-        UsageError: a profile of another bundle, or one beside ``--artifact`` or ``--threads``.
+        UsageError: the profile is for another bundle, or is given together with ``--artifact`` or ``--threads``.
     """
     if args.profile is None:
         return args.artifact, args.threads
@@ -115,7 +115,7 @@ def chosen(args: argparse.Namespace) -> tuple[str | None, int | None]:
     profile = read_profile(args.profile)
     bundle = Path(args.bundle)
     if not (bundle / SHA256SUMS).is_file():
-        return profile.artifact, profile.threads  # no bundle at all: opening it will say so
+        return profile.artifact, profile.threads  # there is no bundle: opening it raises the error
     digest = bundle_digest(bundle)
     if digest != profile.bundle_digest:
         raise UsageError(

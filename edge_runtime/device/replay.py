@@ -1,17 +1,17 @@
 """Replay of golden.npz: does this machine compute what the workstation computed?
 
-golden.npz holds, for N generated images (never patients'):
+golden.npz holds, for N generated images (never images of patients):
 
     image_<i>               uint8 (H_i, W_i, 3), several original sizes
     reference_logit         float32 (N,): the full Keras model
     reference_cam           float32 (N, h, w): its fused map, before the ReLU
-    <artifact>.logit        float32 (N,): what the artifact gave when it was exported
+    <artifact>.logit        float32 (N,): the artifact's own results at export
     <artifact>.cam          float32 (N, h, w)
     <artifact>.tolerance    float32 (3,): largest |logit - own|, |logit - reference|, relative error of the map
 
-Two tolerances, because two things can go wrong: the first catches wrong preprocessing, wrong dtypes and broken
-kernels here, the second a bundle whose files do not belong to its model. And every decision must be that of the
-artifact's own logit, where this lies further from the threshold than the first tolerance.
+The logit has two tolerances. The first finds wrong preprocessing, wrong dtypes and broken kernels on this machine;
+the second finds a bundle whose files do not belong to its model. Decisions are compared, too: if the artifact's own
+logit lies further from the threshold than the first tolerance, the decision must be the same.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from sonoedge.edge_runtime.model.classifier import Classifier
 Golden = Mapping[str, NDArray[Any]]
 MAX_GOLDEN_BYTES = 256_000_000
 _PROBABILITY_ERROR = 1e-5
-"""Interpreters approximate the sigmoid, and near 1 a float32 probability tells few logits apart."""
+"""Interpreters approximate the sigmoid, and near 1 many logits share one float32 probability."""
 # What zipfile, zlib and NumPy's header parser raise on damaged archives.
 _NPZ_ERRORS = (
     ArithmeticError,
@@ -60,13 +60,13 @@ class Replay:
 
     Attributes:
         replay_error: largest absolute difference in the logit from the artifact's own results at export.
-        reference_error: the same from the full Keras model.
-        cam_error: largest relative (L2) difference of the fused map from the artifact's own.
-        tolerance: for the three of them.
+        reference_error: largest absolute difference in the logit from the full Keras model.
+        cam_error: largest relative (L2) difference of the fused map from the artifact's own map at export.
+        tolerance: the limits of the three errors, in this order.
         decisions: golden images whose decision was compared.
-        changed: those of them that were decided otherwise.
-        skipped: the reason, when its interpreter is not installed.
-        failure: the reason, when it could not be run at all.
+        changed: how many of these decisions differ.
+        skipped: the reason, if the interpreter is not installed.
+        failure: the reason, if the artifact could not be run.
     """
 
     artifact: str
@@ -81,7 +81,7 @@ class Replay:
 
     @property
     def passed(self) -> bool:
-        """All three within tolerance, which a NaN is not, and no decision changed."""
+        """Whether all three errors are within tolerance (NaN is not) and no decision changed."""
         errors = (self.replay_error, self.reference_error, self.cam_error)
         return not (self.skipped or self.failure or self.changed) and all(
             e <= t for e, t in zip(errors, self.tolerance, strict=True)
@@ -92,7 +92,8 @@ def load_golden(bundle: Bundle) -> Golden:
     """The arrays of golden.npz.
 
     Raises:
-        BundleError: malformed, too large when unpacked, or not the arrays that this module describes.
+        BundleError: the file is missing or malformed, too large when unpacked, or holds other arrays than this
+            module describes.
     """
     try:
         data = (bundle.path / GOLDEN).read_bytes()
@@ -102,7 +103,7 @@ def load_golden(bundle: Bundle) -> Golden:
 
 
 def parse_golden(data: bytes, artifacts: Sequence[str]) -> Golden:
-    """See `load_golden`, for the bytes of golden.npz and the artifacts that it must know."""
+    """`load_golden` from the bytes of golden.npz; ``artifacts`` are the names that it must hold."""
     try:
         golden = _read_npz(data)
     except _NPZ_ERRORS as error:
@@ -149,7 +150,7 @@ def golden_images(golden: Golden) -> list[NDArray[np.uint8]]:
 
 
 def replay(bundle: Bundle, artifact: str, golden: Golden, *, threads: int | None = None) -> Replay:
-    """Run one artifact over the golden images and compare."""
+    """Run one artifact over the golden images and compare; a missing interpreter becomes ``Replay.skipped``."""
     first, second, third = (float(value) for value in golden[f"{artifact}.tolerance"])
     tolerance = (first, second, third)
     try:
@@ -180,7 +181,7 @@ def _sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
 def run_golden(
     classifier: Classifier, images: list[NDArray[np.uint8]]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Logits (N,) and fused maps (N, h, w) of images."""
+    """Logits float32 (N,) and fused maps float32 (N, h, w) of N images."""
     logits, cams, _ = _run(classifier, images)
     return logits, cams
 
@@ -188,7 +189,7 @@ def run_golden(
 def _run(
     classifier: Classifier, images: list[NDArray[np.uint8]]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], list[str]]:
-    """`run_golden`, and the label of each image."""
+    """What `run_golden` returns, and the label of each image."""
     results = [classifier.explain_raw(image) for image in images]
     logits = np.array([prediction.logit for prediction, _ in results], np.float32)
     cams = np.stack([outputs["cam"][0] for _, outputs in results])

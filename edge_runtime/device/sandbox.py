@@ -1,8 +1,8 @@
-"""Replay in a child process with limits: a hostile or unlucky model file ends the child, not the caller.
+"""Replay in a child process with limits: a hostile or faulty model file ends the child, not the caller.
 
-An interpreter is native code; a file that gets past `edge_runtime.backends.flatbuffer` can still crash it, and a
-wheel for another processor ends in SIGILL. The child gets no core dump, no file writes, limited memory and
-processor time; whatever happens to it becomes one sentence.
+An interpreter is native code. A file that passes `edge_runtime.backends.flatbuffer` can still crash it, and a wheel
+for another processor ends in SIGILL. The child writes no core dump and no files, and has limited memory and
+processor time. Every way in which the child fails becomes one sentence.
 """
 
 from __future__ import annotations
@@ -40,13 +40,14 @@ def replay_isolated(
     seconds: float = DEFAULT_SECONDS,
     memory_bytes: int = MEMORY_BYTES,
 ) -> Replay:
-    """`replay` in a child process; a crash, a time-out or an error is ``Replay.failure``.
+    """`replay` in a child process; a crash, a time-out or an error becomes ``Replay.failure``.
 
     Args:
         bundle: checked already; the child loads its model files and golden.npz again.
-        threads: for the interpreter; `default_threads` when None.
-        seconds: of wall-clock time.
-        memory_bytes: of address space (not enforced on Windows).
+        artifact: name of the artifact.
+        threads: for the interpreter; None takes `default_threads`.
+        seconds: limit of wall-clock time.
+        memory_bytes: limit of address space (not enforced on Windows).
     """
     threads = threads or default_threads()
     request = {"bundle": str(bundle.path.resolve()), "artifact": artifact, "threads": threads}
@@ -80,9 +81,9 @@ def _failed(artifact: str, reason: str) -> Replay:
 
 
 def child(argument: str) -> None:
-    """What the child process runs: a request as JSON in, a `Replay` as JSON out."""
+    """Run in the child process: read a request as JSON, write a `Replay` as JSON to standard output."""
     request = json.loads(argument)
-    # Interpreters print to file descriptor 1 as they please: our answer goes to a copy of it.
+    # Interpreters print to file descriptor 1: it is redirected, and our answer goes to a copy of it.
     answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     limit_process(memory_bytes=request["memory_bytes"], cpu_seconds=request["cpu_seconds"])

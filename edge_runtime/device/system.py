@@ -1,7 +1,7 @@
-"""What the system says of this machine, from ``proc`` and ``sys``: processor, memory, clock, heat.
+"""What the system says about this machine, from ``proc`` and ``sys``: processor, memory, clock, heat.
 
-``root`` is the folder that holds them; tests give their own. Where a file is missing, as outside Linux, the answer
-is None or empty.
+``root`` is the folder that holds ``proc`` and ``sys``; tests give another. If a file is missing, as outside Linux,
+the answer is None or empty.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 ROOT = Path("/")
-# Feature flag in /proc/cpuinfo -> what it brings.
+# Feature flag in /proc/cpuinfo -> the instructions that it stands for.
 _DOT_PRODUCT = {
     "asimddp": "dot product",
     "avx_vnni": "AVX-VNNI",
@@ -20,7 +20,7 @@ _DOT_PRODUCT = {
 
 
 def read(path: Path) -> str:
-    """A small file of the system without white space around it; empty where it cannot be read (sensors refuse)."""
+    """The text of a small system file without white space around it; empty if unreadable (sensors may refuse)."""
     try:
         with path.open("rb") as file:
             return file.read(1 << 20).decode(errors="replace").strip().rstrip("\0")
@@ -29,7 +29,7 @@ def read(path: Path) -> str:
 
 
 def processor_name(root: Path = ROOT) -> str | None:
-    """The board's name (a Raspberry Pi names itself in the device tree), else the processor's."""
+    """The board's name (the device tree of a Raspberry Pi holds it), else the processor's name."""
     if board := read(root / "proc/device-tree/model"):
         return board
     found = re.search(r"(?m)^(?:model name|Model)\s*:\s*(.+)$", read(root / "proc/cpuinfo"))
@@ -42,28 +42,28 @@ def processor_flags(root: Path = ROOT) -> set[str]:
 
 
 def int8_dot_products(root: Path = ROOT) -> list[str]:
-    """Names of the processor's int8 dot products (VNNI, Arm's dot product); empty where it has none or tells none.
+    """Names of the processor's int8 dot products (VNNI, Arm's dot product); empty if none is known.
 
-    Without them int8 is hardly faster than float32.
+    Without int8 dot products int8 is hardly faster than float32.
     """
     flags = processor_flags(root)
     return [label for flag, label in _DOT_PRODUCT.items() if flag in flags]
 
 
 def memory_bytes(name: str, root: Path = ROOT) -> int | None:
-    """``MemTotal``, or ``MemAvailable``: what can be had without swapping."""
+    """Bytes of ``MemTotal`` or ``MemAvailable`` (what programs can get without swapping)."""
     found = re.search(rf"(?m)^{name}:\s+(\d+) kB", read(root / "proc/meminfo"))
     return int(found[1]) * 1024 if found else None
 
 
 def governors(root: Path = ROOT) -> str:
-    """The CPU frequency governors of all cores, joined by commas."""
+    """The CPU frequency governors of all cores, each once, joined by commas."""
     found = root.glob("sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor")
     return ", ".join(sorted({read(path) for path in found} - {""}))
 
 
 def throttled_bits(root: Path = ROOT) -> int | None:
-    """``get_throttled`` of the Raspberry Pi's firmware: bits 0–3 hold now, 16–19 since boot."""
+    """``get_throttled`` of the Raspberry Pi's firmware: bits 0–3 are for now, bits 16–19 since boot."""
     for path in sorted(root.glob("sys/devices/platform/soc*/soc*firmware/get_throttled")):
         if re.fullmatch(r"(?:0x)?[0-9a-fA-F]{1,8}", read(path)):
             return int(read(path), 16)
@@ -71,6 +71,6 @@ def throttled_bits(root: Path = ROOT) -> int | None:
 
 
 def hottest_celsius(root: Path = ROOT) -> float | None:
-    """The highest of the temperatures that the system reports."""
+    """The highest temperature that the system reports, in degrees Celsius."""
     texts = [read(path) for path in root.glob("sys/class/thermal/thermal_zone*/temp")]
     return max((int(text) / 1000 for text in texts if re.fullmatch(r"-?\d{1,7}", text)), default=None)

@@ -1,8 +1,8 @@
-"""Decoding in a child process: GDCM crashes on damaged lossless JPEG, and a crash must not take the server along.
+"""Decoding in a child process: GDCM crashes on damaged lossless JPEG, and the crash must not end the server.
 
-Only JPEG Lossless and JPEG-LS take this way; the other decoders (pydicom's own, Pillow) survive damaged files.
-The child gets the file through a pipe, has limits on memory and time, and writes plain pixels back. Only the time
-that we wait for it counts: whoever takes the frames may take as long as an inference does.
+Only JPEG Lossless and JPEG-LS are decoded this way; the other decoders (pydicom's own, Pillow) survive damaged
+files. The child gets the file through a pipe, has limits on memory and time, and writes plain pixels back. The time
+limit counts only while we wait for a frame, not while a frame is being used.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sonoedge.edge_runtime.types import UInt8Image
 
 FRAME_SECONDS = 20.0
 START_SECONDS = 60.0
-"""For the first frame: start, reading, and the frames that are measured where the header gives no range."""
+"""For the first frame: the child starts, reads, and measures a range of values if the header gives none."""
 HEADER = struct.Struct("<II")  # height, width of the frame that follows
 
 
@@ -29,10 +29,13 @@ def decode_isolated(data: bytes, start: int, stop: int, shape: tuple[int, int], 
     """Frames ``start`` to ``stop`` (excluded) of a DICOM file, one after the other: uint8 (height, width, 3).
 
     Args:
+        data: the bytes of the file.
+        start, stop: indices from 0.
         shape: (height, width) that the header states.
+        name: of the file, for messages.
 
     Raises:
-        ImageError: the child gave up, crashed, took too long, or sent a frame of another size.
+        ImageError: the child failed, crashed, took too long, or sent a frame of another size.
     """
     with subprocess.Popen(
         python_call("sonoedge.edge_runtime.dicom.decode_frames:main", start, stop),

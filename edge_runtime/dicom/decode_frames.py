@@ -1,4 +1,4 @@
-"""What the child process of `edge_runtime.dicom.child` runs."""
+"""The program of the child process that `edge_runtime.dicom.child` starts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sonoedge.edge_runtime.process_limits import limit_process
 
 
 def main(start: str, stop: str) -> None:
-    """DICOM from stdin, frames to stdout; with limits on memory and time."""
+    """Read a DICOM file from stdin and write frames ``start`` to ``stop`` (excluded) to stdout."""
     limit_process()
     opened = read_dicom(sys.stdin.buffer.read(), isolate=False)
     for index in range(int(start), int(stop)):

@@ -1,8 +1,8 @@
 """Frames of a DICOM data set as 8-bit RGB, with one mapping of grey values and colours for all frames of a file.
 
-The mapping comes from the header (modality and VOI transforms, PS3.3 C.11.1 and C.11.2; palettes, C.7.9), so that
-a frame looks the same in a loop and alone, and 8-bit data with an identity window or rescale stays as it is. Only
-values of more than 8 bits without a window have no range in the header: theirs is measured on frames of the file.
+The mapping comes from the header (modality and VOI transforms, PS3.3 C.11.1 and C.11.2; palettes, C.7.9). A frame
+therefore looks the same in a loop and alone, and 8-bit data with an identity window or rescale stay unchanged. For
+values of more than 8 bits without a window the header gives no range; it is measured on frames of the file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sonoedge.edge_runtime.types import UInt8Image
 
 GDCM = "gdcm"
 MEASURED_FRAMES = 16
-"""At most so many frames, spread over the file, are decoded for a range that the header does not give."""
+"""If the header gives no range, at most this many frames, spread over the file, are decoded to measure it."""
 _RLE_SEGMENTS = 15
 
 
@@ -38,7 +38,7 @@ class Frames:
         self._photometric = str(dataset.PhotometricInterpretation)
 
     def __getitem__(self, index: int) -> UInt8Image:
-        """One frame: uint8 (height, width, 3), RGB. Raises what pydicom and its decoders raise."""
+        """One frame, index from 0: uint8 (height, width, 3), RGB. Raises what pydicom and its decoders raise."""
         stored = self._stored(index)
         if self._photometric == "PALETTE COLOR":
             return self._palette[stored.view(f"u{stored.itemsize}")]
@@ -61,7 +61,7 @@ class Frames:
 
     @cached_property
     def _palette(self) -> UInt8Image:
-        """Every index -> RGB: uint8 (256 or 65536, 3)."""
+        """Table from every index to RGB: uint8 (256 or 65536, 3)."""
         from pydicom import pixels
 
         colours = pixels.apply_color_lut(_all_values(self._stored_type), self._dataset)[0, :, :3]
@@ -74,7 +74,7 @@ class Frames:
         return np.dtype(f"{kind}{max(1, int(self._dataset.BitsAllocated) // 8)}")
 
     def _greys(self, kind: np.dtype[Any]) -> UInt8Image:
-        """Every stored value, read as unsigned -> grey: uint8 (256 or 65536,)."""
+        """Table from every stored value, read as unsigned, to grey: uint8 (256 or 65536,)."""
         if kind not in self._tables:
             self._tables[kind] = self._shade(_all_values(kind))[0]
         return self._tables[kind]
@@ -84,7 +84,7 @@ class Frames:
         return {}
 
     def _shade(self, stored: NDArray[Any]) -> UInt8Image:
-        """Stored values -> grey, 0 black to 255 white."""
+        """Stored values to grey: uint8, 0 black to 255 white."""
         from pydicom import pixels
 
         values = pixels.apply_modality_lut(stored, self._dataset)
@@ -103,7 +103,7 @@ class Frames:
 
     @cached_property
     def _range(self) -> tuple[float, float]:
-        """What is black and what is white, in values after the modality transform."""
+        """The values of black and white, after the modality transform."""
         dataset = self._dataset
         if dataset.get("ModalityLUTSequence"):
             return 0.0, _top(dataset.ModalityLUTSequence[0])
@@ -121,7 +121,7 @@ class Frames:
         return self._stored_type.kind == "i"
 
     def _measured(self) -> tuple[float, float]:
-        """Lowest and highest value of frames spread over the file; one that cannot be decoded is left out."""
+        """Lowest and highest value of frames spread over the file; undecodable frames are left out."""
         from pydicom import pixels
 
         ends: list[float] = []
@@ -141,7 +141,10 @@ class Frames:
 
 
 def decoder(dataset: Any) -> str:
-    """Which of pydicom's plugins decodes this transfer syntax; left alone it would take whatever is installed."""
+    """The pydicom plugin for this transfer syntax; otherwise pydicom would take any that is installed.
+
+    Empty for native data, which need no plugin.
+    """
     from pydicom import uid
 
     syntax = str(dataset.file_meta.TransferSyntaxUID)
@@ -153,7 +156,7 @@ def decoder(dataset: Any) -> str:
 
 
 def _check_encoded(dataset: Any, index: int, count: int, plugin: str) -> None:
-    """`ImageError` where a compressed frame is larger than the header says: a few bytes can hold millions."""
+    """`ImageError` if a compressed frame is larger than the header says: a few bytes can decode to millions."""
     from pydicom import encaps
 
     frame = encaps.get_frame(dataset.PixelData, index, number_of_frames=count)
@@ -169,7 +172,7 @@ def _check_encoded(dataset: Any, index: int, count: int, plugin: str) -> None:
 
 
 def _rle_length(frame: bytes, limit: int) -> int:
-    """How many bytes an RLE frame (PS3.5 annex G) decodes to; counting ends above ``limit``."""
+    """The number of bytes to which an RLE frame (PS3.5 annex G) decodes; counting ends above ``limit``."""
     offsets = np.frombuffer(frame[:64], "<u4") if len(frame) >= 64 else np.zeros(1, np.uint32)
     starts = [int(offset) for offset in offsets[1 : 1 + min(int(offsets[0]), _RLE_SEGMENTS)]]
     total = 0
@@ -187,7 +190,7 @@ def _rle_length(frame: bytes, limit: int) -> int:
 
 
 def _all_values(kind: np.dtype[Any]) -> NDArray[Any]:
-    """(1, 256) or (1, 65536): every value of an 8- or 16-bit type, in the order of their unsigned readings."""
+    """Every value of an 8- or 16-bit type, ordered as if unsigned: (1, 256) or (1, 65536)."""
     if kind.itemsize > 2:
         raise ValueError("a table of 32-bit values")
     return np.arange(1 << 8 * kind.itemsize, dtype=f"u{kind.itemsize}").view(kind)[None]
@@ -201,7 +204,7 @@ def _top(item: Any) -> float:
 
 
 def _window(dataset: Any) -> tuple[float, float, str] | None:
-    """Centre, width and function of the first window; None where there is none, or an empty one."""
+    """Centre, width and function of the first window; None if there is none, or an empty one."""
     found = []
     for keyword in ("WindowCenter", "WindowWidth"):
         value = dataset.get(keyword)
@@ -212,7 +215,7 @@ def _window(dataset: Any) -> tuple[float, float, str] | None:
 
 
 def _windowed(values: NDArray[np.float64], centre: float, width: float, function: str) -> NDArray[np.float64]:
-    """PS3.3 C.11.2.1.2 and C.11.2.1.3: values to 0 (black) to 1 (white)."""
+    """Map values to the range from 0 (black) to 1 (white): PS3.3 C.11.2.1.2 and C.11.2.1.3."""
     if function == "LINEAR":
         centre, width = centre - 0.5, width - 1.0
     if width < 0 or (width == 0 and function != "LINEAR"):
@@ -227,7 +230,7 @@ def _windowed(values: NDArray[np.float64], centre: float, width: float, function
 
 
 def _to_uint8(values: NDArray[Any], low: float, high: float) -> UInt8Image:
-    """Values from ``low`` to ``high`` to 0–255; others are cut off."""
+    """Map ``low`` to 0 and ``high`` to 255; values outside are clipped."""
     if values.dtype == np.uint8 and (low, high) == (0.0, 255.0):
         return values
     if high <= low:

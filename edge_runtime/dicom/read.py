@@ -1,7 +1,7 @@
 """DICOM in: ultrasound stills and cine loops as RGB frames.
 
-Only pixels, frame times and scan regions leave `read_dicom`; patient attributes stay in `DicomImage.dataset`, for
-objects that refer to this one. Error messages never quote a value of the header.
+`DicomImage` gives pixels, frame times and the scan region. Patient attributes stay in its ``dataset``, for DICOM
+objects that refer to the image. Error messages never quote a value of the header.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class DicomImage:
     """An opened DICOM image object.
 
     Attributes:
-        frames: how many.
-        frame_ms: milliseconds from one frame to the next; None for a still or where the file does not say.
+        frames: number of frames.
+        frame_ms: milliseconds from one frame to the next; None for a still, or if the file does not say.
         region: the first tissue region of the Sequence of Ultrasound Regions (PS3.3 C.8.5.5), if any.
         spacing_mm: millimetres per pixel (vertical, horizontal), if the file says.
     """
@@ -51,7 +51,7 @@ class DicomImage:
 
     @property
     def dataset(self) -> Any:
-        """The pydicom data set, patient data included: for objects that refer to this one."""
+        """The pydicom data set, patient data included; for DICOM objects that refer to this one."""
         return self._dataset
 
     @property
@@ -60,7 +60,11 @@ class DicomImage:
         return self._isolated is not None
 
     def frame(self, index: int) -> UInt8Image:
-        """Decode one frame: uint8 (height, width, 3), RGB. `ImageError` where that fails."""
+        """Decode one frame, index from 0: uint8 (height, width, 3), RGB.
+
+        Raises:
+            ImageError: the frame cannot be decoded.
+        """
         if self._isolated is not None:
             return next(self._by_child(index, index + 1))
         return _guarded(lambda: self._pixels[index], self._name)
@@ -79,7 +83,12 @@ class DicomImage:
 def decode_dicom(
     data: bytes, name: str = "image", *, max_pixels: int = MAX_PIXELS, frame: int | None = None
 ) -> UInt8Image:
-    """A DICOM still, or frame number ``frame`` (from 1) of a loop; see `read_dicom` and `chosen_frame`."""
+    """Decode a DICOM still, or frame ``frame`` (from 1) of a loop: uint8 (height, width, 3), RGB.
+
+    Raises:
+        ImageError, MissingExtraError: see `read_dicom`.
+        FrameNeededError: see `chosen_frame`.
+    """
     opened = read_dicom(data, name, max_pixels=max_pixels)
     return opened.frame(chosen_frame(name, opened.frames, frame))
 
@@ -89,12 +98,18 @@ def read_dicom(
 ) -> DicomImage:
     """Open a DICOM file without decoding a frame yet.
 
-    Photometric interpretations MONOCHROME1 and 2 (modality and VOI transforms applied), RGB, YBR_*, PALETTE
-    COLOR; native, deflated and RLE syntaxes by pydicom, JPEG and JPEG 2000 by Pillow, lossless JPEG and JPEG-LS
-    by GDCM in a child process (see `edge_runtime.dicom.child`; ``isolate=False`` is for that child).
+    Photometric interpretations: MONOCHROME1 and 2 (modality and VOI transforms applied), RGB, YBR_*, PALETTE
+    COLOR. Transfer syntaxes: pydicom decodes native, deflated and RLE data, Pillow JPEG and JPEG 2000, GDCM
+    lossless JPEG and JPEG-LS in a child process (`edge_runtime.dicom.child`).
+
+    Args:
+        data: the bytes of the file.
+        name: of the file, for messages.
+        max_pixels: of one frame.
+        isolate: False decodes everything in this process; only the child process uses it.
 
     Raises:
-        ImageError: not a readable image object, or too large.
+        ImageError: the file is no readable image object, or too large.
         MissingExtraError: pydicom is not installed.
     """
     try:
@@ -132,10 +147,10 @@ def read_dicom(
 
 
 def _inflated(data: bytes, limit: int, name: str) -> io.BytesIO:
-    """The file to read; a deflated one (PS3.5 A.5) inflated here, in pieces: pydicom has no limit.
+    """The file to read. A deflated one (PS3.5 A.5) is inflated here, in pieces: pydicom has no limit.
 
     Raises:
-        ImageError: more than ``limit`` bytes, or not the whole of them.
+        ImageError: the file inflates to more than ``limit`` bytes, or breaks off.
     """
     position, deflated = 132, 0
     while data[position : position + 2] == b"\x02\x00":  # the file meta group, explicit little endian
@@ -148,7 +163,7 @@ def _inflated(data: bytes, limit: int, name: str) -> io.BytesIO:
     if not deflated:
         return io.BytesIO(data)
     file = io.BytesIO()
-    # The same header, but for a syntax that is not deflated; a UID may end in zeros.
+    # The same header with a transfer syntax that is not deflated; a UID may be padded with zeros.
     file.write(data[:deflated] + _PLAIN + data[deflated + len(_DEFLATED) : position])
     stream, rest = zlib.decompressobj(-zlib.MAX_WBITS), data[position:]
     while rest and not stream.eof:
@@ -163,23 +178,24 @@ def _inflated(data: bytes, limit: int, name: str) -> io.BytesIO:
 
 
 def _guarded(call: Any, name: str) -> Any:
-    """Run a reader of pydicom; whatever it raises on a damaged file becomes an `ImageError` without its values."""
+    """Call pydicom; every error on a damaged file becomes an `ImageError` that quotes no value of the file."""
     from pydicom.errors import BytesLengthException, InvalidDicomError
 
     try:
         with warnings.catch_warnings():
-            # pydicom warns about every odd value of a header; here a file either gives an image or an error.
+            # pydicom warns about every odd value of a header; here a file gives an image or an error.
             warnings.simplefilter("ignore")
             return call()
     except ImageError:
         raise
     except (*DECODE_ERRORS, Image.DecompressionBombError, BytesLengthException, InvalidDicomError) as error:
-        # Not the message: it can quote the header, and the header names the patient.
+        # Leave the error's message out: it can quote the header, and the header names the patient.
         raise ImageError(f"{name} is a DICOM file without a readable image ({type(error).__name__}).") from error
 
 
 def _frame_ms(dataset: Any) -> float | None:
-    """Frame Time (0018,1063), or from Cine Rate (0018,0040) in frames a second."""
+    """Milliseconds a frame: Frame Time (0018,1063), else from the frames a second of Cine Rate (0018,0040) or of
+    Recommended Display Frame Rate (0008,2144)."""
     try:
         if value := dataset.get("FrameTime"):
             interval = float(value)
@@ -212,7 +228,7 @@ def _region(dataset: Any, rows: int, columns: int) -> Region | None:
 
 
 def _spacing(dataset: Any) -> tuple[float, float] | None:
-    """Pixel Spacing, or the region's physical deltas where its unit is the centimetre (code 3)."""
+    """Pixel Spacing, else the physical deltas of the first region if their unit is the centimetre (code 3)."""
     try:
         if spacing := dataset.get("PixelSpacing"):
             pair = (float(spacing[0]), float(spacing[1]))

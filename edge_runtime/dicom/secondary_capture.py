@@ -31,14 +31,18 @@ def secondary_capture(
     deidentify: bool,
     frame_ms: float | None = None,
 ) -> bytes:
-    """A DICOM Secondary Capture of overlays (PS3.3 A.8), one picture or a multi-frame true colour object.
+    """A DICOM Secondary Capture of overlays (PS3.3 A.8) as file bytes: one picture, or several in true colour.
 
     Args:
-        pictures: uint8 (height, width, 3), all of one size. What is burned into them stays there: crop first.
-        source: its patient and study attributes are copied, so that the result files itself under the study.
+        pictures: uint8 (height, width, 3), all of one size. Text that is burned into them stays: crop first.
+        source: object whose patient and study attributes are copied, so that viewers show the result in its study;
+            None copies nothing.
         text: the result in words, written to Image Comments.
-        deidentify: copy nothing, take new study identifiers, and say so (PS3.3 C.7.1.1).
-        frame_ms: from one picture to the next; None: as in the source, else 40 ms.
+        deidentify: copy nothing, take new study identifiers, and mark the object as deidentified (PS3.3 C.7.1.1).
+        frame_ms: milliseconds from one picture to the next; None takes those of the source, else 40 ms.
+
+    Raises:
+        MissingExtraError: pydicom is not installed.
     """
     try:
         from pydicom.dataset import FileDataset, FileMetaDataset
@@ -56,7 +60,7 @@ def secondary_capture(
     meta.MediaStorageSOPClassUID = (
         MultiFrameTrueColorSecondaryCaptureImageStorage if many else SecondaryCaptureImageStorage
     )
-    # prefix=None: random UUID-derived identifiers; nothing of this machine is in them.
+    # prefix=None makes identifiers from random UUIDs; they tell nothing about this machine.
     meta.MediaStorageSOPInstanceUID = generate_uid(prefix=None)
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     out = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
@@ -101,7 +105,7 @@ def secondary_capture(
 
 
 def _reference(out: Any, dataset: Any) -> None:
-    """Source Image Sequence: which object the overlay was derived from."""
+    """Set Source Image Sequence: the object from which the overlay was derived."""
     from pydicom.dataset import Dataset
 
     if dataset.get("SOPClassUID") and dataset.get("SOPInstanceUID"):

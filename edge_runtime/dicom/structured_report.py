@@ -1,9 +1,9 @@
 """A DICOM Comprehensive Structured Report of a result (template TID 1500), by highdicom, on request only.
 
-What it holds: the model's probability and threshold, the label, the verdict in words, which frame of which object
-it was read from, and the identity of the model. Concepts that the standard has no code for are of our own scheme,
-99SONOEDGE: the model's probability is not DICOM's "probability of cancer" (111047, DCM). Every report is
-preliminary, partial and unverified: only a person can make it more.
+A report holds the model's probability and threshold, the label, the verdict in words, the frame and object of the
+result, and the identity of the model. Concepts without a code in the standard use our own scheme, 99SONOEDGE: the
+model's probability is not DICOM's "probability of cancer" (111047, DCM). Every report is preliminary, partial and
+unverified: only a person can change this.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _IDENTIFIERS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInst
 
 @dataclass(frozen=True)
 class Finding:
-    """What is reported.
+    """The result that a report states.
 
     Attributes:
-        artifact: that computed it.
+        artifact: name of the artifact that computed the result.
         probability: of the positive class, 0–1.
-        threshold: above which it is called positive.
-        assessment: one of the codes of `edge_runtime.model.assess.Assessment`.
+        threshold: an image is positive if its probability is at least this.
+        assessment: one of `edge_runtime.model.assess.VERDICTS`.
         frame: number in the object, from 1; None for a still.
         text: the result in words.
     """
@@ -49,16 +49,16 @@ class Finding:
 
 
 def structured_report(evidence: Any, bundle: Bundle, finding: Finding) -> bytes:
-    """The report as a DICOM file.
+    """The report as the bytes of a DICOM file.
 
     Args:
-        evidence: the pydicom data set that the result was read from. Patient and study are copied from it, so that
-            the report files itself under the study; give the deidentified capture to leave them out.
+        evidence: the pydicom data set of the image. Patient and study are copied from it, so that viewers show the
+            report in its study; to leave them out, give the deidentified capture.
         bundle: the model.
         finding: the result.
 
     Raises:
-        ImageError: the object lacks an identifier that a reference needs.
+        ImageError: ``evidence`` lacks an identifier that a reference needs.
         MissingExtraError: highdicom is not installed.
     """
     try:
@@ -99,7 +99,7 @@ def structured_report(evidence: Any, bundle: Bundle, finding: Finding) -> bytes:
             ),
         ],
     )
-    # The same model is the same observer everywhere: its identifier is made of the bundle's digest.
+    # The identifier comes from the bundle's digest, so that one model is the same observer everywhere.
     device = sr.DeviceObserverIdentifyingAttributes(
         uid=UID(f"2.25.{int(digest[:32], 16)}"), name="SonoEdge", model_name=bundle.name[:_TEXT_LENGTH]
     )
@@ -111,7 +111,7 @@ def structured_report(evidence: Any, bundle: Bundle, finding: Finding) -> bytes:
         imaging_measurements=[group],
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about every odd value that was copied
+        warnings.simplefilter("ignore")  # pydicom warns about every odd value that is copied
         report = sr.ComprehensiveSR(
             evidence=[source],
             content=content[0],
@@ -134,7 +134,7 @@ def _own(sr: Any, value: str, meaning: str) -> Any:
 
 
 def _source(evidence: Any) -> Any:
-    """What the report says about the object: identifiers, patient and study; absent ones empty."""
+    """The identifiers, patient and study of the object for the report; absent attributes are empty."""
     from pydicom.dataset import Dataset
 
     source = Dataset()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-# Anchors at equal distances, dark violet to pale yellow: lightness rises all the way, so that the map also
-# reads in grey and for colour-blind readers.
+# Anchors at equal distances, dark violet to pale yellow. Lightness rises all the way, so that the map is readable
+# in grey and for colour-blind readers, too.
 _ANCHORS = np.array(
     [
         (10, 5, 40),

@@ -1,7 +1,7 @@
-"""What an explained image leaves in a folder: two pictures, the numbers behind them, and a summary.
+"""The files of an explained image: two pictures, the numbers behind them, and a summary.
 
 <stem>.overlay.png   the map over the image
-<stem>.panel.png     image, overlay, then an overlay per branch where there are several; mask outlined
+<stem>.panel.png     image, overlay, then an overlay per branch if there are several; mask outlined
 <stem>.npz           cam, cam_<branch>: float32 on their own grids, in units of the logit;
                      heat: float16 (height, width) of the image, 0–1
 <stem>.json          the prediction, the class explained, peak, area, shares of the logit
@@ -43,13 +43,16 @@ def write_explanation(
         stem: path without suffix.
         image: uint8 (height, width, 3).
         result: the explanation.
-        summary: what else belongs into the JSON file, for example the prediction.
-        branch: whose map the overlay shows and ``heat`` holds; ``fused`` for the sum.
-        mask: bool, outlined in the panel.
-        opacity: of the hottest spot.
+        summary: further keys for the JSON file, for example the prediction.
+        branch: name of the branch whose map the overlay shows and ``heat`` holds; ``fused`` for the sum.
+        mask: bool, outlined in the panel; of any size.
+        opacity: of the hottest spot, 0–1.
 
     Returns:
-        What was written to the JSON file.
+        The content of the JSON file.
+
+    Raises:
+        UsageError: there is no such branch.
     """
     size = (image.shape[0], image.shape[1])
     views = panel_views(result, branch)
@@ -75,13 +78,13 @@ def write_explanation(
 
 
 def remove_explanation(stem: Path) -> None:
-    """Delete what an earlier run left of an image that is refused now: a heat map without an answer misleads."""
+    """Delete an earlier run's files of an image that is refused now: a heat map without an answer misleads."""
     for suffix in _SUFFIXES:
         stem.with_name(stem.name + suffix).unlink(missing_ok=True)
 
 
 def panel_views(result: Explanation, branch: str = FUSED) -> dict[str, Float32Array]:
-    """The maps of a panel by name, in order: one branch alone, or the sum and then what it is the sum of."""
+    """The maps of a panel by name, in order: one branch alone, or the sum and then the branches."""
     if branch != FUSED or len(result.branch_cams) < 2:
         return {branch: result.map_of(branch)}
     return {FUSED: result.cam, **result.branch_cams}

@@ -1,7 +1,7 @@
 """Grad-CAM on the device, from the outputs of the head; no automatic differentiation.
 
-The head file computes the map beside the logit (DESIGN: score = logit, never the saturating probability). Its
-outputs, all float32 and for the positive class; the negative class is their negation:
+The head computes the maps together with the logit. The score is the logit, never the probability, which saturates.
+The outputs are float32 and for the positive class; for the negative class they change their sign:
 
     logit, probability      (1, 1)
     cam                     (1, H, W)  sum of the branch maps on the largest grid, before the ReLU
@@ -10,8 +10,8 @@ outputs, all float32 and for the positive class; the negative class is their neg
     share_<branch>          (1, 1)     the branch's part of the logit
     share_bias              (1, 1)     the rest; all shares add up to the logit
 
-Maps are a few cells wide. They are stretched to the image a band of rows at a time, so that drawing one over a
-large frame allocates the picture and nothing else of its size.
+Maps are a few cells wide. They are stretched to the image a band of rows at a time, so that drawing a map over a
+large frame allocates only the resulting picture.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from sonoedge.edge_runtime.explain.colormap import COLORMAP
 from sonoedge.edge_runtime.types import Float32Array, UInt8Image
 
 FUSED = "fused"
-"""What the sum of all branches is called where a branch can be chosen."""
+"""The name of the sum of all branches, wherever a branch can be chosen."""
 GAP_PIXELS = 4
 """White columns between the views of a panel."""
 _BAND_PIXELS = 1 << 15
@@ -43,10 +43,9 @@ class Explanation:
 
     Attributes:
         label: the class explained.
-        cam: fused Grad-CAM, float32 (H, W), >= 0, in units of the logit; all zero where nothing speaks for
-            the class.
-        branch_cams: the same per branch, each on its own grid.
-        shares: part of the positive label's logit by branch, and ``bias``; they add up to the logit.
+        cam: fused Grad-CAM, float32 (H, W), >= 0, in units of the logit; all zero if nothing speaks for the class.
+        branch_cams: the map of each branch, float32 (h, w), >= 0, on its own grid.
+        shares: the parts of the positive label's logit, by branch and ``bias``; they add up to the logit.
     """
 
     label: str
@@ -55,7 +54,11 @@ class Explanation:
     shares: Mapping[str, float]
 
     def map_of(self, branch: str = FUSED) -> Float32Array:
-        """The map of one branch, or the fused one; `UsageError` for a name that there is not."""
+        """The map of one branch, or the fused one.
+
+        Raises:
+            UsageError: there is no such branch.
+        """
         if branch == FUSED:
             return self.cam
         if branch not in self.branch_cams:
@@ -64,7 +67,11 @@ class Explanation:
         return self.branch_cams[branch]
 
     def to_json(self, image_size: tuple[int, int], branch: str = FUSED) -> dict[str, Any]:
-        """Peak position (pixels of the original image), hot area (share of the image at half the peak)."""
+        """A JSON object: label, branch, position of the peak, hot area and shares of the logit.
+
+        The peak (x, y) is in pixels of the image of ``image_size`` (height, width). The hot area is the share of
+        pixels at half the peak or above.
+        """
         peak, area = _peak_and_area(unit_map(self.map_of(branch), image_size), image_size)
         return {
             "explained_label": self.label,
@@ -76,11 +83,11 @@ class Explanation:
 
 
 def explanation(bundle: Bundle, outputs: Mapping[str, Float32Array], label: str) -> Explanation:
-    """Read an explanation for ``label`` out of the outputs of the head.
+    """Build the explanation for ``label`` from the outputs of the head, see this module.
 
     Raises:
-        UsageError: a label that the bundle does not have.
-        BundleError: a head without explanation outputs.
+        UsageError: the bundle has no such label.
+        BundleError: the head has no outputs for explanations.
     """
     if label not in bundle.labels:
         raise UsageError(f"Unknown class {label!r}. The bundle has: {', '.join(bundle.labels)}.")
@@ -98,12 +105,12 @@ def explanation(bundle: Bundle, outputs: Mapping[str, Float32Array], label: str)
 
 
 def unit_map(cam: Float32Array, size: tuple[int, int]) -> Float32Array:
-    """A map on its own grid, scaled so that its peak is 1 once it is stretched to (height, width)."""
+    """A map float32 (h, w) on its own grid, scaled so that its peak is 1 after stretching to (height, width)."""
     highest = float(cam.max())
     if not highest > 0.0:
         return np.zeros_like(cam, np.float32)
     unit = (cam / np.float32(highest)).astype(np.float32)
-    # No pixel need lie on the centre of the hottest cell: without this the peak would be below 1.
+    # Perhaps no pixel lies on the centre of the hottest cell; without this step the peak would be below 1.
     return unit / max(band.max() for _, band in _bands(unit, size))
 
 
@@ -112,13 +119,13 @@ def heat_map(cam: Float32Array, size: tuple[int, int]) -> Float32Array:
     heat = np.empty(size, np.float32)
     for rows, band in _bands(unit_map(cam, size), size):
         heat[rows] = band
-    # To the last bit: the peak is exactly 1.
+    # The peak must be 1 to the last bit.
     heat /= heat.max() or 1.0
     return heat
 
 
 def stretch(array: Float32Array, size: tuple[int, int]) -> Float32Array:
-    """Feature maps float32 (h, w, C) on another grid, (height, width, C), by the same bilinear rule."""
+    """Feature maps float32 (h, w, C), stretched bilinearly to (height, width, C), as `heat_map` does."""
     if array.shape[:2] == size:
         return array
     down, across = _bilinear(size[0], array.shape[0]), _bilinear(size[1], array.shape[1])
@@ -126,11 +133,11 @@ def stretch(array: Float32Array, size: tuple[int, int]) -> Float32Array:
 
 
 def overlay(image: UInt8Image, heat: Float32Array, *, opacity: float = 0.5) -> UInt8Image:
-    """The image with a map over it, uint8 (height, width, 3); cold regions stay as they are.
+    """The image with a map over it, uint8 (height, width, 3); cold regions stay unchanged.
 
     Args:
         image: uint8 (height, width, 3).
-        heat: 0–1; of the image's size, or on a small grid (see `unit_map`), which is stretched.
+        heat: float32, 0–1; of the image's size, or on a small grid (see `unit_map`), which is stretched.
         opacity: of the hottest spot, 0–1.
     """
     canvas = np.empty_like(image)
@@ -139,7 +146,7 @@ def overlay(image: UInt8Image, heat: Float32Array, *, opacity: float = 0.5) -> U
 
 
 def contour(image: UInt8Image, mask: NDArray[np.bool_], colour: tuple[int, int, int] = (0, 255, 0)) -> UInt8Image:
-    """The image with the outline of a mask of any size, which is stretched to it."""
+    """A copy of uint8 (height, width, 3) with the outline of a mask; a mask of any size is stretched."""
     drawn = image.copy()
     drawn[_outline(mask, image.shape[:2])] = colour
     return drawn
@@ -152,9 +159,9 @@ def panel(
     *,
     opacity: float = 0.5,
 ) -> UInt8Image:
-    """The image and one overlay per map, side by side: uint8 (height, (1 + N) width + 4 N, 3).
+    """The image and one overlay for each of N maps, side by side: uint8 (height, (1 + N) width + 4 N, 3).
 
-    With a mask its outline is on every view.
+    If a mask is given, every view shows its outline.
     """
     height, width = image.shape[:2]
     step = width + GAP_PIXELS
@@ -174,7 +181,7 @@ def _blend(canvas: UInt8Image, image: UInt8Image, heat: Float32Array, opacity: f
     for rows, band in _bands(heat, image.shape[:2]):
         weight = (np.float32(opacity) * band)[:, :, None]
         colour = _COLOURS[np.rint(band * 255.0).astype(np.uint8)]
-        # Half a step, then the cast that cuts off: rounding.
+        # The assignment to uint8 truncates: adding half a step first rounds.
         canvas[rows] = image[rows] * (1.0 - weight) + colour * weight + 0.5
 
 
@@ -187,7 +194,7 @@ def _outline(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_
 
 
 def _peak_and_area(unit: Float32Array, size: tuple[int, int]) -> tuple[list[int] | None, float]:
-    """Position (x, y) of the first hottest pixel and share of pixels at half the peak; None, 0.0 for a zero map."""
+    """Position (x, y) of the first hottest pixel, share of pixels at half the peak or above; None, 0.0 if zero."""
     if not unit.any():
         return None, 0.0
     best, position, hot = -1.0, [0, 0], 0
@@ -201,7 +208,7 @@ def _peak_and_area(unit: Float32Array, size: tuple[int, int]) -> tuple[list[int]
 
 
 def _bands(heat: Float32Array, size: tuple[int, int]) -> Iterator[tuple[slice, Float32Array]]:
-    """A map on any grid, stretched to (height, width), as bands of rows: bilinear, as Pillow does it."""
+    """A map on any grid, stretched to (height, width) bilinearly as by Pillow, in bands of rows."""
     height, width = size
     step = max(1, _BAND_PIXELS // width)
     slices = [slice(start, min(start + step, height)) for start in range(0, height, step)]
@@ -215,10 +222,10 @@ def _bands(heat: Float32Array, size: tuple[int, int]) -> Iterator[tuple[slice, F
 
 
 def _bilinear(pixels: int, cells: int) -> Float32Array:
-    """Weights float32 (pixels, cells) of each cell in each pixel along one axis: a triangle, rows add up to 1."""
+    """Triangular weights float32 (pixels, cells) of each cell in each pixel along one axis; rows add up to 1."""
     scale = cells / pixels
     centres = (np.arange(pixels) + 0.5) * scale
     distance = np.abs(np.arange(cells) + 0.5 - centres[:, None])
-    # A triangle wider than a cell where there are fewer pixels than cells: none is skipped.
+    # If there are fewer pixels than cells, the triangle is wider than a cell, so that no cell is skipped.
     weights = np.maximum(1.0 - distance / max(1.0, scale), 0.0)
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)

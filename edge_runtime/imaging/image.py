@@ -1,9 +1,9 @@
 """Decoding, colour and resizing: the only code in SonoEdge that turns a file into model input.
 
-`train`, quantization calibration, the benchmarks and the device all call these functions, so an image is
-the same array everywhere. The rule (bundle schema 1): decode, 8 bits per channel, ``convert("RGB")``, Pillow
-``BILINEAR`` with its antialiasing support, stretched to the input size; no letterbox and no crop. Values stay
-0–255: each backbone's own normalisation is inside its graph.
+Training, calibration, the benchmarks and the device call these functions, so that an image is the same array
+everywhere. The rule (bundle schema 1): decode to 8 bits per channel, ``convert("RGB")``, stretch to the input size
+with Pillow's antialiased ``BILINEAR``; no letterbox and no crop. Values stay 0–255: the graph of each backbone
+holds its own normalisation.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ def read_image(path: str | Path, *, frame: int | None = None) -> UInt8Image:
         ultrasound frame. 16-bit and float grey images are stretched from their own minimum and maximum.
 
     Raises:
-        ImageError: the file is missing, truncated, not an image, larger than ``MAX_PIXELS``, or holds several
-            frames and none is named.
-        MissingExtraError: a DICOM file without pydicom.
+        ImageError: the file is missing, truncated, not an image, larger than ``MAX_PIXELS``, or has no such frame.
+        FrameNeededError: the file holds several frames and none is named.
+        MissingExtraError: the file is DICOM and pydicom is not installed.
     """
     path = Path(path)
     try:
@@ -68,16 +68,16 @@ def decode_image(
         return decode_dicom(data, name, max_pixels=max_pixels, frame=frame)
     try:
         with warnings.catch_warnings():
-            # Pillow warns above its own pixel limit; ours is checked below, before any pixel is decoded.
+            # Pillow warns above its own pixel limit; our limit is checked below, before any pixel is decoded.
             warnings.simplefilter("ignore")
             image = Image.open(io.BytesIO(data), formats=_PILLOW_FORMATS)
             width, height = image.size
             if width * height > max_pixels:
                 raise ImageError(f"{name} has {width}x{height} pixels. At most {max_pixels:,} pixels are accepted.")
-            # Other formats' further frames are previews and animations, whose first one is the picture.
+            # Only TIFF has pages. In other formats the first frame is the picture, the rest previews or animation.
             image.seek(chosen_frame(name, image.n_frames if isinstance(image, TiffImageFile) else 1, frame))
             image.load()
-            # A phone stores how it was held; browsers and the Android app turn pictures upright as well.
+            # A phone stores how it was held: turn the picture upright, as browsers and the Android app do.
             return to_rgb(ImageOps.exif_transpose(image))
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name} is too large: at most {max_pixels:,} pixels are accepted.") from error
@@ -106,9 +106,10 @@ def to_rgb(image: Image.Image) -> UInt8Image:
 def resize(image: UInt8Image, size: tuple[int, int]) -> UInt8Image:
     """Stretch an RGB image to the model's input size with Pillow's antialiased bilinear filter.
 
-    The same array with every Pillow from 9.4 on. One call of Pillow for both directions is not: up to 12 it goes
-    across first, 13 goes down first for tall images, and the rounding in between differs by one grey level. So
-    each direction is a call of its own, in the order of Pillow 13 (the browser and the Android app do the same).
+    Every Pillow from 9.4 on gives the same array. One call for both directions would not: Pillow up to 12 goes
+    across first, Pillow 13 goes down first for tall images, and the rounding in between differs by one grey level.
+    Each direction is therefore a call of its own, in the order of Pillow 13. The browser and the Android app do the
+    same.
 
     Args:
         image: uint8 (height, width, 3).
@@ -116,6 +117,9 @@ def resize(image: UInt8Image, size: tuple[int, int]) -> UInt8Image:
 
     Returns:
         uint8 (size[0], size[1], 3).
+
+    Raises:
+        ImageError: ``image`` has another dtype or shape.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ImageError(
@@ -138,7 +142,7 @@ def to_input(image: UInt8Image, size: tuple[int, int]) -> Float32Array:
 
 
 def find_images(path: str | Path) -> list[Path]:
-    """All image files under a folder, sorted; a file is returned as it is. ``masks`` folders are skipped."""
+    """All image files under a folder, sorted, without those in ``masks`` folders; a file is returned as it is."""
     path = Path(path)
     if not path.is_dir():
         return [path]
@@ -149,8 +153,8 @@ def find_images(path: str | Path) -> list[Path]:
 def is_image_file(path: Path) -> bool:
     """Whether a file counts as an image: by its suffix, or because it starts like a DICOM file.
 
-    On a disc from a hospital's archive DICOM files have no suffix, or one that is part of a number. DICOMDIR, the
-    table of contents of such a disc, is no image.
+    On a disc from a hospital's archive, DICOM files have no suffix, or a part of a number in its place. DICOMDIR,
+    the table of contents of such a disc, is no image.
     """
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return True
@@ -163,7 +167,7 @@ def is_image_file(path: Path) -> bool:
 
 
 def stretch_to_uint8(grey: NDArray[Any]) -> UInt8Image:
-    """Grey values of any type to 0–255, from their own finite minimum and maximum."""
+    """Stretch grey values of any type and shape to uint8 0–255, from their own finite minimum and maximum."""
     values = grey.astype(np.float64)
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)

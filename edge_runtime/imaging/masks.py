@@ -18,20 +18,20 @@ def read_mask(path: str | Path, size: tuple[int, int]) -> NDArray[np.bool_]:
     """A mask at the size of its image.
 
     Args:
-        path: image file; what is at least half as bright as its brightest pixel is inside.
-        size: (height, width) of the image. A mask of another size, but the same shape, is stretched to it.
+        path: image file; pixels at least half as bright as the brightest one are inside.
+        size: (height, width) of the image. A mask of another size but the same aspect ratio is stretched to it.
 
     Returns:
         bool (height, width); all False for an empty mask.
 
     Raises:
         ImageError: the file cannot be decoded.
-        DataError: its width over height is another one: it belongs to another image.
+        DataError: the mask's aspect ratio differs, so it belongs to another image.
     """
     grey = read_image(path).max(axis=2)
     height, width = size
     ratio = (grey.shape[1] * height) / (grey.shape[0] * width)
-    # One pixel of rounding is allowed too: small masks cannot keep the shape any better.
+    # Rounding by one pixel is allowed: small masks cannot keep the aspect ratio any better.
     slack = max(_ASPECT_TOLERANCE, 1.0 / min(grey.shape))
     if abs(np.log(ratio)) > slack:
         raise DataError(
@@ -46,9 +46,10 @@ def read_mask(path: str | Path, size: tuple[int, int]) -> NDArray[np.bool_]:
 
 
 def find_mask(masks: Path, image: Path) -> Path | None:
-    """The mask of an image in a folder of masks: of the same name or stem, in a folder named like its class or not.
+    """The mask of an image, or None.
 
-    ``masks`` may also be the one file itself.
+    ``masks`` is the mask file itself, or a folder. In a folder the mask has the image's name or stem, with or
+    without ``_mask``; it lies in a sub-folder named like the image's folder (its class), or directly in the folder.
     """
     if masks.is_file():
         return masks

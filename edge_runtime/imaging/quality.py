@@ -1,4 +1,4 @@
-"""Plain hints about the picture itself: what an operator can change before trusting any answer."""
+"""Hints about the quality of a picture: what an operator can change before trusting an answer."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Quality:
     Attributes:
         brightness: mean grey level, 0–255.
         contrast: standard deviation of the grey level.
-        speckle: median relative difference of a pixel from the mean of its neighbours, where there is echo.
+        speckle: median relative difference of a pixel with echo from the mean of its four neighbours.
         colour: share of clearly coloured pixels (Doppler, a photo, a coloured overlay).
         overlay: share of pure white pixels with dark neighbours: text, callipers, rulers.
     """
@@ -40,9 +40,9 @@ class Quality:
 
 
 def measure(image: UInt8Image) -> Quality:
-    """Measure uint8 (height, width, 3); under a millisecond, for live frames.
+    """Measure uint8 (height, width, 3), in less than a millisecond, for live frames.
 
-    Levels come from a coarse grid of pixels, grain and edges from the middle of the frame at full resolution.
+    Levels and colour are measured on a coarse grid of pixels, speckle and overlay at full resolution in the middle.
     """
     step = max(1, min(image.shape[:2]) // 96)
     # Channel by channel: NumPy's reductions over a last axis of three are ten times slower.
@@ -51,7 +51,7 @@ def measure(image: UInt8Image) -> Quality:
     spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
     height, width = image.shape[:2]
     top, left = max(0, (height - _MIDDLE) // 2), max(0, (width - _MIDDLE) // 2)
-    # Green alone: the three are equal in B-mode, and a mean over channels would cost more than all the rest.
+    # Green alone: the channels are equal in B-mode, and their mean would cost more than all the rest.
     grey = image[top : top + _MIDDLE, left : left + _MIDDLE, 1].astype(np.float32)
     speckle = overlay = 0.0
     if min(grey.shape) >= 3:
@@ -67,7 +67,7 @@ def measure(image: UInt8Image) -> Quality:
 
 
 def hints(image: UInt8Image, quality: Quality) -> tuple[str, ...]:
-    """Codes of what to change, in words in `edge_runtime.words`; empty for an ordinary B-mode image."""
+    """Codes of hints (`edge_runtime.words` has the texts); empty for an ordinary B-mode image."""
     found = {
         "small": min(image.shape[:2]) < SMALL,
         "dark": quality.brightness < DARK,

@@ -1,4 +1,4 @@
-"""The scan area of an ultrasound screen: the lit part with burned-in text, rulers and logos left outside."""
+"""The scan area of an ultrasound screen: the lit part without burned-in text, rulers and logos."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from sonoedge.edge_runtime.types import Region, UInt8Image
 
 _CELLS = 64  # the search grid; a gap of one cell parts the scan from a line of text
 _LIT = 12  # grey level from which a pixel is not background; monitors and JPEG lift black to about 8
-_CELL_SHARE = 0.3  # of a cell's pixels must be lit; strokes of text cover less
-_SMALLEST, _LARGEST = 0.10, 0.97  # of the image; outside these the whole image is the answer
+_CELL_SHARE = 0.3  # this share of a cell's pixels must be lit; strokes of text cover less
+_SMALLEST, _LARGEST = 0.10, 0.97  # shares of the image; a smaller or larger area is no region
 
 
 def detect_region(image: UInt8Image) -> Region | None:
     """The bounding box of the largest connected lit area of uint8 (height, width, 3).
 
-    Returns None where that is (nearly) the whole image, or too little of it to be a scan.
+    Returns None if this box is nearly the whole image, or too small for a scan.
     """
     lit = image.max(axis=2) >= _LIT
     height, width = lit.shape
@@ -30,7 +30,7 @@ def detect_region(image: UInt8Image) -> Region | None:
     if not area.any():
         return None
     rows, columns = np.flatnonzero(area.any(axis=1)), np.flatnonzero(area.any(axis=0))
-    # One cell more on every side, then back to the first row or column that the area itself lights.
+    # Add one cell on every side, then shrink to the first row or column with pixels of the area.
     top, bottom = max(0, (rows[0] - 1) * step), min(height, (rows[-1] + 2) * step)
     left, right = max(0, (columns[0] - 1) * step), min(width, (columns[-1] + 2) * step)
     own = np.repeat(np.repeat(_grow(area), step, axis=0), step, axis=1)[:height, :width] & lit
@@ -50,7 +50,11 @@ def detect_region(image: UInt8Image) -> Region | None:
 
 
 def parse_crop(text: str) -> Region | str:
-    """``none``, ``auto``, or ``LEFT,TOP,RIGHT,BOTTOM`` in pixels, as a command line gives it."""
+    """Parse a crop of the command line: ``none``, ``auto``, or ``LEFT,TOP,RIGHT,BOTTOM`` in pixels.
+
+    Raises:
+        UsageError: the text is none of these.
+    """
     if text in {"none", "auto"}:
         return text
     parts = text.split(",")

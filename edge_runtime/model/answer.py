@@ -1,4 +1,4 @@
-"""What one image yields: the model's numbers, and the answer that a user gets."""
+"""The results for one image: the model's numbers, and the answer that a user gets."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from sonoedge.edge_runtime.types import Float32Array
 
 @dataclass(frozen=True)
 class Prediction:
-    """The model's numbers for one image, whatever it shows; an `Answer` is what a user gets.
+    """The model's numbers for one image, whatever the image shows; a user gets an `Answer`.
 
     ``probability`` and ``logit`` are of the bundle's positive label.
 
     Attributes:
         image: the path as given.
-        label: the positive label where probability >= threshold, else the other one.
+        label: the positive label if probability >= threshold, else the other one.
         probability: 0–1.
         logit: real; probability = 1 / (1 + exp(-logit)).
-        threshold: probability.
-        artifact: which file answered.
+        threshold: a probability, 0–1.
+        artifact: name of the artifact that answered.
         latency_ms: wall-clock milliseconds of ``decode``, ``resize``, ``invoke`` (backbone) and ``head``.
     """
 
@@ -46,17 +46,17 @@ class Prediction:
 class Answer:
     """The verdict on one image, and the numbers behind it.
 
-    A refused image has no label, probability, logit, band and outputs (None), unless it was asked for with
-    ``gated=False``; its verdict is ``refused`` even then.
+    If an image is refused, label, probability, logit, band and outputs are None. With ``gated=False`` label,
+    probability, logit and outputs are given, but the verdict is still ``refused``.
 
     Attributes:
         image, label, probability, logit, threshold, artifact, latency_ms: see `Prediction`.
         assessment: verdict, reasons and both in words.
-        gate: where the image lies among those of training; None where the bundle has no gate.
+        gate: how far the image is from those of training; None if the bundle has no gate.
         hints: codes of `edge_runtime.imaging.quality.hints`.
-        band: over shifted views, where they were asked for.
-        outputs: of the head and the maps, see `Predictor.explain_raw`.
-        features: what the gate looked at, for `edge_runtime.model.drift`; None without a gate.
+        band: over shifted views; None if none were asked for.
+        outputs: of the head, and the maps, see `Predictor.explain_raw`.
+        features: the gate's input, for `edge_runtime.model.drift`; None without a gate.
     """
 
     image: str
@@ -84,7 +84,7 @@ class Answer:
         return self.outputs is None
 
     def to_json(self) -> dict[str, Any]:
-        """The fields of a prediction (null where withheld), ``verdict``, ``reasons``, ``text`` and ``gate``."""
+        """The fields of a prediction (null if withheld), ``verdict``, ``reasons``, ``text`` and ``gate``."""
         return {
             "image": self.image,
             "label": self.label,

@@ -1,17 +1,17 @@
-"""The one place where gate, picture quality, shifted views and threshold become a verdict.
+"""The only code that turns gate, picture quality, shifted views and threshold into a verdict.
 
-In this order, the first that applies:
+The first row that applies decides:
 
     outside_training                       -> refused         the gate: too far from the training images
-    unlike_training and not_b_mode         -> refused         two weak signs are together a strong one
+    unlike_training and not_b_mode         -> refused         two weak signs together are a strong one
     unlike_training or not_b_mode          -> uncertain
-    shifted_view                           -> uncertain       only where shifted views were asked for
+    shifted_view                           -> uncertain       only if shifted views were asked for
     probability >= threshold               -> suspicious
     else                                   -> not_suspicious
 
-The page (`serve/assets/assess.js`) and the Android app follow the same table; ``tests/vectors/assess.json`` holds
-them to it. A cascade is assessed by the gate of the model that decided. `verify`, golden images, exports and
-benchmarks look at numbers, not at verdicts: they use `Predictor.explain_raw`, which no gate guards.
+The page (``serve/assets/assess.js``) and the Android app follow the same table; tests compare all three with
+``tests/vectors/assess.json``. In a cascade the gate of the deciding model counts. ``verify``, golden images,
+exports and benchmarks look at numbers, not at verdicts: they use `Predictor.explain_raw`, which asks no gate.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ REASONS = (OUTSIDE_TRAINING, UNLIKE_TRAINING, NOT_B_MODE, SHIFTED_VIEW)
 SPEAK_AGAINST_B_MODE = frozenset({"flat", "colour", "speckle"})
 """Hints (see `edge_runtime.imaging.quality`) that are the reason ``not_b_mode``."""
 SHAVE = 0.04
-"""The part of width and height that a shifted view leaves out."""
+"""The share of width and height that a shifted view leaves out."""
 MAX_VIEWS = 9
-"""A picture and its shifted views."""
+"""The largest number of views: a picture and its eight shifted views."""
 
 
 @dataclass(frozen=True)
 class Band:
     """Smallest and largest probability over ``views`` slightly shifted crops of one picture.
 
-    It says how much the answer hangs on the framing, measured on this very picture; it is not a confidence
-    interval of the diagnosis.
+    The band says how much the answer depends on the framing of this picture. It is not a confidence interval of the
+    diagnosis.
     """
 
     low: float
@@ -57,8 +57,8 @@ class Assessment:
 
     Attributes:
         verdict: one of `VERDICTS`.
-        reasons: those of `REASONS` that apply, in that order; empty where the threshold decided.
-        text: both in words.
+        reasons: those of `REASONS` that apply, in that order; empty if the threshold decided.
+        text: verdict and reasons in words.
     """
 
     verdict: str
@@ -76,7 +76,10 @@ class Assessment:
 
 
 def shifted_views(image: UInt8Image, count: int) -> list[UInt8Image]:
-    """Up to eight crops that lack 4 % of width and height: at the corners first, then at the sides."""
+    """``count`` crops, at most eight, of 96 % of width and height: at the corners first, then at the sides.
+
+    ``image`` is uint8 (height, width, 3); the list is empty if the image is too small.
+    """
     height, width = image.shape[:2]
     dy, dx = max(1, round(SHAVE * height)), max(1, round(SHAVE * width))
     if dy >= height or dx >= width:
@@ -86,7 +89,7 @@ def shifted_views(image: UInt8Image, count: int) -> list[UInt8Image]:
 
 
 def band_of(probabilities: Sequence[float]) -> Band | None:
-    """The band over a picture and its shifted views; None for the picture alone."""
+    """The band of the probabilities of a picture and its shifted views; None for the picture alone."""
     if len(probabilities) < 2:
         return None
     return Band(min(probabilities), max(probabilities), len(probabilities))
@@ -106,8 +109,8 @@ def assess(
     Args:
         bundle: for its labels.
         probability: of the positive label, 0–1.
-        threshold: from which on a picture is positive.
-        gate: where the picture lies; None for a bundle without a gate.
+        threshold: a picture is positive if its probability is at least this.
+        gate: the gate's answer; None for a bundle without a gate.
         hints: codes of `edge_runtime.imaging.quality.hints`.
         band: over shifted views; None unless they were asked for.
     """
@@ -128,7 +131,7 @@ def assess(
 
 
 def over_time(bundle: Bundle, own: Assessment, smoothed: float, threshold: float) -> Assessment:
-    """The verdict on a frame of a stream: its own where that has a reason, else the smoothed probability's side."""
+    """The verdict on a frame of a stream: the frame's own if it has a reason, else by the smoothed probability."""
     return own if own.reasons else assess(bundle, smoothed, threshold)
 
 

@@ -1,4 +1,4 @@
-"""Two models as one: the cheap one answers where it is sure, the full one elsewhere; see `CascadeSpec`."""
+"""Two models as one: the cheap one answers if it is sure, else the full one answers; see `CascadeSpec`."""
 
 from __future__ import annotations
 
@@ -15,20 +15,22 @@ from sonoedge.edge_runtime.model.classifier import Classifier, Predictor
 from sonoedge.edge_runtime.types import Float32Array, UInt8Image
 
 CASCADE = "cascade"
-"""What ``--artifact`` calls both models together; the default of a bundle that has a cascade."""
+"""The name of both models together for ``--artifact``; the default of a bundle that has a cascade."""
 _SCALED = ("cam", "alpha_", "share_")
 
 
 class Cascade(Predictor):
-    """Both models of a bundle with a cascade, open. Its answers are like a `Classifier`'s.
+    """Both models of a bundle with a cascade, open. It answers like a `Classifier`.
 
-    `Prediction.artifact` says which model decided: the cheap one's is ``<first>/<artifact>``. Its logit is the
-    estimate of the full model's, so that all answers are on one scale with one threshold, and its maps and shares
-    are scaled alike. Milliseconds are those of both models where both ran. Threads may share it.
+    `Prediction.artifact` says which model decided; the cheap model has the name ``<first>/<artifact>``. If the
+    cheap model decides, the logit is its estimate of the full model's logit, and maps and shares are scaled alike:
+    all answers are on one scale with one threshold. If both models ran, milliseconds are those of both. Threads may
+    share a cascade.
 
     Raises:
-        BundleError: the cheap model's bundle does not fit.
-        MissingExtraError: no interpreter for one of them.
+        BundleError: the bundle has no cascade, or the cheap model's bundle does not fit.
+        MissingExtraError: the interpreter of one model is not installed.
+        TrustError: the policy refuses the bundle.
     """
 
     def __init__(self, bundle: Bundle, *, threads: int | None = None) -> None:
@@ -53,7 +55,7 @@ class Cascade(Predictor):
         """Whether every answer comes with a gate's verdict.
 
         Raises:
-            BundleError: only one of the two models has a gate; the other one's answers would go unguarded.
+            BundleError: only one of the two models has a gate; no gate would check the answers of the other.
         """
         if self.full.gated != self.first.gated:
             without = "the cheap model" if self.full.gated else "the full model"
@@ -76,7 +78,7 @@ class Cascade(Predictor):
         decode_ms: float = 0.0,
         resize_ms: float = 0.0,
     ) -> tuple[Prediction, dict[str, Float32Array]]:
-        """See `Predictor.explain_prepared`; the prepared input is the cheap model's."""
+        """See `Predictor.explain_prepared`; ``model_input`` is for the cheap model."""
         first, outputs = self.first.explain_prepared(
             model_input, image, name=name, decode_ms=decode_ms, resize_ms=resize_ms
         )
@@ -113,16 +115,16 @@ class Cascade(Predictor):
 
 
 def logit_threshold(threshold: float) -> float:
-    """A threshold, probability 0 to 1, as a logit.
+    """A threshold, a probability from 0 to 1, as a logit.
 
-    0 and 1 are infinitely far away: the cheap model then always decides as the full one would.
+    The logits of 0 and 1 are infinite: then every answer is the same, and the cheap model always decides.
     """
     with np.errstate(divide="ignore"):
         return float(np.log(threshold) - np.log1p(-threshold))
 
 
 def estimate(spec: CascadeSpec, logit: float) -> float:
-    """The full model's logit, from the cheap model's."""
+    """The full model's logit, estimated from the cheap model's."""
     return spec.scale * logit + spec.offset
 
 
@@ -130,7 +132,8 @@ def first_bundle(bundle: Bundle) -> Bundle:
     """The cheap model's bundle inside a bundle with a cascade, with its digests checked.
 
     Raises:
-        BundleError: missing, damaged, with other labels, or itself a cascade.
+        BundleError: the bundle is missing, damaged, itself a cascade, or has other labels or another kind of input.
+        UsageError: it lacks the artifact that the cascade names.
     """
     assert bundle.cascade is not None
     folder = bundle.path / bundle.cascade.first
@@ -143,7 +146,11 @@ def first_bundle(bundle: Bundle) -> Bundle:
 
 
 def check_pair(first: Bundle, full: Bundle) -> None:
-    """`BundleError` unless both bundles answer the same question about the same images."""
+    """Check that both bundles have the same labels and kind of input, and that ``first`` is no cascade.
+
+    Raises:
+        BundleError: they do not fit.
+    """
     if (first.labels, first.positive_label) != (full.labels, full.positive_label):
         raise BundleError(
             f"Both models of a cascade need the same labels. Received: {', '.join(first.labels)} and "
@@ -161,10 +168,9 @@ def check_pair(first: Bundle, full: Bundle) -> None:
 def open_classifier(
     bundle: Bundle | str | Path, artifact: str | None = None, *, threads: int | None = None
 ) -> Classifier | Cascade:
-    """What answers with a bundle: its cascade where it has one and no artifact is named, else a `Classifier`.
+    """Open a bundle to answer: its cascade if it has one and no artifact is named, else a `Classifier`.
 
-    Raises:
-        What `Classifier` and `Cascade` raise.
+    Raises the errors of `Classifier` and `Cascade`.
     """
     loaded = trusted(bundle) if isinstance(bundle, Bundle) else load_trusted(bundle)
     if artifact == CASCADE or (artifact is None and loaded.cascade is not None):

@@ -1,7 +1,7 @@
 """Image -> verdict, prediction and explanation, with one artifact of a bundle.
 
-predict     what a user gets: gate, picture quality and threshold together; nothing of a refused picture but why
-explain_raw the model's numbers alone, for replays, exports and benchmarks: no gate guards them
+predict     the answer for users, from gate, picture quality and threshold; a refused picture gets only reasons
+explain_raw the model's numbers alone, for replays, exports and benchmarks; no gate is asked
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from sonoedge.edge_runtime.types import Float32Array, UInt8Image
 
 
 class Predictor(ABC):
-    """What follows from `explain_prepared`; ``input_size`` is (height, width) of what that takes."""
+    """The methods that build on `explain_prepared`; ``input_size`` is (height, width) of its input."""
 
     bundle: Bundle
     input_size: tuple[int, int]
@@ -52,9 +52,9 @@ class Predictor(ABC):
         decode_ms: float = 0.0,
         resize_ms: float = 0.0,
     ) -> tuple[Prediction, dict[str, Float32Array]]:
-        """`explain_raw` of a prepared input, float32 (1, height, width, 3), 0–255.
+        """`explain_raw` with a prepared input, float32 (1, height, width, 3), 0–255.
 
-        ``image``, which it was made from, is for a cascade, whose second model has a size of its own.
+        ``image`` is the picture of the input, for the second model of a cascade, which may have another size.
         """
 
     def explain_raw(
@@ -62,7 +62,7 @@ class Predictor(ABC):
     ) -> tuple[Prediction, dict[str, Float32Array]]:
         """A prediction, every output of the head (`edge_runtime.explain.gradcam`), the maps as ``map_<branch>``.
 
-        A cascade's are those of the model that decided. Neither gate nor picture quality is asked: see `predict`.
+        In a cascade these are of the model that decided. ``image`` is uint8 (height, width, 3) of any size.
         """
         start = perf_counter()
         model_input = to_input(image, self.input_size)
@@ -79,9 +79,9 @@ class Predictor(ABC):
         gated: bool = True,
         views: int = 1,
     ) -> Answer:
-        """`predict` with a prepared input, see `explain_prepared`; ``image`` is what quality and views look at."""
+        """`predict` with a prepared input, see `explain_prepared`; quality and views are taken from ``image``."""
         if gated:
-            _ = self.gated  # a cascade says here that it is half without a gate
+            _ = self.gated  # raises if only one model of a cascade has a gate
         prediction, outputs = self.explain_prepared(
             model_input, image, name=name, decode_ms=decode_ms, resize_ms=resize_ms
         )
@@ -122,13 +122,14 @@ class Predictor(ABC):
         Args:
             image: the picture.
             name: for `Answer.image`.
-            decode_ms: what it took to decode.
+            decode_ms: milliseconds that decoding took, for `Answer.latency_ms`.
             gated: False gives the numbers of a refused image, too.
-            views: 2 to 9 classify as many less one slightly shifted crops, too (`Answer.band`).
+            views: 1 to 9; above 1, ``views`` - 1 slightly shifted crops are classified, too (`Answer.band`).
 
         Raises:
-            BundleError: a cascade of which only one model has a gate.
-            ModelError: the model answers with something that is not a number.
+            BundleError: only one model of a cascade has a gate.
+            ImageError: ``image`` has another dtype or shape.
+            ModelError: the model's answer is NaN or infinite.
         """
         start = perf_counter()
         model_input = to_input(image, self.input_size)
@@ -146,7 +147,7 @@ class Predictor(ABC):
         return self.predict(image, name=str(path), decode_ms=decode_ms, gated=gated)
 
     def predict_files(self, paths: Iterable[str | Path], *, gated: bool = True) -> Iterator[Answer | ImageError]:
-        """`predict` with files one after the other; one that cannot be decoded yields its error, not an end."""
+        """`predict` with files one after the other; a file that cannot be decoded yields its error."""
         for path in paths:
             try:
                 yield self.predict_file(path, gated=gated)
@@ -155,19 +156,20 @@ class Predictor(ABC):
 
 
 class Classifier(Predictor):
-    """An open artifact. Threads may share it: one image is computed at a time, each caller gets its own.
+    """An open artifact. Threads may share it: it computes one image at a time, and each caller gets its own result.
 
     Args:
         bundle: a loaded bundle, or its path; the device's policy is enforced either way
             (`edge_runtime.bundle.trust`).
-        artifact: by name; None takes the first whose interpreter is installed.
-        threads: for the interpreter.
+        artifact: name; None takes the first whose interpreter is installed.
+        threads: for the interpreter; None takes `edge_runtime.backends.default_threads`.
 
     Raises:
-        BundleError: the bundle, or the file's tensors, are not what bundle.json says.
+        BundleError: the bundle is not sound, or the tensors of its files are not as bundle.json says.
         TrustError: the policy refuses the bundle.
-        UsageError: no such artifact.
-        MissingExtraError: no interpreter for it.
+        UsageError: the bundle has no such artifact.
+        MissingExtraError: its interpreter is not installed.
+        ModelError: the interpreter refuses a file.
     """
 
     def __init__(
@@ -179,10 +181,10 @@ class Classifier(Predictor):
             raise BundleError(f"This version runs binary classifiers. Labels: {self.bundle.labels}.")
         runtime = self.artifact.runtime
         self.backbone = open_model(self.bundle.path / self.artifact.backbone, runtime, threads=threads)
-        # The head is a few small matrix products: a second thread would cost more than it brings.
+        # The head is a few small matrix products: a second thread would cost more than it saves.
         self.head = open_model(self.bundle.path / self.artifact.head, runtime, threads=1)
         self.input_size = (self.bundle.input.height, self.bundle.input.width)
-        # An interpreter has one set of tensors: between set, invoke and get nobody else may touch it.
+        # An interpreter has one set of tensors: no other thread may touch it between set, invoke and get.
         self._lock = threading.Lock()
         self._check_tensors()
 
@@ -197,7 +199,7 @@ class Classifier(Predictor):
 
     @cached_property
     def gate(self) -> Gate | None:
-        """What tells images unlike those of training; None where the bundle has none for this artifact.
+        """The gate of this artifact; None if the bundle has none.
 
         Raises:
             BundleError: domain.npz does not fit the bundle.
@@ -206,7 +208,7 @@ class Classifier(Predictor):
 
     @property
     def gated(self) -> bool:
-        """Whether every answer comes with a gate's verdict."""
+        """Whether a gate judges every image."""
         return self.gate is not None
 
     def explain_prepared(
@@ -218,7 +220,7 @@ class Classifier(Predictor):
         decode_ms: float = 0.0,
         resize_ms: float = 0.0,
     ) -> tuple[Prediction, dict[str, Float32Array]]:
-        """See `Predictor.explain_prepared`; ``image`` is not looked at."""
+        """See `Predictor.explain_prepared`; ``image`` is not used."""
         with self._lock:
             resized = perf_counter()
             maps = self.backbone.run({"image": model_input})
@@ -267,7 +269,11 @@ class Classifier(Predictor):
 
 
 def first_runnable(bundle: Bundle) -> Artifact:
-    """The first artifact in the bundle's order whose interpreter is installed here."""
+    """The first artifact in the bundle's order whose interpreter is installed here.
+
+    Raises:
+        MissingExtraError: there is none.
+    """
     for artifact in bundle.artifacts:
         if is_available(artifact.runtime):
             return artifact
@@ -279,7 +285,7 @@ def first_runnable(bundle: Bundle) -> Artifact:
 
 
 def timed_image(path: str | Path, frame: int | None = None) -> tuple[UInt8Image, float]:
-    """A decoded image file, and the milliseconds that it took; see `read_image` for ``frame`` and the errors."""
+    """A decoded image file, and the milliseconds that decoding took; see `read_image` for ``frame`` and errors."""
     start = perf_counter()
     image = read_image(path, frame=frame)
     return image, _since(start)

@@ -1,12 +1,11 @@
-"""Drift: are the images of these days still like those the model was trained on?
+"""Drift: are recent images still like the training images?
 
     drift = Drift(load_gate(bundle, artifact))
     domain = drift.add(features)
     print(drift.to_json()["shift"])
 
-From the same features as the out-of-domain gate (`edge_runtime.model.gate`), which looks at one image at a time: a
-scanner whose gain was turned moves all images a little, none of them far. Kept are sums, no features of any single
-image.
+Drift uses the features of the gate (`edge_runtime.model.gate`), but over many images: a scanner with another gain
+moves all images a little, and none of them far. Only sums are kept, never the features of a single image.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ class Drift:
         self._images = self._flagged = self._refused = 0
 
     def add(self, features: Float32Array) -> GateResult:
-        """Count one image; the gate's verdict on it. One that is not a number is refused and counts in no mean.
+        """Count one image and return the gate's answer. Features with a NaN are refused and count in no mean.
 
         Args:
             features: float32 (C,), see `edge_runtime.model.gate.features_of`.
@@ -50,10 +49,11 @@ class Drift:
     def to_json(self) -> dict[str, Any]:
         """The statistics so far.
 
-        ``images``; ``shift``: by how many standard deviations of the training images the mean of a channel lies off
-        theirs, root mean square over the channels, in all and ``by_branch`` (None without images); ``by_chance``:
-        what as many independent images like the training images would show, 1 / sqrt(images) – several views of
-        one patient show more; ``distance``: mean (1 over the training images); ``flagged``, ``refused``: counts.
+        ``shift`` compares the mean of each channel with the mean over the training images, in standard deviations
+        of the training images: the root mean square over all channels, ``by_branch`` over those of a branch.
+        ``by_chance`` is the shift of as many independent images like the training images: 1 / sqrt(images); several
+        views of one patient show more. ``distance`` is the mean distance; it is 1 over the training images.
+        ``images``, ``flagged`` and ``refused`` are counts. Without images the other figures are None.
         """
         with self._lock:
             count = self._images

@@ -1,16 +1,16 @@
-"""The out-of-domain gate: is this image like those the model was trained on?
+"""The gate: is this image like the training images?
 
-The features of an image are its pooled maps, each branch scaled to length one, so that gain and contrast matter
-little; then standardised per channel and cut off at four standard deviations, so that no single channel decides.
-Those of the training images are described by a Gaussian with a few principal directions and one common variance
-for all others (probabilistic PCA, Tipping and Bishop 1999). The distance of an image is its squared Mahalanobis
-distance under that Gaussian, divided by the number of channels: 1 on average over what it was fitted on.
+The features of an image are its pooled maps. Each branch is scaled to length one, so that gain and contrast matter
+little. Each channel is standardised and clipped at four standard deviations, so that no single channel decides. A
+Gaussian with a few principal directions and one common variance for all others (probabilistic PCA, Tipping and
+Bishop 1999) describes the features of the training images. The distance of an image is its squared Mahalanobis
+distance under this Gaussian, divided by the number of channels: on average 1 over the training images.
 
-Two limits, because a photograph and a picture of another scanner are different things: beyond the first an image is
-"unlike the training images" (flagged), beyond the second it is farther out than other scanners and settings are
-expected to take an ultrasound image (refused).
+There are two limits, because a picture of another scanner is less strange than a photograph. An image beyond the
+first limit is "unlike the training images" (flagged). An image beyond the second limit is further away than other
+scanners and settings are expected to move an ultrasound image (refused).
 
-The statistics are an optional file of the bundle, ``domain.npz`` (digest in SHA256SUMS like every other file):
+The statistics are in an optional file of the bundle, ``domain.npz``:
 
     branches            names in the order of the channels
     mean, inverse_std   float32 (C,)
@@ -20,7 +20,7 @@ The statistics are an optional file of the bundle, ``domain.npz`` (digest in SHA
     threshold.<artifact>  float32 (): distance above which an image is refused; from validation images only
     warning.<artifact>    float32 (): distance above which it is flagged; from validation images only
 
-It answers "have I seen such an image", not "is my answer right".
+The gate answers "have I seen such an image", not "is my answer right".
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ CUT_OFF = 4.0
 
 @dataclass(frozen=True)
 class GateResult:
-    """Where one image lies: flagged above ``warning``, refused above ``threshold`` or when not a number."""
+    """The gate's answer for one image: flagged above ``warning``, refused above ``threshold`` or if NaN."""
 
     distance: float
     threshold: float
@@ -52,7 +52,7 @@ class GateResult:
 
     @property
     def within_limit(self) -> bool:
-        """Whether the image can be judged at all; a NaN cannot."""
+        """Whether the image is not refused; False if the distance is NaN."""
         return self.distance <= self.threshold
 
     @property
@@ -61,7 +61,7 @@ class GateResult:
         return self.distance <= min(self.warning, self.threshold)
 
     def to_json(self) -> dict[str, Any]:
-        """``distance`` (None for a NaN), ``warning``, ``threshold``."""
+        """``distance`` (None unless finite), ``warning``, ``threshold``."""
         return {
             "distance": round(self.distance, 4) if np.isfinite(self.distance) else None,
             "warning": round(self.warning, 4),
@@ -87,38 +87,38 @@ class Gate:
     warning: float
 
     def check(self, outputs: Mapping[str, Float32Array]) -> GateResult:
-        """The verdict on one image from its feature maps, ``map_<branch>`` float32 (1, h, w, c)."""
+        """The gate's answer for one image from its feature maps, ``map_<branch>`` float32 (1, h, w, c)."""
         return self.check_features(features_of(outputs, self.branches))
 
     def check_features(self, features: Float32Array) -> GateResult:
-        """The verdict on one image from its features (C,), see `features_of`."""
+        """The gate's answer for one image from its features (C,), see `features_of`."""
         return GateResult(self.distance(features), self.threshold, self.warning)
 
     def distance(self, features: Float32Array) -> float:
-        """Squared Mahalanobis distance over the number of channels, of features (C,), see `features_of`."""
+        """Squared Mahalanobis distance of features (C,), see `features_of`, divided by the number of channels."""
         z = standardise(features, self.mean, self.inverse_std)
         scores = self.components @ z
-        # The rest of z is what no direction explains; rounding must not make it negative.
+        # The rest is the part of z that no direction explains; rounding must not make it negative.
         rest = max(float(z @ z) - float(scores @ scores), 0.0)
         return (float((scores**2 / self.variances).sum()) + rest / self.noise) / len(z)
 
 
 def features_of(outputs: Mapping[str, Float32Array], branches: Sequence[str]) -> Float32Array:
-    """Pooled maps ``map_<branch>`` float32 (1, h, w, c), each scaled to length one, one after the other: (C,)."""
+    """Features float32 (C,): the mean of each map ``map_<branch>`` float32 (1, h, w, c), scaled to length one."""
     pooled = [outputs[f"map_{name}"].mean(axis=(0, 1, 2)) for name in branches]
     return np.concatenate([vector / max(float(np.linalg.norm(vector)), 1e-12) for vector in pooled])
 
 
 def standardise(features: NDArray[Any], mean: NDArray[Any], inverse_std: NDArray[Any]) -> NDArray[Any]:
-    """Features (…, C) in standard deviations from the mean, cut off."""
+    """Features (…, C) in standard deviations from the mean, clipped at ``CUT_OFF``."""
     return np.clip((features - mean) * inverse_std, -CUT_OFF, CUT_OFF)
 
 
 def load_gate(bundle: Bundle, artifact: str) -> Gate | None:
-    """The gate of an artifact, or None where the bundle has none for it.
+    """The gate of an artifact; None if the bundle has none for it.
 
     Raises:
-        BundleError: domain.npz does not fit the bundle.
+        BundleError: domain.npz cannot be read or does not fit the bundle.
     """
     path = bundle.path / GATE_FILE
     if not path.is_file():

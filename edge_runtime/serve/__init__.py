@@ -1,10 +1,10 @@
 """The point-of-care page and its API: one command on the device, a browser on any screen beside it.
 
-    station     open interpreters and what one image yields
+    station     open interpreters, and the answer to one image
     admission   how many requests are read and answered at a time
-    uploads     bytes of an image out of a request, within limits
-    throttle    wrong tokens per address
-    guard       token, hosts, origins, security headers, and no detail of an error in an answer
+    uploads     the bytes of an image from a request, within limits
+    throttle    limits wrong tokens per address
+    access      token, hosts, origins, security headers; keeps details of errors out of answers
     app         routes
     live        WebSocket for frames: the newest wins
     metrics     counters for /metrics

@@ -1,4 +1,4 @@
-"""The outermost layer: who may ask, what headers go out, and that no error carries a detail to the outside."""
+"""The outermost layer: decides who may ask, sets security headers, and keeps details of errors inside."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sonoedge.edge_runtime.serve.throttle import Throttle
 
 COOKIE = "sonoedge_token"
 LOG = logging.getLogger("sonoedge.serve")
-# 'wasm-unsafe-eval' lets WebAssembly compile, and nothing else: offline mode runs the model in the page.
+# 'wasm-unsafe-eval' only permits compiling WebAssembly: offline mode runs the model in the page.
 _CSP = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' blob: data:; "
     "media-src blob:; connect-src 'self'; worker-src 'self'; manifest-src 'self'; base-uri 'none'; "
@@ -33,7 +33,7 @@ _HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(self), microphone=(), geolocation=(), payment=(), usb=()",
 }
-_OPEN_PREFIXES = ("/v1/", "/bundle/", "/metrics")  # what a token protects; the page itself holds no secret
+_OPEN_PREFIXES = ("/v1/", "/bundle/", "/metrics")  # a token protects these; the page itself holds no secret
 _LOGIN = "/v1/session"
 
 
@@ -48,10 +48,10 @@ def is_loopback(host: str) -> bool:
 
 
 def origin_of(url: str) -> str:
-    """The origin of ``url`` as a browser writes it: scheme, name, and the port unless it is the scheme's own.
+    """The origin of ``url`` as a browser writes it: scheme, name, and the port unless it is the scheme's default.
 
     Raises:
-        UsageError: not an http or https address with a name.
+        UsageError: ``url`` is no http or https address with a host name.
     """
     try:
         parts = urlsplit(url)
@@ -66,20 +66,20 @@ def origin_of(url: str) -> str:
 
 
 class Guard:
-    """ASGI middleware.
+    """ASGI middleware that checks hosts, origins and tokens.
 
     Args:
         app: the application.
-        token: what clients must send as ``Authorization: Bearer`` or exchange for the session cookie; None on
-            loopback.
-        public_url: where a reverse proxy offers this server; requests from that page are not from another site.
+        token: clients must send it as ``Authorization: Bearer``, or exchange it for the session cookie. None: no
+            token is needed, and requests must name a loopback host.
+        public_url: address at which a reverse proxy offers this server; requests from its page are allowed.
         throttle: counts wrong tokens.
 
     Attributes:
-        session: value of the cookie: random and of this process, so that it says nothing about the token.
+        session: value of the cookie; random for each process, so that it tells nothing about the token.
 
     Raises:
-        UsageError: a public address that is none, or one without a token.
+        UsageError: ``public_url`` is no address, or is given without a token.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class Guard:
 
         try:
             await self._app(scope, receive, send_with_headers)
-        except Exception as error:  # noqa: BLE001 - the last line: no bug shows more than this
+        except Exception as error:  # noqa: BLE001 - the last barrier: no bug may show more than this
             LOG.error("internal error: %s at %s", type(error).__name__, _place(error))
             if scope["type"] == "http" and not started:
                 await _json(500, "Internal error.")(scope, receive, send_with_headers)
@@ -123,7 +123,7 @@ class Guard:
         headers = Headers(scope=scope)
         host = headers.get("host", "").lower()
         if self._token is None and not is_loopback(_host_name(host)):
-            # Another name for this address: DNS rebinding lets a web site talk to local servers that way.
+            # Another name for this address: by DNS rebinding a web site can talk to local servers this way.
             return _json(421, "This server answers on 127.0.0.1 and localhost only. A proxy needs --public-url.")
         origin = headers.get("origin")
         if origin is not None and origin != self._origin and _netloc(origin) != host:
@@ -140,11 +140,14 @@ class Guard:
         return self.refusal_of(_bearer(headers), Address(*client) if client else None)
 
     def refusal_of(self, token: bytes, client: Address | None) -> Response | None:
-        """401 for a token that is missing or wrong, 429 for one that comes too soon after wrong ones, else None."""
+        """The response to a bad token: 401 if it is missing or wrong, 429 if it comes too soon after wrong ones.
+
+        None for the right token.
+        """
         address = client.host if client else ""
         if token:
             if wait := self._throttle.wait(address):
-                # Not even compared: otherwise many guesses at once would find the one that gets another answer.
+                # Do not compare the token: among many guesses at once, the right one would get another answer.
                 response = _json(429, "Too many wrong tokens from this address. Try again later.")
                 response.headers["retry-after"] = str(wait)
                 return response
@@ -184,7 +187,7 @@ def _netloc(origin: str) -> str | None:
 
 
 def _bearer(headers: Headers) -> bytes:
-    """The bytes as sent: a token outside ASCII comes as UTF-8 from most clients."""
+    """The bytes of the token as sent: most clients send a token outside ASCII as UTF-8."""
     kind, _, token = headers.get("authorization", "").partition(" ")
     return token.strip().encode("latin-1") if kind.lower() == "bearer" else b""
 
@@ -198,7 +201,7 @@ def _cookie(headers: Headers) -> bytes:
 
 
 def _place(error: BaseException) -> str:
-    """The file name and line where it was raised: code, never data."""
+    """The function and line that raised the error: code, never data."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

@@ -1,4 +1,4 @@
-"""Back-pressure: a few requests are read and computed, a bounded line waits, others are told to come back."""
+"""Back-pressure: a few requests are read and computed, some wait in line, the others are told to come back."""
 
 from __future__ import annotations
 
@@ -24,7 +24,11 @@ class Admission:
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Wait for a slot and hold it; raises `Busy` at once where the line is full."""
+        """Wait for a slot and hold it within the block.
+
+        Raises:
+            Busy: the line is full.
+        """
         if self.present >= self._limit:
             raise Busy
         self.present += 1

@@ -49,13 +49,13 @@ class Settings:
     """How the server behaves; the defaults suit a small board.
 
     Attributes:
-        token: what clients must present; None on a loopback address.
-        public_url: where a reverse proxy offers this server; it needs a token.
-        max_upload: bytes.
-        read_seconds: for a client to send its image.
-        waiting: requests that may stand in line.
-        litert_js: folder with LiteRT.js for offline mode (``index.js``, ``wasm-utils.js``, ``wasm/``); None
-            leaves offline mode out.
+        token: clients must present it; None on a loopback address.
+        public_url: address at which a reverse proxy offers this server; it needs a token.
+        max_upload: bytes of an upload, at most.
+        read_seconds: time for a client to send its image.
+        waiting: number of requests that may wait in line.
+        litert_js: folder with LiteRT.js for offline mode (``index.js``, ``wasm-utils.js``, ``wasm/``); None for no
+            offline mode.
     """
 
     token: str | None = None
@@ -69,12 +69,12 @@ class Settings:
 def create_app(
     station: Station, settings: Settings, *, failed: Callable[[BaseException], None] | None = None
 ) -> ASGIApp:
-    """The ASGI application; the station is opened in the background, so that the page answers at once.
+    """The ASGI application. It opens the station in the background, so that the page answers at once.
 
     Args:
         station: not yet opened.
         settings: see `Settings`.
-        failed: told about an error while the station is opened.
+        failed: called with an error that occurs while the station opens; None raises it.
     """
     return _Application(station, settings, failed).asgi
 
@@ -105,7 +105,7 @@ class _Application:
             lifespan=self._lifespan,
             exception_handlers={
                 HTTPException: _http_error,
-                # The guard logs where it happened; what happened stays inside.
+                # The guard logs the place of the error; the client learns no details.
                 Exception: lambda _request, _error: _error_json(500, "Internal error.", {}),
                 Busy: lambda _request, _error: _error_json(
                     503, "Too many requests are waiting. Try again.", {"retry-after": "2"}
@@ -136,7 +136,7 @@ class _Application:
 
     async def _page(self, request: Request) -> Response:
         file = self.files[request.url.path.lstrip("/")]
-        # Always ask again: a station that was updated must not run half of the old page.
+        # The browser must always ask again: after an update it must not run half of the old page.
         headers = {"etag": file.tag, "cache-control": "no-cache"}
         if request.headers.get("if-none-match") == file.tag:
             return Response(status_code=304, headers=headers)
@@ -180,7 +180,7 @@ class _Application:
             raise HTTPException(400, 'Send JSON: {"token": "…"}.') from error
         if refusal := self.guard.refusal_of(token, request.client):
             return refusal
-        # A proxy may end TLS: the browser's own word counts too.
+        # A proxy may end TLS: then the browser's origin tells that the connection is secure.
         secure = request.url.scheme == "https" or request.headers.get("origin", "").startswith("https:")
         response = Response(status_code=204)
         response.set_cookie(COOKIE, self.guard.session, httponly=True, samesite="strict", secure=secure)
@@ -191,7 +191,7 @@ class _Application:
         return JSONResponse({**self.station.describe(), "offline": "litert/index.js" in self.files})
 
     async def _bundle_file(self, request: Request) -> Response:
-        """What the browser needs: the TensorFlow Lite files that bundle.json names, and the gate."""
+        """Files for the browser: the TensorFlow Lite files that bundle.json names, and the gate."""
         await self.ready.wait()
         bundle, path = self.station.bundle, request.path_params["path"]
         allowed = {name for a in bundle.artifacts if a.runtime == "tflite" for name in (a.backbone, a.head)}
@@ -222,7 +222,7 @@ class _Application:
                 return _error_json(422, text, {}, frames=error.frames)
             except ImageError as error:
                 self.metrics.add("images_unreadable_total")
-                # Without the decoder's own words, which can quote the file.
+                # Leave out the decoder's own words, which can quote the file.
                 text = str(error).partition(": ")[0].rstrip(".") + "."
                 raise HTTPException(413 if "At most" in text or "at most" in str(error) else 422, text) from error
             except MissingExtraError as error:
@@ -258,7 +258,7 @@ def _number(text: str, name: str, highest: int) -> int:
 
 @dataclass(frozen=True)
 class _PageFile:
-    """``kind`` is the content type, ``tag`` the entity tag; ``gzipped`` says how the body is kept."""
+    """``kind`` is the content type, ``tag`` the entity tag; ``gzipped`` says whether the body is compressed."""
 
     body: bytes
     kind: str
@@ -267,7 +267,7 @@ class _PageFile:
 
 
 def _page_files(litert_js: Path | None) -> dict[str, _PageFile]:
-    """Everything that the page consists of, read once, by path; ``x.wasm.gz`` is served as ``x.wasm``."""
+    """All files of the page by path, read once; ``x.wasm.gz`` is served as ``x.wasm``."""
     files: dict[str, _PageFile] = {}
     roots = [(ASSETS, "")] + ([(litert_js, "litert/")] if litert_js else [])
     for root, prefix in roots:
@@ -286,7 +286,7 @@ def _page_files(litert_js: Path | None) -> dict[str, _PageFile]:
 
 def _http_error(_request: Request, error: Exception) -> Response | Awaitable[Response]:
     assert isinstance(error, HTTPException)
-    # The framework's own ("Not Found") have no full stop.
+    # The framework's own messages ("Not Found") have no full stop.
     return _error_json(error.status_code, error.detail.rstrip(".") + ".", dict(error.headers or {}))
 
 

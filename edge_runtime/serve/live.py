@@ -1,12 +1,11 @@
-"""Live frames over a WebSocket: the newest frame wins, what it overtook is counted.
+"""Live frames over a WebSocket: the newest frame wins, frames that it overtakes are dropped and counted.
 
-The client sends binary messages, each an image file of at most `MAX_FRAME` bytes; frames are
-numbered from 1 in the order of arrival. For every frame that was computed the server sends one JSON object: the
-fields of /v1/explain and ``frame``, ``dropped`` (since the start), ``smoothed`` and ``recent`` (see
-`edge_runtime.stream.smoothing`; null for a refused frame), ``total_ms`` (from taking the frame to the answer). The
-query parameter ``views`` asks for shifted views of every frame. While an interpreter works on one frame the next is
-taken and decoded: frames come as fast as the model computes. An undecodable frame is answered ``{"frame",
-"error"}`` and the stream goes on.
+The client sends binary messages, each an image file of at most `MAX_FRAME` bytes. Frames are numbered from 1 in the
+order of arrival. For every computed frame the server sends one JSON object: the fields of /v1/explain and
+``frame``, ``dropped`` (since the start), ``smoothed`` and ``recent`` (see `edge_runtime.stream.smoothing`; null for
+a refused frame), ``total_ms`` (from taking the frame to the answer). The query parameter ``views`` asks for shifted
+views of every frame. While an interpreter computes one frame, the next is taken and decoded, so that the model
+never waits. An undecodable frame is answered ``{"frame", "error"}``, and the stream goes on.
 """
 
 from __future__ import annotations
@@ -28,13 +27,13 @@ from sonoedge.edge_runtime.stream.smoothing import Smoother
 MAX_FRAME = 8 * 1024 * 1024
 MAX_STREAMS = 8
 _IN_HAND = 2
-"""Frames of one client that are worked on at a time: one in an interpreter, one being decoded."""
+"""Frames of one client in work at a time: one in an interpreter, one in decoding."""
 _IDLE_SECONDS = 60.0
 _VIEWS = {str(number) for number in range(1, MAX_VIEWS + 1)}
 
 
 class Live:
-    """The endpoint; one task receives, one takes frames, one answers, and a single slot lies behind the first."""
+    """The endpoint. For each client one task receives into a single slot, one takes frames from it, one answers."""
 
     def __init__(self, station: Station, metrics: Metrics, ready: asyncio.Event) -> None:
         self._station, self._metrics, self._ready = station, metrics, ready
@@ -76,7 +75,7 @@ class _Stream:
         done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in pending:
             task.cancel()
-        # A frame that an interpreter is busy with finishes there; only its answer is dropped.
+        # An interpreter finishes the frame that it computes; only the answer is dropped.
         await asyncio.gather(*pending, return_exceptions=True)
         for task in done:
             with suppress(WebSocketDisconnect, RuntimeError, TimeoutError):
@@ -103,7 +102,7 @@ class _Stream:
             self._arrived.set()
 
     async def _take(self) -> None:
-        """Hand the newest frame to the station whenever fewer than `_IN_HAND` are there."""
+        """Hand the newest frame to the station whenever it has fewer than `_IN_HAND` frames of this client."""
         loop = asyncio.get_running_loop()
         while True:
             await self._arrived.wait()
@@ -132,7 +131,7 @@ class _Stream:
             await self._socket.send_json({**answer, "total_ms": round(1e3 * seconds, 3)})
 
     def _smoothed(self, body: dict[str, Any], number: int, when: float) -> dict[str, Any]:
-        """The answer of the stream so far; a refused frame leaves the filter as it is."""
+        """The answer to a frame with the stream's smoothed result; a refused frame does not change the filter."""
         smoothed, recent = None, None
         assessment = Assessment(body["verdict"], tuple(body["reasons"]), body["text"])
         if body["logit"] is not None:

@@ -18,12 +18,12 @@ class Metrics:
         self._seconds, self._count = 0.0, 0
 
     def add(self, name: str, labels: str = "", amount: int = 1) -> None:
-        """Add to a counter; ``labels`` as they stand between the braces."""
+        """Add to a counter; ``labels`` is the text between the braces."""
         with self._lock:
             self._counters[name, labels] += amount
 
     def answered(self, artifact: str, verdict: str, seconds: float) -> None:
-        """One answered image or live frame; name and labels as in ``sonoedge predict --counters``."""
+        """Count one answered image or live frame, under the names of ``sonoedge predict --counters``."""
         self.add("verdicts_total", f'artifact="{artifact}",verdict="{verdict}"')
         with self._lock:
             self._seconds += seconds
@@ -32,7 +32,7 @@ class Metrics:
                 self._buckets[index] += seconds <= limit
 
     def text(self, gauges: dict[str, float]) -> str:
-        """The page that a Prometheus server scrapes."""
+        """The text that a Prometheus server reads, with ``gauges`` by name."""
         with self._lock:
             lines = []
             for name in sorted({name for name, _ in self._counters}):

@@ -1,4 +1,4 @@
-"""What one image yields, computed by one of a fixed number of open interpreters."""
+"""The answer to one image, computed by one of a fixed number of open interpreters."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ MAX_PIXELS = 25_000_000
 MIN_SIDE = 16
 _PREVIEW_SIDE = 1280
 UPLOAD_NAME = "upload"
-"""Stands for the client's file name, which can hold a patient's name, in every answer."""
+"""Every answer holds this in place of the client's file name, which can hold a patient's name."""
 
 
 @dataclass(frozen=True)
 class AnswerOptions:
-    """What a client asks for beside the prediction.
+    """Options of a request.
 
     Attributes:
-        explain: Grad-CAM maps and the branches' shares.
-        peak: with ``explain``, also where the heat map peaks; live frames do without.
-        views: 1 for the frame alone; 2 to 9 for a band over shifted crops, which may make it ``uncertain``.
-        crop: classify the detected scan area only.
-        preview: the decoded picture as JPEG, for formats that a browser cannot show.
+        explain: add Grad-CAM maps and the branches' shares.
+        peak: with ``explain``, add the position of the heat map's peak; live frames leave it out.
+        views: 1 for the frame alone; 2 to 9 for a band over shifted crops, which may make the answer ``uncertain``.
+        crop: classify only the scan area, as the DICOM file states it or as it is detected.
+        preview: add the decoded picture as JPEG, for formats that a browser cannot show.
         frame: number, from 1, in a file of several frames; such files need one.
     """
 
@@ -60,13 +60,13 @@ class AnswerOptions:
 
 
 class Station:
-    """Interpreters and the bundle behind them; `open` first, it takes as long as the digests of the bundle.
+    """A bundle and its interpreters. Call `open` first; it takes time, because it checks the digests of the bundle.
 
     Args:
         path: of the bundle.
-        artifact: by name; None takes the first that can run here.
+        artifact: name; None takes the cascade, or the first that can run here.
         workers: frames computed at the same time, each by an interpreter of its own.
-        threads: per interpreter.
+        threads: per interpreter; None takes `edge_runtime.backends.default_threads`.
     """
 
     bundle: Bundle
@@ -75,7 +75,7 @@ class Station:
     def __init__(self, path: Path, artifact: str | None, *, workers: int = 1, threads: int | None = None) -> None:
         self._path, self._artifact, self._threads = path, artifact, threads
         self.workers = workers
-        # One more than interpreters: it decodes the next frame while all of them are busy.
+        # One thread more than interpreters: it decodes the next frame while all interpreters are busy.
         self.executor = ThreadPoolExecutor(workers + 1, thread_name_prefix="station")
         self._classifiers: SimpleQueue[Classifier | Cascade] = SimpleQueue()
 
@@ -93,11 +93,11 @@ class Station:
         self.drifts = {name: Drift(model.gate) for name, model in classifier.models.items() if model.gate}
 
     def close(self) -> None:
-        """Finish the frames in hand and let the threads end."""
+        """Finish the frames in work and end the threads."""
         self.executor.shutdown(wait=True, cancel_futures=True)
 
     def describe(self) -> dict[str, Any]:
-        """The bundle for the page: identity, inputs, thresholds, digests of the browser's files, colours."""
+        """The bundle for the page, ready for JSON: identity, input, threshold, files, colours, texts."""
         sums = (self.bundle.path / SHA256SUMS).read_text(encoding="utf-8").splitlines()
         digests = {line[66:]: line[:64] for line in sums}
         return {
@@ -132,12 +132,17 @@ class Station:
         }
 
     def answer(self, data: bytes, wanted: AnswerOptions) -> dict[str, Any]:
-        """Everything about one image, ready for JSON. Called in a thread of `executor`.
+        """The answer to one image, ready for JSON. Call this in a thread of ``executor``.
+
+        Args:
+            data: the bytes of an image file.
+            wanted: options of the request.
 
         Raises:
-            FrameNeededError: a file of several frames, and ``wanted`` names none.
-            ImageError: bytes that are not an acceptable image.
-            ModelError: the model answers with something that is not a number.
+            FrameNeededError: the file holds several frames, and ``wanted`` names none.
+            ImageError: the bytes are no acceptable image.
+            MissingExtraError: the file is DICOM and pydicom is not installed.
+            ModelError: the model's answer is NaN or infinite.
         """
         start = perf_counter()
         image = decode_image(data, name="The image", max_pixels=MAX_PIXELS, frame=wanted.frame)
@@ -148,7 +153,7 @@ class Station:
             )
         region = _region(data, image) if wanted.crop else None
         frame = region.crop(image) if region else image
-        # Ready before an interpreter is free: live frames wait for nothing else.
+        # Resize before waiting for an interpreter, so that a free interpreter can start at once.
         start = perf_counter()
         model_input = to_input(frame, self.input_size)
         resize_ms = 1e3 * (perf_counter() - start)
@@ -180,7 +185,7 @@ class Station:
 
 
 def _explanation(bundle: Bundle, outputs: Mapping[str, Any], frame: UInt8Image, *, peak: bool) -> dict[str, Any]:
-    """Signed maps (above zero speaks for the positive label) on their own grids, and the shares."""
+    """The shares, and signed maps on their own grids; values above zero speak for the positive label."""
     result = explanation(bundle, outputs, bundle.positive_label)
     maps = {"fused": outputs["cam"], **{branch.name: outputs[f"cam_{branch.name}"] for branch in bundle.branches}}
     return {
@@ -190,7 +195,7 @@ def _explanation(bundle: Bundle, outputs: Mapping[str, Any], frame: UInt8Image, 
 
 
 def _region(data: bytes, image: UInt8Image) -> Region | None:
-    """Where the scan is: what a DICOM file says about itself, else what the picture shows."""
+    """The scan area: as a DICOM file states it, else as detected in the picture."""
     if is_dicom(data):
         from sonoedge.edge_runtime.dicom.read import read_dicom
 

@@ -1,4 +1,4 @@
-"""Slows guessing down: after a few wrong tokens an address has to wait."""
+"""Slows guessing down: after a few wrong tokens an address must wait."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _ADDRESSES = 4096
 
 
 class Throttle:
-    """`WRONG` tokens may be wrong per address in `SECONDS`; the next ones wait until that time is over.
+    """After `WRONG` wrong tokens within `SECONDS`, an address must wait until this time is over.
 
-    A right token does not clear the count: behind a proxy that hides addresses, a user's own requests would let
-    a guesser go on.
+    A right token does not clear the count: behind a proxy that hides addresses, a user's requests would clear it
+    for a guesser.
 
     Args:
-        clock: seconds, rising.
+        clock: returns seconds that only rise.
     """
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
@@ -27,13 +27,13 @@ class Throttle:
         self._seen: dict[str, tuple[float, int]] = {}
 
     def wait(self, address: str) -> int:
-        """Whole seconds until a token from ``address`` is looked at; 0: now."""
+        """Whole seconds until a token from ``address`` is checked again; 0 for now."""
         start, count = self._seen.get(_network(address), (0.0, 0))
         left = start + SECONDS - self._clock()
         return math.ceil(left) if count >= WRONG and left > 0 else 0
 
     def wrong(self, address: str) -> None:
-        """A wrong token came from ``address``."""
+        """Count a wrong token from ``address``."""
         network, now = _network(address), self._clock()
         start, count = self._seen.pop(network, (now, 0))
         if now >= start + SECONDS:
@@ -44,7 +44,7 @@ class Throttle:
 
 
 def _network(address: str) -> str:
-    """IPv6 hands out 2^64 addresses to a single customer: they count as one."""
+    """The key of an address. An IPv6 customer gets 2^64 addresses: they count as one."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

@@ -1,4 +1,4 @@
-"""The bytes of an image out of a request: one field of a form, or the body itself; in memory, within limits."""
+"""Read the bytes of an image from a request: one field of a form, or the body itself; in memory, within limits."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _RAW_TYPES = ("image/", "application/octet-stream", "application/dicom")
 
 _MAX_PARTS = 9
 _MAX_HEADERS = 16 * 1024
-"""Bytes of the headers of all parts together."""
+"""Limit of bytes for the headers of all parts together."""
 
 
 class _Form:
-    """Keeps the bytes of the one file of a form in memory; a framework's own parser writes to the disk."""
+    """Keeps the one file of a form in memory; the parser of the framework would write it to the disk."""
 
     def __init__(self, boundary: bytes) -> None:
         self.file: bytes | None = None
@@ -44,7 +44,7 @@ class _Form:
         )
 
     def feed(self, chunk: bytes) -> None:
-        """Raises `FormParserError` for a form that is malformed or has more than one file."""
+        """Parse the next bytes; raises ``FormParserError`` if the form is malformed or has more than one file."""
         self._parser.write(chunk)
 
     def _part_begin(self) -> None:
@@ -87,7 +87,12 @@ class _Form:
 
 
 async def read_image_bytes(request: Request, *, limit: int = MAX_UPLOAD, seconds: float = READ_SECONDS) -> bytes:
-    """The uploaded image.
+    """The bytes of the uploaded image.
+
+    Args:
+        request: the request.
+        limit: bytes, at most.
+        seconds: time for the upload.
 
     Raises:
         HTTPException: 400 malformed form, 408 too slow, 413 too large, 415 other content types, 422 no image.

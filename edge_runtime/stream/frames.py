@@ -1,4 +1,4 @@
-"""Where frames come from: a folder, a clip, a DICOM cine loop, a camera. Each with its time in seconds."""
+"""Sources of frames: a folder, a clip, a DICOM cine loop, a camera. Each frame has its time in seconds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ANIMATIONS = ("GIF", "TIFF", "PNG", "WEBP")
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame: ``number`` from 1, ``seconds`` from the start, the picture, or the error in its place."""
+    """One frame: ``number`` from 1, ``seconds`` since the start, and the picture or an error in its place."""
 
     number: int
     seconds: float
@@ -38,11 +38,11 @@ class Source:
     """An opened source.
 
     Attributes:
-        frames: iterates it once.
-        count: number of frames, where that is known beforehand.
-        live: frames come when they come, and those that nobody takes are lost.
-        dicom: the DICOM object behind it, if any.
-        region: where the source itself says the scan is.
+        frames: returns an iterator over the frames.
+        count: number of frames; None if unknown beforehand.
+        live: the source does not wait: frames that nobody takes in time are lost.
+        dicom: the DICOM object of the source, if any.
+        region: the scan area that the source states, if any.
     """
 
     frames: Callable[[], Iterator[Frame]]
@@ -60,7 +60,7 @@ def open_source(text: str, *, fps: float = 25.0) -> Source:
         fps: frames a second of a source that does not say.
 
     Raises:
-        DataError: no such thing, no frames in it, or not a readable clip.
+        DataError: the source does not exist, has no frames, or is no readable clip.
         MissingExtraError: videos and cameras need PyAV, DICOM needs pydicom.
     """
     if text == CAMERA or text.startswith(CAMERA + ":"):
@@ -86,7 +86,13 @@ def open_source(text: str, *, fps: float = 25.0) -> Source:
 
 
 def open_camera(device: str, kind: str) -> Source:
-    """A camera or capture card through FFmpeg's device ``kind`` (``v4l2``, ``avfoundation``, ``dshow``)."""
+    """A camera or capture card through FFmpeg's device ``kind`` (``v4l2``, ``avfoundation``, ``dshow``).
+
+    The camera is opened with the first frame; then a camera that fails raises `DataError`.
+
+    Raises:
+        MissingExtraError: PyAV is not installed.
+    """
     av = _av()
 
     def frames() -> Iterator[Frame]:
@@ -101,7 +107,7 @@ def open_camera(device: str, kind: str) -> Source:
                     try:
                         pictures = packet.decode()
                     except av.error.InvalidDataError as error:
-                        # One broken frame, as cameras send them at the start.
+                        # Cameras often send a broken frame at the start.
                         number += 1
                         text = f"frame {number} cannot be decoded: {error.strerror}"
                         yield Frame(number, perf_counter() - start, None, text)
@@ -119,9 +125,10 @@ def open_camera(device: str, kind: str) -> Source:
 
 
 def newest(source: Source, dropped: Callable[[int], None]) -> Iterator[Frame]:
-    """Frames of a live source, read by a thread of its own; only the newest waits, ``dropped`` counts the others.
+    """Frames of a live source, read by a thread of its own; only the newest frame waits to be taken.
 
-    So memory holds two frames at most, and an answer is never older than one inference.
+    Memory therefore holds two frames at most, and an answer is never older than one inference. ``dropped`` is
+    called with 1 for every frame that is overtaken.
     """
     slot: list[Frame] = []
     arrived = threading.Condition()
@@ -139,7 +146,7 @@ def newest(source: Source, dropped: Callable[[int], None]) -> Iterator[Frame]:
                     arrived.notify()
                 if stop.is_set():
                     break
-        except BaseException as error:  # noqa: BLE001 - handed to the thread that asks
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread that takes frames
             problem = error
         with arrived:
             ended.append(problem)
@@ -163,7 +170,7 @@ def newest(source: Source, dropped: Callable[[int], None]) -> Iterator[Frame]:
 
 
 def paced(source: Source) -> Source:
-    """A recorded source played at its own speed, as if it were live."""
+    """A recorded source that plays at its own speed, as if it were live."""
 
     def frames() -> Iterator[Frame]:
         start = perf_counter()
@@ -195,8 +202,8 @@ def _dicom(path: Path, fps: float) -> Source:
     interval = dicom.frame_ms / 1e3 if dicom.frame_ms else 1.0 / fps
 
     def frames() -> Iterator[Frame]:
-        # One child process for a whole loop where decoding takes one; everywhere else each frame by itself, so that
-        # a damaged one costs no other.
+        # If decoding needs a child process, one child decodes the whole loop. Else each frame is decoded by itself,
+        # so that a damaged frame does not stop the others.
         pictures = iter(dicom) if dicom.isolated else None
 
         def decode(index: int) -> UInt8Image:
@@ -272,7 +279,11 @@ def _av() -> Any:
 
 
 def check_fps(fps: float) -> float:
-    """0.1 to 1000 frames a second, or `UsageError`."""
+    """Return ``fps`` if it is from 0.1 to 1000 frames a second.
+
+    Raises:
+        UsageError: it is not.
+    """
     if not 0.1 <= fps <= 1000:
         raise UsageError(f"--fps is 0.1 to 1000. Received: {fps:g}.")
     return fps

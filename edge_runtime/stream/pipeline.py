@@ -25,14 +25,15 @@ class FrameResult:
     """The answer to one frame.
 
     Attributes:
-        frame, seconds: which, and when it was shown.
+        frame, seconds: number of the frame, from 1, and the time at which it was shown.
         answer: to this frame alone.
-        smoothed: probability after the temporal filter; None where the frame's numbers are withheld.
-        recent: range of the frames' own probabilities over the last three time constants.
-        assessment: the frame's own where it has a reason, else that of ``smoothed``.
+        smoothed: probability after the temporal filter; None if the frame's numbers are withheld.
+        recent: range of the frames' own probabilities over the last three time constants; None if withheld, or for
+            a single frame.
+        assessment: the frame's own if it has a reason, else by ``smoothed``.
         dropped: frames overtaken so far.
-        total_ms: from taking the frame to this answer, everything included.
-        image: the classified part of the frame.
+        total_ms: milliseconds from taking the frame to this answer, everything included.
+        image: the classified part of the frame, uint8 (height, width, 3).
     """
 
     frame: int
@@ -66,16 +67,22 @@ class FrameStream:
     """Runs a source through a classifier.
 
     Args:
-        classifier: open; a cascade with a gate for both of its models, or for none (else `BundleError`).
-        source: see `edge_runtime.stream.frames`; of a live one only the newest frame is taken.
-        crop: ``none``, ``auto`` (the source's own region, else detected on the first frame and then kept, so
-            that the picture does not jitter), or a rectangle.
-        smooth_seconds: time constant of the filter; 0 switches it off. Refused frames leave it as it is.
+        classifier: open.
+        source: see `edge_runtime.stream.frames`; from a live source only the newest frame is taken.
+        crop: ``none``, ``auto``, or a rectangle. ``auto`` takes the region that the source states, else detects one
+            on the first frame and keeps it, so that the picture does not jitter.
+        smooth_seconds: time constant of the filter; 0 switches it off. Refused frames do not change the filter.
         gated: False gives the numbers of refused frames, too.
-        views: 2 to 9 also classify as many less one slightly shifted crops of each frame.
+        views: 1 to 9; above 1, ``views`` - 1 slightly shifted crops of each frame are classified, too.
 
     Attributes:
-        dropped: live frames overtaken; unreadable: frames that could not be decoded; region: the crop in use.
+        dropped: number of live frames that were overtaken.
+        unreadable: number of frames that could not be decoded.
+        region: the crop in use.
+        first: the first frame, uncropped.
+
+    Raises:
+        BundleError: only one model of a cascade has a gate.
     """
 
     def __init__(
@@ -90,7 +97,7 @@ class FrameStream:
     ) -> None:
         self._classifier, self._source, self._crop = classifier, source, crop
         if gated:
-            _ = classifier.gated  # a cascade says here that it is half without a gate
+            _ = classifier.gated  # raises if only one model of a cascade has a gate
         self._gated, self._views = gated, views
         self._smoother = Smoother(smooth_seconds)
         self.dropped = self.unreadable = 0
@@ -114,7 +121,7 @@ class FrameStream:
             self.first, self.region = image, self._choose_region(image)
         part = self.region.crop(image) if self.region else image
         if not part.size:
-            # A frame smaller than the first one: the rectangle lies outside.
+            # The frame is smaller than the first one, and the rectangle lies outside.
             part = image
         answer = self._classifier.predict(part, name=f"frame {frame.number}", gated=self._gated, views=self._views)
         smoothed, recent, assessment = None, None, answer.assessment
@@ -143,7 +150,7 @@ class FrameStream:
 
 
 def annotate(classifier: Classifier | Cascade, result: FrameResult) -> UInt8Image:
-    """The frame, its heat map for the positive class, two lines of text below: uint8 (height + 36, width, 3).
+    """The frame with its heat map for the positive class and two lines of text: uint8 (height + 36, width, 3).
 
     A refused frame has no heat map and no number.
     """

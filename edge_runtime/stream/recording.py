@@ -1,4 +1,4 @@
-"""Annotated frames to a file, each at its own time: GIF, MP4, a DICOM Secondary Capture, or a folder of PNG."""
+"""Writes annotated frames, each at its own time: GIF, MP4, a DICOM Secondary Capture, or a folder of PNG."""
 
 from __future__ import annotations
 
@@ -18,21 +18,25 @@ from sonoedge.edge_runtime.files import write_bytes_atomic
 from sonoedge.edge_runtime.types import UInt8Image
 
 MAX_MEMORY = 1 << 30
-"""GIF and DICOM are written at the end: frames kept until then may take this many bytes."""
+"""GIF and DICOM are written at the end: the frames kept until then may take this many bytes."""
 
 
 class Recorder:
-    """Takes frames of one size; the file appears, whole, when the ``with`` block ends.
+    """Takes frames; the whole file appears when the ``with`` block ends.
 
     Args:
-        path: ``.gif``, ``.mp4``, ``.dcm``; anything without a suffix is a folder of PNG.
-        frame_ms: how long a frame is shown where `add` is not told its time, and the last one of a GIF.
-        source: for ``.dcm``, the object whose patient and study it belongs to.
-        deidentify: for ``.dcm``, copy nothing from it.
+        path: ``.gif``, ``.mp4``, ``.dcm``, or without suffix for a folder of PNG.
+        frame_ms: milliseconds for which a frame is shown if `add` gets no time, and the last frame of a GIF.
+        source: for ``.dcm``, the object whose patient and study are copied.
+        deidentify: for ``.dcm``, copy nothing from ``source``.
 
     Attributes:
-        full: no further frame fits into `MAX_MEMORY`; what was recorded is written as usual.
+        full: no further frame fits into `MAX_MEMORY`; the recorded frames are written as usual.
         text: for ``.dcm``, the result in words.
+
+    Raises:
+        UsageError: another suffix.
+        MissingExtraError: MP4 needs PyAV, DICOM needs pydicom.
     """
 
     def __init__(
@@ -52,11 +56,11 @@ class Recorder:
             self._video = _Video(path, frame_ms)
 
     def add(self, frame: UInt8Image, seconds: float | None = None) -> None:
-        """One annotated frame, not more once the recording is `full`.
+        """Add one annotated frame; do not call this once the recording is ``full``.
 
         Args:
-            frame: uint8 (height, width, 3); a size other than the first one's is stretched to it.
-            seconds: when it was shown, rising; None: ``frame_ms`` after the one before.
+            frame: uint8 (height, width, 3); stretched to the size of the first frame.
+            seconds: time at which the frame was shown, rising; None takes ``frame_ms`` after the frame before.
         """
         if seconds is None:
             seconds = self._count * self._frame_ms / 1e3
@@ -89,7 +93,7 @@ class Recorder:
             if self.kind == ".gif":
                 write_bytes_atomic(self.path, _gif(self._frames, self._seconds, self._frame_ms))
             else:
-                # One time for all frames, which every viewer knows: the mean, so that the loop lasts as long.
+                # Every viewer knows one time for all frames: take the mean, so that the loop keeps its length.
                 span = 1e3 * (self._seconds[-1] - self._seconds[0])
                 data = secondary_capture(
                     self._frames,
@@ -102,7 +106,7 @@ class Recorder:
 
 
 def _gif(frames: list[UInt8Image], seconds: list[float], frame_ms: float) -> bytes:
-    """GIF counts in hundredths of a second; viewers slow anything below two of them down."""
+    """The bytes of a GIF. GIF counts hundredths of a second; viewers slow down frames shorter than two of them."""
     buffer = io.BytesIO()
     first, *rest = (Image.fromarray(frame) for frame in frames)
     ends = [round(100 * (end - seconds[0])) for end in [*seconds, seconds[-1] + frame_ms / 1e3]]
@@ -112,7 +116,7 @@ def _gif(frames: list[UInt8Image], seconds: list[float], frame_ms: float) -> byt
 
 
 class _Video:
-    """MPEG-4 through PyAV, into a file beside the target that takes its place at the end."""
+    """MPEG-4 through PyAV, written to a temporary file that replaces the target at the end."""
 
     def __init__(self, path: Path, frame_ms: float) -> None:
         try:
@@ -132,12 +136,12 @@ class _Video:
         self._last = -1
 
     def add(self, frame: UInt8Image, seconds: float) -> None:
-        # The codec wants even sizes.
+        # The codec needs even sizes.
         height, width = frame.shape[0] & ~1, frame.shape[1] & ~1
         if self._first is None:
             self._stream.width, self._stream.height, self._first = width, height, seconds
         picture = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(frame[:height, :width]), format="rgb24")
-        # Times, not numbers: between live frames lie those that were dropped.
+        # Times, not frame numbers: between live frames others were dropped.
         self._last = max(self._last + 1, round(1e3 * (seconds - self._first)))
         picture.pts, picture.time_base = self._last, self._unit
         for packet in self._stream.encode(picture):

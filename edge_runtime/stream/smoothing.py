@@ -11,7 +11,7 @@ DEFAULT_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Recent:
-    """Smallest and largest probability of the last ``frames`` frames."""
+    """Smallest and largest probability over the last ``frames`` frames."""
 
     low: float
     high: float
@@ -21,9 +21,12 @@ class Recent:
 class Smoother:
     """Exponential average of the logit with a time constant in seconds, correct for uneven frame times.
 
-    After a pause of dt seconds the new frame weighs 1 - exp(-dt / tau); so a step is followed to 63 % after tau
-    and to 95 % after 3 tau, whatever the frame rate, and a pause longer than 10 tau starts afresh. Beside it
-    stands the range of the frames' own probabilities over the last 3 tau.
+    A frame that comes dt seconds after the last one has the weight 1 - exp(-dt / tau). At any frame rate the
+    average follows a step to 63 % after tau and to 95 % after 3 tau. After a pause longer than 10 tau it starts
+    again. Beside the average stands the range of the frames' own probabilities over the last 3 tau.
+
+    Args:
+        seconds: tau; 0 switches the filter off.
     """
 
     def __init__(self, seconds: float = DEFAULT_SECONDS) -> None:
@@ -33,7 +36,11 @@ class Smoother:
         self._recent: deque[tuple[float, float]] = deque()
 
     def add(self, logit: float, when: float) -> tuple[float, Recent | None]:
-        """Take in a frame's logit at ``when`` (seconds, rising); returns the smoothed probability and the range."""
+        """Add a frame's logit at time ``when`` (seconds, rising).
+
+        Returns:
+            The smoothed probability, and the range of recent probabilities; None for a single frame.
+        """
         pause = when - self._last
         if self._logit is None or self.seconds <= 0 or pause > 10 * self.seconds:
             self._logit = logit

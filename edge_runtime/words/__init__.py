@@ -1,4 +1,4 @@
-"""What people read, one JSON table per language: the command line, the page and the Android app share it.
+"""Texts for users, one JSON table per language; the command line, the page and the Android app share them.
 
 verdicts  code -> ``name`` (a heading) and ``text`` (a sentence; ``{label}`` and ``{reasons}`` are filled in)
 reasons   code -> clause for ``{reasons}``; several are joined by ``and``

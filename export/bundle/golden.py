@@ -1,4 +1,4 @@
-"""golden.npz: generated images and the results every artifact must reproduce (`edge_runtime.device.replay`)."""
+"""golden.npz: generated images and results that every artifact must reproduce (`edge_runtime.device.replay`)."""
 
 from __future__ import annotations
 
@@ -16,23 +16,24 @@ from sonoedge.edge_runtime.imaging.image import to_input
 from sonoedge.export.convert.splitting import SplitModel
 from sonoedge.train.simulation.phantoms import phantom
 
-# Several original sizes (height, width), so that a wrong resize rule cannot pass; None keeps the phantom's own.
+# Several original sizes (height, width), so that a wrong resize rule cannot pass; None keeps the phantom's size.
 _SIZES: tuple[tuple[int, int] | None, ...] = (None, (224, 224), (96, 131), (600, 800), None, (300, 181))
 _SEED = 20_240_913
 # Largest logit deviation of a replay on another machine, relative to max(1, |logit|), and of the map (relative).
 _REPLAY = {"fp32": (1e-4, 1e-3), "fp16": (1e-2, 2e-2)}
 _REPLAY_INTEGER_MAP = 0.25
-# Of integer files: twice the quantization error measured at export, within these shares of max(1, |logit|). Other
-# kernels round otherwise, and two machines that are each off by that error differ by at most twice as much.
-# Measured on golden images: LiteRT's own kernels differ from XNNPACK's by 0.2 to 0.4 times the error.
+# The limit for integer files is twice the quantization error measured at export, within these shares of
+# max(1, |logit|). Other kernels round differently: two machines that are each off by that error differ by at most
+# twice as much. On golden images, LiteRT's own kernels differ from XNNPACK's by 0.2 to 0.4 times the error.
 _REPLAY_INTEGER = (0.03, 0.15)
-# Largest relative deviation of the float32 map from autodiff. The head is the same in every format, so this tells
-# whether its gradient is right; rounded weights alone can move the map of an untrained model by a quarter.
+# Largest relative deviation of the float32 map from automatic differentiation. The head is the same in every
+# format, so float32 shows whether its gradient is right. Rounded weights can move an untrained model's map by a
+# quarter.
 _FIDELITY = {"fp32": 1e-3}
 
 
 def golden_images() -> list[NDArray[np.uint8]]:
-    """Speckle phantoms of both classes, uint8 (H, W, 3), always the same ones."""
+    """Phantoms of both classes, uint8 (H, W, 3) of several sizes, always the same ones."""
     images = []
     for i, size in enumerate(_SIZES):
         grey, _ = phantom(np.random.default_rng([_SEED, i]), "malignant" if i % 2 else "benign")
@@ -48,7 +49,7 @@ def reference(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Logits (N,) of the full Keras model and its fused Grad-CAM before the ReLU (N, h, w), by GradientTape.
 
-    This is the truth that the head's written-out gradient is held against.
+    The head's written-out gradient is compared with this result.
     """
     import tensorflow as tf
 
@@ -78,9 +79,14 @@ def _fuse(tf: Any, parts: list[Any]) -> NDArray[np.float32]:
 
 
 def tolerances(precision: str, logits: NDArray[np.float32], wanted: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Limits (3,) for `edge_runtime.device.replay`: replay, distance from Keras, map.
+    """Limits float32 (3,) for `edge_runtime.device.replay`: replay, distance from Keras, map.
 
-    Float formats have fixed limits; those of integer ones follow from the distance from Keras at export.
+    Float formats have fixed limits. Those of integer formats follow from the distance from Keras at export.
+
+    Args:
+        precision: of the artifact.
+        logits: of the artifact on the golden images, (N,).
+        wanted: those of Keras, (N,).
     """
     scale = max(1.0, float(np.abs(wanted).max()))
     if precision in _REPLAY:
@@ -93,10 +99,16 @@ def tolerances(precision: str, logits: NDArray[np.float32], wanted: NDArray[np.f
 
 
 def check_maps(artifact: str, precision: str, cams: NDArray[np.float32], wanted: NDArray[np.float32]) -> float:
-    """Relative error of an artifact's maps (N, h, w) from autodiff on the Keras model.
+    """Relative error of an artifact's maps (N, h, w) against automatic differentiation of the Keras model.
+
+    Args:
+        artifact: its name.
+        precision: of the artifact.
+        cams: its maps (N, h, w).
+        wanted: those of Keras, from `reference`.
 
     Raises:
-        VerificationError: a float32 format that deviates: the gradient in its head is not that of the model.
+        VerificationError: a float32 format deviates: the gradient in its head is not that of the model.
     """
     error = relative_error(cams, wanted)
     limit = _FIDELITY.get(precision, np.inf)
@@ -109,7 +121,7 @@ def check_maps(artifact: str, precision: str, cams: NDArray[np.float32], wanted:
 
 
 def pack(arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    """A compressed npz."""
+    """Arrays by name as the bytes of a compressed npz."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **dict(arrays))  # type: ignore[arg-type]
     return buffer.getvalue()

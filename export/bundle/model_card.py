@@ -1,4 +1,4 @@
-"""MODEL_CARD.md of a bundle, from what was measured."""
+"""MODEL_CARD.md of a bundle, from its measured figures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from sonoedge.train.markdown import markdown_table
 
 
 def model_card(bundle: Bundle, card: Mapping[str, Any] | None) -> str:
-    """Markdown text. ``card`` is the run card, where the model came from a run folder."""
+    """Markdown text of the model card.
+
+    Args:
+        bundle: complete.
+        card: the run card; None if the model does not come from a run folder.
+    """
     lines = [
         f"# {bundle.name}",
         "",
@@ -86,7 +91,7 @@ def _gate(facts: Mapping[str, Any] | None) -> list[str]:
 
 
 def _promises(bundle: Bundle) -> list[str]:
-    """What is promised about the decisions of every quantized file."""
+    """Lines with the promise about the decisions of every quantized file."""
     found = {a.name: a.metrics["promise"] for a in bundle.artifacts if "promise" in a.metrics}
     if not found:
         return []
@@ -134,5 +139,5 @@ def _training(card: Mapping[str, Any]) -> list[str]:
 
 
 def _weights(name: str) -> str:
-    """A local folder's path says nothing to the reader of a bundle."""
+    """Name of the weights; the path of a local folder says nothing to the reader of a bundle."""
     return name if name in {"imagenet", "none"} else "own files"

@@ -1,4 +1,4 @@
-"""The export pipeline: model -> split -> formats -> bundle -> replay, published only when everything held."""
+"""The export pipeline: model -> split -> formats -> bundle -> replay; published only if every check passes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from sonoedge.export.convert.splitting import SplitModel
 from sonoedge.export.formats import ExportFormat, Source
 from sonoedge.export.gate.fit import make_gate, write_gate
 from sonoedge.export.gate.images import GateImages
-from sonoedge.export.guard.candidates import promise
+from sonoedge.export.guard.candidate_table import promise
 from sonoedge.export.guard.int8 import Int8Policy, measure_written, write_int8
 from sonoedge.export.quantize.calibration import CalibrationSet
 from sonoedge.train.data.split import SUBSETS, subset_of
@@ -40,12 +40,27 @@ from sonoedge.train.folders import atomic_directory
 
 Say = Callable[[str], None]
 DIGEST_DIGITS = 16
-"""Of an image's SHA-256, in the bundle's list of the images that the model has seen."""
+"""Digits of an image's SHA-256 in the bundle's list of the images that the model has seen."""
 
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """What to export; ``labels`` are in order, the positive one last."""
+    """What to export.
+
+    Attributes:
+        model: in two parts.
+        labels: class names, the positive one last.
+        formats: rows of `export.formats.FORMATS`.
+        name: of the bundle.
+        threshold: probability threshold of the full model.
+        run: that the model comes from; None for a bare model.
+        calibration: images for int8 formats.
+        calibration_seed: with which they were drawn.
+        int8: how int8 files are made.
+        cache: folder of what quantization caches; None: the default folder.
+        gate: images that the out-of-domain gate is fitted to; None leaves the gate out.
+        features: folder of `train.features.cache`; None: the default folder.
+    """
 
     model: SplitModel
     labels: tuple[str, ...]
@@ -58,16 +73,22 @@ class ExportRequest:
     int8: Int8Policy = field(default_factory=Int8Policy)
     cache: Path | None = None
     gate: GateImages | None = None
-    """Images that the out-of-domain gate is fitted to; None leaves it out."""
     features: Path | None = None
-    """The cache of `train.features.cache`; None: the default one."""
 
 
 def export_bundle(request: ExportRequest, out: Path, *, progress: bool, say: Say) -> Bundle:
     """Write a bundle and verify it by reloading every artifact through edge_runtime.
 
+    Args:
+        request: what to export.
+        out: folder to create; an older bundle is replaced.
+        progress: show bars.
+        say: prints a line.
+
     Raises:
+        AccuracyError: the guard found no int8 file; see `export.guard.int8.write_int8`.
         ModelError: a format cannot express the model.
+        UsageError: ``out`` holds something else, or the formats need images that are not there.
         VerificationError: an artifact does not agree with Keras; nothing is published.
     """
     with atomic_directory(out, marker=MANIFEST) as folder, tempfile.TemporaryDirectory() as scratch:
@@ -123,7 +144,8 @@ def write_artifact(
     """Write backbone and head of one format under ``folder/<name>/``.
 
     Returns:
-        The artifact, and what the out-of-domain gate looks at, by digest of the image, where it was seen.
+        The artifact, and the out-of-domain gate's features (C,) of the images that it has been run on, by digest of
+        the image.
     """
     target = folder / row.name
     target.mkdir(parents=True)
@@ -176,7 +198,7 @@ def write_artifact(
 
 
 def _write_golden(bundle: Bundle, model: SplitModel) -> Bundle:
-    """Write golden.npz from Keras and from every artifact as it runs here; returns the bundle with its errors."""
+    """Write golden.npz from Keras and from every artifact as it runs here; returns the bundle with their errors."""
     images = golden_images()
     logits, cams = reference(model, images)
     arrays: dict[str, Any] = {f"image_{i}": image for i, image in enumerate(images)}
@@ -220,7 +242,7 @@ def _write_gate(
 
 
 def _verify(folder: Path, formats: Sequence[ExportFormat], *, gated: bool) -> None:
-    """What the device will do: load from disk, check, replay; and hold float formats to their promise."""
+    """Load from disk, check and replay, as the device will do; and check the tolerance of float formats."""
     bundle = without_policy(load_bundle(folder))
     golden = load_golden(bundle)
     scale = max(1.0, float(np.abs(golden["reference_logit"]).max()))
@@ -254,7 +276,7 @@ _PLACES = {"data", "weights", "teacher", "groups", "sweep", "split"}
 
 def _training(run: Run) -> dict[str, Any]:
     card = run.card
-    # Where files lay says nothing to whoever gets the bundle, and may say too much.
+    # Paths say nothing to the receiver of a bundle, and may reveal too much.
     settings = {key: value for key, value in card["settings"].items() if key not in _PLACES}
     settings["split"] = run.split.strategy
     subsets: dict[str, list[str]] = {subset: [] for subset in SUBSETS}
@@ -266,6 +288,6 @@ def _training(run: Run) -> dict[str, Any]:
         "dataset_digest": card["dataset"]["digest"],
         "images": card["dataset"]["images"],
         "metrics": card["metrics"],
-        # By these a benchmark knows which images the model has seen.
+        # From these a benchmark knows which images the model has seen.
         "subsets": subsets,
     }

@@ -1,7 +1,7 @@
 """``sbom.cdx.json``: what a bundle was made of and with (CycloneDX 1.6), for inventories and scanners.
 
-The device runs none of the listed packages but its own interpreter; they made the files. Digests are left to
-SHA256SUMS, the training data and settings to ``provenance`` in bundle.json: each fact has one place.
+The listed packages made the files; of these the device runs its own interpreter only. Digests stand in SHA256SUMS,
+training data and settings in ``provenance`` of bundle.json: each fact has one place.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 from sonoedge.edge_runtime.bundle.contract import Bundle
 
 SPEC_VERSION = "1.6"
+"""Version of CycloneDX."""
 _EXTRA = "export"
 
 
@@ -62,14 +63,14 @@ def sbom(bundle: Bundle) -> str:
         "components": [*components, *data],
         "dependencies": [{"ref": "model", "dependsOn": [item["bom-ref"] for item in (*components, *data)]}],
     }
-    # From the content, not from a clock or a random number: a bundle made again is the same.
+    # From the content, not from a clock or a random number: the same bundle gets the same number again.
     serial = uuid.uuid5(uuid.NAMESPACE_URL, json.dumps(body, sort_keys=True))
     body = {**body, "serialNumber": f"urn:uuid:{serial}"}
     return json.dumps(body, indent=1, ensure_ascii=False) + "\n"
 
 
 def build_packages() -> dict[str, str]:
-    """Name -> version of the extra ``export`` and all that it needs, as installed here."""
+    """Name -> version of this package with its extra ``export``, and of all that they need, as installed here."""
     found: dict[str, str] = {}
     waiting = [("sonoedge", frozenset({_EXTRA}))]
     seen: set[tuple[str, frozenset[str]]] = set()

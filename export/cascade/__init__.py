@@ -1,1 +1,1 @@
-"""A cheap model in front of a full one: the fit, what it is measured by, the bundle."""
+"""A cheap model in front of a full one: the fit, the measurements, the bundle."""

@@ -1,4 +1,4 @@
-"""The bundle of a cascade: the full model's, with the cheap one's in it."""
+"""The bundle of a cascade: the full model's bundle, with the cheap model's bundle in it."""
 
 from __future__ import annotations
 
@@ -24,9 +24,19 @@ def write_cascade(
     threads: int | None = None,
     finish: Callable[[Cascade], CascadeSpec] | None = None,
 ) -> Bundle:
-    """The full model's bundle with the cheap one's in it, published when both open.
+    """Write the full model's bundle with the cheap model's bundle in it; it is published when both open.
 
-    ``finish`` sees them open and gives the section that is published.
+    Args:
+        first: bundle of the cheap model.
+        full: bundle of the full model.
+        spec: the section of bundle.json.
+        out: folder to create.
+        threads: of the interpreters; None: their default.
+        finish: gets the open cascade and returns the section that is published instead of ``spec``.
+
+    Raises:
+        BundleError: the bundles do not fit each other.
+        UsageError: ``out`` holds something else.
     """
     with atomic_directory(out, marker=MANIFEST) as folder:
         shutil.copytree(full.path, folder, dirs_exist_ok=True)

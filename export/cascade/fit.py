@@ -1,9 +1,9 @@
-"""Where a cascade asks its full model: fitted on validation images, as numbers in and numbers out.
+"""When a cascade asks its full model: a fit on validation images, from numbers to numbers.
 
-A line takes the cheap model's logit to the full model's; within a margin around the full model's threshold the full
-model is asked. An estimate outside the margin may still be wrong; how often is expected when every image gets every
-image's error of the estimate (as in the guard's expected flips), and counted. The margin is the smallest at which
-both stay below what is allowed.
+A line estimates the full model's logit from the cheap model's. If the estimate lies within a margin around the full
+model's threshold, the full model is asked. Outside the margin the estimate may still be wrong. The share of wrong
+decisions is counted; it is also expected, by giving every image every image's error of the estimate (as in the
+guard's expected flips). The margin is the smallest at which both shares stay below what is allowed.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from sonoedge.export.guard.comparison import turned
 from sonoedge.train.evaluation.intervals import flip_rate
 
 AGREEMENT = 0.995
+"""Share of the full model's decisions that a cascade keeps, if nothing else is asked for."""
 
 Float = NDArray[np.float64]
 
@@ -30,10 +31,10 @@ class Fit:
     """A fitted cascade; shares are of the validation images.
 
     Attributes:
-        scale, offset, margin: see `CascadeSpec`.
-        escalated: what the full model is asked.
+        scale, offset, margin: see `edge_runtime.bundle.contract.CascadeSpec`.
+        escalated: share for which the full model is asked.
         expected_agreement: with the full model's decisions, from the estimate's errors.
-        observed_agreement: the same, counted.
+        observed_agreement: with the full model's decisions, counted.
     """
 
     scale: float
@@ -45,7 +46,7 @@ class Fit:
 
 
 def fit_cascade(first: Float, full: Float, cut: float, agreement: float = AGREEMENT) -> Fit:
-    """The line and the smallest margin with that agreement.
+    """Fit the line, and the smallest margin with the wanted agreement.
 
     Args:
         first, full: logits (N,) of both models on the same validation images.
@@ -53,7 +54,7 @@ def fit_cascade(first: Float, full: Float, cut: float, agreement: float = AGREEM
         agreement: share of the full model's decisions, in (0, 1].
 
     Raises:
-        DataError: fewer than 8 images, or a cheap model whose logit does not rise with the full model's.
+        DataError: fewer than 8 images, or the cheap model's logit does not rise with the full model's.
     """
     if len(first) < 8:
         raise DataError(f"A cascade needs at least 8 validation images. Received: {len(first)}.")
@@ -64,7 +65,7 @@ def fit_cascade(first: Float, full: Float, cut: float, agreement: float = AGREEM
     offset = float(full.mean() - scale * first.mean())
     estimate = scale * first + offset
     distance = estimate - cut
-    # Image by image, how often another image's error would turn the decision.
+    # For each image, the share of all images' errors that would turn its decision.
     wrong = turned(distance, full - estimate).mean(axis=1)
     disagrees = (full >= cut) != (distance >= 0)
     # From a margin that asks the full model nothing to one that asks it everything.
@@ -78,7 +79,17 @@ def fit_cascade(first: Float, full: Float, cut: float, agreement: float = AGREEM
 
 
 def counted(spec: CascadeSpec, first: Float, full: Float, cut: float, groups: Sequence[str]) -> dict[str, Any]:
-    """How the cascade decides, against the full model; ``groups``: N names of patients or source images."""
+    """Count the cascade's decisions against the full model's.
+
+    Args:
+        spec: the cascade.
+        first, full: logits (N,) of both models.
+        cut: the full model's threshold, as a logit.
+        groups: N names of patients or source images.
+
+    Returns:
+        Images, groups, the share ``escalated`` to the full model, and the figures of `agreement`.
+    """
     distance = spec.scale * first + spec.offset - cut
     decided = np.abs(distance) >= spec.margin
     decisions = np.where(decided, distance >= 0, full >= cut)
@@ -91,7 +102,13 @@ def counted(spec: CascadeSpec, first: Float, full: Float, cut: float, groups: Se
 
 
 def agreement(name: str, a: NDArray[np.bool_], b: NDArray[np.bool_], groups: Sequence[str]) -> dict[str, Any]:
-    """Share of equal decisions and its exact 95 % interval by group."""
+    """Share of equal decisions and its exact 95 % interval by group.
+
+    Args:
+        name: key of the share; the key of the interval is ``<name>_interval``.
+        a, b: decisions (N,).
+        groups: N names of patients or source images.
+    """
     flips = flip_rate(a, b, groups)
     interval = [round(1 - flips.high, 5), round(1 - flips.low, 5)]
     return {name: round(1 - flips.value, 5), f"{name}_interval": interval}

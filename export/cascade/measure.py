@@ -1,4 +1,4 @@
-"""What a cascade is fitted to and judged by: images that both models may be asked about, logits, latency."""
+"""The data that a cascade is fitted to and judged by: images that both models may be judged on, logits, latency."""
 
 from __future__ import annotations
 
@@ -27,8 +27,14 @@ _ROUNDS = 3
 def samples_of(subset: str, by_digest: dict[str, Sample], first: Bundle, full: Bundle) -> list[Sample]:
     """Images that the full model's run calls ``subset`` and that the cheap model was not trained on.
 
+    Args:
+        subset: ``val`` or ``test``.
+        by_digest: the images, by SHA-256.
+        first: bundle of the cheap model.
+        full: bundle of the full model.
+
     Raises:
-        DataError: no validation images among the data, or the cheap model has seen some.
+        DataError: none of the images is a validation image, or the cheap model has seen some of the subset.
     """
     wanted = _digests(full, subset)
     seen = _digests(first, "train") | (_digests(first, "val") if subset == "test" else set())
@@ -52,7 +58,7 @@ def _digests(bundle: Bundle, subset: str) -> set[str]:
 def logits_of(
     models: tuple[Classifier, Classifier], paths: list[Path], subset: str, *, quiet: bool
 ) -> tuple[Float, Float]:
-    """Logits (N,) of both models."""
+    """Logits float64 (N,) of the cheap and the full model on N image files; ``subset`` names the bar."""
     from tqdm import tqdm
 
     rows = []
@@ -66,9 +72,17 @@ def logits_of(
 def timings(
     cascade: Cascade, samples: list[Sample], *, threads: int | None, quiet: bool
 ) -> tuple[dict[str, float], dict[str, Any]]:
-    """Milliseconds from the decoded image to the answer; cascade, full model and its float32 file take turns.
+    """Time cascade, full model and the full model's float32 file in turns, from the decoded image to the answer.
 
-    Also the agreement of the decisions with the float32 file's, where there is one.
+    Args:
+        cascade: open.
+        samples: images, at least one.
+        threads: of the float32 file's interpreter; None: its default.
+        quiet: show no bar.
+
+    Returns:
+        Milliseconds and ratios by name; and the agreement of the cascade's decisions with the float32 file's, empty
+        if there is no such file.
     """
     from tqdm import tqdm
 

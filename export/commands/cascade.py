@@ -1,6 +1,6 @@
 """``sonoedge cascade``: put a cheap model in front of a full one, in one bundle.
 
-Fitted on validation images only (`export.cascade.fit`), counted and timed on test images.
+The cascade is fitted on validation images only (`export.cascade.fit`), and counted and timed on test images.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sonoedge.train.folders import check_replaceable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command."""
+    """Add the arguments of ``sonoedge cascade``."""
     parser.add_argument("--first", type=Path, required=True, metavar="BUNDLE", help="of the cheap model")
     parser.add_argument("--full", type=Path, required=True, metavar="BUNDLE", help="of the full model")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="the images of the training run")
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Fit, measure and write; the new bundle appears when it has been read back."""
+    """Fit, measure and write; the new bundle appears when it has been read back. Returns the exit code."""
     from sonoedge.train.data.dataset import group_scan, scan_folder
 
     if not 0.5 < args.agreement <= 1:
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         Classifier(first, names[0], threads=args.threads),
         Classifier(full, names[1], threads=args.threads),
     )
-    # As they lie there: the bundles say which images they know, whatever their runs left out.
+    # All images of the folder: the bundles say which of them they know, whatever their runs left out.
     scan = scan_folder(args.data, classes=full.labels, skip_unreadable=True)
     group_of = {s.sha256: s.group for s in group_scan(scan).samples}
     by_digest = {s.sha256: replace(s, group=group_of.get(s.sha256, s.sha256)) for s in scan.dataset.samples}

@@ -25,7 +25,7 @@ PRECISIONS = ("guard", "w8a8", "w8a16", "mixed", *_OTHER_FORMATS)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command."""
+    """Add the arguments of ``sonoedge export``."""
     from sonoedge.export.formats import FORMATS
 
     parser.add_argument("--model", type=Path, metavar="RUN", help=(
@@ -99,7 +99,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Export and verify; the bundle appears only when every artifact agrees with the Keras model."""
+    """Export and verify; returns the exit code.
+
+    The bundle appears only if every artifact agrees with the Keras model.
+    """
     from sonoedge.export.formats import parse_formats, with_precision
 
     rows = parse_formats(args.format)
@@ -135,7 +138,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _require(rows: tuple) -> None:
-    """Fail before the long work when an interpreter for one of the formats is missing."""
+    """Fail before the long work if the interpreter of a format is missing."""
     from sonoedge.edge_runtime.backends import is_available
 
     for row in rows:
@@ -219,7 +222,7 @@ def _gate_images(
 
 
 def _frames(args: argparse.Namespace, data: Any, calibration: CalibrationSet | None) -> AgreementFrames | None:
-    """The unlabelled frames, none of which the run or the calibration has used."""
+    """The unlabelled frames; neither the run nor the calibration may have used one of them."""
     if args.agreement_data is None:
         return None
     if data is None:
@@ -232,7 +235,7 @@ def _frames(args: argparse.Namespace, data: Any, calibration: CalibrationSet | N
 
 
 def _threshold(args: argparse.Namespace, run_folder: Run | None) -> float:
-    """Of the full model: as given, for a sensitivity, or the run's own."""
+    """Threshold of the full model: as given, for a sensitivity, or the run's own."""
     if args.sensitivity is None:
         own = run_folder.threshold if run_folder else 0.5
         return own if args.threshold is None else float(args.threshold)
@@ -262,7 +265,7 @@ def _table(bundle: Bundle) -> str:
         error = a.metrics["golden_logit_error"]
         lines.append(f"{a.name:<16}{a.precision:<11}{a.size_bytes / 1e6:>8.1f}{a.threshold:>11.3f}{error:>35.1e}")
     lines += [f"wrote {bundle.path}", bundle.intended_use]
-    # Last, where nobody overlooks it.
+    # At the end, where nobody overlooks them.
     promises = {a.name: a.metrics["promise"] for a in bundle.artifacts if "promise" in a.metrics}
     lines += [f"{name}: {found['text']}" for name, found in promises.items() if not found["kept"]]
     return "\n".join(lines)

@@ -1,7 +1,7 @@
-"""``sonoedge gate``: give an older bundle the out-of-domain gate that `export` gives every new one, or try it out.
+"""``sonoedge gate``: give an older bundle the out-of-domain gate that `export` gives every new one, or test a gate.
 
-Adds ``domain.npz`` to a bundle (see `export.gate.fit`) and renews SHA256SUMS; ``--check`` measures and changes
-nothing.
+The command adds ``domain.npz`` to a bundle (see `export.gate.fit`) and renews SHA256SUMS. With ``--check`` it only
+measures.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SIGNATURE = "SHA256SUMS.sig"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command."""
+    """Add the arguments of ``sonoedge gate``."""
     parser.add_argument("--bundle", type=Path, default=Path("bundle"), help="bundle folder (default: ./bundle)")
     parser.add_argument("--model", type=Path, metavar="RUN", help="run folder (default: the newest under ./runs)")
     parser.add_argument("--data", type=Path, metavar="DIR", help="where the run's images are now")
@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Add the gate to a bundle; the old bundle stays until the new one is complete."""
+    """Add the gate to a bundle; the old bundle stays until the new one is complete. Returns the exit code."""
     from sonoedge.export.quantize.calibration import load_run_data
     from sonoedge.train.evaluation.run_folder import newest_run, open_run
 
@@ -91,7 +91,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def names_of(args: argparse.Namespace, bundle: Bundle) -> list[str]:
-    """The artifacts asked for that can run here."""
+    """The artifacts that are asked for and can run here.
+
+    Raises:
+        MissingExtraError: none can run here.
+        UsageError: the bundle has no artifact of a name.
+    """
     names = args.artifacts.split(",") if args.artifacts else [a.name for a in bundle.artifacts]
     runnable = [name for name in names if is_available(bundle.artifact(name).runtime)]
     if not runnable:
@@ -100,9 +105,12 @@ def names_of(args: argparse.Namespace, bundle: Bundle) -> list[str]:
 
 
 def add_gate(bundle: Bundle, fitted: FittedGate, card: Mapping[str, Any] | None = None) -> Bundle:
-    """Publish the bundle again with ``domain.npz`` in it; an old one is replaced, a signature is dropped.
+    """Publish the bundle again with ``domain.npz`` in it; an old gate is replaced, a signature is removed.
 
-    With the run's ``card``, the model card is written again.
+    Args:
+        bundle: replaced in its folder.
+        fitted: the gate.
+        card: the run card; with it the model card is written again.
     """
     from sonoedge.export.bundle.model_card import model_card
     from sonoedge.export.gate.fit import write_gate
@@ -120,7 +128,7 @@ def add_gate(bundle: Bundle, fitted: FittedGate, card: Mapping[str, Any] | None 
 
 
 def table(fitted: FittedGate) -> str:
-    """The limits and rates, for people."""
+    """The limits and rates as text."""
     facts = fitted.facts
     lines = [
         f"{GATE_FILE}: {facts['images']} images of the {facts['source']}, {facts['copies']} augmented copies "
@@ -138,7 +146,18 @@ def table(fitted: FittedGate) -> str:
 
 
 def check(bundle: Bundle, artifact: str, test: list[Path], args: argparse.Namespace) -> int:
-    """Print how many images of each folder the stored gate refuses."""
+    """Print how many images of each folder the stored gate refuses and flags; returns the exit code.
+
+    Args:
+        bundle: with a gate.
+        artifact: its name.
+        test: test images of the run.
+        args: of the command.
+
+    Raises:
+        DataError: a folder holds no images.
+        UsageError: the bundle has no gate.
+    """
     from sonoedge.export.gate.features import file_features
     from sonoedge.export.gate.fit import distances
 

@@ -1,7 +1,7 @@
 """One frozen TensorFlow graph per part, converted to every runtime's file.
 
-The graph has its weights as constants and named inputs and outputs; TensorFlow Lite, OpenVINO and ONNX all read
-it, so that names and arithmetic are the same everywhere.
+The graph holds its weights as constants and has named inputs and outputs. TensorFlow Lite, OpenVINO and ONNX all
+read it, so that names and arithmetic are the same everywhere.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from sonoedge.export.memory import released
 from sonoedge.train.quiet import quiet
 
 Shapes = Mapping[str, tuple[int, ...]]
+"""Static shapes by name, batch axis included."""
 ONNX_OPSET = 17
+"""Version of the ONNX operators."""
 
 
 def freeze(function: Callable[..., Mapping[str, Any]], inputs: Shapes) -> Any:
@@ -65,6 +67,11 @@ def save_graph(function: Any, folder: Path) -> None:
 def to_tflite(saved_model: Path, *, float16: bool = False, dynamic: bool = False) -> bytes:
     """TensorFlow Lite flatbuffer with builtin operators only.
 
+    Args:
+        saved_model: folder.
+        float16: store weights as float16; they become float32 when the file is opened.
+        dynamic: store weights as int8; activations are quantized at run time.
+
     Raises:
         ModelError: the graph needs an operator that the light interpreters do not have.
     """
@@ -84,7 +91,7 @@ def to_tflite(saved_model: Path, *, float16: bool = False, dynamic: bool = False
 
 @released()
 def to_openvino(saved_model: Path) -> Any:
-    """An `openvino.Model` in float32.
+    """Convert a SavedModel to an `openvino.Model` in float32.
 
     Raises:
         ModelError: the graph needs an operator that OpenVINO does not have.
@@ -95,7 +102,7 @@ def to_openvino(saved_model: Path) -> Any:
     try:
         with quiet():
             model = openvino.convert_model(str(saved_model))
-        # The converter notes the folder that it read: no business of the device, and other bytes in every export.
+        # The converter notes the folder that it read: the device does not need it, and it differs in every export.
         model.set_rt_info(saved_model.name, ["conversion_parameters", "input_model"])
         return model
     except (RuntimeError, frontend.OpConversionFailure, frontend.OpValidationFailure) as error:
@@ -103,7 +110,7 @@ def to_openvino(saved_model: Path) -> Any:
 
 
 def save_openvino(model: Any, path: Path, *, float16: bool = False) -> None:
-    """Write ``path`` (.xml) and the .bin beside it; float32 really stays float32 unless asked."""
+    """Write ``path`` (.xml) and the .bin beside it; weights stay float32 unless ``float16`` is asked for."""
     import openvino
 
     openvino.save_model(model, str(path), compress_to_fp16=float16)
@@ -111,7 +118,11 @@ def save_openvino(model: Any, path: Path, *, float16: bool = False) -> None:
 
 @released()
 def to_onnx(function: Any, inputs: Shapes) -> bytes:
-    """ONNX file, opset `ONNX_OPSET`, channels last as in the graph, checked by the ONNX checker.
+    """Bytes of an ONNX file, opset `ONNX_OPSET`, channels last as in the graph, checked by the ONNX checker.
+
+    Args:
+        function: from `freeze`.
+        inputs: its shapes.
 
     Raises:
         ModelError: the graph needs an operator that ONNX does not have.
@@ -130,7 +141,7 @@ def to_onnx(function: Any, inputs: Shapes) -> bytes:
 
 
 def _inexpressible(runtime: str, error: Exception) -> ModelError:
-    """One sentence for a converter's pages: the operators that it has no rule for, where it names them."""
+    """One sentence instead of a converter's pages: the operators that it lacks, if it names them."""
     text = str(error)
     found = re.findall(r"operations: ([\w, ]+?)(?:\s+To |\n|$)|No Op registered for (\w+)|\btf\.([A-Z]\w+)\(", text)
     names = sorted({name.strip() for match in found for part in match for name in part.split(",") if name.strip()})

@@ -1,7 +1,7 @@
-"""Looking into float backbones: their operators, the branches each one feeds, and one branch cut out alone.
+"""Look into float backbones: their operators, the branches that each one feeds, and a single branch cut out.
 
-A search over one branch need not run the others: in the fused model of the paper that is the difference between
-10 and 250 milliseconds an image.
+A search over one branch need not run the others. In the fused model of the paper that makes 10 instead of 250
+milliseconds an image.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def parse_tflite(model: bytes) -> Any:
     """The flatbuffer as an object tree that can be changed.
 
     Raises:
-        ModelError: it is none.
+        ModelError: the bytes are no TensorFlow Lite file.
     """
     try:
         parsed = schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytearray(model)))
@@ -36,7 +36,7 @@ def parse_tflite(model: bytes) -> Any:
         raise ModelError(f"This is no TensorFlow Lite file: {error}") from error
     for buffer in parsed.buffers:
         if buffer.offset > 1:
-            # Large weights may lie behind the flatbuffer, where packing it anew would lose them.
+            # Large weights may lie behind the flatbuffer: packing it again would lose them.
             buffer.data = np.frombuffer(model, np.uint8, buffer.size, buffer.offset)
             buffer.offset = buffer.size = 0
     return parsed
@@ -50,14 +50,17 @@ def pack_tflite(model: Any) -> bytes:
 
 
 def tflite_text(value: Any) -> str:
-    """A flatbuffer string."""
+    """A flatbuffer's string, which may be bytes, as text."""
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def tflite_operators(model: bytes) -> tuple[Operator, ...]:
-    """Operators of a flatbuffer with one sub-graph and one signature, and the outputs that depend on each.
+    """Operators of a flatbuffer with one sub-graph and one signature, with the outputs that depend on each.
 
-    An operator is called after the tensors it writes, as litert-quantizer does, so that recipes match.
+    An operator is named after the tensors that it writes, as in litert-quantizer, so that recipes match.
+
+    Raises:
+        ModelError: the bytes are no TensorFlow Lite file.
     """
     parsed = parse_tflite(model)
     graph = parsed.subgraphs[0]
@@ -78,7 +81,7 @@ def tflite_operators(model: bytes) -> tuple[Operator, ...]:
 
 
 def tflite_branch(model: bytes, output: str) -> bytes:
-    """The flatbuffer with one output of its signature and only the operators which that output depends on."""
+    """The flatbuffer with one output of its signature and only the operators that this output needs."""
     parsed = parse_tflite(model)
     graph, signature = parsed.subgraphs[0], parsed.signatureDefs[0]
     tensor = _signature_outputs(parsed)[output]
@@ -96,7 +99,7 @@ def tflite_branch(model: bytes, output: str) -> bytes:
 
 
 def openvino_operators(model: Any) -> tuple[Operator, ...]:
-    """Computing operators of an `openvino.Model` and the outputs that depend on each."""
+    """Computing operators of an `openvino.Model`, with the outputs that depend on each."""
     feeds = _openvino_feeds(model)
     return tuple(
         Operator(
@@ -112,7 +115,7 @@ def openvino_operators(model: Any) -> tuple[Operator, ...]:
 
 
 def read_openvino(path: Path) -> Any:
-    """An `openvino.Model` from a .xml file and the .bin beside it, which may be overwritten afterwards."""
+    """Read an `openvino.Model` from a .xml file and the .bin beside it; both may be overwritten afterwards."""
     import openvino
 
     core = openvino.Core()
@@ -138,7 +141,12 @@ def openvino_from_bytes(xml: bytes, weights: bytes) -> Any:
 
 
 def store_as_float16(model: Any, names: Set[str]) -> None:
-    """Let convolutions of an `openvino.Model` read their float32 kernels from float16, in place."""
+    """Store the float32 kernels of some convolutions of an `openvino.Model` as float16, in place.
+
+    Args:
+        model: the model.
+        names: of the convolutions; other operators are left as they are.
+    """
     import openvino
 
     for node in model.get_ordered_ops():
@@ -153,9 +161,10 @@ def store_as_float16(model: Any, names: Set[str]) -> None:
 
 
 def name_openvino_nodes(model: Any) -> None:
-    """Call every node ``<branches>/<type>_<number>``, in execution order.
+    """Name every node ``<branches>/<type>_<number>``, in execution order, in place.
 
-    The converter's own names come from a counter that never stands still: recipes would not match a second time.
+    The converter's own names come from a counter that goes on from one conversion to the next, so that a recipe
+    would not match a second time.
     """
     feeds = _openvino_feeds(model)
     numbers: Counter[str] = Counter()
@@ -169,13 +178,13 @@ def name_openvino_nodes(model: Any) -> None:
 
 
 def openvino_tensor(port: Any) -> str:
-    """Name of an operator's result: the operator's own, and from the second result on its number."""
+    """Name of an operator's result: the operator's name; from the second result on with ``:`` and a number."""
     name, number = port.get_node().get_friendly_name(), port.get_index()
     return f"{name}:{number}" if number else str(name)
 
 
 def openvino_branch(model: Any, output: str) -> Any:
-    """An `openvino.Model` with one of the outputs; it shares its nodes with the given one."""
+    """An `openvino.Model` with one of the outputs; it shares its nodes with the given model."""
     import openvino
 
     result = next(port.get_node() for port in model.outputs if output in port.get_names())

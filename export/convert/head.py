@@ -1,8 +1,8 @@
 """The head as a chain of small steps, and its graph: logit, Grad-CAM maps and shares, no automatic differentiation.
 
-A head takes one feature map per branch, joins them (pooled, or flattened), and runs dense layers down to one
-logit. Its gradient is written out by the chain rule with ordinary operators, so that the file that computes the
-logit on the device also computes the explanation:
+A head takes one feature map per branch, joins the maps (pooled or flattened), and runs dense layers down to one
+logit. Its gradient is written out by the chain rule with ordinary operators. So the file that computes the logit on
+the device also computes the explanation:
 
     x = joined features,  z_i = W_i a_(i-1) + b_i,  a_i = f_i(z_i),  logit = z_n
     d logit / d x = W_1^T (f_1'(z_1) * (... W_n^T))
@@ -32,7 +32,7 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Dense:
-    """z = x W + b with W (inputs, outputs)."""
+    """z = x W + b with W (inputs, outputs) and b (outputs,), float32."""
 
     kernel: Array
     bias: Array
@@ -40,7 +40,7 @@ class Dense:
 
 @dataclass(frozen=True)
 class Scale:
-    """z = x * factor + offset per channel: batch normalisation and rescaling."""
+    """z = x * factor + offset per channel, float32: batch normalisation and rescaling."""
 
     factor: Array
     offset: Array
@@ -67,13 +67,14 @@ class Head:
 
 @dataclass(frozen=True)
 class GraphHead:
-    """Branch maps -> logit (1, 1) by Keras layers: ``tail`` takes the list of maps in the order of the branches."""
+    """Branch maps -> logit (1, 1) by Keras layers; ``tail`` takes a list of maps in the order of the branches."""
 
     branches: tuple[Branch, ...]
     tail: Any
 
 
 ACTIVATIONS = ("linear", "relu", "sigmoid", "tanh", "elu", "leaky_relu", "silu", "softplus")
+"""Activations whose derivative is written out."""
 
 
 def head_outputs(head: Head | GraphHead, maps: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,6 +86,9 @@ def head_outputs(head: Head | GraphHead, maps: Mapping[str, Any]) -> dict[str, A
 
     Returns:
         Tensors by the names listed in `edge_runtime.explain.gradcam`.
+
+    Raises:
+        ModelError: the head does not end in a dense layer, or its gradient cannot be exported.
     """
     import tensorflow as tf
 
@@ -97,7 +101,7 @@ def head_outputs(head: Head | GraphHead, maps: Mapping[str, Any]) -> dict[str, A
     for branch, gradient, value in zip(head.branches, gradients, inputs, strict=True):
         positions = branch.height * branch.width
         flat_map = tf.reshape(maps[branch.name], (positions, branch.channels))
-        # A row for each position, or one for all where the map is pooled.
+        # A row for each position, or one for all positions if the map is pooled.
         pooled = gradient.shape[0] == 1
         alpha = gradient / positions if pooled else tf.reduce_mean(gradient, axis=0, keepdims=True)
         share = tf.reshape(tf.reduce_sum(gradient * value), (1, 1))
@@ -114,7 +118,7 @@ def head_outputs(head: Head | GraphHead, maps: Mapping[str, Any]) -> dict[str, A
 
 
 def _closed_form(tf: Any, head: Head, maps: Mapping[str, Any]) -> tuple[Any, list[Any], list[Any]]:
-    """Logit, and per branch its gradient and what it is the gradient by: (1, C) pooled or (positions, C) flat."""
+    """Logit, then per branch its gradient and the features it is taken by: (1, C) pooled, (positions, C) flat."""
     features = {branch.name: _join(tf, head, maps[branch.name]) for branch in head.branches}
     logit, gradient = _forward_backward(tf, head.steps, _interleave(tf, head, features))
     parts = [tf.reshape(part, (-1, part.shape[-1])) for part in _separate(tf, head, gradient)]
@@ -122,14 +126,14 @@ def _closed_form(tf: Any, head: Head, maps: Mapping[str, Any]) -> tuple[Any, lis
 
 
 def _by_graph(tf: Any, head: GraphHead, maps: Mapping[str, Any]) -> tuple[Any, list[Any], list[Any]]:
-    """The same, by position, from TensorFlow's gradient of the Keras layers."""
+    """What `_closed_form` gives, by position, from TensorFlow's gradient of the Keras layers."""
     from sonoedge.export.convert.portable_gradients import portable_gradients
 
     tensors = [maps[branch.name] for branch in head.branches]
     with portable_gradients():
         logit = tf.reshape(head.tail(tensors, training=False), (1, 1))
     if any(operation.type in {"Erf", "Erfc"} for operation in logit.graph.get_operations()):
-        # OpenVINO does not refuse it, it crashes.
+        # OpenVINO does not refuse the operator: it crashes.
         raise ModelError(
             "The head uses the exact GELU, whose error function the small runtimes lack. Use its tanh form: "
             "keras.activations.gelu(x, approximate=True)."
@@ -149,7 +153,7 @@ def _join(tf: Any, head: Head, feature_map: Any) -> Any:
 
 
 def _interleave(tf: Any, head: Head, features: Mapping[str, Any]) -> Any:
-    """The vector the first step sees: channels joined, then, for a flatten head, positions unrolled."""
+    """The input of the first step: channels joined, then, for a flatten head, positions unrolled."""
     parts = [features[branch.name] for branch in head.branches]
     joined = parts[0] if len(parts) == 1 else tf.concat(parts, axis=-1)
     return joined if head.join == "gap" else tf.reshape(joined, (1, -1))

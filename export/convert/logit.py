@@ -1,4 +1,4 @@
-"""From a model's output back to its logit, and the part of a Keras model behind its feature maps."""
+"""Find the logit behind a model's output, and the part of a Keras model behind its feature maps."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from sonoedge.edge_runtime.errors import ModelError
 
 
 def producer(tensor: Any) -> tuple[keras.layers.Layer, list[Any]]:
-    """The layer a symbolic tensor comes from, and what that layer was called on."""
+    """The layer that a symbolic tensor comes from, and the tensors that the layer was called on."""
     history = tensor._keras_history
     return history.operation, list(history.operation._inbound_nodes[history.node_index].input_tensors)
 
 
 def activation_name(layer: Any) -> str:
-    """Name of a layer's activation where it is Keras' own function of that name, else ``""``."""
+    """Name of a layer's activation if it is Keras' own function of that name, else ``""``."""
     function = getattr(layer, "activation", None)
     name = {"swish": "silu"}.get(getattr(function, "__name__", ""), getattr(function, "__name__", ""))
     return name if function is not None and function is getattr(keras.activations, name, None) else ""
@@ -26,11 +26,11 @@ def activation_name(layer: Any) -> str:
 def logit_tensor(output: Any) -> Any:
     """The symbolic logit (N, 1) of the positive class, the last one, from a classifier's symbolic output.
 
-    A sigmoid or a softmax over two classes at the end is taken off, not inverted: a probability that rounds to 1
-    has no logit.
+    A sigmoid or a softmax over two classes at the end is removed, not inverted: a probability that rounds to 1 has
+    no logit.
 
     Raises:
-        ModelError: an output that is neither one logit or probability, nor a softmax over two classes.
+        ModelError: the output is neither one logit or probability, nor a softmax over two classes.
     """
     scores, last = output, ""
     layer, inputs = producer(output)
@@ -58,7 +58,11 @@ def logit_tensor(output: Any) -> Any:
 
 
 def tail_model(full: keras.Model, maps: Sequence[Any]) -> keras.Model:
-    """The part of ``full`` from the branch maps, a list of symbolic tensors, to the logit; shares its layers.
+    """The part of ``full`` from the branch maps to the logit (N, 1); both models share their layers.
+
+    Args:
+        full: the whole model.
+        maps: symbolic tensors of it.
 
     Raises:
         ModelError: the logit depends on more than these maps.

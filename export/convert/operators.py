@@ -1,4 +1,4 @@
-"""What a backbone consists of: its operators."""
+"""The operators of a backbone."""
 
 from __future__ import annotations
 

@@ -25,7 +25,10 @@ Gradient = Callable[[Any, Any], Any]
 
 @contextmanager
 def portable_gradients() -> Iterator[None]:
-    """In this block, operators added to the graph being traced have portable gradients (for `tf.gradients`)."""
+    """In this block, operators that are added to the traced graph get portable gradients (for `tf.gradients`).
+
+    `tf.gradients` raises `ModelError` if an operator has no portable form with its settings.
+    """
     names = {name: f"{_PREFIX}{name}" for name in _GRADIENTS}
     with tf.compat.v1.get_default_graph().gradient_override_map(names):
         yield
@@ -36,7 +39,7 @@ def _where(condition: Any) -> Any:
 
 
 def _elementwise(derivative: Callable[[Any, Any, Any], Any]) -> Gradient:
-    """Of y = f(x), from its derivative as a function of x, y and the operator."""
+    """Gradient of y = f(x), from its derivative as a function of x, y and the operator."""
     return lambda op, grad: grad * derivative(op.inputs[0], op.outputs[0], op)
 
 
@@ -58,7 +61,7 @@ def _sum_to(grad: Any, operand: Any) -> Any:
 
 
 def _binary(first: Callable[..., Any], second: Callable[..., Any]) -> Gradient:
-    """Of f(a, b) with broadcasting, from g(grad, a, b) for each operand."""
+    """Gradient of f(a, b) with broadcasting, from g(grad, a, b) for each operand."""
 
     def gradient(op: Any, grad: Any) -> list[Any]:
         a, b = op.inputs
@@ -79,13 +82,13 @@ def _reduction(mean: bool) -> Gradient:
 
 
 def _turned(kernel: Any) -> Any:
-    """By 180 degrees; one axis at a time, as OpenVINO needs it."""
+    """A kernel turned by 180 degrees; one axis at a time, as OpenVINO needs it."""
     return tf.reverse(tf.reverse(kernel, axis=[0]), axis=[1])
 
 
 def _conv2d(op: Any, grad: Any) -> list[Any]:
-    # As a plain convolution where that is exact (stride 1, no dilation, odd kernel, same padding), since every
-    # runtime has it: with the kernel turned by 180 degrees and its channel axes exchanged.
+    # Every runtime has plain convolutions. With stride 1, no dilation, an odd kernel and same padding, the gradient
+    # is one: its kernel is turned by 180 degrees, with the channel axes exchanged.
     kernel = op.inputs[1]
     height, width = kernel.shape.as_list()[:2]
     plain = set(op.get_attr("strides")) == {1} and set(op.get_attr("dilations")) == {1}

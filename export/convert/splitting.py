@@ -19,7 +19,7 @@ _SKIPPED = (keras.layers.Dropout, keras.layers.Identity, keras.layers.GaussianNo
 
 
 class _NotClosed(Exception):
-    """The head is not a chain whose gradient is written out in `export.convert.head`; says what is in the way."""
+    """The head is not a chain whose gradient is written out in `export.convert.head`; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,11 @@ class SplitModel:
 
     Attributes:
         full: the Keras model as it was given: image (N, H, W, 3) -> probability.
-        backbone: image -> dict of branch maps; shares its layers with ``full``.
-        head: the rest: a `Head` in closed form where that is exact, else a `GraphHead`.
+        backbone: image -> dict of branch maps (N, h, w, C); shares its layers with ``full``.
+        head: the rest: a `export.convert.head.Head` in closed form if that is exact, else a `GraphHead`.
         input_size: (height, width) in pixels.
         tail: the Keras layers of the head, list of branch maps -> logit (N, 1).
-        not_closed: why the head has no closed form; empty where it has.
+        not_closed: why the head has no closed form; empty if it has one.
     """
 
     full: keras.Model
@@ -47,11 +47,16 @@ def split_model(model: keras.Model, split_layer: str = "features") -> SplitModel
     """Split at the output of a top-level layer.
 
     A head that is a chain of pooling or flattening, then dense, activation, dropout and batch normalisation layers
-    gets its gradient in closed form; for any other the gradient is taken by TensorFlow and exported with it. The
-    head must end in one logit; a final sigmoid, or a softmax over two classes, is understood.
+    gets its gradient in closed form. For any other head the gradient of TensorFlow is exported. The head must end
+    in one logit; a final sigmoid, or a softmax over two classes, is understood.
+
+    Args:
+        model: one input (N, height, width, 3) of fixed size, one output.
+        split_layer: name of a layer whose output is the feature map, or the joined or pooled maps of branches.
 
     Raises:
-        ModelError: no such layer, more than one logit, or a logit that depends on more than that layer.
+        ModelError: another input or output, no such layer, maps of variable size, more than one logit, or a logit
+            that depends on more than that layer.
     """
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise ModelError("The model must have one input, the image, and one output.")
@@ -102,7 +107,7 @@ def _chain(output: Any, cut: keras.layers.Layer) -> list[keras.layers.Layer]:
 
 
 def _branch_maps(features: Any) -> tuple[list[Any], bool | None]:
-    """The 4-D maps that make up the features, and whether they are pooled already at the cut; None if some are."""
+    """The 4-D maps of the features, and whether they are pooled at the cut already; None if only some are."""
     layer, inputs = producer(features)
     parts = inputs if isinstance(layer, keras.layers.Concatenate) else [features]
     maps, pooled = [], []
@@ -141,7 +146,7 @@ def _joining(chain: list[keras.layers.Layer]) -> tuple[Join, list[keras.layers.L
 
 
 def _steps(layers: list[keras.layers.Layer]) -> tuple[Step, ...]:
-    """Dense layers and what lies between them, down to the logit; `export.convert.logit` says what is taken off."""
+    """Steps of the head's layers, down to the logit; `export.convert.logit` says what is removed at the end."""
     steps: list[Step] = []
     for layer in layers:
         steps += _layer_steps(layer)
@@ -163,7 +168,7 @@ def _steps(layers: list[keras.layers.Layer]) -> tuple[Step, ...]:
 def _layer_steps(layer: keras.layers.Layer) -> list[Step]:
     if isinstance(layer, _SKIPPED):
         return []
-    # Of these types exactly: a subclass may compute something else.
+    # Exactly these types: a subclass may compute something else.
     kind = type(layer)
     if kind is keras.layers.Dense:
         kernel, *rest = (np.asarray(weight, np.float32) for weight in layer.get_weights())

@@ -1,4 +1,4 @@
-"""What the out-of-domain gate looks at: features of images, through Keras and through the files of a bundle."""
+"""The features that the out-of-domain gate looks at, through Keras and through the files of a bundle."""
 
 from __future__ import annotations
 
@@ -23,17 +23,18 @@ from sonoedge.train.features.cache import extract_features
 from sonoedge.train.models.backbones import map_channels
 
 VIEWS = 2
-"""Views of each validation image, while there are few images."""
+"""Views of each validation image, if there are few images."""
 VIEWS_IN_ALL = 200
+"""Views of all validation images together, at most."""
 
 Features = NDArray[np.float32]
 
 
 def looked_at(model: SplitModel) -> NDArray[np.bool_]:
-    """Channels that the gate looks at, bool (C,): of several maps of one backbone, all but the last.
+    """Channels that the gate looks at, bool (C,): if a backbone has several maps, all but those of its last map.
 
-    A backbone's last map has the most channels, knows the classes best, and tells a photograph from an ultrasound
-    image worst; with it, the others are drowned. Where a branch has one map, that is looked at.
+    A backbone's last map has the most channels and would outweigh the others. It knows the classes best, but is the
+    worst at telling a photograph from an ultrasound image. A branch with one map is looked at whole.
     """
     parts = []
     for branch in model.head.branches:
@@ -55,7 +56,11 @@ def float_features(
 ) -> Features:
     """Features of images, and of their augmented copies, from Keras: float32 (N * (1 + copies), C).
 
-    In the order of `extract_features`, whose cache holds them where `train` has run these backbones over them.
+    They are in the order of `train.features.cache.extract_features`. If `train` has run these backbones over the
+    images, they come from its cache.
+
+    Raises:
+        ImageError: an image cannot be decoded.
     """
     found = extract_features(_branches(model), samples, cache=cache, copies=copies, progress=progress)
     return np.stack(
@@ -64,7 +69,7 @@ def float_features(
 
 
 def unit_length(pooled: Sequence[Features]) -> Features:
-    """Pooled maps (C,) of each branch as `features_of` gives them."""
+    """The gate's features (C,) from the pooled maps of each branch, as `edge_runtime.model.gate.features_of`."""
     names = [str(number) for number in range(len(pooled))]
     maps = {
         f"map_{name}": vector.reshape(1, 1, -1, vector.shape[-1])
@@ -74,7 +79,7 @@ def unit_length(pooled: Sequence[Features]) -> Features:
 
 
 def _branches(model: SplitModel) -> dict[str, keras.Model]:
-    """Per branch, image -> features, as in `train.models.fusion`: the cache's key is made of the layers."""
+    """Per branch, image -> features, with the layers of `train.models.fusion`: they make the cache's key."""
     flat = getattr(model.head, "join", "gap") == "flatten"
     pool = keras.layers.Identity() if flat else keras.layers.GlobalAveragePooling2D()
     branches = {}
@@ -88,7 +93,17 @@ def _branches(model: SplitModel) -> dict[str, keras.Model]:
 def file_features(
     classifier: Classifier, paths: Iterable[Path], *, progress: bool = False, grey: bool = False
 ) -> Features:
-    """Features of image files through an artifact: float32 (N, C)."""
+    """Features of image files through an artifact: float32 (N, C).
+
+    Args:
+        classifier: the open artifact.
+        paths: N image files.
+        progress: show a bar.
+        grey: take the colours out of the images.
+
+    Raises:
+        ImageError: an image cannot be decoded.
+    """
     from tqdm import tqdm
 
     rows = []
@@ -125,5 +140,5 @@ def image_features(classifier: Classifier, image: UInt8Image) -> Features:
 
 
 def spread(count: int, most: int) -> NDArray[np.int64]:
-    """At most ``most`` of ``count`` indices, in order, the same ones in every run."""
+    """At most ``most`` of the indices below ``count``, sorted, the same ones in every run."""
     return np.sort(np.random.default_rng(0).permutation(count)[:most])

@@ -1,16 +1,16 @@
 """The out-of-domain gate of a bundle: statistics of the training images, limits from the validation images.
 
-What it costs is little, since training has run the float backbones over the images already
-(`train.features.cache`):
+The fit takes little time, since training has run the float backbones over the images already
+(`train.features.cache`). It uses three kinds of features:
 
-statistics   float features of the training images and of the augmented copies that the run trained on;
-distances    float features of the validation images; then the same images through each int8 file, which moves
-             them: a file's limits are the float limits times the median ratio of its distances to the float ones;
-views        validation images as other scanners and settings might show them (`export.gate.views`), through one
-file of
-             the bundle, the quickest kind: else every picture of another scanner is refused.
+statistics   float features of the training images, and of the augmented copies that the run trained on;
+distances    float features of the validation images, then the same images through each int8 file. An int8 file
+             moves the distances: its limits are the float limits times the median ratio of its distances to the
+             float ones;
+views        validation images as other scanners and settings might show them (`export.gate.views`), through the
+             quickest file of the bundle. Without them every picture of another scanner would be refused.
 
-Nothing else is looked at: test images only measure. `edge_runtime.model.gate` says how the device uses the result.
+Test images only measure. `edge_runtime.model.gate` says how the device uses the result.
 """
 
 from __future__ import annotations
@@ -35,17 +35,19 @@ from sonoedge.export.gate.features import Features, file_features, float_feature
 from sonoedge.export.gate.images import GateImages
 
 DIRECTIONS = 64
+"""Principal directions of the statistics, at most."""
 RATIO_IMAGES = 48
-"""Validation images that tell how far an int8 file moves the distances: the median of their ratios."""
+"""Validation images on which an int8 file's distances are compared with the float ones, at most."""
 BEYOND = 0.01
 """Share of the validation views that lies beyond the limit of refusal."""
 SIGMAS = 2.0
 """The limit of flagging: mean plus two standard deviations of the validation images' log distance."""
 FAR_SIGMAS = 3.0
-"""The limit of refusal is no nearer than so many standard deviations."""
+"""The limit of refusal: at least the mean plus three standard deviations."""
 MOST_SIGMAS = 6.0
+"""Standard deviations at most, however few images there are."""
 _FLOAT = frozenset({"fp32", "fp16"})
-"""Precisions whose features are those of Keras to a thousandth: they need no run of their own."""
+"""Precisions whose features differ from those of Keras by a thousandth at most: they need no run of their own."""
 _SLOW = "w8a16"
 _QUICKEST_RUNTIMES = ("openvino", "tflite", "onnx")
 
@@ -54,7 +56,7 @@ Distances = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Limits:
-    """Distances above which an image is flagged and refused."""
+    """Distances above which an image is flagged (``warning``) and refused (``threshold``)."""
 
     warning: float
     threshold: float
@@ -62,7 +64,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class FittedGate:
-    """Statistics, limits by artifact, and what to tell about them (plain JSON types)."""
+    """Statistics, limits by artifact, and facts about them for people (plain JSON types)."""
 
     gate: Gate
     limits: dict[str, Limits]
@@ -83,10 +85,13 @@ def make_gate(
     Args:
         bundle: its artifacts must be able to run here.
         model: the Keras model that it was made from.
-        cache: of `train.features.cache`.
-        seen: by artifact, features (C,) of images by their digest, where the artifact has been run on them.
+        images: to fit the gate to.
+        cache: folder of `train.features.cache`.
+        seen: by artifact, features (C,) of images by their digest, if the artifact has been run on them already.
+        progress: show bars.
 
     Raises:
+        DataError: fewer than 4 training images.
         ImageError: an image cannot be decoded.
     """
     parts = (images.train, images.val, images.test)
@@ -129,7 +134,12 @@ def make_gate(
 
 
 def rates(values: Distances, limits: Limits | Gate) -> dict[str, float | int]:
-    """Images, and the shares of them that are refused and flagged."""
+    """Number of images, and the shares (0–1) that are refused, and flagged without being refused.
+
+    Args:
+        values: distances (N,); NaN is refused.
+        limits: of the artifact.
+    """
     refused = ~(values <= limits.threshold)
     return {
         "images": len(values),
@@ -142,7 +152,7 @@ def write_gate(bundle: Bundle, fitted: FittedGate) -> None:
     """Write ``domain.npz`` into the bundle's folder and read it back; SHA256SUMS must be written afterwards.
 
     Raises:
-        BundleError: it does not fit the bundle.
+        BundleError: the gate does not fit the bundle.
     """
     write_bytes_atomic(bundle.path / GATE_FILE, pack(fitted.gate, fitted.limits))
     for name in fitted.limits:
@@ -150,7 +160,7 @@ def write_gate(bundle: Bundle, fitted: FittedGate) -> None:
 
 
 def quickest_artifact(bundle: Bundle) -> Artifact:
-    """The artifact of the quickest kind; by kind, not by a stopwatch, so that an export can be repeated."""
+    """The artifact of the quickest kind. Kinds are ranked, not timed, so that an export can be repeated."""
 
     def slowness(artifact: Artifact) -> tuple[bool, bool, int]:
         runtime = _QUICKEST_RUNTIMES.index(artifact.runtime)
@@ -162,13 +172,16 @@ def quickest_artifact(bundle: Bundle) -> Artifact:
 def fit_gate(
     features: Features, bundle: Bundle, used: NDArray[np.bool_] | None = None, *, directions: int = DIRECTIONS
 ) -> Gate:
-    """Probabilistic PCA of standardised features (N, C); the limits are not set yet (NaN).
+    """Probabilistic PCA of standardised features; the limits are not set yet (NaN).
 
     Args:
-        used: channels to look at, bool (C,); the others count nothing.
+        features: of the training images, float32 (N, C).
+        bundle: whose branches the gate names.
+        used: channels to look at, bool (C,); the others count nothing. None: all.
+        directions: at most.
 
     Raises:
-        DataError: too few images for a covariance.
+        DataError: fewer than 4 images.
     """
     if len(features) < 4:
         raise DataError(f"The gate needs at least 4 training images. Received: {len(features)}.")
@@ -177,7 +190,7 @@ def fit_gate(
     directions = min(directions, count // 2, channels - 1)
     x = features.astype(np.float64)
     mean, std = x.mean(axis=0), x.std(axis=0)
-    # A channel that never moves in training would turn any whiff of it into an alarm: a floor from the others.
+    # If a channel hardly varies in training, the smallest change would raise an alarm: the others set a floor.
     inverse_std = used / np.maximum(std, max(0.05 * float(np.median(std[used])), 1e-6))
     z = standardise(x, mean, inverse_std)
     eigenvalues, components = principal_directions(z, directions)
@@ -201,7 +214,7 @@ def fit_gate(
 def principal_directions(z: NDArray[np.float64], count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The largest ``count`` eigenvalues (K,) of the covariance of z (N, C), and their directions (K, C).
 
-    From the smaller of the two Gram matrices: a tenth of the time that all singular vectors would take.
+    They come from the smaller of the two Gram matrices, in a tenth of the time that all singular vectors take.
     """
     from scipy.linalg import eigh
 
@@ -229,7 +242,7 @@ def limits_from(plain: Distances, views: Distances) -> Limits:
 
 
 def _wider(sigmas: float, images: int) -> float:
-    """Standard deviations that one more image exceeds as rarely as ``sigmas`` of a known distribution."""
+    """Estimated standard deviations that one more image exceeds as rarely as ``sigmas`` known ones."""
     from scipy.stats import norm, t
 
     if images < 2:
@@ -238,7 +251,7 @@ def _wider(sigmas: float, images: int) -> float:
 
 
 def pack(gate: Gate, limits: dict[str, Limits]) -> bytes:
-    """The bytes of domain.npz."""
+    """The bytes of domain.npz; ``limits`` by artifact."""
     arrays: dict[str, Any] = {
         "branches": np.asarray(gate.branches),
         "mean": gate.mean,
@@ -255,5 +268,5 @@ def pack(gate: Gate, limits: dict[str, Limits]) -> bytes:
 
 
 def distances(gate: Gate, features: Features) -> Distances:
-    """The distance of each row of features (N, C)."""
+    """Distances (N,) of the rows of features (N, C)."""
     return np.array([gate.distance(row) for row in features])

@@ -1,4 +1,4 @@
-"""Images that an out-of-domain gate is fitted to."""
+"""The images that an out-of-domain gate is fitted to."""
 
 from __future__ import annotations
 
@@ -11,16 +11,21 @@ from sonoedge.train.data.dataset import Dataset, Sample
 from sonoedge.train.evaluation.run_folder import Run
 
 MINIMUM = 8
-"""Images that a gate can be fitted to."""
+"""Training images that a gate needs at least."""
 COPIES = 2
-"""Augmented copies of each training image: those that `train` makes by default, so they are in its cache."""
+"""Augmented copies of each training image, at most: `train` makes as many by default, so its cache has them."""
 
 
 @dataclass(frozen=True)
 class GateImages:
-    """What a gate is fitted to; ``test`` only measures and may be empty.
+    """The images that a gate is fitted to.
 
-    ``copies``: augmented copies of each training image.
+    Attributes:
+        train: give the statistics.
+        val: give the limits.
+        test: only measure; may be empty.
+        copies: augmented copies of each training image.
+        source: origin of the images in words.
     """
 
     train: tuple[Sample, ...]
@@ -31,7 +36,11 @@ class GateImages:
 
 
 def images_of_run(data: dict[str, Dataset], copies: int) -> GateImages:
-    """The images of a run by subset.
+    """The images of a run.
+
+    Args:
+        data: images by subset.
+        copies: augmented copies of each training image.
 
     Raises:
         DataError: fewer than 8 training images, or no validation images.
@@ -42,15 +51,19 @@ def images_of_run(data: dict[str, Dataset], copies: int) -> GateImages:
 
 
 def copies_of(run: Run) -> int:
-    """Augmented copies of each training image, of which the cache holds the features: at most `COPIES`."""
+    """Augmented copies of each training image whose features are in the cache: at most `COPIES`."""
     settings = run.card["settings"]
-    # Tuned backbones and students have seen the copies, but nothing has kept their features.
+    # Tuned backbones and students have seen the copies, but their features are not cached.
     kept = "fine_tune" in settings and not settings["fine_tune"]
     return min(int(settings["augment"]), COPIES) if kept else 0
 
 
 def images_of_folder(paths: Sequence[Path], digests: Sequence[str]) -> GateImages:
-    """The calibration images of a model without a run: every third one sets the limits, the others the statistics.
+    """The calibration images of a model without a run: every third one gives the limits, the others the statistics.
+
+    Args:
+        paths: image files.
+        digests: SHA-256 of the files, in the same order.
 
     Raises:
         DataError: fewer than 8 images.

@@ -1,8 +1,9 @@
 """Views: what another scanner, or another setting of the same one, might have made of a picture.
 
-The out-of-domain gate must not take every unknown scanner for a photograph. Images of other scanners are not there
-when a gate is fitted; their usual differences are: field of view, gain, dynamic range, time gain compensation,
-sharpness, receiver noise. Drawn wider than the copies that `train.features.augment` makes to train on.
+The out-of-domain gate must not take every unknown scanner for a photograph. There are no images of other scanners
+when a gate is fitted, but their usual differences are known: field of view, gain, dynamic range, time gain
+compensation, sharpness, receiver noise. Views differ more than the copies that `train.features.augment` makes to
+train on.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from sonoedge.edge_runtime.types import UInt8Image
 
 
 def another_view(image: UInt8Image, seed: tuple[int, ...]) -> UInt8Image:
-    """Another view of a B-mode image uint8 (height, width, 3) -> (height', width', 3), the same for the same seed.
+    """Another view of a B-mode image, uint8 (height, width, 3) -> (height', width', 3); the seed decides the view.
 
     A part of 55–100 % of width and height, with the skin line (top) more often than the depth; mirrored half of the
     time; softer or sharper; gamma 0.6–1.7, gain 0.75–1.3, 20 % more or less of it at the ends of the depth; noise

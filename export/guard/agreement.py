@@ -1,4 +1,4 @@
-"""Unlabelled frames on the workstation: flips between float32 and the file that is published need no labels."""
+"""Unlabelled frames on the workstation: flips between float32 and the published file need no labels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sonoedge.edge_runtime.backends import Runner
 from sonoedge.edge_runtime.device.agreement import find_frames
 from sonoedge.edge_runtime.errors import DataError
 from sonoedge.edge_runtime.imaging.image import read_image
-from sonoedge.export.guard.candidates import Candidate
+from sonoedge.export.guard.candidate_table import Candidate
 from sonoedge.export.guard.comparison import Logits
 from sonoedge.export.guard.evaluator import Evaluator
 from sonoedge.train.data.dataset import Dataset, Sample
@@ -24,18 +24,18 @@ from sonoedge.train.evaluation.metrics import sigmoid
 
 @dataclass
 class AgreementFrames:
-    """Frames of ``--agreement-data``, and what float32 says about them.
+    """Frames of ``--agreement-data``, and float32's answers to them.
 
     Attributes:
-        dataset: the frames, whose labels mean nothing.
-        answers: by runtime: logits (N,) of float32 and its decisions (N,).
+        dataset: N frames; their labels mean nothing.
+        answers: by runtime, float32's logits (N,) and decisions, bool (N,).
     """
 
     dataset: Dataset
     answers: dict[str, tuple[Logits, np.ndarray]] = field(default_factory=dict)
 
     def add_to(self, candidate: Candidate, evaluator: Evaluator, runner: Runner) -> Candidate:
-        """The candidate with the decisions that differ on the frames.
+        """The candidate with the count of decisions that differ on the frames; also fills ``answers``.
 
         Args:
             candidate: measured on validation images.
@@ -70,15 +70,15 @@ class AgreementFrames:
 def agreement_frames(folder: Path, used: Mapping[str, str]) -> AgreementFrames:
     """Read frames and form their groups: patients from an images.csv, else near-duplicates.
 
-    Frames of one patient that look different count as independent where no images.csv names the patient.
+    Without an images.csv, frames of one patient that look different count as independent.
 
     Args:
         folder: images at any depth, no labels.
-        used: what an image was used for, by SHA-256: training, validation and test images of the run, calibration.
+        used: use of each image that was used, by SHA-256: a subset of the run, or calibration.
 
     Raises:
-        DataError: no images, or images that were used: the model knows those of training, validation images chose
-            the file and count already, and test images must choose nothing.
+        DataError: no images, or images that were used. The model knows training images, validation images have
+            chosen the file and count already, and test images must not choose anything.
         ImageError: an image cannot be decoded.
     """
     frames = find_frames(folder)

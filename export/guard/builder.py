@@ -11,30 +11,38 @@ from sonoedge.edge_runtime.backends import Runner
 from sonoedge.edge_runtime.device.latency import measure, time_calls
 from sonoedge.edge_runtime.device.system import int8_dot_products
 from sonoedge.edge_runtime.errors import ModelError
-from sonoedge.export.guard.candidates import Candidate, CandidateTable
+from sonoedge.export.guard.candidate_table import Candidate, CandidateTable
 from sonoedge.export.guard.comparison import Budget, Comparison
 from sonoedge.export.guard.evaluator import SCREENED_IMAGES, Evaluator
 from sonoedge.export.quantize.quantizers import Quantizer
 from sonoedge.export.quantize.recipes import Recipe, assignments, int8_share, range_rules
 
 LATENCY_RUNS = 25
+"""Timed calls of each candidate, at most."""
 FEWEST_RUNS = 5
+"""Timed calls of each candidate, at least."""
 LATENCY_SECONDS = 1.5
-"""Of each candidate: a slow one is called fewer times than `LATENCY_RUNS`, and at least `FEWEST_RUNS` times."""
+"""Time for each candidate: if float32 is slow, candidates are called fewer times than `LATENCY_RUNS`."""
 MIN_SPEEDUP = 3.0
-"""Over float32, where the processor has int8 dot products and the model is heavy: see `speedup_wanted`."""
+"""Wanted speed relative to float32 if the processor has int8 dot products and the model is heavy."""
 HEAVY_MACS = 5_000_000_000
-"""Below that a call is not mostly multiply-adds, and int8 cannot make it three times as fast."""
+"""Multiply-adds of a heavy model. With fewer, they take too little of a call for int8 to be so much faster."""
 
 
 def speedup_wanted(quantizer: Quantizer) -> float:
-    """How many times as fast as float32 a file must be here; 0 where nothing can be promised."""
+    """How many times as fast as float32 a file must be on this machine; 0 if nothing can be promised."""
     heavy = sum(operator.macs for operator in quantizer.operators) >= HEAVY_MACS
     return MIN_SPEEDUP if heavy and int8_dot_products() else 0.0
 
 
 class CandidateBuilder:
-    """Builds and measures candidates; one that cannot be built or run is kept with the reason."""
+    """Builds and measures candidates; a candidate that cannot be built or run is kept with the reason.
+
+    Args:
+        quantizer: builds the files.
+        evaluator: measures them.
+        folder: for the files.
+    """
 
     def __init__(self, quantizer: Quantizer, evaluator: Evaluator, folder: Path) -> None:
         self.quantizer, self.evaluator, self._folder = quantizer, evaluator, folder
@@ -42,7 +50,7 @@ class CandidateBuilder:
         self._parts: dict[tuple[object, ...], Path] = {}
 
     def add(self, name: str, recipe: Recipe) -> Candidate:
-        """A candidate measured branch by branch; `table` adds size and latency."""
+        """Measure a candidate branch by branch, on the screened images; `table` adds size and latency."""
         path = self._folder / f"candidate-{len(self._candidates)}" / f"backbone{self.quantizer.suffix}"
         share = int8_share(recipe, self.quantizer.operators)
         try:
@@ -55,7 +63,11 @@ class CandidateBuilder:
         return candidate
 
     def screen(self, recipes: Mapping[str, Recipe], images: int) -> Comparison:
-        """The comparison with float32 when each branch follows its recipe; branches without one are float32.
+        """Compare with float32 when each branch follows its recipe; branches without a recipe are float32.
+
+        Args:
+            recipes: by branch.
+            images: how many of the screened images.
 
         Raises:
             ModelError: a branch cannot be built or run.
@@ -63,12 +75,12 @@ class CandidateBuilder:
         return self.evaluator.screen(self._files(recipes), images=images)
 
     def _files(self, recipes: Mapping[str, Recipe]) -> dict[str, Path]:
-        """Files of single branches by branch; none of those that stay float32."""
+        """Files of single branches by branch, without the branches that stay float32."""
         parts = {branch: self._part(branch, recipe) for branch, recipe in recipes.items()}
         return {branch: path for branch, path in parts.items() if path is not None}
 
     def _part(self, branch: str, recipe: Recipe) -> Path | None:
-        """The file of one branch, built once; None where all of it is float."""
+        """The file of one branch, built once; None if all of it is float."""
         operators = self.quantizer.operators
         inside = {operator.name for operator in operators if branch in operator.branches}
         precisions = {n: p for n, p in assignments(recipe, operators).items() if n in inside}
@@ -84,9 +96,14 @@ class CandidateBuilder:
         return self._parts[key]
 
     def table(self, budget: Budget, *, runs: int = LATENCY_RUNS) -> CandidateTable:
-        """All candidates, with size and latency from one interleaved run together with float32.
+        """Build and time all candidates, in one interleaved run together with float32.
 
-        The one that is taken is then measured whole (see `Evaluator.compare`), and the next if it fails there.
+        The candidate that is taken is then measured whole (see `export.guard.evaluator.Evaluator.compare`). If it
+        fails there, the next one is taken and measured.
+
+        Args:
+            budget: what may be lost.
+            runs: timed calls of each, at most.
         """
         runners: dict[int, Runner] = {}
         for number, candidate in enumerate(self._candidates):
@@ -118,7 +135,7 @@ class CandidateBuilder:
             confirmed.add(number)
 
     def _build_whole(self, number: int, candidate: Candidate) -> dict[int, Runner]:
-        """The open file of a candidate by its number; none, and the reason in its place, where it does not run."""
+        """The open file of a candidate by its number; empty if it does not run: the candidate keeps the reason."""
         candidate.path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self.quantizer.build(candidate.path, candidate.recipe)

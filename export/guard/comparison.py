@@ -16,7 +16,7 @@ from sonoedge.train.evaluation.metrics import paired_auc_difference, sigmoid
 Logits = NDArray[np.float64]
 _SLACK = 1e-12
 _BETWEEN = np.linspace(0.1, 0.9, 9)
-"""Where between two logits a threshold may lie."""
+"""Places between two neighbouring logits, as shares of their distance, at which a threshold may lie."""
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,14 @@ class Comparison:
     """A candidate against float32 on the same images.
 
     Attributes:
-        logits: float64 (N,).
-        threshold: probability, refitted to the full model's sensitivity where quantization had changed it.
+        logits: of the candidate, float64 (N,).
+        threshold: probability, refitted to the full model's sensitivity if quantization has changed it.
         differing: decisions that differ, by group.
         accuracy_difference, auc_difference: with 95 % intervals by group; a negative difference is a loss.
-        logit_error: root mean square.
-        expected_flips: share of decisions that flip when every image gets every image's logit error. A count of
-            flips is coarse, and the best of several candidates is lucky; this estimate uses all pairs.
-        frames: the same as ``differing`` on unlabelled frames of other groups, where there are some.
+        logit_error: root mean square of the difference in the logit.
+        expected_flips: share of decisions that flip if every image gets every image's logit error. A count of flips
+            is coarse, and the best of several candidates is lucky; this estimate uses all pairs.
+        frames: decisions that differ on unlabelled frames of other groups; None without frames.
     """
 
     logits: Logits
@@ -58,12 +58,12 @@ class Comparison:
 
     @property
     def flips(self) -> Interval:
-        """Their share."""
+        """Share of the validation images whose decisions differ, with its exact 95 % interval by group."""
         return self.differing.interval()
 
     @property
     def all_flips(self) -> GroupedCount:
-        """On validation images and unlabelled frames: what the verdict on flips comes from."""
+        """Decisions that differ on validation images and unlabelled frames; they give the verdict on flips."""
         return self.differing if self.frames is None else self.differing + self.frames
 
     def within(self, budget: Budget) -> bool:
@@ -77,10 +77,11 @@ class Comparison:
         )
 
     def verdicts(self, budget: Budget) -> dict[str, Verdict]:
-        """Of flips, accuracy and AUC: PASS if the whole interval is within the budget, FAIL if it is outside.
+        """Verdicts on ``flips``, ``accuracy`` and ``AUC``.
 
-        INCONCLUSIVE if it crosses the budget. The accuracy cannot fall by more than the share of decisions that
-        differ, which unlabelled frames tell too.
+        PASS if the whole interval is within the budget, FAIL if it is outside, INCONCLUSIVE if it crosses the
+        budget. The accuracy cannot fall by more than the share of decisions that differ. So it also passes if that
+        share, with the unlabelled frames, is within the budget.
         """
         accuracy, auc = (
             Interval(-d.value, -d.high, -d.low) for d in (self.accuracy_difference, self.auc_difference)
@@ -96,12 +97,12 @@ class Comparison:
         }
 
     def verdict(self, budget: Budget) -> Verdict:
-        """PASS if all three pass, FAIL if one of them fails, else INCONCLUSIVE."""
+        """PASS if all of `verdicts` pass, FAIL if one of them fails, else INCONCLUSIVE."""
         found = set(self.verdicts(budget).values())
         return "FAIL" if "FAIL" in found else "INCONCLUSIVE" if "INCONCLUSIVE" in found else "PASS"
 
     def missing(self, budget: Budget) -> int | None:
-        """How many more groups without a flip make flips and accuracy PASS; None where no number does."""
+        """How many more groups without a flip make flips and accuracy PASS; None if no number does."""
         limits = [budget.max_flips]
         if self.verdicts(budget)["accuracy"] == "INCONCLUSIVE":
             limits.append(budget.max_drop)
@@ -121,13 +122,13 @@ class Comparison:
 
 
 def compare(dataset: Dataset, reference: Logits, threshold: float, logits: Logits) -> Comparison:
-    """Paired comparison of logits (N,) with the reference's, after refitting the threshold.
+    """Compare a candidate's logits with those of float32, image by image, after refitting the threshold.
 
     Args:
         dataset: N images.
-        reference: logits of float32.
-        threshold: its probability threshold.
-        logits: of the candidate.
+        reference: logits of float32, (N,).
+        threshold: probability threshold of float32.
+        logits: of the candidate, (N,).
     """
     y = dataset.y
     own = refit_threshold(y, reference, logits, threshold)
@@ -144,12 +145,20 @@ def compare(dataset: Dataset, reference: Logits, threshold: float, logits: Logit
 
 
 def _expected_flips(margins: Logits, own: Logits) -> float:
-    """Share of all pairs of an image's margin and an image's error whose sum has another sign."""
+    """Share of all pairs of one image's margin and another's error in which the error changes the sign."""
     return float(turned(margins, own - margins).mean())
 
 
 def turned(margins: Logits, errors: Logits) -> NDArray[np.bool_]:
-    """Whether an image's margin (N,) changes sign with an image's error (M,), for all pairs (N, M)."""
+    """Whether a margin changes its sign if an error is added to it, for all pairs of margins and errors.
+
+    Args:
+        margins: logits minus the logit of the threshold, (N,).
+        errors: (M,).
+
+    Returns:
+        bool (N, M).
+    """
     return np.asarray((margins[:, None] + errors[None] >= 0) != (margins >= 0)[:, None])
 
 
@@ -161,10 +170,16 @@ def _logit(probability: float) -> float:
 def refit_threshold(y: NDArray[np.int64], reference: Logits, logits: Logits, threshold: float) -> float:
     """The artifact's probability threshold: the full model's, or refitted on validation to its sensitivity.
 
-    Of the thresholds with the full model's sensitivity, one with the fewest flipped decisions, then the fewest
-    expected ones, then the nearest to the full model's: a threshold does not move for nothing, and no further than
-    it must. One number fitted to the validation images, on which it is also judged: a little optimistic, as every
+    Among the thresholds with the full model's sensitivity it takes one with the fewest flipped decisions, then the
+    fewest expected ones, then the one nearest to the full model's. So a threshold moves only if it must, and no
+    further than it must. It is fitted to the validation images and judged on them: a little optimistic, as every
     validation figure is.
+
+    Args:
+        y: labels (N,), 0 or 1.
+        reference: logits of float32, (N,).
+        logits: of the candidate, (N,).
+        threshold: probability threshold of float32.
     """
     decisions = sigmoid(reference) >= threshold
     margins, limit = reference - _logit(threshold), _logit(threshold)
@@ -184,7 +199,7 @@ def refit_threshold(y: NDArray[np.int64], reference: Logits, logits: Logits, thr
 
 
 def counted_json(count: GroupedCount, budget: Budget) -> dict[str, Any]:
-    """Decisions that differ on unlabelled frames, for the bundle."""
+    """Decisions that differ on unlabelled frames, for the bundle: plain JSON types."""
     return {
         "images": count.images,
         "groups": count.groups,
@@ -196,4 +211,5 @@ def counted_json(count: GroupedCount, budget: Budget) -> dict[str, Any]:
 
 
 def rounded(interval: Interval) -> list[float]:
+    """``[value, low, high]``, rounded for JSON."""
     return [round(float(value), 5) for value in (interval.value, interval.low, interval.high)]

@@ -22,13 +22,16 @@ from sonoedge.export.guard.comparison import Comparison, Logits, compare
 from sonoedge.train.data.dataset import Dataset
 
 SCREENED_IMAGES = 256
+"""Validation images on which a candidate is measured branch by branch, at most."""
 SEARCH_IMAGES = 24
+"""Validation images on which the harm of a branch or an operator is measured, at most."""
 CHECKED_IMAGES = 16
+"""Validation images on which a whole file is compared with its branches, at most."""
 PARTS_TOLERANCE = 1e-3
-"""Of the logit: a file run whole against the same file branch by branch, on `CHECKED_IMAGES`."""
+"""Largest difference in the logit between a whole file and the same file run branch by branch."""
 _VERSION = "3"
 _KEPT_FILES = 6
-"""Of each branch, whose maps stay in memory: as many as a search goes back to."""
+"""Files of each branch whose maps stay in memory: as many as a search goes back to."""
 
 
 class Evaluator:
@@ -39,9 +42,10 @@ class Evaluator:
         size: (height, width) of the input.
         runtime: of all files.
         head, float_backbone: float32 files.
-        threshold: probability of the full model.
+        threshold: probability threshold of the full model.
         cache: folder for logits.
-        threads: for the interpreter.
+        threads: for the interpreter; None: its default.
+        progress: show bars.
     """
 
     def __init__(
@@ -75,11 +79,15 @@ class Evaluator:
         return tuple(self.float_runner.output_shapes)
 
     def open(self, path: Path) -> Runner:
-        """Open a backbone. Raises `ModelError` where the interpreter refuses it."""
+        """Open a backbone.
+
+        Raises:
+            ModelError: the interpreter refuses it.
+        """
         return open_model(path, self.runtime, threads=self._threads)
 
     def sample(self) -> Float32Array:
-        """One model input, for timing."""
+        """One model input, for timing: float32 (1, height, width, 3), 0–255."""
         return preprocess_file(self.dataset.samples[0].path, self._size)
 
     @cached_property
@@ -102,13 +110,19 @@ class Evaluator:
         )
 
     def logits(self, path: Path, runner: Runner, name: str) -> Logits:
-        """Logits (N,) of an open backbone on all images."""
+        """Logits (N,) of an open backbone on all images.
+
+        Args:
+            path: its file.
+            runner: the open backbone.
+            name: of the progress bar.
+        """
         return self._whole(path, runner, name)["logits"]
 
     def features(self, path: Path, runner: Runner, branches: Sequence[str]) -> dict[str, Float32Array]:
-        """What the gate looks at (`features_of`), of a backbone on all images: (C,) by digest of the image.
+        """The gate's features (`edge_runtime.model.gate.features_of`) of all images: (C,) by digest of the image.
 
-        A backbone that was compared has been run on them already.
+        If the backbone has been compared, they are in the cache.
         """
         found = self._whole(path, runner, "features")
         rows = np.concatenate([found[branch] for branch in branches], axis=1)
@@ -118,8 +132,12 @@ class Evaluator:
         """Measure an open candidate on all validation images.
 
         Args:
-            parts: its files of single branches (those without one are float32), where they have been run on all
-                images. If the whole file gives the same logits on `CHECKED_IMAGES`, it is not run on the others.
+            path: its file.
+            runner: the open candidate.
+            name: of the progress bar.
+            parts: its files of single branches; branches without a file are float32. They are used if the screened
+                images are all images: if then the whole file gives the same logits on `CHECKED_IMAGES`, it is not
+                run on the others.
         """
         found = self._whole(path, runner, name, parts)
         return compare(self.dataset, self.reference, self.threshold, found["logits"])
@@ -129,7 +147,7 @@ class Evaluator:
 
         Args:
             files: one-branch backbones by branch.
-            images: how many of the screened ones.
+            images: how many of the screened images.
 
         Raises:
             ModelError: the interpreter refuses a file.
@@ -150,9 +168,9 @@ class Evaluator:
         return [self.float_runner.run({"image": preprocess_file(self._path(i), self._size)}) for i in bar]
 
     def _branch_maps(self, branch: str, path: Path, count: int) -> Sequence[Float32Array]:
-        """Maps of one branch on the first screened images; those of the last files of each branch are kept.
+        """Maps of one branch on the first screened images; maps of each branch's last files stay in memory.
 
-        A search changes one branch at a time: the others, which may be the slow ones, are not run again.
+        A search changes one branch at a time. So the others, which may be the slow ones, are not run again.
         """
         key = (branch, _content(path))
         maps = self._known_maps.pop(key, [])
@@ -160,14 +178,14 @@ class Evaluator:
             runner = self.open(path)
             images = (preprocess_file(self._path(i), self._size) for i in self._screened[len(maps) : count])
             maps += [runner.run({"image": image})[branch] for image in images]
-        self._known_maps[key] = maps  # the last one in the order of use
+        self._known_maps[key] = maps  # at the end: the dictionary is in the order of use
         used = [known for known in self._known_maps if known[0] == branch]
         for old in used[:-_KEPT_FILES]:
             del self._known_maps[old]
         return maps
 
     def _whole(self, path: Path, runner: Runner, name: str, parts: Mapping[str, Path] | None = None) -> Arrays:
-        """Of all images: ``logits`` (N,), and by branch what `features_of` gives of it (N, C)."""
+        """Results on all images: ``logits`` (N,), and by branch the features of `features_of` (N, C)."""
         # The search has run float32 on the screened images already.
         searched = self.__dict__.get("_float_maps", ()) if runner is self.float_runner else ()
         known: dict[int, Mapping[str, Float32Array]] = dict(zip(self._screened, searched, strict=False))
@@ -217,7 +235,7 @@ class Evaluator:
 
 
 def _content(path: Path) -> str:
-    """Digest of a model file; of both files where OpenVINO keeps the weights beside it."""
+    """Digest of a model file; of both files for OpenVINO, which keeps the weights in a second one."""
     weights = path.with_suffix(".bin")
     files = [path, weights] if path.suffix == ".xml" else [path]
     return " ".join(sha256_file(file) for file in files)

@@ -1,4 +1,4 @@
-"""The int8 formats: what the accuracy guard takes, or exactly what the user asked for."""
+"""Write the int8 formats: the file that the accuracy guard takes, or exactly the one that the user asked for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sonoedge.edge_runtime.types import Float32Array
 from sonoedge.export.formats import Source
 from sonoedge.export.guard.agreement import AgreementFrames
 from sonoedge.export.guard.builder import CandidateBuilder
-from sonoedge.export.guard.candidates import Candidate, CandidateTable, table_text
+from sonoedge.export.guard.candidate_table import Candidate, CandidateTable, table_text
 from sonoedge.export.guard.comparison import Budget
 from sonoedge.export.guard.evaluator import Evaluator
 from sonoedge.export.guard.search import search_candidates
@@ -33,13 +33,13 @@ class Int8Policy:
 
     Attributes:
         budget: what the guard may lose.
-        precision: ``guard`` searches; ``w8a8`` and ``w8a16`` quantize everything, ``mixed`` all but the worst
-            branch, without asking what it costs.
-        recipe: the user's own; goes before ``precision``.
-        allow_drop: publish the nearest candidate when none is within the budget.
+        precision: ``guard`` searches; ``w8a8`` and ``w8a16`` quantize everything; ``mixed`` takes the best mix,
+            whatever it costs.
+        recipe: the user's own; replaces ``precision``.
+        allow_drop: publish the nearest candidate if none is within the budget.
         validation: images that the model was tuned on; without them nothing can be guarded.
         layer_report: folder for the error of every tensor.
-        float16_weights: the guard stores what it spares as float16 for every runtime.
+        float16_weights: store the operators that the guard spares as float16 for every runtime.
         agreement: unlabelled frames on which the published file is compared with float32, too.
     """
 
@@ -58,11 +58,13 @@ class Int8Choice:
     """What goes into the bundle.
 
     Attributes:
-        recipe: with which the file can be built again.
+        recipe: builds the same file again.
         threshold: probability.
-        candidate, table: what was taken, and from where; None where nothing was measured.
+        candidate: the one that was taken; None if nothing was measured.
+        table: all candidates; None if nothing was measured.
         activations: the audit of the activation ranges.
-        features: of the validation images through the file (`Evaluator.features`); None where nothing was measured.
+        features: of the validation images through the file (`export.guard.evaluator.Evaluator.features`); None if
+            nothing was measured.
     """
 
     recipe: Recipe
@@ -85,10 +87,22 @@ def write_int8(
     say: Callable[[str], None],
     progress: bool,
 ) -> Int8Choice:
-    """Write the int8 backbone to ``path``; the head lies there already.
+    """Write the int8 backbone; its float32 head must be written before.
+
+    Args:
+        source: the model on its way to files.
+        runtime: ``tflite`` or ``openvino``.
+        path: of the backbone.
+        head: path of the head.
+        policy: how to quantize.
+        threshold: probability threshold of the full model.
+        scratch: folder for candidates.
+        say: prints a line.
+        progress: show bars.
 
     Raises:
-        AccuracyError: the guard found nothing within the budget; the message holds the whole table.
+        AccuracyError: no candidate is within the budget, or the chosen one flips too many frames; the message says
+            what to do.
         ModelError: no candidate can be built or run.
         UsageError: the guard without validation images, or a recipe that matches nothing.
     """
@@ -136,7 +150,10 @@ def write_int8(
 def measure_written(
     source: Source, runtime: str, backbone: Path, head: Path, policy: Int8Policy, threshold: float, scratch: Path
 ) -> Candidate:
-    """Compare a backbone that was written without a search with float32 on the validation images."""
+    """Compare a backbone that was written without a search with float32 on the validation images.
+
+    The arguments are those of `write_int8`; ``backbone`` is the written file.
+    """
     evaluator, _ = _evaluator(source, runtime, head, policy, threshold, scratch, progress=False)
     runner = evaluator.open(backbone)
     found = evaluator.compare(backbone, runner, backbone.parent.name)
@@ -146,7 +163,7 @@ def measure_written(
 
 
 def _with_frames(candidate: Candidate, evaluator: Evaluator, policy: Int8Policy) -> Candidate:
-    """The candidate, compared with float32 on the unlabelled frames, too, where there are some."""
+    """The candidate, also compared with float32 on the unlabelled frames if there are any."""
     if policy.agreement is None:
         return candidate
     return policy.agreement.add_to(
@@ -155,7 +172,7 @@ def _with_frames(candidate: Candidate, evaluator: Evaluator, policy: Int8Policy)
 
 
 def _check_frames(chosen: Candidate, policy: Int8Policy, say: Callable[[str], None], *, free: bool) -> None:
-    """Say what the frames showed; raise `AccuracyError` where they take the guard's file out of the budget."""
+    """Print the flips on the frames; raise `AccuracyError` if they take the guard's file out of the budget."""
     found = chosen.comparison
     if found is None or found.frames is None:
         return
@@ -175,7 +192,7 @@ def _check_frames(chosen: Candidate, policy: Int8Policy, say: Callable[[str], No
 def _evaluator(
     source: Source, runtime: str, head: Path, policy: Int8Policy, threshold: float, scratch: Path, *, progress: bool
 ) -> tuple[Evaluator, Path]:
-    """The evaluator, and the float32 backbone it compares with, which is written first."""
+    """Write the float32 backbone; returns the evaluator that compares with it, and its path."""
     exact = scratch / f"candidates-{runtime}" / f"backbone{head.suffix}"
     exact.parent.mkdir(parents=True, exist_ok=True)
     source.write_float(runtime, exact)
@@ -216,7 +233,7 @@ def _choose(
 
 
 def _best_mix(table: CandidateTable) -> Candidate:
-    """What ``--precision mixed`` takes: the mix with the fewest flips, then the fastest."""
+    """The candidate that ``--precision mixed`` takes: the mix with the fewest flips, then the fastest."""
     mixed = [c for c in table.candidates if c.recipe.precision == "mixed" and c.comparison is not None]
     if not mixed:
         raise UsageError("--precision mixed: no mix of this model can be built and run.")

@@ -1,8 +1,8 @@
 """The layer report: where a quantized backbone departs from the float one, tensor by tensor.
 
-Both files run on the same images with all their intermediate tensors. An error travels: what one operator spoils
-stays spoilt behind it. Operators are therefore ranked by the noise that is *added at* them: the noise-to-signal
-ratio of their result less the worst of what they read.
+Both files run on the same images with all their intermediate tensors. An error travels: the operators behind a
+harmful one inherit it. Operators are therefore ranked by the noise that they *add*: the noise-to-signal ratio of
+their result, less the worst such ratio of their inputs.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from sonoedge.export.memory import released
 from sonoedge.train.evaluation.figures import COLORS, save_figure, tidy
 
 MAX_DB = 80.0
-"""Signal-to-noise ratios are cut here: beyond it there is only float32 rounding."""
+"""Signal-to-noise ratios are cut here: above, there is only float32 rounding."""
 _NAMED = 8
 _NOTABLE_NOISE = 1e-3
 
@@ -38,8 +38,8 @@ class LayerError:
     Attributes:
         name, operation: of the operator.
         snr_db: signal-to-noise ratio, at most `MAX_DB`.
-        lost_db: how far it lies below the worst result that the operator reads; 0 where it lies above.
-        added_noise: noise-to-signal ratio (energies) less the largest of what the operator reads; at least 0.
+        lost_db: how far ``snr_db`` lies below that of the worst input; at least 0.
+        added_noise: noise-to-signal ratio (energies), less the largest of the operator's inputs; at least 0.
         cosine: similarity of the two tensors, -1 to 1.
         clipped: share of the float values outside the range that the quantized tensor can hold; None in float.
     """
@@ -66,7 +66,10 @@ def layer_errors(
         inputs: float32 (1, height, width, 3), a few.
 
     Returns:
-        In execution order; operators that one of the files fused away are missing.
+        In execution order, without the operators that one of the files has fused away.
+
+    Raises:
+        ModelError: an interpreter refuses a file, or the files share no tensor.
     """
     names = [operator.name for operator in operators]
     exact, rough = (open_tensors(path, runtime, names) for path in (float_path, quantized_path))
@@ -102,7 +105,7 @@ def _layer(operator: Operator, sums: dict[str, NDArray[np.float64]], quantized: 
 
 
 def hints(layers: Sequence[LayerError], count: int = _NAMED) -> list[str]:
-    """The most harmful operators in words."""
+    """The most harmful operators in words, one line each, at most ``count`` lines."""
     lines = []
     for layer in sorted(layers, key=lambda layer: -layer.added_noise)[:count]:
         if layer.added_noise < _NOTABLE_NOISE:

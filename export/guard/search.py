@@ -1,14 +1,14 @@
 """The accuracy guard: build and measure quantized candidates, take the fastest that decides the same.
 
 Candidates, until the budget holds: everything quantized; whole branches spared, the most harmful first; the most
-harmful operators spared, in the branches that are left; the same with other range rules. What is spared calculates
+harmful operators spared, in the branches that are left; the same with other range rules. Spared operators calculate
 in float32. At least `MIN_INT8_SHARE` of the multiply-adds stay in int8: below that a float16 file is the better
 one. Harm is measured on the logit, never guessed from a layer's name.
 
-Branches do not touch one another, so that a candidate's logits follow from files of single branches: a branch is
-run once, whatever the others do, in the real interpreter and against the float32 file of the same runtime. What may
-be published is then built whole and timed. The one that is taken runs whole on some images; if it does not give
-there what its branches gave, it runs on all of them.
+Branches do not touch one another, so that a candidate's logits follow from files of single branches. A branch runs
+once, whatever the others do, in the real interpreter and against the float32 file of the same runtime. Candidates
+are then built whole and timed. The one that is taken runs whole on some images; if its logits differ there from
+those of its branches, it runs on all images.
 
 The guard *chooses* by point estimates and *says* PASS, FAIL or INCONCLUSIVE from 95 % intervals: few images decide
 little (see `export.guard.comparison`).
@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from sonoedge.edge_runtime.errors import ModelError
 from sonoedge.export.guard.builder import CandidateBuilder
-from sonoedge.export.guard.candidates import CandidateTable
+from sonoedge.export.guard.candidate_table import CandidateTable
 from sonoedge.export.guard.comparison import Budget, Comparison
 from sonoedge.export.guard.evaluator import SCREENED_IMAGES, SEARCH_IMAGES, Evaluator
 from sonoedge.export.memory import released
@@ -32,7 +32,7 @@ from sonoedge.export.quantize.quantizers import Quantizer
 from sonoedge.export.quantize.recipes import Recipe, int8_share, recipe_for
 
 MIN_INT8_SHARE = 0.9
-"""Of the multiply-adds, in every file that the guard takes."""
+"""Share of the multiply-adds in int8, at least, in every mix that the guard proposes."""
 Ranges = Mapping[str, str]
 _STEPS = (1, 2, 3, 4, 6, 8, 12, 16, 20)
 _WANTED_MIXES = 2
@@ -47,9 +47,10 @@ def search_candidates(
     Args:
         quantizer: builds candidates.
         evaluator: measures them.
-        folder: where candidates are written.
-        budget: what may be lost; a first candidate within it ends the search,
-        mix: unless mixes are asked for.
+        folder: for the candidates.
+        budget: what may be lost; the search ends when candidates are within it.
+        mix: look for mixes even if everything quantized is within the budget.
+        progress: show bars.
     """
     builder = CandidateBuilder(quantizer, evaluator, folder)
     search = _Search(builder, budget, progress)
@@ -69,7 +70,7 @@ def _in_words(ranges: Ranges) -> str:
 
 
 class _Search:
-    """Finds out on one-branch files what harms the logit, and proposes what to spare."""
+    """Measures on one-branch files what harms the logit, and proposes what to spare."""
 
     def __init__(self, builder: CandidateBuilder, budget: Budget, progress: bool) -> None:
         self._builder, self._budget, self._progress = builder, budget, progress
@@ -80,7 +81,7 @@ class _Search:
         self._all = frozenset(operator.name for operator in self._operators)
 
     def range_choices(self) -> Iterator[Ranges]:
-        """By branch, the rule for activation ranges: the best first, then one rule for all after the other."""
+        """Range rules by branch: first the best for each branch, then each single rule for all branches."""
         rules = self._quantizer.range_rules
         harm = {rule: self._harm_of(rule) for rule in rules}
         best = {b: min(rules, key=lambda rule: harm[rule][b]) for b in self._branches}
@@ -90,7 +91,7 @@ class _Search:
                 yield dict.fromkeys(self._branches, rule)
 
     def spare(self, ranges: Ranges) -> bool:
-        """Add candidates that spare branches, then operators; whether one of them is within the budget."""
+        """Add candidates that spare branches, then operators; returns whether one of them is within the budget."""
         harm = {branch: self._harm_of(rule)[branch] for branch, rule in ranges.items()}
         ranked = sorted(harm, key=lambda branch: -harm[branch])
         spared: frozenset[str] = frozenset()
@@ -118,7 +119,7 @@ class _Search:
         return recipe_for(names, self._operators, ranges=ranges, kept=self._quantizer.spared)
 
     def _harm_of(self, rule: str) -> dict[str, float]:
-        """By branch, squared logit error when only that branch is quantized; infinite where it cannot run."""
+        """By branch, squared logit error if only that branch is quantized; infinite if it cannot run."""
         if rule not in self._harm:
             bar = tqdm(self._branches, desc=f"{rule} ranges", disable=not self._progress, leave=False)
             self._harm[rule] = {branch: self._harm_alone(branch, Recipe(ranges=rule)) for branch in bar}
@@ -127,9 +128,9 @@ class _Search:
     def _operator_mixes(
         self, ranked: Sequence[str], spared: frozenset[str], ranges: Ranges
     ) -> Iterator[frozenset[str]]:
-        """Sets of operators to spare beside those spared already that hold the budget: the smallest sets first.
+        """Sets of operators to spare, with those spared already, that hold the budget: the smallest sets first.
 
-        Where none does, the one with the smallest logit error.
+        If no set holds the budget, the one with the smallest logit error.
         """
         fragile = [branch for branch in ranked if not self._holds(branch, spared, ranges)] or list(ranked[:1])
         stretches = self._stretches(fragile, spared)
@@ -161,7 +162,7 @@ class _Search:
             yield best[1]
 
     def _stretches(self, branches: Sequence[str], spared: frozenset[str]) -> list[tuple[str, frozenset[str]]]:
-        """Runs of consecutive operators of the branches; what two of them share counts with the first."""
+        """Runs of consecutive operators of the branches; operators that two branches share belong to the first."""
         stretches: list[tuple[str, frozenset[str]]] = []
         taken = set(spared)
         for branch in branches:
@@ -172,7 +173,7 @@ class _Search:
         return stretches
 
     def _harm_alone(self, branch: str, recipe: Recipe) -> float:
-        """Squared logit error when only this branch follows the recipe; infinite where it cannot run."""
+        """Squared logit error if only this branch follows the recipe; infinite if it cannot run."""
         found = self._screen({branch: recipe}, SEARCH_IMAGES)
         return float("inf") if found is None else found.logit_error**2
 

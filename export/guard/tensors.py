@@ -18,10 +18,10 @@ Float = NDArray[np.float32]
 
 
 class Tensors(Protocol):
-    """An open backbone that tells everything.
+    """An open backbone that gives its intermediate results.
 
     Attributes:
-        names: of the operators whose results it has.
+        names: of the operators whose results it gives.
         limits: smallest and largest value that a quantized tensor can hold, by operator name.
     """
 
@@ -29,16 +29,25 @@ class Tensors(Protocol):
     limits: dict[str, tuple[float, float]]
 
     def run(self, model_input: Float) -> None:
-        """One inference, whose results `value` then gives."""
+        """Run one inference on an input float32 (1, height, width, 3), 0–255; `value` then gives the results."""
         ...
 
     def value(self, name: str) -> Float:
-        """An operator's result in real units, until the next `run`. One at a time: all together are 160 MB."""
+        """An operator's result in real units, float32. Take one at a time: all together are 160 MB."""
         ...
 
 
 def open_tensors(path: Path, runtime: str, names: Sequence[str]) -> Tensors:
-    """Open a backbone; ``names`` are the operators wanted, those that the file lacks are left out."""
+    """Open a backbone.
+
+    Args:
+        path: its file.
+        runtime: ``tflite`` or ``openvino``.
+        names: of the wanted operators; those that the file lacks are left out.
+
+    Raises:
+        ModelError: the interpreter refuses the file.
+    """
     return _TFLiteTensors(path, names) if runtime == "tflite" else _OpenVINOTensors(path, names)
 
 
@@ -107,7 +116,7 @@ class _OpenVINOTensors:
 
 
 def _fake_quantize_limits(nodes: Sequence[Any]) -> dict[str, tuple[float, float]]:
-    """Range of the quantizer that reads each node's result, where there is one."""
+    """Range of the quantizer that reads a node's result, by the node's name; nodes without one are left out."""
     limits = {}
     for node in nodes:
         for target in node.output(0).get_target_inputs():

@@ -1,8 +1,8 @@
 """The activations of calibration images, recorded once for all formats.
 
-They are recorded in LiteRT, image by image in a cache: an interrupted pass goes on where it was, and another run on
-the same backbones sees no image twice. OpenVINO runs the same backbone: its tensors are found again among LiteRT's
-by what they hold, and only one that is not there takes a pass of its own.
+They are recorded in LiteRT and cached image by image. An interrupted pass goes on where it was, and another run on
+the same backbones runs no image twice. OpenVINO runs the same backbone, so its tensors are looked up among LiteRT's
+by their values. Only tensors that are not found take a pass of their own.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ _COMPARED_IMAGES = 2
 
 
 class Activations:
-    """What the calibration images give at the tensors of a float32 backbone; recorded when first asked for.
+    """Values of the calibration images at the tensors of a float32 backbone; recorded when first asked for.
 
     Args:
         model: the backbone as a flatbuffer.
         calibration: the images.
         size: (height, width) of the input.
         cache: folder of finished images.
+        progress: show a bar.
     """
 
     def __init__(
@@ -47,14 +48,14 @@ class Activations:
 
     @cached_property
     def statistics(self) -> ActivationStatistics:
-        """Of the flatbuffer's tensors, the image first."""
+        """Statistics of the flatbuffer's tensors, the image first."""
         return self._collect(lambda: TFLiteRecorder(self._model), sha256_bytes(self._model))
 
     def of_openvino(self, recorder: OpenVINORecorder, digest: str) -> ActivationStatistics:
-        """The same, by the names of an OpenVINO model's tensors, with the image before them.
+        """Statistics of an OpenVINO model's tensors by its own names, the image first.
 
         Args:
-            recorder: of the tensors that are wanted.
+            recorder: records the wanted tensors of the model.
             digest: of the model.
         """
         mine = same_tensors(recorder, TFLiteRecorder(self._model), self.first(_COMPARED_IMAGES))
@@ -87,11 +88,16 @@ def collect_statistics(
     """Run a float backbone over calibration images and record its activations.
 
     Args:
-        open_recorder: opens the backbone, if there is an image that the cache does not know.
-        key: digest of the backbone and of what is recorded: part of the cache's key.
+        open_recorder: opens the backbone; called only if an image is not in the cache.
+        key: digest of the backbone and of what is recorded; part of the cache's key.
         inputs: float32 (1, height, width, 3), 0–255; read lazily, one by one.
-        digests: SHA-256 of every image file, in the order of the inputs: the other part.
-        cache: folder of finished images.
+        digests: SHA-256 of every image file, in the order of the inputs; the other part of the key.
+        cache: folder of finished images; None: nothing is cached.
+        progress: show a bar.
+
+    Raises:
+        ModelError: the interpreter refuses the backbone.
+        OSError: the cache cannot be written.
     """
     recorder: Recorder | None = None
     parts: list[ActivationStatistics] = []
@@ -117,7 +123,7 @@ def collect_statistics(
 
 
 def _recorded(recorder: Recorder, model_input: Float, number: int) -> ActivationStatistics:
-    """Of one image; ``number`` decides which values are sampled: its own, whatever came before."""
+    """Statistics of one image. ``number`` depends on the image alone and decides which values are sampled."""
     values = recorder.values(model_input)
     minima, maxima = ([[end(value) for value in values]] for end in (np.min, np.max))
     samples = [[_spread(value, number) for value in values]]
@@ -127,7 +133,7 @@ def _recorded(recorder: Recorder, model_input: Float, number: int) -> Activation
 
 
 def _spread(values: Float, number: int) -> Float:
-    """`SAMPLES_PER_IMAGE` values at even distances, elsewhere for every image."""
+    """`SAMPLES_PER_IMAGE` values at even distances; they start at another place for every image."""
     steps = np.arange(SAMPLES_PER_IMAGE) * len(values) // SAMPLES_PER_IMAGE
     # A prime stride: neighbouring images must not sample the same channel of channels-last maps.
     return values[(steps + 7919 * number) % len(values)]

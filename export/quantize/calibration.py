@@ -22,7 +22,9 @@ from sonoedge.train.data.dataset import Dataset
 from sonoedge.train.evaluation.run_folder import Run, load_subsets
 
 DEFAULT_NUM_SAMPLES = 300
+"""Calibration images, if nothing else is asked for."""
 MAX_SAMPLES = 5000
+"""Calibration images at most."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class CalibrationSet:
 
     Attributes:
         paths: image files.
-        source: where they come from, for the bundle's provenance.
+        source: their origin in words, for the bundle's provenance.
         digests: SHA-256 of every file, in the same order.
         audit: what was found about them.
     """
@@ -48,11 +50,11 @@ class CalibrationSet:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Lines to print, each with a number."""
+        """Lines to print; each gives a number."""
         return self.audit.warnings
 
     def provenance(self, seed: int) -> dict[str, Any]:
-        """For the bundle: plain JSON types, no paths."""
+        """Facts for the bundle: plain JSON types, no paths; ``seed`` is that of the draw."""
         return {
             "images": len(self.paths),
             "source": self.source,
@@ -63,7 +65,11 @@ class CalibrationSet:
         }
 
     def inputs(self, size: tuple[int, int]) -> Iterator[NDArray[np.float32]]:
-        """Model inputs one by one, float32 (1, height, width, 3), 0–255."""
+        """Model inputs one by one, float32 (1, height, width, 3), 0–255.
+
+        Args:
+            size: (height, width) in pixels.
+        """
         for path in self.paths:
             yield preprocess_file(path, size)
 
@@ -75,9 +81,12 @@ def calibration_from_run(
 
     Args:
         data: images by subset, from `load_run_data`.
-        count: at most so many.
+        count: images at most, 1 to `MAX_SAMPLES`.
+        seed: of the draw.
+        progress: show a bar.
 
     Raises:
+        DataError: a training image is also a validation or test image.
         UsageError: ``count`` is out of range.
     """
     train = data["train"]
@@ -103,12 +112,15 @@ def calibration_from_folder(
     Args:
         folder: searched to any depth.
         data: images of the run by subset, to look for leaks; None for a bare model.
-        labels: class names; an image belongs to a class where a folder above it is called like one.
-        count: at most so many, drawn with the seed.
+        labels: class names; an image belongs to a class if a folder above it has the name of the class.
+        count: images at most, 1 to `MAX_SAMPLES`.
+        seed: of the draw.
+        progress: show a bar.
 
     Raises:
         DataError: no images, or some that are validation or test images of the run.
         ImageError: an image cannot be decoded.
+        UsageError: ``count`` is out of range.
     """
     if not folder.is_dir():
         raise DataError(f"No such calibration folder: {folder}")
@@ -129,7 +141,7 @@ def load_run_data(run: Run, data_root: Path | None) -> dict[str, Dataset]:
 
 
 def _draw(dataset: Dataset, count: int, seed: int) -> NDArray[np.int64]:
-    """Indices of ``count`` images, as many of each class as there are, in a seeded order."""
+    """Sorted indices of ``count`` images, drawn in turn from each class until it has no more."""
     rng = np.random.default_rng(seed)
     queues = [list(rng.permutation(np.flatnonzero(dataset.y == label))) for label in range(len(dataset.labels))]
     chosen: list[int] = []
@@ -152,7 +164,7 @@ def _held_out(data: dict[str, Dataset]) -> HeldOut:
 
 
 def _classes(folder: Path, paths: tuple[Path, ...], labels: tuple[str, ...]) -> dict[str, int]:
-    """Images by class; empty where no folder is called like a class."""
+    """Images by class; empty if no folder has the name of a class."""
     counts = dict.fromkeys(labels, 0)
     for path in paths:
         above = [folder.resolve().name, *path.relative_to(folder).parts[:-1]]

@@ -1,8 +1,9 @@
 """The calibration audit: are these images fit to tell the quantizer what activations look like?
 
-Two parts: the images (how many, of which classes, how many copies, and whether any is a copy of a validation or
-test image) and what the float backbone made of them (how much the ranges clip, and how far they move from one draw
-of images to the next). Each warning carries a number; only what makes the export meaningless is an error.
+The audit has two parts. `audit_images` looks at the images: how many there are, of which classes, how many copies,
+and whether one is a copy of a validation or test image. `audit_activations` looks at the activations of the float
+backbone: how much the ranges clip, and how far they move from one draw of images to the next. Each warning gives a
+number. Only a finding that makes the export meaningless is an error.
 """
 
 from __future__ import annotations
@@ -23,10 +24,13 @@ from sonoedge.export.quantize.ranges import ActivationStatistics, activation_ran
 from sonoedge.train.data.grouping import near_duplicate_pairs, pairs_with_equal, thumbnail
 
 FEW_SAMPLES = 100
+"""Warn if there are fewer images."""
 IMBALANCE = 3.0
-"""Warn when one class has more than this many times the images of another."""
+"""Warn if one class has more than this many times the images of another."""
 CLIPPED = 0.01
+"""Warn if a range clips a larger share of the values."""
 SPREAD = 0.10
+"""Warn if ranges differ by a larger share of their width between draws of images."""
 _SEEDS = (0, 1, 2)
 
 
@@ -44,9 +48,9 @@ class ImageAudit:
 
     Attributes:
         images: how many.
-        classes: images by class name; empty where the classes are unknown.
-        identical, near_duplicates: pairs within the set.
-        near_held_out: images that show the same view as a validation or test image; None: not looked at.
+        classes: images by class name; empty if the classes are unknown.
+        identical, near_duplicates: number of pairs within the set.
+        near_held_out: images that show the same view as a validation or test image; None if not compared.
         warnings: lines to print.
     """
 
@@ -58,7 +62,7 @@ class ImageAudit:
     warnings: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """For the bundle's provenance."""
+        """Facts for the bundle's provenance: plain JSON types."""
         return {
             "classes": dict(self.classes),
             "identical_pairs": self.identical,
@@ -79,8 +83,9 @@ def audit_images(
 
     Args:
         paths, digests: files and their SHA-256.
-        classes: images by class name, all known classes named; empty where unknown.
-        held_out: validation and test images of the run.
+        classes: images by class name, with every known class; empty if unknown.
+        held_out: validation and test images of the run; None for a bare model.
+        progress: show a bar.
 
     Raises:
         DataError: a calibration image is a validation or test image.
@@ -117,11 +122,17 @@ def audit_images(
 
 
 def audit_activations(statistics: ActivationStatistics, rules: str | Sequence[str]) -> dict[str, Any]:
-    """How well the images pin the ranges of T tensors down by one rule or one each, with ``warnings``; for JSON.
+    """Measure how well the images determine the ranges of T tensors.
 
-    ``clipped_share`` is the mean share of values outside the ranges over all tensors. ``range_spread`` is the
-    largest difference in width between three draws, with different seeds, of half of the images, relative to the
-    mean width: the median over the tensors, and the worst.
+    Args:
+        statistics: of T tensors.
+        rules: one range rule for all tensors, or one for each.
+
+    Returns:
+        Plain JSON types. ``clipped_share`` is the share of values outside a range, the mean over the tensors.
+        ``range_spread_median`` is the median over the tensors of the spread of a range: the largest difference in
+        width between three draws of half of the images, relative to the mean width. ``worst_clipped`` and
+        ``worst_spread`` name the worst tensor with its figure. ``warnings`` are lines to print.
     """
     low, high = activation_ranges(statistics, rules)
     clipped = clipped_share(statistics, low, high)

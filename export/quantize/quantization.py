@@ -17,19 +17,19 @@ from sonoedge.export.quantize.recipes import DYNAMIC, FLOAT16, WEIGHT_ONLY
 from sonoedge.train.quiet import quiet
 
 QUANTIZATION_VERSION = "4"
-"""Raise it when a recipe would give other files: cached ones are then not used."""
+"""Raise it when a recipe gives other files than before: cached ones are then not used."""
 _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _FLOAT_ARITHMETIC = {
     FLOAT16: _WEIGHTED,
     WEIGHT_ONLY: _WEIGHTED,
-    # XNNPACK has fast kernels of that kind for these, not for depthwise convolutions.
+    # XNNPACK has fast dynamic kernels for these, but not for depthwise convolutions.
     DYNAMIC: ("CONV_2D",),
 }
-"""Precisions that keep activations in float32, and which operators they change; the others are plain float."""
+"""Precisions that keep activations in float32, with the operators that they change; other operators stay float."""
 _NAMES_PER_EXPRESSION = 40
 _SMALLEST_STEP = 1e-12
 _PASSING = frozenset({"MaxPool", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Concat", "Pad", "StridedSlice"})
-"""OpenVINO operators that compute on whatever they are given, int8 or float."""
+"""OpenVINO operators that compute on int8 or float, as their input is."""
 
 
 def quantize_tflite(
@@ -41,7 +41,10 @@ def quantize_tflite(
         float_model: flatbuffer.
         precisions: by operator name, see `export.quantize.recipes`.
         base: the precision of most of them.
-        ranges: lowest and highest value of every activation, by its name.
+        ranges: lowest and highest value of every activation, by tensor name.
+
+    Returns:
+        The quantized flatbuffer.
 
     Raises:
         ModelError: an operator cannot be quantized that way.
@@ -63,7 +66,7 @@ def quantize_tflite(
 
 
 def _general_scales(model: bytes) -> bytes:
-    """Tell 16-bit additions and subtractions that their scales are no powers of two, as float graphs claim."""
+    """Mark the scales of 16-bit additions and subtractions as general; float graphs claim powers of two."""
     parsed = parse_tflite(model)
     for graph in parsed.subgraphs:
         for operator in graph.operators:
@@ -78,11 +81,11 @@ def quantize_openvino(model: Any, model_input: NDArray[np.float32]) -> Any:
 
     NNCF decides where quantizers stand. The ranges of the activations are those of one image, until
     `set_ranges_openvino` replaces them. The result still holds its float32 weights behind FakeQuantize nodes, so
-    that `spare_openvino` can take quantizers out again; `compress_openvino` stores them as int8.
+    that `spare_openvino` can take quantizers out again; `compress_openvino` stores the weights as int8.
 
     Args:
         model: float32.
-        model_input: any image, float32 (1, height, width, 3).
+        model_input: any image, float32 (1, height, width, 3), 0–255.
     """
     with quiet():
         import nncf
@@ -103,7 +106,10 @@ def quantize_openvino(model: Any, model_input: NDArray[np.float32]) -> Any:
 
 
 def quantized_tensors(model: Any) -> tuple[str, ...]:
-    """The activations of a model from `quantize_openvino` that are quantized, by `openvino_tensor`."""
+    """Names of the quantized activations of a model from `quantize_openvino`.
+
+    They are the names that `export.convert.graphs.openvino_tensor` gives.
+    """
     return tuple(dict.fromkeys(openvino_tensor(node.input_value(0)) for node in _activation_quantizers(model)))
 
 
@@ -112,8 +118,8 @@ def set_ranges_openvino(model: Any, ranges: Mapping[str, tuple[float, float]]) -
 
     Args:
         model: fully quantized, weights not compressed.
-        ranges: lowest (at most 0) and highest value (at least 0) of every one of `quantized_tensors`. Zero becomes
-            one of the steps.
+        ranges: lowest (at most 0) and highest value (at least 0) of each of `quantized_tensors`. Zero becomes one
+            of the steps.
     """
     import openvino
 
@@ -132,8 +138,8 @@ def set_ranges_openvino(model: Any, ranges: Mapping[str, tuple[float, float]]) -
 def spare_openvino(model: Any, names: Set[str]) -> None:
     """Let operators of a model from `quantize_openvino` compute in float32 again, in place.
 
-    Their inputs bypass the quantizers. A quantizer in front of pooling or reshaping goes when all that it feeds is
-    spared. The ranges of the others do not depend on what is spared.
+    Their inputs bypass the quantizers. A quantizer in front of pooling or reshaping is removed if all operators
+    that it feeds are spared. The ranges of the others stay the same.
 
     Args:
         model: fully quantized, weights not compressed.
@@ -168,7 +174,7 @@ def _activation_quantizers(model: Any) -> list[Any]:
 
 
 def _readers(node: Any) -> set[str]:
-    """Names of the computing operators that read a node's result, perhaps through pooling or reshaping."""
+    """Names of the computing operators that read a node's result, directly or through pooling or reshaping."""
     found: set[str] = set()
     stack = [port.get_node() for port in node.output(0).get_target_inputs()]
     while stack:
@@ -191,7 +197,7 @@ def _litert_rules(precisions: Mapping[str, str], base: str) -> list[dict[str, An
     everything = dict(static[base]()[0])
     unquantized = {**everything, "algorithm_key": recipe.AlgorithmName.NO_QUANTIZE}
     rules = [everything]
-    # Browsers' runtimes refuse integer inputs and outputs, and nobody should have to know scales.
+    # Runtimes in browsers refuse integer inputs and outputs, and nobody should have to know scales.
     rules += [
         {**unquantized, "operation": op} for op in (recipe.TFLOperationName.INPUT, recipe.TFLOperationName.OUTPUT)
     ]
@@ -223,6 +229,6 @@ def _weights_rule(precision: str) -> dict[str, Any]:
 
 
 def _alternations(names: Sequence[str]) -> list[str]:
-    """Expressions that match exactly these names; several, since very long ones are slow."""
+    """Regular expressions that together match exactly these names; several, since very long ones are slow."""
     groups = [names[i : i + _NAMES_PER_EXPRESSION] for i in range(0, len(names), _NAMES_PER_EXPRESSION)]
     return [f"^(?:{'|'.join(re.escape(name) for name in group)})$" for group in groups]

@@ -1,7 +1,7 @@
 """Quantizers behind one interface: the accuracy guard builds candidates without knowing the runtime.
 
-A quantizer holds a float backbone and calibration images, knows the backbone's operators and the branches they
-feed, and builds the file that a recipe describes, whole or of one branch only. What takes long is kept in a
+A quantizer holds a float backbone and calibration images, and knows the backbone's operators and the branches they
+feed. It builds the file that a recipe describes, whole or of one branch only. Results that take long are kept in a
 content-addressed cache, so that an interrupted export goes on and a repeated one is quick.
 """
 
@@ -48,7 +48,7 @@ from sonoedge.export.quantize.recorders import OpenVINORecorder
 _SIXTEEN_BITS = "extremes"
 """The default range of 16-bit activations: they have steps enough to clip nothing."""
 _END = ";"
-"""LiteRT's operators are called after the tensor that they write, and this."""
+"""Ends the name of a LiteRT operator, which begins with the name of the tensor that it writes."""
 
 
 class Quantizer(Protocol):
@@ -57,9 +57,9 @@ class Quantizer(Protocol):
     Attributes:
         runtime, suffix: of the files it builds.
         operators: in execution order.
-        range_rules: what a recipe may say about ranges; the first is the default.
+        range_rules: rules for ranges that a recipe may name; the first is the default.
         spared: precision of operators that static quantization harms.
-        stretches: into how many parts a search over operators divides a branch: fewer where a build takes longer.
+        stretches: number of parts into which a search over operators divides a branch; fewer if builds take longer.
     """
 
     runtime: str
@@ -73,9 +73,9 @@ class Quantizer(Protocol):
         """Write the backbone, or the part of it that one branch needs, as the recipe says.
 
         Args:
-            path: of the file; OpenVINO writes weights beside it.
-            recipe: what is quantized how.
-            branch: output name.
+            path: of the file; OpenVINO writes the weights beside it.
+            recipe: which operators are quantized how.
+            branch: output name; None for the whole backbone.
 
         Raises:
             ModelError, UsageError: the recipe cannot be followed.
@@ -83,7 +83,10 @@ class Quantizer(Protocol):
         ...
 
     def audit(self, recipe: Recipe) -> dict[str, Any]:
-        """What the calibration images say about the recipe's ranges, with ``warnings``."""
+        """How well the calibration images determine the recipe's ranges; for JSON, with ``warnings``.
+
+        See `export.quantize.calibration_audit.audit_activations`.
+        """
         ...
 
 
@@ -100,7 +103,7 @@ class _Static(ABC):
     @property
     @abstractmethod
     def statistics(self) -> ActivationStatistics:
-        """Of the tensors that may be quantized."""
+        """Statistics of the tensors that may be quantized."""
 
     def audit(self, recipe: Recipe) -> dict[str, Any]:
         """See `Quantizer.audit`."""
@@ -145,7 +148,7 @@ class TFLiteQuantizer(_Static):
     """LiteRT post-training quantization of a float32 flatbuffer."""
 
     runtime, suffix, stretches = "tflite", ".tflite", 24
-    # Not float16: the browsers' interpreter leaves such operators to its slow kernels, which round otherwise.
+    # Not float16: the interpreter in browsers runs such operators with slow kernels, which round differently.
     spared: str = FLOAT
     range_rules: tuple[str, ...] = ("percentile", "mse", "average", "extremes")
 

@@ -1,8 +1,8 @@
-"""Activation ranges from what calibration images gave at every tensor of a float backbone, by any rule.
+"""Activation ranges by any rule, from the values of calibration images at every tensor of a float backbone.
 
-Per image and activation tensor the smallest and largest value and a few sampled values are kept, not only a running
-summary. Every rule for choosing ranges, the share of values they would clip, and their stability between draws of
-calibration images follow from one pass (`export.quantize.activations`).
+For each image and activation tensor the smallest value, the largest value and a few sampled values are kept, not
+only a running summary. So one pass (`export.quantize.activations`) is enough for every range rule, for the share of
+values that a range clips, and for the stability of ranges between draws of calibration images.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ Float = NDArray[np.float32]
 SAMPLES_PER_IMAGE = 128
 """Values of every tensor kept of each image: 38,400 of 300 images, enough for a share of one in a thousand."""
 PERCENTILE = 99.9
+"""Percent of the values inside a range by the rule ``percentile``."""
 _SHRINK = np.linspace(0.30, 1.0, 36, dtype=np.float32)
 _LEAST_SQUARES_SAMPLES = 8192
 
 
 @dataclass(frozen=True)
 class ActivationStatistics:
-    """What was seen at every activation tensor.
+    """Values of the calibration images at activation tensors.
 
     Attributes:
         names: T tensors, the image first.
@@ -38,18 +39,22 @@ class ActivationStatistics:
     samples: Float
 
     def select(self, images: NDArray[np.int64]) -> ActivationStatistics:
-        """The same of some of the images."""
+        """Statistics of some of the images, by index."""
         return ActivationStatistics(self.names, self.minima[images], self.maxima[images], self.samples[images])
 
     def columns(self, names: Mapping[str, str]) -> ActivationStatistics:
-        """Some of the tensors under other names: the new ones, with the old ones as values."""
+        """Statistics of some of the tensors under other names.
+
+        Args:
+            names: new name -> old name.
+        """
         places = [self.names.index(old) for old in names.values()]
         return ActivationStatistics(
             tuple(names), self.minima[:, places], self.maxima[:, places], self.samples[:, places]
         )
 
     def beside(self, others: ActivationStatistics) -> ActivationStatistics:
-        """These tensors, then others of the same images."""
+        """Statistics of these tensors, then of other tensors on the same images."""
         return ActivationStatistics(
             (*self.names, *others.names),
             np.concatenate([self.minima, others.minima], axis=1),
@@ -59,14 +64,15 @@ class ActivationStatistics:
 
 
 def activation_ranges(statistics: ActivationStatistics, rules: str | Sequence[str]) -> tuple[Float, Float]:
-    """Lower and upper end of every tensor's range, float32 (T,) each; the image is always 0–255.
+    """Lower and upper end of every tensor's range, float32 (T,) each.
 
-    ``average`` of the images' extremes; the ``extremes`` of all images; the ``percentile`` range that leaves out
-    one value in a thousand; the range of least squared rounding and clipping error (``mse``).
+    Every range holds zero. The range of the image, the first tensor, is always 0–255.
 
     Args:
         statistics: of T tensors.
-        rules: one for all, or one for each.
+        rules: one for all tensors, or one for each. ``average``: mean of the images' extremes. ``extremes``: those
+            of all images. ``percentile``: leaves out one value in a thousand. ``mse``: the least squared error of
+            rounding and clipping.
     """
     names = statistics.names
     by_tensor = np.full(len(names), rules) if isinstance(rules, str) else np.array(rules)
@@ -74,7 +80,7 @@ def activation_ranges(statistics: ActivationStatistics, rules: str | Sequence[st
     for rule in np.unique(by_tensor):
         places = np.flatnonzero(by_tensor == rule)
         low[places], high[places] = _ends(statistics.columns({names[i]: names[i] for i in places}), str(rule))
-    # Zero must be representable (padding), and it is what an operator without activity gives.
+    # Zero must be representable: it is the padding, and the output of an operator without activity.
     low, high = np.minimum(low, 0), np.maximum(high, 0)
     # By definition: scale 1 and zero point 0, so that pixels are exact.
     low[0], high[0] = 0.0, 255.0
@@ -93,13 +99,18 @@ def _ends(statistics: ActivationStatistics, rule: str) -> tuple[Any, Any]:
 
 
 def clipped_share(statistics: ActivationStatistics, low: Float, high: Float) -> Float:
-    """Share of the sampled values outside a range, by tensor (T,)."""
+    """Share of the sampled values outside a range, by tensor, float32 (T,), 0–1.
+
+    Args:
+        statistics: of T tensors.
+        low, high: ends of the ranges, (T,).
+    """
     outside = (statistics.samples < low[:, None]) | (statistics.samples > high[:, None])
     return outside.mean(axis=(0, 2)).astype(np.float32)
 
 
 def _least_squares(values: Float, low: Float, high: Float) -> tuple[Any, Any]:
-    """Shrink each range by the common factor with the least squared error of 8-bit rounding and clipping."""
+    """Shrink both ends of each range by the factor with the least squared error of 8-bit rounding and clipping."""
     values = values[:, :: max(1, values.shape[1] // _LEAST_SQUARES_SAMPLES)]
     best = np.full(len(values), np.inf)
     factor = np.ones(len(values))

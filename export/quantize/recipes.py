@@ -1,7 +1,7 @@
 """Quantization recipes: which operators are quantized how, as data that can be stored and repeated.
 
-A recipe is a base precision, a rule for activation ranges, and rules for operators; of the rules that match an
-operator the last one counts::
+A recipe is a base precision, a rule for activation ranges, and rules for operators. If several rules match an
+operator, the last one counts::
 
     {"base": "w8a8", "ranges": "percentile",
      "rules": [{"regex": "efficientnetb0", "operation": "*", "precision": "float"}]}
@@ -43,7 +43,7 @@ _RULE_KEYS = {"regex", "operation", "precision", "ranges"}
 class Rule:
     """Operators whose name matches ``regex`` and whose type is ``operation`` get ``precision`` and ``ranges``.
 
-    Empty ``ranges`` leave them as they are.
+    If ``ranges`` is empty, the operators keep their range rule.
     """
 
     regex: str
@@ -62,7 +62,7 @@ class Recipe:
 
     @property
     def precision(self) -> str:
-        """What a table calls it: the base, or ``mixed``."""
+        """Word for tables: the base, or ``mixed`` if a rule has another precision."""
         return "mixed" if any(rule.precision != self.base for rule in self.rules) else self.base
 
     def to_json(self) -> dict[str, Any]:
@@ -89,7 +89,11 @@ def parse_recipe(body: Any) -> Recipe:
 
 
 def read_recipe(path: Path) -> Recipe:
-    """Read a recipe file; see `parse_recipe`."""
+    """Read a recipe from a JSON file.
+
+    Raises:
+        UsageError: the file cannot be read, is not JSON, or holds no recipe (see `parse_recipe`).
+    """
     try:
         return parse_recipe(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
@@ -123,7 +127,11 @@ def int8_share(recipe: Recipe, operators: Sequence[Operator]) -> float:
 
 
 def range_rules(recipe: Recipe, operators: Sequence[Operator]) -> dict[str, str]:
-    """Rule for the range of every operator's result by name; empty: the runtime's default."""
+    """Rule for the range of every operator's result, by operator name; empty: the runtime's default.
+
+    Raises:
+        UsageError: a rule that matches no operator.
+    """
     chosen = {operator.name: recipe.ranges for operator in operators}
     for rule in recipe.rules:
         if rule.ranges:
@@ -155,20 +163,20 @@ def recipe_for(
 ) -> Recipe:
     """The shortest recipe that keeps exactly these operators in float, or in another precision.
 
-    A whole sub-graph becomes one rule on its scope, a path component that all of its operators share and no other
-    one has; anything else is listed by name.
+    A whole sub-graph becomes one rule on its scope: the path component that all of its operators share and no other
+    operator has. Other operators are listed by name.
 
     Args:
-        names: of the operators.
-        operators: all of them.
+        names: of the operators to keep.
+        operators: all operators of the backbone.
         base: precision of the others.
-        ranges: one rule for all activations, or one by branch.
-        kept: precision of these operators.
+        ranges: one range rule for all activations, or one by branch.
+        kept: precision of the operators to keep.
     """
     last = [replace(_rule_on(names, operators), precision=kept)] if names else []
     if isinstance(ranges, str):
         return Recipe(base, tuple(last), ranges)
-    # The most frequent rule is the recipe's, those of other branches become rules of operators.
+    # The most frequent range rule becomes the recipe's own; other branches get rules for their operators.
     common = max(sorted(set(ranges.values())), key=list(ranges.values()).count)
     rules = []
     for branch, rule in ranges.items():
@@ -179,7 +187,7 @@ def recipe_for(
 
 
 def _rule_on(names: frozenset[str], operators: Sequence[Operator]) -> Rule:
-    """A rule that matches exactly these operators: on their common scope, where it holds no other one."""
+    """A rule that matches exactly these operators: on their common scope if no other operator lies in it."""
     others = [operator.name for operator in operators if operator.name not in names]
     shared = set.intersection(*(_components(name) for name in names))
     for component in sorted(shared, key=lambda c: (len(c), c)):

@@ -1,4 +1,4 @@
-"""Interpreters that give the result of every operator of a float32 backbone, and tensors that two of them share."""
+"""Interpreters that give the result of every operator of a float32 backbone, and the tensors that two share."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from sonoedge.train.quiet import quiet
 
 Float = NDArray[np.float32]
 _SAME = 1e-3
-"""Largest difference of what `_described` says of two tensors, relative to their largest value."""
+"""Largest difference between two tensors' figures from `_described`, relative to the largest figure."""
 
 
 class Recorder(Protocol):
-    """Runs images and shows what came out of the operators.
+    """Runs images and gives the results of the operators.
 
     Attributes:
         names: of T tensors.
@@ -32,15 +32,15 @@ class Recorder(Protocol):
     def values(self, model_input: Float) -> list[Float]:
         """The T tensors, flat, for an input float32 (1, height, width, 3), 0–255.
 
-        They may be views of the interpreter's memory: they must be gone before the next call.
+        They may be views of the interpreter's memory: drop them before the next call.
         """
         ...
 
 
 class TFLiteRecorder:
-    """All tensors of a flatbuffer, the image first: each operator's result is an output of its graph.
+    """All tensors of a flatbuffer, the image first: each operator's result becomes an output of the graph.
 
-    The interpreter's own way of preserving tensors leaves out XNNPACK's kernels, and is slower.
+    The interpreter can preserve tensors itself, but then it leaves out XNNPACK's kernels, and is slower.
     """
 
     def __init__(self, model: bytes, threads: int | None = None) -> None:
@@ -94,10 +94,17 @@ class OpenVINORecorder:
 
 
 def same_tensors(ours: Recorder, theirs: Recorder, inputs: Sequence[Float]) -> dict[str, str]:
-    """For tensors of ``ours`` the name of the one of ``theirs`` that holds the same values, in whatever layout.
+    """Find the tensors of two runtimes that hold the same values, in any layout.
 
-    Two runtimes run the same backbone under other names and in another order of axes. Equal are tensors with as
-    many values whose smallest, largest, mean and spread agree on all inputs. What has no equal is left out.
+    Two runtimes run the same backbone with other names and another order of axes. Two tensors count as the same if
+    they have as many values, and if smallest value, largest value, mean and spread agree on all inputs.
+
+    Args:
+        ours, theirs: recorders of one backbone.
+        inputs: float32 (1, height, width, 3), 0–255, at least one.
+
+    Returns:
+        Name in ``ours`` -> name in ``theirs``; a tensor without an equal is left out.
     """
     mine, others = (_described(recorder, inputs) for recorder in (ours, theirs))
     found = {}

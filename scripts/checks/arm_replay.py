@@ -1,7 +1,7 @@
 """Run every artifact of a bundle under qemu-user and here, compare decisions, print a table.
 
-Called by ``scripts/checks/arm.sh``, which builds the roots. What is compared is what the command line printed and
-wrote.
+``scripts/checks/arm.sh`` builds the roots and calls this script. It compares what the command line prints and
+writes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-# Who wants /proc and /sys: LiteRT and ONNX Runtime crash under emulation with both of them, OpenVINO hangs without.
+# Whether a runtime gets /proc and /sys. Under emulation LiteRT and ONNX Runtime crash with them, OpenVINO hangs
+# without them.
 NEEDS_SYSTEM = {"tflite": False, "openvino": True, "onnx": False}
 RUNS_ON = {"arm64": ("tflite", "openvino", "onnx"), "armhf": ("tflite",)}
 PACKAGE = {"tflite": "ai_edge_litert", "openvino": "openvino", "onnx": "onnxruntime"}
@@ -50,10 +51,17 @@ class Target:
 
     @property
     def name(self) -> str:
+        """Architecture and processor, or ``here``."""
         return f"{self.arch} {self.cpu}" if self.arch else "here"
 
     def command(self, work: Path, commands: list[list[str]], runtime: str) -> list[str]:
-        """What runs ``sonoedge`` commands one after the other on this target; paths are those inside the root."""
+        """The command line that runs ``sonoedge`` commands on this target, one after the other.
+
+        Args:
+            work: folder of the roots.
+            commands: arguments of each command; paths are those inside the root.
+            runtime: of the artifact.
+        """
         python = ["-c", COMMANDS, json.dumps(commands)]
         if not self.arch:
             return [sys.executable, *python]
@@ -71,6 +79,7 @@ class Target:
 
 
 def main() -> int:
+    """Run, compare and print the table; exit code 1 if a decision differs."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--bundle", type=Path, required=True)
@@ -110,7 +119,7 @@ def main() -> int:
 
 
 def choose(folder: Path, count: int) -> list[str]:
-    """``count`` images, evenly over the sorted list of all; masks are none."""
+    """Relative paths of ``count`` images, spread evenly over the sorted list of all; masks are left out."""
     names = sorted(
         p.relative_to(folder).as_posix()
         for p in folder.rglob("*.png")
@@ -121,6 +130,7 @@ def choose(folder: Path, count: int) -> list[str]:
 
 
 def digest(bundle: Path) -> str:
+    """Twelve digits of the SHA-256 of a bundle's SHA256SUMS."""
     import hashlib
 
     return hashlib.sha256((bundle / "SHA256SUMS").read_bytes()).hexdigest()[:12]
@@ -141,7 +151,10 @@ def stage(bundle: Path, folder: Path, images: list[str], root: Path) -> None:
 def run(
     target: Target, artifact: dict, bundle: Path, folder: Path, images: list[str], work: Path, results: Path
 ) -> dict:
-    """verify, then predict with explanations; kept in a file, so that an interrupted check goes on."""
+    """Run ``verify``, then ``predict`` with explanations, for one artifact on one target.
+
+    The result is kept in a file, so that an interrupted check goes on.
+    """
     kept = results / f"{artifact['name']}.{target.name.replace(' ', '-')}.json"
     if kept.exists():
         return json.loads(kept.read_text())
@@ -169,7 +182,7 @@ def run(
 
 
 def interpreter(work: Path, target: Target, artifact: dict) -> str:
-    """Package and version that the root holds."""
+    """Package and version of the interpreter in the root."""
     package = "tflite_runtime" if target.arch == "armhf" else PACKAGE[artifact["runtime"]]
     found = [
         p.name.removesuffix(".dist-info") for p in (work / target.arch / "opt").glob(f"*/{package}-*.dist-info")
@@ -191,17 +204,18 @@ def compare(name: str, target: Target, interpreter: str, local: dict, there: dic
     maps = [correlation(cam, there["maps"][stem]) for stem, cam in local["maps"].items() if stem in there["maps"]]
     good = bool(replay and replay["passed"]) and equal == len(ours) == len(maps) > 0
     cells = (name, target.name, interpreter, verdict, f"{equal} of {len(ours)}", f"{largest:.1e}")
-    # The lowest may be far off: where a hidden unit is at its kink, a bit in the features decides on its gradient.
+    # The lowest may be far off: if a hidden unit is at its kink, one bit of the features decides on its gradient.
     middle, lowest = (float(np.median(maps)), min(maps)) if maps else (float("nan"), float("nan"))
     return f"| {' | '.join(cells)} | {middle:.5f} ({lowest:.3f}) |", good
 
 
 def predictions(body: dict) -> dict[str, dict]:
+    """The JSON lines of ``predict``, by name of the image."""
     return {Path(line["image"]).name: line for line in body["lines"] if "image" in line}
 
 
 def correlation(a: list, b: list) -> float:
-    """Of two heat maps; 1 where both are constant, as the ReLU leaves those without evidence."""
+    """Correlation of two heat maps. If one is constant (the ReLU may leave zeros): 1 if they are equal, else 0."""
     first, second = np.ravel(a), np.ravel(b)
     if np.ptp(first) == 0 or np.ptp(second) == 0:
         return float(np.array_equal(first, second))

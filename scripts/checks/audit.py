@@ -1,6 +1,6 @@
 """Plant copies of real images and count what the audit finds: ``python scripts/checks/audit.py DATA``.
 
-DATA has an images.csv with a group column, such as BUSI's: pairs of originals in different groups count as false.
+DATA needs an images.csv with a group column, such as BUSI's: pairs of originals in different groups count as false.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sonoedge.train.data.grouping import near_duplicate_pairs, thumbnail
 
 
 def planted(image: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """One copy of every kind."""
+    """One copy of every kind, by its name."""
     picture = Image.fromarray(image)
     angle = float(rng.uniform(5, 30) * rng.choice((-1, 1)))
     flipped = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
@@ -36,7 +36,7 @@ def planted(image: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray
 
 
 def main() -> None:
-    """Print one JSON object."""
+    """Plant, audit and print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data")
     parser.add_argument("--sources", type=int, default=120)

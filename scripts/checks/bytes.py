@@ -2,8 +2,9 @@
 
     python scripts/checks/bytes.py BUNDLE      (a tiny one; time grows with bytes x 255)
 
-Works on a copy in memory-backed storage where there is some. For each file only what its bytes can influence is
-read again: SHA256SUMS with all digests, the signature file by itself, any other file by its own digest.
+The script works on a copy, in memory-backed storage if there is some. After a change it checks only what the file
+can influence: all digests for SHA256SUMS, the signature alone for the signature file, its own digest for any other
+file.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from sonoedge.edge_runtime.errors import BundleError
 
 
 def main() -> int:
+    """Try all changes and print the count; exit code 1 if one is not noticed."""
     source = Path(sys.argv[1])
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as scratch:
@@ -52,7 +54,7 @@ def noticed(bundle: Path, name: str, data: bytes, digests: dict[str, str]) -> bo
     """Whether a bundle with this content of one file is refused."""
     if name == SHA256SUMS:
         try:
-            return parse_digests(data) != digests  # a digest or a path that no file has
+            return parse_digests(data) != digests  # then a digest or a path fits no file
         except BundleError:
             return True
     if name == SIGNATURE:

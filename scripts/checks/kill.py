@@ -3,11 +3,11 @@
     python scripts/checks/kill.py [--kills 200] [--seed 1] [--json]
 
 Every other kill comes after a random share of the processor time that the command takes (not of wall-clock time: on
-a busy machine most kills would fall on its beginning), the others just before a random one of its file operations.
-After every kill the previous output must be there and whole, or the new one; nothing in between. At the end every
-command runs through, with what the killed ones left in the caches, gives what it gives without kills, and leaves
-nothing abandoned behind. Tiny untrained backbones; each attempt is a fork of a process that has imported everything
-already, so that kills fall on the work and not on the imports. Linux only.
+a busy machine most kills would fall on its beginning). The others come just before a random file operation of the
+command. After every kill either the previous output or the new one must be there and whole. At the end every
+command must run through with the caches that the killed ones left. It must give what it gives without kills, and no
+abandoned file may be left. Backbones are tiny and untrained. Each attempt is a fork of a process that has imported
+everything already, so that kills fall on the work and not on the imports. Linux only.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from scripts.checks.kill_processes import kill_after, read, spawn, wait
 
 
 def main() -> int:
+    """Kill, check and print the counts; exit code 1 if something was lost."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
@@ -56,7 +57,7 @@ def main() -> int:
 
 @dataclass
 class Command:
-    """A command, what it takes and gives undisturbed, and what happened to it since."""
+    """A command, with its cost and result without kills, and the counts of what happened to it."""
 
     words: list[str]
     cpu_seconds: float = 0.0
@@ -113,7 +114,7 @@ def check(folder: Path, kills: int, source: random.Random, seconds: float) -> di
 
 
 def undisturbed(name: str, command: Command, folder: Path) -> None:
-    """Run a command twice (the first fills the caches); fills in what it takes and what it gives."""
+    """Run a command twice without kills (the first run fills the caches), and note its cost and its result."""
     counter = folder / "operations.txt"
     for _ in range(2):
         if (code := wait(spawn(command.words, folder, count_in=counter))) != 0:
@@ -127,9 +128,9 @@ def undisturbed(name: str, command: Command, folder: Path) -> None:
 
 
 def prepare() -> None:
-    """Import all that the commands import, and register two tiny backbones.
+    """Import everything that the commands import, and register two tiny backbones.
 
-    Nothing may be computed here: a fork of a process whose TensorFlow has started its threads hangs.
+    Nothing may be computed here: if TensorFlow has started its threads, a fork of the process hangs.
     """
     import keras
 
@@ -145,7 +146,7 @@ def prepare() -> None:
     from sonoedge.train.fitting import heads as fit
     from sonoedge.train.models.backbones import BACKBONES, Backbone
 
-    fit.PAPER = replace(fit.PAPER, epochs=3)  # what is killed is the writing, not the learning
+    fit.PAPER = replace(fit.PAPER, epochs=3)  # kills are to fall on the writing, not on the learning
 
     def application(width: int) -> Any:
         def build(*, include_top: bool, weights: str | None, input_shape: tuple, name: str) -> keras.Model:
@@ -162,7 +163,7 @@ def prepare() -> None:
 
 
 def arguments(folder: Path, data: Path) -> dict[str, list[str]]:
-    """The commands; each replaces its own earlier output, and reads that of the one before."""
+    """The commands by name; each replaces its own earlier output and reads the output of an earlier command."""
     run, bundle = folder / "run", folder / "bundle"
     train = ["train", "--data", data, "--out", run, "--overwrite", "--backbones", "tiny_a,tiny_b", "--quiet"]
     train += ["--weights", "none", "--input-size", 32, "--units", 8, "--protocol", "paper"]
@@ -177,7 +178,7 @@ def arguments(folder: Path, data: Path) -> dict[str, list[str]]:
 
 
 def forget_cache(folder: Path, source: random.Random) -> None:
-    """Remove a cached file, or damage one: half of its bytes, as a full disk or a bad card leaves them."""
+    """Remove a random cached file, or cut it to half of its bytes, as a full disk or a bad card may do."""
     files = [p for p in (folder / "cache").rglob("*") if p.is_file()]
     if files:
         victim = source.choice(files)

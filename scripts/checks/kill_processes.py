@@ -1,4 +1,4 @@
-"""Forks that run a command and are killed, and what their output says afterwards."""
+"""Forks that run a command and are killed, and the content of their output afterwards."""
 
 from __future__ import annotations
 
@@ -11,13 +11,17 @@ from pathlib import Path
 from typing import Any
 
 HANG_SECONDS = 300
+"""Seconds after which a process counts as hanging."""
 
 
 def spawn(words: list[str], folder: Path, *, kill_before: int = -1, count_in: Path | None = None) -> int:
     """Run ``sonoedge WORDS`` in a fork; returns its process id.
 
-    With ``kill_before`` it kills itself before that operation on a file under ``folder``; with ``count_in`` it
-    writes their number there, and its processor time.
+    Args:
+        words: of the command line.
+        folder: for the output and the log.
+        kill_before: number of the operation on a file under ``folder`` before which the process kills itself.
+        count_in: file into which it writes the number of these operations, and its processor time in seconds.
     """
     pid = os.fork()
     if pid:
@@ -47,7 +51,7 @@ def watch_files(folder: Path, kill_before: int) -> list[int]:
     def hook(event: str, arguments: tuple) -> None:
         if event != "open" and not event.startswith("os."):
             return
-        # Descriptors are none of it: fork and thread events would be counted as well.
+        # Paths only: with descriptors, fork and thread events would be counted as well.
         if any(isinstance(x, str | bytes | os.PathLike) and os.fsdecode(x).startswith(prefix) for x in arguments):
             if count[0] == kill_before:
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -58,11 +62,11 @@ def watch_files(folder: Path, kill_before: int) -> list[int]:
 
 
 def kill_after(pid: int, cpu_seconds: float) -> bool:
-    """Kill a process once it has used that much processor time; whether it was still running."""
+    """Kill a process once it has used that much processor time; returns whether it was still running."""
     tick = os.sysconf("SC_CLK_TCK")
     end = time.monotonic() + HANG_SECONDS
     while time.monotonic() < end:
-        # After the name, which is in brackets: state is the first word, user and system time are the 12th and 13th.
+        # After the name, which is in brackets, the first word is the state, the 12th and 13th are the times.
         words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         if words[0] == "Z" or (int(words[11]) + int(words[12])) / tick >= cpu_seconds:
             break
@@ -85,7 +89,7 @@ def wait(pid: int) -> int:
 
 
 def read(name: str, folder: Path) -> str:
-    """`content` as text, read by a fork; what is not whole reads as its error."""
+    """`content` as text, read by a fork; the text of the error if the output is not whole."""
     answer = folder / "content.txt"
     answer.unlink(missing_ok=True)
     pid = os.fork()
@@ -102,7 +106,7 @@ def read(name: str, folder: Path) -> str:
 
 
 def content(name: str, folder: Path) -> Any:
-    """What a command's output says, read as its users read it; raises where it is not whole.
+    """The content of a command's output, read as its users read it; raises an exception if it is not whole.
 
     Times and dates are left out, and so are the bytes of a model file (Keras writes the date into them).
     """

@@ -1,4 +1,4 @@
-"""Pictures and what is answered to them: the gate, verdicts, decoding, intervals."""
+"""Pictures and the answers to them: the gate, verdicts, decoding, intervals."""
 
 from __future__ import annotations
 

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Fault:
-    """One replacement of text, and the tests of which at least one must then fail.
+    """One replacement of text, and tests; with the fault at least one of them must fail.
 
     Attributes:
-        promise: what the code promises, and the fault breaks.
+        promise: of the code, in words; the fault breaks it.
         path: file in the checkout.
-        old, new: ``old`` occurs exactly once there.
+        old: text that occurs exactly once in the file.
+        new: text that replaces it.
         tests: names as pytest takes them; they pass without the fault.
-        heavy: they need TensorFlow.
+        heavy: whether the tests need TensorFlow.
     """
 
     promise: str

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and who may ask the server."""
+"""Files that are whole or not there, and the question who may ask the server."""
 
 from __future__ import annotations
 

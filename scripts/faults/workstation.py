@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from scripts.faults.fault import Fault
 
-_CANDIDATES = "tests/export/guard/test_candidates.py::"
+_CANDIDATES = "tests/export/guard/test_candidate_table.py::"
 _COMPARISON = "tests/export/guard/test_comparison.py::"
 _INT8 = "tests/export/guard/test_int8.py::"
 _SPLIT = "tests/train/data/test_split.py::"
@@ -78,7 +78,7 @@ FAULTS = (
     ),
     Fault(
         "guard: a file that is not fast enough is refused",
-        "export/guard/candidates.py",
+        "export/guard/candidate_table.py",
         "return not self.speedup(candidate) < self.min_speedup",
         "return not self.speedup(candidate) < 0",
         (_CANDIDATES + "test_a_file_that_is_not_fast_enough_is_not_taken",),

@@ -1,4 +1,4 @@
-"""The loop of libFuzzer, guided by coverage."""
+"""libFuzzer's loop, guided by coverage."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from scripts.fuzzing.targets import JSON_TARGETS, checker, seeds
 
 
 def with_atheris(target: str, args: argparse.Namespace) -> int:
-    """libFuzzer's loop with the coverage of our Python code and, for images, of Pillow's and pydicom's."""
+    """Run libFuzzer's loop with the coverage of our Python code, Pillow, pydicom and two parsers below them.
+
+    libFuzzer ends the process: the loop does not return.
+    """
     import atheris
 
     # Parsers of the standard library that were imported already would not be instrumented.
@@ -30,7 +33,7 @@ def with_atheris(target: str, args: argparse.Namespace) -> int:
     for number, data in enumerate(samples):
         (corpus / str(number)).write_bytes(data)
     options = [f"-runs={args.runs}", f"-seed={args.seed}", f"-timeout={args.seconds}"]
-    # Room to grow; what is longer would be cut, and a cut zip file is none.
+    # Room to grow: libFuzzer cuts longer inputs, and a cut zip file is no zip file.
     options += [f"-max_len={max(4096, 2 * max(map(len, samples)))}"]
     options += [f"-artifact_prefix={args.findings}/{target}-", "-rss_limit_mb=0", "-print_final_stats=1"]
 
@@ -46,6 +49,8 @@ def with_atheris(target: str, args: argparse.Namespace) -> int:
 
 
 def check_only(check: Callable[[bytes], bool]) -> Callable[[bytes], None]:
+    """The check without its result: libFuzzer takes functions that return nothing."""
+
     def run(data: bytes) -> None:
         check(data)
 
@@ -53,7 +58,7 @@ def check_only(check: Callable[[bytes], bool]) -> Callable[[bytes], None]:
 
 
 def atheris_summary(target: str, args: argparse.Namespace, log: str) -> dict[str, Any]:
-    """From libFuzzer's log, since its loop does not come back."""
+    """The target's JSON line, from libFuzzer's log: its loop does not return."""
     stats = dict(line.removeprefix("stat::").split(":") for line in log.splitlines() if line.startswith("stat::"))
     last = next((line for line in reversed(log.splitlines()) if " cov: " in line), "")
     words = last.split()

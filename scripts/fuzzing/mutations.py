@@ -1,4 +1,4 @@
-"""Changes of an input: of its bytes, and of its JSON."""
+"""Random changes of an input: of its bytes, or of its JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _MAGIC = (0, 1, 2, 4, 127, 128, 255, 256, 32767, 32768, 65535, 2**31 - 1, 2**31,
 
 
 def mutate(source: random.Random, samples: list[bytes]) -> bytes:
-    """One to eight changes of a sample: bits, bytes, magic numbers, cuts, copies, insertions, splices, text."""
+    """A sample with one to eight changes: bits, bytes, magic numbers, cuts, copies, insertions, splices, text."""
     data = bytearray(source.choice(samples))
     for _ in range(source.choice((1, 1, 1, 2, 3, 8))):
         if not data:
@@ -57,7 +57,10 @@ def mutate(source: random.Random, samples: list[bytes]) -> bytes:
 
 
 def mutate_json(source: random.Random, data: bytes) -> bytes:
-    """One to three nodes replaced, removed, doubled or renamed: text that is JSON still, for what comes after."""
+    """JSON with one to three nodes replaced, removed, doubled or renamed; other data is returned as it is.
+
+    The result is still JSON, so it gets past the JSON parser to the checks behind it.
+    """
     try:
         tree = json.loads(data)
     except ValueError:

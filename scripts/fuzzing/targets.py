@@ -1,4 +1,4 @@
-"""What is fuzzed: the parsers, what they promise, and sound inputs to start from."""
+"""The targets of the fuzzer: parsers, their promises, and valid inputs to start from."""
 
 from __future__ import annotations
 
@@ -16,7 +16,14 @@ MAX_SEED_BYTES = 64_000
 
 
 def checker(target: str, bundle: Path) -> Callable[[bytes], bool]:
-    """Whether an input was accepted; anything but a result or one of our errors is an exception."""
+    """The function that gives an input to a target and returns whether the target accepts it.
+
+    It raises what the target raises, except our own error, and `AssertionError` if a result breaks the promise.
+
+    Args:
+        target: one of `TARGETS`.
+        bundle: folder; some targets need its files.
+    """
     import numpy as np
 
     from sonoedge.edge_runtime.backends import flatbuffer
@@ -50,7 +57,7 @@ def checker(target: str, bundle: Path) -> Callable[[bytes], bool]:
     members = unzip(small_golden(bundle)) if target == "npy" else {}
 
     def npy(data: bytes) -> None:
-        # Behind the checksums of the zip file: one array of it is the input.
+        # The input is one array of the zip file, whose checksums are right.
         golden(rezip({**members, "reference_logit.npy": data}))
 
     def signature(data: bytes) -> None:
@@ -86,7 +93,7 @@ def checker(target: str, bundle: Path) -> Callable[[bytes], bool]:
 
 
 def seeds(target: str, bundle: Path) -> list[bytes]:
-    """Sound inputs to start from."""
+    """Valid inputs of a target to start from."""
     from sonoedge.edge_runtime import files
     from sonoedge.edge_runtime.bundle import checksums as sums
     from sonoedge.edge_runtime.bundle import contract as bundles
@@ -118,7 +125,7 @@ def seeds(target: str, bundle: Path) -> list[bytes]:
 
 
 def small_golden(bundle: Path) -> bytes:
-    """golden.npz of the bundle with its images cut to 8 x 8: headers matter here, not pixels."""
+    """Bytes of the bundle's golden.npz with its images cut to 8 x 8: headers matter here, not pixels."""
     import numpy as np
 
     with np.load(bundle / "golden.npz", allow_pickle=False) as arrays:
@@ -135,7 +142,7 @@ def unzip(data: bytes) -> dict[str, bytes]:
 
 
 def rezip(members: dict[str, bytes]) -> bytes:
-    """A zip file of the members, not compressed."""
+    """Bytes of a zip file of the members, not compressed."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, data in members.items():

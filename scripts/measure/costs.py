@@ -1,6 +1,6 @@
-"""What SonoEdge itself costs, as ratios measured in one run: ``python scripts/measure/costs.py``.
+"""The cost of SonoEdge itself, as ratios measured in one run: ``python scripts/measure/costs.py``.
 
-training    24 epochs by the paper's protocol on cached features, against one forward pass over the images and
+training    24 epochs by the paper's protocol on cached features, against one forward pass over the images, and
             against the same fit without the cache
 predict     backbone and head through `Classifier`, against the raw interpreter's invoke of the backbone
 import      ``from sonoedge.edge_runtime import Classifier, explanation``, over ``import numpy, PIL.Image``
@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def import_cost(repeats: int = 15) -> dict[str, float]:
-    """Median seconds of fresh interpreters, interleaved."""
+    """Median seconds of the two imports in fresh interpreters, in turns."""
     base = "import numpy, PIL.Image"
     # Everything that a bare `import sonoedge.edge_runtime` leaves for later.
     ours = f"{base}; from sonoedge.edge_runtime import Classifier, explanation"
@@ -69,7 +69,7 @@ def import_cost(repeats: int = 15) -> dict[str, float]:
 
 
 def predict_cost(bundle: Path, runs: int = 150) -> dict[str, dict[str, float]]:
-    """Per TensorFlow Lite artifact: p50 of the raw backbone invoke and of everything after the resize."""
+    """Per TensorFlow Lite artifact: p50 in ms of the raw backbone invoke and of everything after the resize."""
     results = {}
     frame = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
     names = [artifact.name for artifact in Classifier(bundle).bundle.artifacts if artifact.runtime == "tflite"]
@@ -89,7 +89,7 @@ def predict_cost(bundle: Path, runs: int = 150) -> dict[str, dict[str, float]]:
 
 
 def raw_invoke(path: Path) -> Callable[[], None]:
-    """The interpreter's bare invoke, as a user would time it without SonoEdge."""
+    """A call of the interpreter's bare invoke, as a user would time it without SonoEdge."""
     interpreter_class, _ = load_interpreter_class()
     interpreter = interpreter_class(model_path=str(path), num_threads=default_threads())
     interpreter.allocate_tensors()
@@ -166,7 +166,7 @@ def training_cost(data: Path, weights: str, uncached_images: int) -> dict[str, f
 
 
 def memory_cost(images: int, weights: str) -> dict[str, float]:
-    """Peak memory of the train command, from its run card."""
+    """Peak memory of the train command on that many simulated images, from its run card, in bytes."""
     with tempfile.TemporaryDirectory() as folder:
         data, out = Path(folder) / "phantoms", Path(folder) / "run"
         sonoedge = [sys.executable, "-m", "sonoedge.edge_runtime"]

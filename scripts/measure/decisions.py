@@ -3,11 +3,12 @@
     python scripts/measure/decisions.py --data BUSI --weights WEIGHTS --external BUS-BRA --work work \
         --out docs/results/decisions.json
 
-Every run is ``sonoedge train`` and every bundle ``sonoedge export --format A,B``, with no other option. Seed:
-another split each; decisions on its test images. Fold: the test parts of five grouped folds, pooled, so that every
-image is decided once by files that have not seen it. External: the run and bundle of seed 0. A decision is the full
-Keras model's at its threshold, against the file's at the file's own. What is finished is not done again: call it
-again after an interruption. About an hour on two cores, for one format.
+Every run is ``sonoedge train`` and every bundle ``sonoedge export --format A,B``, with no other option. Each seed
+has another split; its files decide on its test images. The test parts of five grouped folds are pooled, so that
+every image is decided once by files that have not seen it. The images of the other source are decided by the files
+of seed 0. A decision of the full Keras model, at its threshold, is compared with that of the file, at the file's
+own threshold. After an interruption call the script again: it goes on where it was. It takes about an hour on two
+cores, for one format.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ TEST, EXTERNAL = "test.json", "external.json"
 
 
 def main() -> int:
-    """Measure, write the JSON, print the table of the README (`readme_tables.py` puts it there)."""
+    """Measure, write the JSON, and print the table that `readme_tables.py` puts into the README; exit code 0."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
@@ -66,7 +67,7 @@ def main() -> int:
 
 
 def measured(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """All figures so far, after each run; seeds first, then the other source, then the folds."""
+    """Yield all figures so far after each run: seeds first, then the other source, then the folds."""
     dataset, here = load_dataset(args.data), machine()
     body: dict[str, Any] = {
         "commands": [
@@ -104,7 +105,7 @@ def measured(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 
 def prepare(folder: Path, data: Path, weights: Path, formats: str, options: Sequence[str]) -> None:
-    """Make a run and a bundle of it in a folder, if they are not there."""
+    """Make a run and its bundle in a folder, if they are not there."""
     run, bundle = folder / "run", folder / "bundle"
     folder.mkdir(parents=True, exist_ok=True)
     if not run.exists():
@@ -116,7 +117,7 @@ def prepare(folder: Path, data: Path, weights: Path, formats: str, options: Sequ
 
 
 def called(command: str, arguments: Sequence[object], log: Path) -> None:
-    """``sonoedge COMMAND``; its time goes to the end of the log."""
+    """Run ``sonoedge COMMAND``; its output, then its time, go to the log."""
     print(f"{command} {log.parent.name}", file=sys.stderr, flush=True)
     started = perf_counter()
     with log.open("w", encoding="utf-8") as file:
@@ -136,7 +137,7 @@ def split_of(dataset: Dataset, parts: dict[str, Dataset]) -> Split:
 
 
 def counted(folder: Path, dataset: Dataset, *, external: bool = False) -> dict[str, Any]:
-    """Decisions on the run's test images, or on all of another source, kept in a file."""
+    """Count changed decisions on the run's test images, or on all of another source; a file keeps the result."""
     kept = folder / (EXTERNAL if external else TEST)
     if kept.exists():
         return dict(json.loads(kept.read_text(encoding="utf-8")))
@@ -170,7 +171,7 @@ def counted(folder: Path, dataset: Dataset, *, external: bool = False) -> dict[s
 
 
 def test_logits(run: Run, root: Path) -> tuple[Dataset, np.ndarray]:
-    """The run's test images, and its own logits of them."""
+    """The run's test images, and its own logits (N,) of them."""
     with (run.path / "predictions.csv").open(encoding="utf-8", newline="") as file:
         rows = {row["image"]: float(row["logit"]) for row in csv.DictReader(file) if row["subset"] == "test"}
     test = load_subsets(run, root)["test"]
@@ -178,7 +179,7 @@ def test_logits(run: Run, root: Path) -> tuple[Dataset, np.ndarray]:
 
 
 def full_logits(run: Run, dataset: Dataset) -> np.ndarray:
-    """The Keras model's logits."""
+    """The Keras model's logits (N,)."""
     from sonoedge.train.commands.score import logits_of
     from sonoedge.train.features.cache import default_cache
 
@@ -186,7 +187,7 @@ def full_logits(run: Run, dataset: Dataset) -> np.ndarray:
 
 
 def count_json(count: GroupedCount) -> dict[str, Any]:
-    """Changed decisions, with what an interval by group needs."""
+    """Changed decisions as plain JSON types, with the sums that an interval by group needs."""
     interval = count.interval()
     return {
         "events": count.events,
@@ -198,7 +199,7 @@ def count_json(count: GroupedCount) -> dict[str, Any]:
 
 
 def pooled(folds: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """All folds together: no group is in two test parts."""
+    """Counts of all folds together, by file: they may be added, since no group is in two test parts."""
     found = {}
     for name in folds[0]["files"]:
         parts = [fold["files"][name]["changed"] for fold in folds]

@@ -1,7 +1,8 @@
 """Calibration and int8 quantization of a run's backbone, SonoEdge against TensorFlow's own converter.
 
-``python scripts/measure/quantization_cost.py --model RUN``: the same float graph and images, each side in a process
-of its own, in alternating rounds; seconds without imports and conversion to float, and peak memory.
+``python scripts/measure/quantization_cost.py --model RUN``: both sides get the same float graph and images. Each
+side runs in a process of its own, in alternating rounds. The figures are seconds, without imports and without the
+conversion to float, and peak memory.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def measure_side(side: str, model: Path, data: Path | None, images: int) -> dict
 
 
 def _tensorflow(saved_model: Path, inputs: Iterator[Any]) -> bytes:
-    """What TensorFlow's guide to post-training integer quantization says, with float inputs and outputs."""
+    """Quantize as TensorFlow's guide to post-training integer quantization says, with float inputs and outputs."""
     import tensorflow as tf
 
     with quiet():

@@ -1,9 +1,9 @@
-"""Load on a station: uploads at once, then a live stream at full rate; latency, lost answers, memory.
+"""Put load on a station: many uploads at once, then a live stream at full rate; latency, lost answers, memory.
 
     python scripts/measure/station.py --bundle bundle --images frames/ --uploads 200 --seconds 60
     python scripts/measure/station.py --bundle bundle --images frames/ --seconds 1800      half an hour's soak
 
-Starts ``sonoedge serve`` on a loopback port, and ends it. Bounded in requests and time.
+The script starts ``sonoedge serve`` on a loopback port, and ends it. Requests and time are bounded.
 """
 
 from __future__ import annotations
@@ -24,14 +24,17 @@ from sonoedge.edge_runtime.errors import DataError
 from sonoedge.edge_runtime.imaging.image import find_images
 
 MAX_SECONDS = 3600
+"""Length of the live stream in seconds, at most."""
 MEMORY_SECONDS = 1.0
+"""Seconds between two readings of the memory."""
 MAX_GROWTH = 0.02
+"""Share by which the memory may grow."""
 _UNDER_WAY = 3
-"""Frames sent and not yet answered: one in the interpreter, one being decoded, one waiting."""
+"""Frames that are sent and not yet answered: one in the interpreter, one being decoded, one waiting."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the load and print one JSON object; exit code 1 where answers are lost or memory grows by 2 % or more."""
+    """Run the load and print one JSON object; exit code 1 if answers are lost or memory grows by 2 % or more."""
     parser = argparse.ArgumentParser(prog="python scripts/measure/station.py", description="Load on a station.")
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--images", type=Path, required=True, help="folder of PNG or JPEG")
@@ -111,9 +114,9 @@ def _uploads(url: str, images: list[bytes], count: int) -> dict[str, Any]:
 
 
 def _live(url: str, images: list[bytes], seconds: float, pid: int) -> dict[str, Any]:
-    """As many frames as the station takes, three under way at a time; every one is answered or counted as dropped.
+    """Send as many frames as the station takes, three under way at a time; each is answered or counted as dropped.
 
-    The overhead of the pipeline is what lies between two answers beyond what the interpreter took for the second.
+    The overhead of the pipeline is the time between two answers, less the interpreter's time for the second.
     """
     from websockets.sync.client import connect
 

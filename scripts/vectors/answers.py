@@ -1,4 +1,4 @@
-"""What the model side answers: heat maps, decisions, verdicts, distances, cascades."""
+"""Vectors of the model's answers: heat maps, decisions, verdicts, distances, cascades."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ANSWERED = [(48, 48), (96, 131), (30, 41), (768, 1024)]
 
 
 def heat_vectors() -> dict[str, Any]:
-    """`edge_runtime.explain.colormap` and `edge_runtime.explain.gradcam`: peaks, zeros, one cell; any size."""
+    """Results of `edge_runtime.explain.colormap` and `edge_runtime.explain.gradcam`: peaks, zeros, one cell."""
     rng = np.random.default_rng(7)
     maps = [rng.normal(size=(7, 7)), rng.normal(size=(5, 3)) * 100, np.zeros((7, 7)), [[2.0]], [[-1.0, -2.0]]]
     cases = []
@@ -37,7 +37,7 @@ def heat_vectors() -> dict[str, Any]:
 
 
 def decision_vectors() -> list[dict[str, Any]]:
-    """Thresholds are inclusive: on the threshold a picture is positive."""
+    """Labels of probabilities and thresholds. Thresholds are inclusive: on the threshold a picture is positive."""
     bundle = load_bundle(VECTORS / "bundle")
     pairs = [
         (0.0, 0.0),
@@ -63,7 +63,7 @@ def assess_vectors() -> dict[str, Any]:
     """`edge_runtime.model.assess.assess` over the product of gates, hints, bands and probabilities, in that order.
 
     ``expected`` has one character for each combination, a place in ``assessments``; the last factor runs fastest.
-    A gate's null distance is not a number; null is no gate, or no band.
+    A null in a gate's distance stands for NaN; a null gate or band stands for none.
     """
     bundle, threshold = load_bundle(VECTORS / "bundle"), 0.5
     gates = [None, *(GateResult(distance, 2.0, 1.0) for distance in (0.5, 1.0, 1.25, 2.0, 2.25, float("nan")))]
@@ -102,7 +102,7 @@ def assess_vectors() -> dict[str, Any]:
 
 
 def gate_vectors() -> list[dict[str, Any]]:
-    """The distance of maps under the small bundle's gate, `edge_runtime.model.gate`."""
+    """Feature maps of pictures and their distances under the small bundle's gate (`edge_runtime.model.gate`)."""
     bundle = load_bundle(VECTORS / "bundle")
     model, cases = Classifier(bundle, "tflite-fp32", threads=1), []
     for picture in DRAWN[::5]:
@@ -123,7 +123,7 @@ def gate_vectors() -> list[dict[str, Any]]:
 
 
 def verdict_vectors() -> list[dict[str, Any]]:
-    """What both bundles answer to `drawn` pictures, with the gate and without; ``views`` of a band or 1."""
+    """Answers of both bundles to `drawn` pictures, with and without the gate; 5 ``views`` (with a band), or 1."""
     small, cascade = load_bundle(VECTORS / "bundle"), Cascade(load_bundle(VECTORS / "cascade"), threads=1)
     models = [*(("bundle", Classifier(small, a.name, threads=1)) for a in small.artifacts), ("cascade", cascade)]
     cases = []
@@ -151,7 +151,7 @@ def verdict_vectors() -> list[dict[str, Any]]:
 
 
 def answer_vectors() -> list[dict[str, Any]]:
-    """What every artifact of the small bundle answers."""
+    """Answers of every artifact of the small bundle to `noise` pictures."""
     bundle = load_bundle(VECTORS / "bundle")
     classifiers = [Classifier(bundle, artifact.name, threads=1) for artifact in bundle.artifacts]
     return [
@@ -177,7 +177,7 @@ def _answer(model: Classifier | Cascade, picture: NDArray[np.uint8]) -> dict[str
 
 
 def cascade_answer_vectors() -> list[dict[str, Any]]:
-    """What the cascade answers to `mixed` pictures, of which both models decide some (`write_cascade_bundle`)."""
+    """Answers of the cascade to `mixed` pictures; each of the two models decides some of them."""
     cascade = Cascade(load_bundle(VECTORS / "cascade"), threads=1)
     return [
         {**_answer(cascade, mixed(*size, seed, rows)), "size": list(size), "seed": seed, "rows": rows}
@@ -188,7 +188,7 @@ def cascade_answer_vectors() -> list[dict[str, Any]]:
 def cascade_decision_vectors() -> list[dict[str, Any]]:
     """Which model decides, and how: the margin is inclusive, thresholds of 0 and 1 are never near, NaN is not sure.
 
-    The cheap model gives ``first_logit`` (null: NaN), the full one, where it is asked, 3.
+    The cheap model's logit is ``first_logit`` (null: NaN). If the full model is asked, its logit is 3.
     """
     bundle = load_bundle(VECTORS / "cascade")
     spec, full = bundle.cascade, bundle.artifacts[0]
@@ -237,7 +237,7 @@ def cascade_decision_vectors() -> list[dict[str, Any]]:
 
 
 class _Fixed:
-    """A head that gives one logit, whatever it is shown."""
+    """A head that always gives the same logit."""
 
     def __init__(self, head: Any, logit: float) -> None:
         self._head, self._logit = head, logit

@@ -1,4 +1,4 @@
-"""The two bundles themselves, through `sonoedge export`; needs TensorFlow."""
+"""The two bundles of tests/vectors, through `sonoedge export`; needs TensorFlow."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ _FITTED = [(("grey", "mixed", "noise")[seed % 3], 60 + seed, 60 + 7 * (seed % 23
 
 
 def write_bundle(target: Path) -> None:
-    """Two float and integer artifacts of a few thousand weights, and their golden vectors on small pictures."""
+    """Write the small bundle: a float and an integer artifact of a few thousand weights, and golden vectors."""
     _export("small", _trained((2, 1), 48, epochs=40), "tflite-int8,tflite-fp32", target)
 
 
 def write_cascade_bundle(target: Path) -> None:
-    """A smaller model with a smaller input, int8, in front of the small bundle's float file.
+    """Write the cascade: a smaller int8 model with a smaller input, in front of the small bundle's float file.
 
-    The line is fitted on generated pictures; the margin lies between those of `CASCADED`, in the widest gap that
-    leaves each model some of both labels, so that no interpreter's rounding moves a picture to the other side.
+    The line is fitted on generated pictures. The margin lies in the widest gap between the estimates of `CASCADED`
+    that leaves each model some of both labels. So no interpreter's rounding moves a picture to the other side.
     """
     from sonoedge.export.cascade.bundle import write_cascade
     from sonoedge.export.cascade.fit import fit_cascade
@@ -80,10 +80,10 @@ def _features(model: Classifier, pictures: list[tuple[str, int, int, int]]) -> N
 
 
 def _limits(distance: NDArray[np.float64]) -> Any:
-    """Both in wide gaps between pictures, so that no interpreter's rounding moves one to the other side."""
+    """Limits in wide gaps between pictures, so that no interpreter's rounding moves one to the other side."""
     order = np.log(np.sort(distance))
     gaps = np.diff(order)
-    # A third of the pictures and more is usual, two and more are flagged, two and more refused.
+    # At least a third of the pictures is usual, at least two are flagged, and at least two are refused.
     first = len(order) // 3 + int(np.argmax(gaps[len(order) // 3 : -5]))
     second = first + 2 + int(np.argmax(gaps[first + 2 : -1]))
     warning, threshold = (float(np.exp((order[i] + order[i + 1]) / 2)) for i in (first, second))
@@ -93,7 +93,7 @@ def _limits(distance: NDArray[np.float64]) -> Any:
 
 
 def _margin(distance: NDArray[np.float64]) -> float:
-    """The middle of the widest gap between distances from the cut that has both signs on both sides."""
+    """The middle of the widest gap between distances from the cut, with both signs on either side of the gap."""
     order = np.sort(np.abs(distance))
     gaps = [
         (above - below, (above + below) / 2)
@@ -110,7 +110,7 @@ def _trained(grids: tuple[int, ...], size: int, *, epochs: int) -> Any:
 
     keras.utils.set_random_seed(5)
     model = small_model(grids=grids, size=size)
-    # Trained to tell steep cones from flat ones: untrained logits all but coincide, and rounding would decide.
+    # Trained to tell steep cones from flat ones: untrained logits almost coincide, and rounding would decide.
     seeds = range(200)
     inputs = np.concatenate([to_input(noise(40 + seed % 30, 60, seed), (size, size)) for seed in seeds])
     model.compile(keras.optimizers.Adam(3e-3), "binary_crossentropy")

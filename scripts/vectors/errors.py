@@ -1,4 +1,4 @@
-"""Changes to the bundles, and words that the error must hold."""
+"""Changes to the bundles, with words that the error must hold."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from sonoedge.edge_runtime.model.cascade import first_bundle
 
 
 def bundle_error_vectors() -> list[dict[str, Any]]:
-    """Changes to a bundle, each with words that the error sentence must hold in every language.
+    """Changes to the small bundle, each with words that the error must hold in every programming language.
 
-    A change is one of: ``delete`` a file, ``add`` an empty one, ``truncate`` it to half, ``flip`` its last bit,
-    ``sums`` (replace text in SHA256SUMS), ``manifest`` (set the value at a path of keys, or with ``remove`` take it
-    away, and renew the sums), ``text`` (replace bundle.json and renew the sums), ``replace`` (replace text in
-    bundle.json and renew the sums). With ``folder``, the bundle in that folder is changed, then the outer sums are
-    renewed.
+    A change is one of: ``delete`` a file, ``add`` an empty file, ``truncate`` a file to half, ``flip`` the last bit
+    of a file, ``sums`` (replace text in SHA256SUMS), ``manifest`` (set the value at a path of keys, or with
+    ``remove`` remove it, and renew the sums), ``text`` (replace bundle.json and renew the sums), ``replace``
+    (replace text in bundle.json and renew the sums). With ``folder``, the bundle in that folder is changed, and
+    then the outer sums are renewed.
     """
     manifest = _manifest
     first = load_bundle(VECTORS / "bundle").artifacts[0]

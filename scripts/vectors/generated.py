@@ -1,4 +1,4 @@
-"""Pictures that need no file, and how an array is written; see `noise` and `drawn`."""
+"""Pictures that need no file (see `noise` and `drawn`), and arrays as JSON."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ def noise(height: int, width: int, seed: int = 1) -> NDArray[np.uint8]:
 
 
 def mixed(height: int, width: int, seed: int, rows: int) -> NDArray[np.uint8]:
-    """`noise` of which the first rows are of that seed, the others of the next: neither steep nor flat."""
+    """`noise` with the first ``rows`` rows from ``seed``, the others from the next seed: neither steep nor flat."""
     return np.concatenate([noise(height, width, seed)[:rows], noise(height, width, seed + 1)[rows:]])
 
 
 def drawn(kind: str, height: int, width: int, seed: int) -> NDArray[np.uint8]:
     """A generated picture, uint8 (height, width, 3).
 
-    ``noise``: see there. ``grey``: its green channel three times. ``mixed``: that of `mixed`, half of the rows
-    each. ``flat``: ``seed`` everywhere. ``board``: 255 where (x // seed + y // seed) is odd, else 0. ``ramp``:
-    twice what `noise` adds to its grain, so no speckle.
+    ``noise``: see `noise`. ``grey``: the green channel of `noise`, three times. ``mixed``: the green channel of
+    `mixed`, three times, with half of the rows each. ``flat``: ``seed`` everywhere. ``board``: 255 if
+    (x // seed + y // seed) is odd, else 0. ``ramp``: twice the cone of `noise`, without grain, so no speckle.
     """
     y, x = np.indices((height, width))
     if kind == "noise":
@@ -62,7 +62,7 @@ def drawn(kind: str, height: int, width: int, seed: int) -> NDArray[np.uint8]:
 
 
 def pack(array: NDArray[Any]) -> dict[str, Any]:
-    """An array as JSON."""
+    """An array as JSON: ``dtype``, ``shape`` and base64 ``data`` of its little-endian bytes in C order."""
     array = np.ascontiguousarray(array)
     data = base64.b64encode(array.astype(array.dtype.newbyteorder("<")).tobytes()).decode()
     return {"dtype": array.dtype.name, "shape": list(array.shape), "data": data}

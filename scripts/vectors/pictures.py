@@ -1,4 +1,4 @@
-"""What becomes of a picture before the model: decoding, orientation, resizing, quality."""
+"""Vectors of a picture's way to the model: decoding, orientation, resizing, quality."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _RESIZES = [
 
 
 def resize_vectors() -> list[dict[str, Any]]:
-    """`edge_runtime.imaging.image.resize`."""
+    """Pictures resized by `edge_runtime.imaging.image.resize`."""
     return [
         {"source": list(source), "seed": seed, "resized": pack(resize(noise(*source, seed), size))}
         for seed, (source, size) in enumerate(_RESIZES, start=1)
@@ -39,7 +39,7 @@ def resize_vectors() -> list[dict[str, Any]]:
 
 
 def quality_vectors() -> list[dict[str, Any]]:
-    """`edge_runtime.imaging.quality` of `drawn` pictures."""
+    """Measures and hints of `drawn` pictures by `edge_runtime.imaging.quality`."""
     cases = []
     for kind, height, width, seed in DRAWN:
         picture = drawn(kind, height, width, seed)
@@ -51,7 +51,7 @@ def quality_vectors() -> list[dict[str, Any]]:
 
 
 def picture_files() -> dict[str, bytes]:
-    """Pictures of every kind that a phone may hand over, and some that are none."""
+    """Bytes by file name: pictures of every kind that a phone may hand over, and some files that are none."""
     rgb = Image.fromarray(noise(24, 32))
     alpha = rgb.copy()
     alpha.putalpha(Image.fromarray(noise(24, 32, 9)[:, :, 0] * 2))
@@ -76,7 +76,7 @@ def picture_files() -> dict[str, bytes]:
 
 
 def picture_vectors(files: dict[str, bytes]) -> list[dict[str, Any]]:
-    """`edge_runtime.imaging.image.decode_image`: the picture, or that it is refused."""
+    """Pictures decoded by `edge_runtime.imaging.image.decode_image`; null if it refuses the file."""
     cases: list[dict[str, Any]] = []
     for name, data in files.items():
         try:
@@ -87,7 +87,7 @@ def picture_vectors(files: dict[str, bytes]) -> list[dict[str, Any]]:
 
 
 def orientation_vectors() -> list[dict[str, Any]]:
-    """What the eight EXIF orientations mean, by Pillow."""
+    """Upright pictures of the eight EXIF orientations, by Pillow."""
     cases = []
     for orientation in range(1, 9):
         image = Image.fromarray(noise(3, 5))
@@ -104,7 +104,7 @@ def _encode(image: Image.Image, kind: str, **options: Any) -> bytes:
 
 
 def _checksum(png: bytes) -> bytes:
-    """The PNG with the CRC of its header chunk made right again."""
+    """The PNG with the CRC of its header chunk corrected."""
     import zlib
 
     return png[:29] + zlib.crc32(png[12:29]).to_bytes(4, "big") + png[33:]

@@ -15,7 +15,7 @@ from sonoedge.edge_runtime.files import sha256_bytes, write_text_atomic
 
 
 def ed25519_vectors() -> list[dict[str, Any]]:
-    """The three first tests of RFC 8032, 7.1, a kilobyte, and what must not pass."""
+    """Keys, messages and signatures: the first three tests of RFC 8032, 7.1, a kilobyte, and what must not pass."""
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 

@@ -51,8 +51,9 @@ def run_server(bundle: Path, settings: Settings | None = None, **config: Any) ->
     station = Station(bundle, "tflite-fp32", threads=1)
     server = _Server(
         uvicorn.Config(
-            create_app(station, settings), port=0, log_level="warning", access_log=False, server_header=False,
-            ws="websockets-sansio", ws_max_size=MAX_FRAME + 1024, timeout_graceful_shutdown=5, **config,
+            create_app(station, settings), port=0, log_config=None, log_level="warning", access_log=False,
+            server_header=False, ws="websockets-sansio", ws_max_size=MAX_FRAME + 1024, timeout_graceful_shutdown=5,
+            **config,
         )
     )  # fmt: skip
     server.up = threading.Event()

@@ -1,6 +1,6 @@
 """``sonoedge audit``: copies, near-duplicates and conflicting labels of a data folder, and what they leak.
 
-With ``--out`` it leaves audit.json, audit.md, worst-pairs.png and groups.csv, which ``train --groups`` splits by.
+With ``--out`` it writes audit.json, audit.md, worst-pairs.png and groups.csv, which is for ``train --groups``.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from sonoedge.train.data.audit import Audit, WorstPair, audit_folder, markdown, 
 from sonoedge.train.folders import atomic_directory
 
 SHEET_PAIRS = 12
+"""Pairs on the contact sheet worst-pairs.png."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,10 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Audit a folder and print a table or JSON; 0 when it could be audited.
+    """Audit a folder and print a table or JSON; exit code 0, whatever the audit finds.
 
     Raises:
-        DataError: the folder cannot be read, see `load_dataset`.
+        DataError: the folder cannot be read, see `train.data.dataset.load_dataset`.
+        UsageError: ``--out`` is a file, or another folder with content.
     """
     classes = args.classes.split(",") if args.classes else None
     if args.out is not None and args.out.exists() and not args.out.is_dir():

@@ -10,7 +10,7 @@ from sonoedge.train.commands.options import PIXEL_RANGE, SEED_RANGE, check_new_r
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command."""
+    """Add the arguments of ``sonoedge distill``."""
     parser.add_argument("--teacher", required=True, type=Path, metavar="RUN", help="finished run folder")
     parser.add_argument("--data", required=True, metavar="DIR", help="the images that the teacher was trained on")
     parser.add_argument("--student", default="efficientnet-lite0", metavar="NAME", help=(
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Teach and write the run folder."""
+    """Teach a student and write its run folder; returns the exit code."""
     check_new_run(args.out, overwrite=args.overwrite)
     check_ranges(
         ("--input-size", args.input_size or 32, *PIXEL_RANGE),

@@ -1,4 +1,4 @@
-"""What the commands check of their options before anything heavy is imported."""
+"""Checks of the commands' options, before anything heavy is imported."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from sonoedge.edge_runtime.errors import UsageError
 SEED_RANGE = (0, 2**31 - 1)
 PIXEL_RANGE = (32, 4096)
 DEFAULT_COPIES = 2
-"""Augmented copies of every training image, where nothing else is asked for: see docs/results/augmentation.md."""
+"""Augmented copies of every training image, if nothing else is asked for: see docs/results/augmentation.md."""
 
 
 def check_new_run(out: Path, *, overwrite: bool) -> None:
-    """Whether a run folder may be written there.
+    """Check that a run folder may be written.
 
     Raises:
-        UsageError: it holds a finished run, which is not to be replaced.
+        UsageError: the folder holds a finished run, and ``overwrite`` is false.
     """
     if (out / "run.json").exists() and not overwrite:
         raise UsageError(f"{out} holds a finished run. Choose another --out, or --overwrite.")
 
 
 def check_ranges(*options: tuple[str, float, float, float]) -> None:
-    """Rows of option, value, smallest and largest value.
+    """Check values of options; each row holds name, value, smallest and largest value.
 
     Raises:
         UsageError: a value outside its range.

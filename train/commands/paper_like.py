@@ -11,7 +11,7 @@ from sonoedge.train.simulation.paper_like import MAX_FILES, write_paper_like
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command."""
+    """Add the arguments of ``sonoedge paper-like``."""
     parser.add_argument("--data", required=True, metavar="DIR", help="labelled source images")
     parser.add_argument("--classes", metavar="A,B", help="class names, the positive one last")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to create")
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the set."""
+    """Write the data set; returns the exit code."""
     check_ranges(
         ("--sources", args.sources, 0, 10**9),
         ("--files", args.files, 1, MAX_FILES),

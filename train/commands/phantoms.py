@@ -15,7 +15,7 @@ EXAMPLES = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``sonoedge phantoms``."""
+    """Add the arguments of ``sonoedge phantoms``."""
     parser.epilog = EXAMPLES
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to create")
     parser.add_argument("--cases", type=int, default=60, metavar="N", help="cases per class (default: 60)")
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run ``sonoedge phantoms``; returns the exit status."""
+    """Write the data folder; returns the exit code."""
     out = generate_phantoms(
         args.out, cases_per_class=args.cases, views_per_case=args.views, seed=args.seed, progress=True
     )

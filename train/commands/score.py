@@ -1,6 +1,6 @@
-"""``sonoedge score``: a finished run on other images, by subgroup, and every scoring written down.
+"""``sonoedge score``: measure a finished run on other images, by subgroup, and log every scoring.
 
-An external set is for measuring, not for choosing: the log in the run folder tells how often it was looked at.
+An external set is for measuring, not for choosing: the log in the run folder tells how often the set was used.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LOG = "scorings.jsonl"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command."""
+    """Add the arguments of ``sonoedge score``."""
     parser.add_argument("--model", type=Path, required=True, metavar="RUN", help="run folder")
     parser.add_argument("--data", required=True, metavar="DIR", help="labelled images of the same classes")
     parser.add_argument("--by", metavar="A,B", help=(
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Score and log."""
+    """Score, log and print; returns the exit code."""
     from sonoedge.train.quiet import quiet
 
     with quiet():
@@ -74,8 +74,18 @@ def score(
 ) -> dict[str, Any]:
     """Metrics with intervals, overall and by subgroup, on images outside the run's training and validation.
 
+    Args:
+        finished: the run.
+        dataset: images; those that the run has seen are left out.
+        columns: of the folder's CSV, see `train.evaluation.subgroups.by_column`.
+        cache: folder of cached features.
+        progress: show bars.
+
+    Returns:
+        Plain JSON types; None for what is undefined.
+
     Raises:
-        UsageError: a column that the folder's CSV lacks, or no image is left.
+        UsageError: the folder's CSV lacks a column, or no image is left.
     """
     from sonoedge.train.evaluation.intervals import without_nan
     from sonoedge.train.evaluation.seen import find_seen
@@ -105,7 +115,7 @@ def score(
 
 
 def render(result: Mapping[str, Any]) -> str:
-    """A text table."""
+    """The result of `score` as a text table; it also needs the key ``earlier_scorings``."""
     from sonoedge.train.evaluation.subgroups import SHOWN
 
     lines = [
@@ -139,7 +149,7 @@ def _cells(metrics: Mapping[str, Sequence[float | None]]) -> str:
 def logits_of(finished: Run, dataset: Dataset, cache: Path, *, progress: bool) -> np.ndarray:
     """The full model's logits, float64 (N,), through the cache: backbones that runs share see an image once.
 
-    A student's or a slim model's backbone is its own: the whole model is run.
+    No other run shares the backbone of a student or of a slim model, so the logits of the whole model are cached.
     """
     from sonoedge.train.features.cache import extract_features
     from sonoedge.train.fitting.feature_set import FeatureSet

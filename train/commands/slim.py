@@ -10,7 +10,7 @@ from sonoedge.train.commands.options import SEED_RANGE, check_new_run, check_ran
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command."""
+    """Add the arguments of ``sonoedge slim``."""
     parser.add_argument("--teacher", required=True, type=Path, metavar="RUN", help="finished run with a VGG")
     parser.add_argument("--data", required=True, metavar="DIR", help="the images that it was trained on")
     parser.add_argument("--divisor", type=float, default=8.0, metavar="X", help=(
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Make and write the run folder."""
+    """Make the slim model and write its run folder; returns the exit code."""
     check_new_run(args.out, overwrite=args.overwrite)
     check_ranges(
         ("--divisor", args.divisor, 1.0, 64.0),

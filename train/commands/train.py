@@ -12,7 +12,7 @@ from sonoedge.train.commands.options import DEFAULT_COPIES, PIXEL_RANGE, SEED_RA
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command."""
+    """Add the arguments of ``sonoedge train``."""
     data = parser.add_argument_group("data")
     data.add_argument("--data", required=True, metavar="DIR", help="class folders, BUSI, BUS-BRA or the Kaggle set")
     data.add_argument("--classes", metavar="A,B", help="class names, the positive one last")
@@ -77,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train and write the run folder."""
+    """Train and write the run folder; returns the exit code."""
     out = args.out or Path("runs") / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     check_new_run(out, overwrite=args.overwrite)
     if args.sweep and args.protocol == "paper":

@@ -1,6 +1,6 @@
-"""`sonoedge audit`: copies, near-duplicates and conflicting labels of a data folder, and what they leak.
+"""The audit of a data folder: copies, near-duplicates and conflicting labels, and how many test images they leak.
 
-With ``--out`` it leaves audit.json, audit.md, worst-pairs.png and groups.csv, which ``train --groups`` splits by.
+`train.commands.audit` is the command that prints and writes the result.
 """
 
 from __future__ import annotations
@@ -24,14 +24,16 @@ from sonoedge.train.data.split import Strategy, leak_count, make_split
 from sonoedge.train.markdown import markdown_table
 
 LEAK_SEEDS = (0, 1, 2, 3, 4)
+"""Seeds of the splits over which a leak is averaged."""
 MAX_WORST = 200
+"""Pairs that an audit lists at most."""
 
 Groups = tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True)
 class Leak:
-    """Mean share (0–1) of test images of which a copy or near-duplicate is in train, over `LEAK_SEEDS`."""
+    """Share (0–1) of test images that have a copy or near-duplicate in train: the mean over `LEAK_SEEDS`."""
 
     random_split: float
     grouped_split: float
@@ -51,15 +53,24 @@ class WorstPair:
 
 @dataclass(frozen=True)
 class Audit:
-    """What was found; groups are tuples of relative paths, singles are not listed.
+    """The findings. A group is a tuple of relative paths; a single image is not listed as a group.
 
-    ``near_duplicates`` covers quarter turns and mirror images and contains the identical files too; ``turned``
-    are copies turned by up to 30 degrees, mirrored or sharpened (`train.data.copies`); ``families`` share a source
-    name (or the CSV's group); ``conflicting`` are groups, by any of this evidence, with more than one label.
-    ``leak`` is None where no split can be made; ``leak_note`` says why. ``own_split_leak``: images in the folder's
-    own validation and test folders, and how many of them have a copy in its training folder; None without such
-    folders. ``worst`` are pairs of copies, those under different labels first. ``group_of`` is the group of every
-    image.
+    Attributes:
+        root: the folder.
+        images: how many.
+        classes: images by class name.
+        identical: files with the same bytes.
+        near_duplicates: images of one view, quarter turns and mirror images included; also identical files.
+        turned: copies turned by up to 30 degrees, mirrored or sharpened (`train.data.copies`).
+        families: images that share a source name, or the group of the CSV.
+        conflicting: groups, by any of this evidence, with more than one label.
+        leak: None if no split can be made.
+        leak_note: then, why.
+        own_split_leak: images in the folder's own validation and test folders that have a copy in its training
+            folder, and images in these folders; None without such folders.
+        worst: pairs of copies, those under different labels first.
+        group_of: the group of every image, by relative path.
+        notes: lines to print.
     """
 
     root: str
@@ -85,7 +96,11 @@ def audit_folder(
     skip_unreadable: bool = False,
     progress: bool = False,
 ) -> Audit:
-    """Look for everything that would let a test image be known from training."""
+    """Look for everything that would let a model know a test image from training.
+
+    Arguments and errors are those of `train.data.dataset.load_dataset`. A folder that is too small for a split is
+    audited all the same.
+    """
     scan = scan_folder(root, classes=classes, skip_unreadable=skip_unreadable, progress=progress)
     found, samples = scan.dataset, scan.dataset.samples
     identical = pairs_with_equal([sample.sha256 for sample in samples])
@@ -129,7 +144,7 @@ def audit_folder(
 
 
 def render(audit: Audit) -> str:
-    """A short text table: one line per finding."""
+    """The audit as a short text table: one line per finding."""
     lines = [f"{audit.root}: {audit.images} images"]
     lines += [f"  {name:<28} {count:>6}" for name, count in audit.classes.items()]
     for title, groups in (
@@ -157,7 +172,7 @@ def render(audit: Audit) -> str:
 
 
 def markdown(audit: Audit) -> str:
-    """The table, the worst pairs and the groups with conflicting labels."""
+    """The audit in Markdown: the table, the worst pairs and the groups with conflicting labels."""
     parts = [f"# Audit of {Path(audit.root).name}", f"```\n{render(audit)}\n```"]
     if audit.worst:
         rows = []

@@ -1,8 +1,8 @@
 """Turned, mirrored, sharpened and rescaled copies of an image, found by what they show.
 
-A copy that was turned about its centre keeps the disc around the centre, whatever fills its corners. Discs are
-compared at low resolution in all turns of up to 30 degrees (the search), and the promising pairs again at twice the
-resolution in steps of one degree (the verification). Local means are subtracted before, as in
+A copy that was turned about its centre keeps the disc around the centre, whatever fills its corners. The search
+compares discs at low resolution in all turns of up to 30 degrees. The verification compares the promising pairs
+again, at twice the resolution and in steps of one degree. Local means are subtracted before, as in
 `train.data.grouping`: every ultrasound frame is bright above and dark below.
 """
 
@@ -25,10 +25,12 @@ from sonoedge.edge_runtime.types import UInt8Image
 FINE = 64
 """Pixels of the square in which discs are verified; the search halves it."""
 MAX_TURN = 30
+"""Degrees by which a copy is turned at most."""
 _STEP = 6  # degrees between the turns of the search
 _SEARCH_THRESHOLD = 0.50
 _SURE_THRESHOLD = 0.90  # such a correlation needs no verification
 VERIFIED_THRESHOLD = 0.70
+"""Smallest correlation of a verified pair."""
 _TREND_SIGMA = 1 / 12  # of the square's side
 _BLANK_STD = 0.5  # grey levels
 _BLOCK = 512
@@ -39,7 +41,14 @@ Discs = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class CopyPair:
-    """Two images of the same content: the second is the first turned by ``angle`` degrees, mirrored or not."""
+    """Two images of the same content.
+
+    Attributes:
+        first, second: indices of the images.
+        correlation: of their discs, -1 to 1.
+        angle: degrees by which the first must be turned to give the second.
+        mirrored: whether the first must be mirrored left to right before.
+    """
 
     first: int
     second: int
@@ -49,7 +58,14 @@ class CopyPair:
 
 
 def centre_square(image: UInt8Image) -> NDArray[np.uint8]:
-    """Grey centre square of an image, uint8 (64, 64): the part that holds the disc."""
+    """The part of an image that holds the disc.
+
+    Args:
+        image: uint8 (height, width, 3).
+
+    Returns:
+        Grey centre square, uint8 (64, 64).
+    """
     height, width = image.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
@@ -66,7 +82,7 @@ def copy_pairs(squares: NDArray[np.uint8], *, progress: bool = False) -> list[Co
         progress: show a bar on stderr.
 
     Returns:
-        Pairs with ``first < second``. Discs without structure match nothing.
+        Sorted pairs with ``first < second``. Discs without structure match nothing.
     """
     from tqdm import tqdm
 
@@ -105,9 +121,9 @@ def copy_pairs(squares: NDArray[np.uint8], *, progress: bool = False) -> list[Co
 
 
 def _verified(pairs: Sequence[CopyPair], fine: Discs) -> list[CopyPair]:
-    """Pairs found in one turn at twice the resolution, each with its best turn to a degree.
+    """Compare pairs that were found in the same turn at twice the resolution; each gets its best turn to a degree.
 
-    Together, since many pairs share their first image: turning it is most of the work.
+    All pairs at once: many share their first image, and turning that image is most of the work.
     """
     angle, mirrored = pairs[0].angle, pairs[0].mirrored
     inside = _disc(FINE).reshape(-1)
@@ -127,7 +143,7 @@ def _verified(pairs: Sequence[CopyPair], fine: Discs) -> list[CopyPair]:
 
 
 def _details(squares: NDArray[np.float32]) -> Discs:
-    """Without the local mean, 0 outside the disc: (N, S, S) -> (N, S * S)."""
+    """Squares without their local mean, 0 outside the disc: (N, S, S) -> (N, S * S)."""
     size = squares.shape[1]
     mask = _disc(size).astype(np.float32)
     sigma = _TREND_SIGMA * size
@@ -155,7 +171,7 @@ def _disc(size: int) -> NDArray[np.bool_]:
 
 @lru_cache(maxsize=256)
 def _turn(size: int, angle: int, mirrored: bool) -> Any:
-    """Sparse (S * S, S * S): turn about the centre, bilinear, after mirroring left to right."""
+    """Sparse matrix (S * S, S * S) that mirrors left to right (if asked), then turns about the centre, bilinear."""
     radians, middle = np.deg2rad(angle), (size - 1) / 2
     y, x = (grid.reshape(-1) - middle for grid in np.mgrid[0:size, 0:size].astype(float))
     source_x = np.cos(radians) * x - np.sin(radians) * y + middle
@@ -177,5 +193,10 @@ def _turn(size: int, angle: int, mirrored: bool) -> Any:
 
 
 def worst_first(pairs: Sequence[CopyPair], labels: Sequence[int]) -> list[CopyPair]:
-    """Pairs under different labels first, then by correlation, the most alike first."""
+    """Sort pairs: those under different labels first, then the most alike first.
+
+    Args:
+        pairs: indices below N.
+        labels: of the N images.
+    """
     return sorted(pairs, key=lambda p: (labels[p.first] == labels[p.second], -p.correlation, p.first, p.second))

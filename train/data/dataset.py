@@ -39,7 +39,16 @@ __all__ = ["Dataset", "Sample", "Scan", "family_keys", "group_scan", "load_datas
 
 @dataclass(frozen=True)
 class Sample:
-    """One readable image; ``relative_path`` is POSIX, below the root; ``label`` indexes `Dataset.labels`."""
+    """One readable image.
+
+    Attributes:
+        path: the file.
+        relative_path: POSIX path below the root.
+        label: index into `Dataset.labels`.
+        group: name of its group of copies or views; all of a group must stay on one side of a split.
+        sha256: digest of the file, hex.
+        mask_path: the lesion mask; None if there is none.
+    """
 
     path: Path
     relative_path: str
@@ -53,7 +62,8 @@ class Sample:
 class Dataset:
     """Labelled images, sorted by relative path.
 
-    ``labels[-1]`` is the positive class. ``notes`` are lines to print: what was merged or left out, and why.
+    ``labels[-1]`` is the positive class. ``notes`` are lines to print: they say what was merged or left out, and
+    why.
     """
 
     root: Path
@@ -68,7 +78,7 @@ class Dataset:
 
     @property
     def groups(self) -> list[str]:
-        """Group of every sample: images of one group must stay on one side of a split."""
+        """Group of every sample."""
         return [sample.group for sample in self.samples]
 
     @property
@@ -89,8 +99,8 @@ class Dataset:
 class Scan:
     """Everything read from a folder, before groups are formed and conflicts dropped.
 
-    ``given_groups[i]`` is the group column or None, ``flagged[i]`` the conflict column; thumbnails are
-    float32 (N, 32, 32). `Sample.group` is still empty.
+    ``given_groups[i]`` holds the CSV's group column, or None. ``flagged[i]`` holds its conflict column. Thumbnails
+    are float32 (N, 32, 32). `Sample.group` is still empty.
     """
 
     dataset: Dataset
@@ -111,17 +121,17 @@ def load_dataset(
     """Read a folder of labelled images, group the copies and drop groups with conflicting labels.
 
     Args:
-        root: folder in one of the layouts of this module.
-        classes: class names, the positive one last. Default: benign, malignant where both exist, else all.
-        group_by: "auto" takes the CSV's group column, else copies by file name and near-duplicates; "none"
+        root: folder in one of the layouts of `train.data.layouts`.
+        classes: class names, the positive one last. Default: benign, malignant if both exist, else all.
+        group_by: "auto" groups by the CSV's group column, or else copies by file name and near-duplicates; "none"
             only keeps identical files together.
-        groups: CSV with the columns image and group, such as the groups.csv of ``sonoedge audit``, that takes the
-            place of the folder's own groups.
+        groups: CSV with the columns image and group, such as the groups.csv of ``sonoedge audit``; it replaces the
+            folder's own groups.
         skip_unreadable: leave damaged images out with a note instead of refusing the folder.
         progress: show a bar on stderr.
 
     Raises:
-        DataError: the folder, its CSV, its classes or its images cannot be used, or the groups are of other images.
+        DataError: the folder, its CSV, its classes or its images cannot be used, or ``groups`` lists other images.
     """
     scan = scan_folder(root, classes=classes, skip_unreadable=skip_unreadable, progress=progress)
     if groups is not None:
@@ -130,7 +140,11 @@ def load_dataset(
 
 
 def group_scan(scan: Scan, group_by: Literal["auto", "none"] = "auto") -> Dataset:
-    """The second half of `load_dataset`: form the groups, drop those with conflicting labels."""
+    """The second half of `load_dataset`: form the groups, drop those with conflicting labels.
+
+    Raises:
+        DataError: a class has no usable image left.
+    """
     found, samples = scan.dataset, scan.dataset.samples
     names: list[str | None] = [None] * len(samples)
     pairs = pairs_with_equal([sample.sha256 for sample in samples])
@@ -158,7 +172,7 @@ def group_scan(scan: Scan, group_by: Literal["auto", "none"] = "auto") -> Datase
 
 
 def _groups_of(dataset: Dataset, path: Path) -> tuple[str, ...]:
-    """The group of every image from a groups file that must be of this folder."""
+    """The group of every image, from a groups file that must list exactly the images of this folder."""
     table = {safe_relative(line["image"]): line["group"].strip() for line in read_csv(path, ("image", "group"))}
     missing = [sample.relative_path for sample in dataset.samples if sample.relative_path not in table]
     extra = [image for image in table if not (dataset.root / image).is_file()]
@@ -171,7 +185,10 @@ def _groups_of(dataset: Dataset, path: Path) -> tuple[str, ...]:
 
 
 def family_keys(dataset: Dataset) -> list[str | None]:
-    """Folder and source name of every sample; all None where no file name ends in an augmentation word."""
+    """Folder and source name of every sample; all None if no file name ends in an augmentation word.
+
+    Samples with the same key are copies of one source image.
+    """
     paths = [PurePosixPath(sample.relative_path) for sample in dataset.samples]
     if not any(is_augmented_name(path.name) for path in paths):
         return [None] * len(paths)
@@ -190,7 +207,7 @@ def scan_folder(
     skip_unreadable: bool = False,
     progress: bool = False,
 ) -> Scan:
-    """Find, label, decode and hash all images of a folder; arguments and errors as `load_dataset`."""
+    """Find, label, decode and hash all images of a folder; arguments and errors are those of `load_dataset`."""
     root = Path(root)
     if not root.is_dir():
         problem = "is a file, not a folder" if root.exists() else "does not exist"
@@ -274,6 +291,6 @@ def _read_all(root: Path, rows: list[Row], progress: bool) -> Iterator[tuple[str
         if progress:
             from tqdm import tqdm
 
-            # None: no bar where stderr is a file or a pipe.
+            # None: no bar if stderr is a file or a pipe.
             results = tqdm(results, total=len(rows), desc="reading images", unit="img", disable=None)
         yield from results

@@ -1,7 +1,7 @@
 """Which images belong together: copies by file name, identical files, near-duplicates by content.
 
-Two copies of one source image on both sides of a split turn the test set into a memory test. File names tell
-about generated copies (`source_key`), thumbnails about the same view stored twice (`near_duplicate_pairs`);
+If copies of one source image lie on both sides of a split, the test set only tests memory. File names reveal
+generated copies (`source_key`). Thumbnails reveal the same view stored twice (`near_duplicate_pairs`).
 `groups_from_pairs` joins all the evidence.
 """
 
@@ -22,8 +22,8 @@ THUMBNAIL_SIZE = 32
 # Correlation of two detrended thumbnails. Different patients of BUS-BRA and different views of BUSI stay
 # below 0.60 in all eight orientations, simulated cases of one phantom generator below 0.68.
 NEAR_DUPLICATE_THRESHOLD = 0.70
-# A turned or mirrored copy is the same file processed, never another frame of the same view: it correlates
-# more, and layered images that are nearly symmetric need the distance.
+# Higher than for views: a turned or mirrored copy is the same file processed, never another frame of the same view,
+# so it correlates more. Layered images that are nearly symmetric would pass the lower threshold.
 TURNED_THRESHOLD = 0.80
 _TREND_WINDOW = 9  # thumbnail pixels
 _NEIGHBOURS = np.ones((3, 3))
@@ -104,8 +104,8 @@ def near_duplicate_pairs(
     Args:
         thumbnails: float32 (N, 32, 32) from `thumbnail`.
         threshold: smallest normalised correlation (-1 to 1) of a pair.
-        invariant: also compare the quarter turns and mirror images (8 orientations, 8 times the work), with
-            `TURNED_THRESHOLD` where that is larger.
+        invariant: also compare the quarter turns and mirror images (8 orientations, 8 times the work); for these
+            the threshold is at least `TURNED_THRESHOLD`.
 
     Returns:
         Sorted index pairs ``(i, j)`` with ``i < j``. Images without structure match nothing.
@@ -138,7 +138,7 @@ def pairs_with_equal(keys: Sequence[Hashable | None]) -> list[tuple[int, int]]:
 
 
 def groups_from_pairs(count: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
-    """Connected components.
+    """Join linked items into groups: the connected components.
 
     Args:
         count: number of items.

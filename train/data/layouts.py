@@ -1,4 +1,4 @@
-"""The layouts of data folders: which files are images and masks, and what a row or a folder says of each.
+"""The layouts of data folders: which files are images and masks, and which label and group each image has.
 
 Understood layouts (a folder named ``masks``, in any case, is never a class):
 
@@ -28,6 +28,8 @@ _GROUP_COLUMNS = ("group", "case", "patient")
 
 @dataclass(frozen=True)
 class Row:
+    """What a CSV row or a folder says of one image: path below the root, label, group (or None), conflict flag."""
+
     relative_path: str
     label: str
     group: str | None = None
@@ -38,7 +40,7 @@ def safe_relative(text: str) -> str:
     """A relative POSIX path that stays below its root, normalised ("./a.png" -> "a.png").
 
     Raises:
-        DataError: absolute, empty, with "..", a drive, or back slashes.
+        DataError: the path is absolute or empty, or holds "..", a drive, a back slash or a null character.
     """
     path = PurePosixPath(text)
     windows = PureWindowsPath(text)
@@ -49,12 +51,16 @@ def safe_relative(text: str) -> str:
 
 
 def row_path(line: Mapping[str, str]) -> str:
-    """Relative path of the image that a row of images.csv or bus_data.csv is about."""
+    """Relative path of the image that a row of images.csv or bus_data.csv is about.
+
+    Raises:
+        DataError: see `safe_relative`.
+    """
     return safe_relative(line["image"] if "image" in line else f"Images/{line['ID']}.png")
 
 
 def subset_folder(relative_path: str) -> str | None:
-    """``train``, ``val`` or ``test`` where an image lies in such a folder of the data set itself, else None."""
+    """``train``, ``val`` or ``test`` if the image lies in such a folder of the data set itself, else None."""
     folders = relative_path.split("/")[:-1]
     name = folders[0].casefold() if folders else ""
     if name not in SUBSET_FOLDERS:
@@ -67,7 +73,12 @@ def _is_mask_folder(name: str) -> bool:
 
 
 def find_files(root: Path) -> tuple[list[str], dict[str, str]]:
-    """Relative paths of all images, sorted, and of the masks by the image path (no suffix) they belong to."""
+    """Find all images and masks below a folder; links are followed, hidden files are not.
+
+    Returns:
+        Relative paths of the images, sorted; and the relative path of each mask, by the path without suffix of the
+        image that it belongs to.
+    """
     images: list[str] = []
     masks: dict[str, str] = {}
     visited: set[Path] = set()
@@ -96,6 +107,7 @@ def find_files(root: Path) -> tuple[list[str], dict[str, str]]:
 
 
 def mask_of(relative_path: str, label: str, masks: dict[str, str]) -> str | None:
+    """Relative path of an image's mask among those of `find_files`; None if it has none."""
     path = PurePosixPath(relative_path)
     bus_bra = "mask_" + path.stem.removeprefix("bus_")
     keys = (str(path.with_suffix("")), f"{label}/{path.stem}", bus_bra)
@@ -103,7 +115,18 @@ def mask_of(relative_path: str, label: str, masks: dict[str, str]) -> str | None
 
 
 def labelled_rows(root: Path, images: list[str]) -> tuple[list[Row], list[str], list[str]]:
-    """Labelled images, the names of all classes (empty folders included) and notes, by the layout found."""
+    """Read the labels of images by the layout that the folder has.
+
+    Args:
+        root: the folder.
+        images: relative paths, from `find_files`.
+
+    Returns:
+        The labelled images, the names of all classes (those of empty folders included), and notes to print.
+
+    Raises:
+        DataError: a CSV cannot be used, or lists masks, missing images, or an image twice.
+    """
     if (root / "images.csv").is_file():
         return _csv_rows(root, images)
     if (root / "bus_data.csv").is_file():
@@ -159,6 +182,15 @@ def _bus_bra_rows(root: Path) -> tuple[list[Row], list[str], list[str]]:
 
 
 def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Rows of a CSV file by column name.
+
+    Args:
+        path: UTF-8, with a header.
+        columns: must be there, and must not be empty in any row.
+
+    Raises:
+        DataError: the file cannot be read, lists nothing, or lacks columns or cells.
+    """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)

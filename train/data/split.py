@@ -36,7 +36,7 @@ class SplitEntry:
 
 @dataclass(frozen=True)
 class Split:
-    """Assignment of images to `SUBSETS`; entries are sorted by relative path, fractions follow `SUBSETS`."""
+    """Assignment of images to `SUBSETS`: entries are sorted by relative path, fractions are in that order."""
 
     data_root: str
     labels: tuple[str, ...]
@@ -56,7 +56,7 @@ def make_split(
     """Assign every image to train, val or test, stratified by class and reproducible from the seed.
 
     Args:
-        dataset: images with groups; a group must carry one label only (`load_dataset` sees to it).
+        dataset: images with groups of one label each, such as those of `train.data.dataset.load_dataset`.
         strategy: "grouped" keeps a group on one side; "paper" shuffles single images (section III of the
             paper: 70/15/15, stratified), so copies of one source image may lie on both sides.
         fractions: shares of train, val and test; positive, with the sum 1.
@@ -64,7 +64,7 @@ def make_split(
 
     Raises:
         UsageError: unknown strategy, fractions or seed out of range.
-        DataError: a class has too few groups (or images) to be present in every subset.
+        DataError: a class has too few groups (or images) to be in every subset, or a group has two labels.
     """
     if strategy not in _STRATEGIES:
         raise UsageError(f"The split strategy must be one of {', '.join(_STRATEGIES)}. Received: {strategy}")
@@ -109,8 +109,8 @@ def read_split(path: str | Path) -> Split:
     """Read split.json and refuse everything that `write_split` would not write.
 
     Raises:
-        DataError: missing, not JSON, unknown or missing keys, wrong types, an unknown subset or label, an
-            image listed twice, or a path outside the data folder.
+        DataError: the file is missing or not JSON, or holds unknown or missing keys, wrong types, an unknown
+            subset or label, an image listed twice, or a path outside the data folder.
     """
     path = Path(path)
     try:
@@ -129,8 +129,11 @@ def apply_split(dataset: Dataset, split: Split) -> dict[str, Dataset]:
     Images are found by relative path and checked by SHA-256; a moved or renamed file is found by its
     SHA-256. Groups are taken from the split.
 
+    Returns:
+        The images by subset.
+
     Raises:
-        DataError: images of the split are missing, changed, or labelled differently.
+        DataError: images of the split are missing, changed, or labelled differently, or the classes differ.
     """
     if dataset.labels != split.labels:
         raise DataError(f"The split has the classes {split.labels}. Received: {dataset.labels}")
@@ -172,12 +175,12 @@ def joined(subsets: Mapping[str, Dataset]) -> Dataset:
 def leak_count(
     split: Split, groups: Mapping[str, str] | None = None, *, subsets: Sequence[str] = ("val", "test")
 ) -> int:
-    """Number of val and test images of whose group another image is in train.
+    """Number of val and test images that share their group with an image in train.
 
     Args:
         split: any split; a grouped one has no such image.
         groups: group by relative path, to judge the split by other groups than its own.
-        subsets: where to count.
+        subsets: in which to count.
     """
     group_of = {e.relative_path: e.group for e in split.entries} if groups is None else groups
     trained = {group_of[e.relative_path] for e in split.entries if e.subset == "train"}
@@ -185,9 +188,9 @@ def leak_count(
 
 
 def subset_of(split: Split) -> dict[str, str]:
-    """Subset by SHA-256. Of identical files in several subsets, train wins over val, and val over test.
+    """Subset by SHA-256. If identical files lie in several subsets, train wins over val, and val over test.
 
-    That way a file counts as ``test`` only where the model has never seen its bytes.
+    So a file counts as ``test`` only if the model has never seen its bytes.
     """
     ranked = sorted(split.entries, key=lambda entry: -SUBSETS.index(entry.subset))
     return {entry.sha256: entry.subset for entry in ranked}
@@ -196,8 +199,8 @@ def subset_of(split: Split) -> dict[str, str]:
 def _assign(sizes: dict[str, int], fractions: tuple[float, float, float]) -> dict[str, str]:
     """Give each group of one class a subset: the largest first, to the subset that lacks most.
 
-    The lack is relative to the subset's target, among the subsets where the group still fits, so that large
-    families are found in all three; what fits nowhere goes where the lack in images is largest.
+    Among the subsets in which the group still fits, the lack is relative to the subset's target, so that all three
+    get large groups. A group that fits nowhere goes to the subset that lacks most images.
     """
     total = sum(sizes.values())
     target = {subset: fraction * total for subset, fraction in zip(SUBSETS, fractions, strict=True)}

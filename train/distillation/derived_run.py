@@ -1,4 +1,4 @@
-"""The run folder of a model that was made from another run: the usual files, and the comparison with it."""
+"""The run folder of a model that was made from another run: the usual files, and the comparison with that run."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ _JUDGED = ("val", "test")
 
 @dataclass(frozen=True)
 class DerivedRun:
-    """What was made.
+    """A model made from another run, and what was measured.
 
     Attributes:
         model: the whole model, image -> probability.
-        settings: how, with what `train.fitting.trainer.TrainSettings` calls weights, backbones, input_size and
-            seed.
+        settings: how it was made; holds weights, backbones, input_size and seed, which mean what they mean in
+            `train.fitting.steps.TrainSettings`.
         weights: digest by backbone.
         logits, teacher_logits: by subset, float64 (N,).
         map_cosine: by subset, median cosine of the Grad-CAM maps with the teacher's.
         history: losses by epoch.
-        seconds: wall time by step.
+        seconds: wall-clock time by step.
     """
 
     model: keras.Model
@@ -60,7 +60,17 @@ class DerivedRun:
 def write_derived_run(
     folder: Path, teacher: Run, subsets: dict[str, Dataset], derived: DerivedRun
 ) -> dict[str, Any]:
-    """Write the run folder; returns the run card."""
+    """Write the files of a run folder.
+
+    Args:
+        folder: an empty folder.
+        teacher: the run that the model was made from.
+        subsets: images by subset.
+        derived: the model.
+
+    Returns:
+        The run card.
+    """
     logits = derived.logits
     threshold = steady_threshold(subsets["val"].y, logits["val"])
     card: dict[str, Any] = {

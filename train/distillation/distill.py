@@ -37,10 +37,10 @@ from sonoedge.train.models.students import build_student, student, with_head
 from sonoedge.train.quiet import silent
 
 RIDGE = 1.0
-"""Of the least squares that start the head, as a share of the mean variance of a channel."""
+"""Strength of the ridge regression that starts the head, as a share of the mean variance of a channel."""
 
 THIN = 64
-"""Directions in which the student's first dense layer is stored: a quarter of its bytes, the same answers."""
+"""Directions that the student's first dense layer keeps: a quarter of its bytes, the same answers."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,20 @@ def distill(
 ) -> dict[str, Any]:
     """Teach a student and write its run folder (see `train.evaluation.run_folder`); returns the run card.
 
-    Training images only are derived, as they are and in augmented copies. Interrupted, the same call goes on after
-    the last finished epoch.
+    The student learns from the training images only, as they are and in augmented copies. After an interruption,
+    the same call goes on after the last finished epoch.
+
+    Args:
+        settings: what decides the distillation.
+        out: the run folder.
+        cache: folder of cached features; by default `train.features.cache.default_cache`.
+        progress: show bars.
+        verbose: print what is done.
 
     Raises:
         DataError: the data are not those of the teacher's split.
         MissingExtraError, ModelError: the student's weights cannot be had, or the teacher cannot be read.
+        UsageError: an unknown student, or ``out`` holds something else.
     """
     say = print if verbose else silent
     reset_peak()
@@ -125,7 +133,7 @@ def distill(
 
 
 def _digest(settings: DistillSettings, teacher: Teacher, backbone: keras.Model, data: Dataset) -> str:
-    """Of everything that decides the training: an interrupted one is found again by it, and no other."""
+    """Digest of everything that decides the training; an interrupted training is found again by it."""
     parts = [json.dumps({**asdict(settings), "data": data.digest}), weights_digest(teacher.hidden)]
     parts.append(weights_digest(backbone))
     return sha256_bytes("\n".join(parts).encode())[:32]

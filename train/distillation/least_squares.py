@@ -23,7 +23,7 @@ def ridge(gram: Float, cross: Float, start: Float, strength: float) -> Float:
 
 
 def fit_dense(x: Float, y: Float, start: Float, strength: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Kernel (C, U) and bias (U,) of the dense layer that takes rows x (N, C) to y (N, U); see `ridge`."""
+    """Kernel (C, U) and bias (U,) of the dense layer that maps rows x (N, C) to y (N, U); see `ridge`."""
     mean, wanted = x.mean(axis=0, dtype=np.float64), y.mean(axis=0, dtype=np.float64)
     centred = x - mean
     kernel = ridge(centred.T @ centred, centred.T @ (y - wanted), start, strength)

@@ -1,13 +1,13 @@
 """Convolutions with a fraction of their multiply-adds: a narrow 3 x 3 convolution, then a 1 x 1 one.
 
 A 3 x 3 convolution of C outputs becomes one of r < C outputs and a 1 x 1 convolution back to C. The bottleneck is
-found in closed form, layer after layer, from what training images give: the r directions, and the map into them,
-that bring the slim layer's outputs closest to the original layer's, *given what the slim layers before it let
-through* (reduced-rank regression; the asymmetric reconstruction of Zhang et al., TPAMI 2016, without its non-linear
-part). So a layer also mends errors of the layers before it.
+found in closed form, layer after layer, on training images. It is the r directions, and the map into them, that
+bring the slim layer's outputs closest to the original layer's, *given the outputs of the slim layers before it*
+(reduced-rank regression; the asymmetric reconstruction of Zhang et al., TPAMI 2016, without its non-linear part).
+So a layer also corrects errors of the layers before it.
 
-Every layer keeps the same share of its multiply-adds, and its 3 x 3 window: one that happens to be easy, such as an
-identity, brings no gain.
+Every layer keeps the same share of its multiply-adds, and its 3 x 3 window. A layer that happens to be easy, such
+as an identity, gets no smaller.
 """
 
 from __future__ import annotations
@@ -39,27 +39,34 @@ def is_chain(model: keras.Model) -> bool:
 
 
 def rank_of(inputs: int, outputs: int, divisor: float) -> int:
-    """Width of the bottleneck of a 3 x 3 convolution that leaves about 1 / divisor of its multiply-adds."""
+    """Width of the bottleneck that leaves about 1 / divisor of a 3 x 3 convolution's multiply-adds.
+
+    It is a multiple of 8 and at most ``outputs``. ``inputs`` and ``outputs`` are the channels of the convolution.
+    """
     exact = 9 * inputs * outputs / (divisor * (9 * inputs + outputs))
     return min(outputs, max(_MULTIPLE, int(exact / _MULTIPLE + 0.5) * _MULTIPLE))
 
 
 def multiply_adds(model: keras.Model) -> int:
-    """Of the convolutions of a chain, for one image."""
+    """Multiply-adds of the convolutions of a chain, for one image."""
     layers = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
     return sum(int(np.prod(layer.kernel.shape) * np.prod(layer.output.shape[1:3])) for layer in layers)
 
 
 def slim_chain(chain: keras.Model, images: Maps, divisor: float, *, progress: bool = False) -> keras.Model:
-    """A chain of convolutions with every 3 x 3 one in two parts, except the first.
+    """Replace every 3 x 3 convolution of a chain, except the first, by a narrow one and a 1 x 1 one.
 
     Args:
-        chain: see `is_chain`.
+        chain: see `is_chain`; stays as it is.
         images: float32 (N, H, W, 3), as the chain sees them.
-        divisor: of the multiply-adds, layer by layer.
+        divisor: by which the multiply-adds of each of these layers are divided.
+        progress: show a bar.
+
+    Returns:
+        The slim chain.
     """
     value = image = keras.Input(chain.input_shape[1:])
-    # What the chain gives, layer by layer, and what the slim one does.
+    # Layer by layer, the output of the chain and that of the slim one.
     truth = seen = images
     chosen = _factored(chain)
     for layer in tqdm(chain.layers[1:], desc="layers", disable=not progress):
@@ -84,7 +91,7 @@ def slim_chain(chain: keras.Model, images: Maps, divisor: float, *, progress: bo
 
 
 def bottleneck(given: Maps, wanted: Maps, rank: int) -> tuple[Maps, Maps, Maps]:
-    """The map of that rank that takes rows to other rows with the least squared error (reduced-rank regression).
+    """The affine map of a given rank between rows with the least squared error (reduced-rank regression).
 
     Args:
         given, wanted: float32 (..., C).
@@ -126,7 +133,7 @@ def _moments(given: Maps, wanted: Maps) -> tuple[Float, Float, Float, Float]:
 
 
 def _both(function: Callable[[Maps], Any], truth: Maps, seen: Maps) -> tuple[Maps, Maps]:
-    """A function of both, batch by batch; evaluated once where they are the same array."""
+    """A function of both, batch by batch; evaluated once if they are the same array."""
 
     def mapped(maps: Maps) -> Maps:
         parts = [np.asarray(function(maps[start : start + _BATCH])) for start in range(0, len(maps), _BATCH)]

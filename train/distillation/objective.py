@@ -26,7 +26,7 @@ _THIN_IMAGES = 512
 
 @dataclass(frozen=True)
 class DistillFit:
-    """How to teach. The weights are of the terms of the loss; see `Distiller`."""
+    """How to teach. ``temperature`` and the weights belong to the terms of the loss; see `Distiller`."""
 
     learning_rate: float = 5e-4
     batch_size: int = 32
@@ -44,8 +44,8 @@ class Distiller(keras.Model):
     """The upper part and the head of a student, with the loss between it and its teacher.
 
     The loss is a weighted sum of
-      pooled  squared error of what the first dense layer sees, by unit, in units of its variance over the images;
-      map     the same at every position;
+      pooled  squared error of the first dense layer's output, by unit, in units of its variance over the images;
+      map     the same at every position, less the mean over the positions;
       cam     1 - cosine between the Grad-CAM maps, both signed;
       logit   cross-entropy with the teacher's softened probability;
       label   cross-entropy with the label.
@@ -66,7 +66,12 @@ class Distiller(keras.Model):
             layer.trainable = normalisation or not isinstance(layer, keras.layers.BatchNormalization)
 
     def call(self, x: Any) -> dict[str, Any]:
-        """Activations at the cut -> hidden maps, what the first layer sees, logit (N,), signed map (N, h, w)."""
+        """Activations at the cut -> the student's answers, by name.
+
+        Returns:
+            ``hidden`` maps (N, h, w, U), ``pooled`` output of the first dense layer (N, U), ``logit`` (N,) and
+            signed Grad-CAM map ``cam`` (N, h, w).
+        """
         maps = self.upper(x)
         hidden = ops.matmul(maps, self.dense[0].kernel)
         values = [ops.mean(hidden, axis=(1, 2)) + self.dense[0].bias]
@@ -79,10 +84,10 @@ class Distiller(keras.Model):
         return {"hidden": hidden, "pooled": values[0], "logit": values[-1][:, 0], "cam": cam}
 
     def compute_loss(self, x: Any = None, y: Any = None, y_pred: Any = None, *_: Any, **__: Any) -> Any:
-        """See the class; ``y`` has hidden, pooled, logit, cam and label."""
+        """The loss of the class docstring; ``y`` has hidden, pooled, logit, cam and label."""
         fit = self.settings
         pooled = ops.mean(ops.square(y_pred["pooled"] - y["pooled"]) * self._pooled_scale)
-        # By position only the pattern: the mean is the pooled term's.
+        # By position only the pattern: the pooled term compares the mean.
         deviation = y_pred["hidden"] - ops.mean(y_pred["hidden"], axis=(1, 2), keepdims=True)
         wanted = y["hidden"] - ops.mean(y["hidden"], axis=(1, 2), keepdims=True)
         pattern = ops.mean(ops.square(deviation - wanted) * self._map_scale)
@@ -98,7 +103,7 @@ class Distiller(keras.Model):
 
 
 class _Batches(keras.utils.PyDataset):
-    """Batches of targets; the order of an epoch depends on the seed and its number only, also after a restart."""
+    """Batches of targets; only seed and number decide the order of an epoch, also after a restart."""
 
     def __init__(self, targets: Targets, batch_size: int, seed: int | None) -> None:
         super().__init__()
@@ -151,10 +156,17 @@ def start_head(
     *,
     near: Maps | None = None,
 ) -> keras.Model:
-    """A head of the teacher's widths, with its later layers and a first layer found by least squares.
+    """A head of the teacher's widths, with the teacher's later layers and a first layer found by least squares.
 
-    Ridge regression of what the teacher's first layer sees on the student's pooled maps, in closed form; ``ridge``
-    is a share of the mean variance of a channel, and holds the kernel to ``near`` (C, U), by default to zero.
+    The first layer is a ridge regression, in closed form: from the student's pooled maps to the output of the
+    teacher's first layer.
+
+    Args:
+        upper: the student before its head, activations at the cut -> maps (N, h, w, C).
+        teacher: whose head is copied.
+        targets: of the training images.
+        ridge: strength of the penalty, as a share of the mean variance of a channel.
+        near: kernel (C, U) to which the penalty holds the first layer's; by default zero.
     """
     blocks = range(0, len(targets.x), _BLOCK)
     maps = [np.asarray(upper(targets.x[start : start + _BLOCK], training=False)) for start in blocks]
@@ -171,10 +183,12 @@ def start_head(
 
 
 def thin_directions(distiller: Distiller, targets: Targets, rank: int) -> NDArray[np.float32]:
-    """Directions (U, rank) in which what the first dense layer sees varies most, by position and in the mean.
+    """Orthonormal directions (U, rank) in which the first dense layer's output varies most.
 
-    The layer is moved into them in place; what it sees otherwise becomes a constant. There are far fewer such
-    directions than units, and the layer, the largest part of a small model, can then be stored as two thin ones.
+    Both its values by position and its mean over positions count.
+
+    The layer is changed in place: its output then varies along these directions only. There are far fewer of them
+    than units, so that the layer, the largest part of a small model, can be stored as two thin ones.
     """
     answers = distiller.predict(targets.x[:_THIN_IMAGES], verbose=0)
     pooled = answers["pooled"].astype(np.float64)
@@ -193,9 +207,12 @@ def thin_directions(distiller: Distiller, targets: Targets, rank: int) -> NDArra
 def teach(
     distiller: Distiller, targets: Targets, val: Targets, *, seed: int, backup: Path, progress: bool
 ) -> History:
-    """Lower the loss; the epoch with the lowest loss on validation is kept.
+    """Lower the loss, in place; the epoch with the lowest loss on validation is kept.
 
-    Interrupted, the next call with the same ``backup`` folder goes on after the last finished epoch.
+    After an interruption, the next call with the same ``backup`` folder goes on after the last finished epoch.
+
+    Returns:
+        Losses by epoch.
     """
     fit = distiller.settings
     batches = _Batches(targets, fit.batch_size, seed)
@@ -224,7 +241,10 @@ def teach(
 
 
 def map_cosine(a: Maps, b: Maps) -> float:
-    """Median cosine of heat maps (N, h, w), the parts above zero, over the images that have both; NaN if none."""
+    """Median cosine between two sets of heat maps (N, h, w), of their parts above zero.
+
+    Images without such a part in one of the maps are left out; NaN if none is left.
+    """
     x, y = (np.maximum(maps, 0).reshape(len(maps), -1).astype(np.float64) for maps in (a, b))
     norms = np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1)
     shown = norms > 0
@@ -232,13 +252,13 @@ def map_cosine(a: Maps, b: Maps) -> float:
 
 
 def _precision(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """One over the variance by unit (U,), the units that hardly vary weighed like the median one."""
+    """One over the variance by unit (U,); units that vary less than the median count like the median."""
     variance = values.var(axis=0)
     return np.asarray(1 / np.maximum(variance, max(float(np.median(variance)), 1e-12)), np.float32)
 
 
 def _cross_entropy(probability: Any, logit: Any) -> Any:
-    """Mean, from logits; stable for large ones."""
+    """Mean cross-entropy from logits; stable for large ones."""
     return ops.mean(ops.softplus(logit) - probability * logit)
 
 

@@ -1,4 +1,4 @@
-"""A trained run (the teacher) -> a run whose VGG has a fraction of its multiply-adds, without training it anew."""
+"""A trained run (the teacher) -> a run whose VGG has a fraction of its multiply-adds and is not trained again."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from sonoedge.train.models.fusion import load_model
 from sonoedge.train.quiet import silent
 
 RIDGE = 0.1
-"""How firmly the head's first layer is held to the teacher's when it is refitted, before it is targets."""
+"""How firmly the head's first layer is held to the teacher's when it is refitted, before it is taught."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,16 @@ def slim(
 ) -> dict[str, Any]:
     """Write the run folder of the slim model (see `train.evaluation.run_folder`); returns the run card.
 
-    The head is refitted in closed form to see again what the teacher's sees, then taught like a student's (see
-    `Distiller`) on the slim model's maps of training images; the rest is not trained. Interrupted, the same call
-    goes on after the last finished step.
+    The head is refitted in closed form to the outputs of the teacher's, then taught like a student's (see
+    `train.distillation.objective.Distiller`) on the slim model's maps of training images. The rest is not trained.
+    After an interruption, the same call goes on after the last finished step.
+
+    Args:
+        settings: what decides the slim model.
+        out: the run folder.
+        cache: folder of cached features; by default `train.features.cache.default_cache`.
+        progress: show bars.
+        verbose: print what is done.
 
     Raises:
         DataError: the data are not those of the teacher's split.
@@ -81,7 +88,7 @@ def slim(
             batch = _drawn(subsets["train"], settings, teacher.input_size)
             slims = {c.name: _slim(model, c, batch, settings.divisor, progress) for c in chains}
             _save(_with(model, slims), unfinished)
-        # Read back: what is measured from here on is what a file gives.
+        # Read back, so that everything from here on is measured on the model as a file stores it.
         whole = load_model(unfinished)
         for chain in chains:
             before, after = multiply_adds(chain), multiply_adds(whole.get_layer(chain.name))
@@ -143,13 +150,13 @@ def _with(model: keras.Model, replaced: Mapping[str, keras.Model]) -> keras.Mode
 
 
 def _digest(settings: SlimSettings, model: keras.Model, data: Dataset) -> str:
-    """Of everything that decides the slim layers: an interrupted run finds them again by it."""
+    """Digest of everything that decides the slim layers; an interrupted run finds them again by it."""
     parts = [json.dumps([settings.divisor, settings.images, settings.seed, data.digest]), weights_digest(model)]
     return sha256_bytes("\n".join(parts).encode())[:32]
 
 
 def _save(model: keras.Model, path: Path) -> None:
-    """Atomically, as far as a reader can tell."""
+    """Save a model so that a reader never sees half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         whole = Path(folder) / path.name
@@ -158,7 +165,7 @@ def _save(model: keras.Model, path: Path) -> None:
 
 
 def _distiller(teacher: Teacher, targets: Targets, fit: DistillFit) -> Distiller:
-    """The head alone, on maps as they are; it starts near the teacher's."""
+    """A distiller of the head alone, on fixed maps; the head starts near the teacher's."""
     maps = keras.Input(targets.x.shape[1:])
     as_they_are = keras.Model(maps, keras.layers.Identity()(maps))
     head = start_head(as_they_are, teacher, targets, RIDGE, near=teacher.dense[0][0])

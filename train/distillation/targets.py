@@ -1,4 +1,4 @@
-"""What a teacher says of images: the targets of distillation."""
+"""The targets of distillation: what a teacher says of images."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from sonoedge.train.features.cache import extract_features
 
 @dataclass(frozen=True)
 class Targets:
-    """What is taught on a set of images.
+    """What the student sees of a set of images, and what it is taught about them.
 
     Attributes:
         x: the student's activations at its cut, float32 (N, …).
         hidden: the teacher's hidden maps on the student's grid, float32 (N, h, w, U).
-        pooled: what the teacher's first dense layer sees, float32 (N, U): their mean plus its bias.
+        pooled: output of the teacher's first dense layer, float32 (N, U): mean of the hidden maps, plus the bias.
         logit: the teacher's logits, float32 (N,).
         cam: the teacher's signed maps on the student's grid, float32 (N, h, w).
         y: labels, int64 (N,).
@@ -35,13 +35,13 @@ class Targets:
     y: NDArray[np.int64]
 
     def agreed(self, count: int) -> Targets:
-        """One answer for an image and its copies: the mean of the teacher's; the maps stay each one's own.
+        """Give an image and its copies one answer: the mean of the teacher's answers. Each keeps its own maps.
 
-        Where the teacher looks moves with the copy. What the image shows does not, and the mean over copies is the
-        better answer: the teacher knows its training images too well.
+        The place that the teacher looks at moves with the copy. The answer does not, and the mean over copies is
+        the better one: the teacher knows its training images too well.
 
         Args:
-            count: of images, which come first; their copies follow in the same order, round by round.
+            count: number of images; their copies follow in the same order, round by round.
         """
 
         def mean(values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -54,7 +54,15 @@ class Targets:
 def build_targets(
     teacher: Teacher, hidden: Maps, x: NDArray[np.float32], y: NDArray[np.int64], grid: tuple[int, int]
 ) -> Targets:
-    """A `Targets` from the teacher's hidden maps on its own grid."""
+    """Targets from the teacher's hidden maps.
+
+    Args:
+        teacher: the teacher.
+        hidden: its hidden maps on its own grid, float32 (N, h, w, U).
+        x: the student's activations at its cut, float32 (N, …).
+        y: labels, int64 (N,).
+        grid: (height, width) of the student's maps.
+    """
     return Targets(
         x,
         hidden=on_grid(hidden, grid),
@@ -75,9 +83,9 @@ def targets_of(
     cache: Path,
     progress: bool,
 ) -> dict[str, Targets]:
-    """By subset, what the teacher says and what the student sees.
+    """Targets by subset.
 
-    Of a copy of a training image, where the teacher looks in the copy, and what it says of all copies on average.
+    A copy of a training image has the teacher's maps for this copy, and the mean of its answers for all copies.
 
     Args:
         teacher: its hidden maps go to the cache.
@@ -101,13 +109,13 @@ def targets_of(
 
 
 def on_grid(maps: Maps, grid: tuple[int, int]) -> Maps:
-    """Maps (N, h, w, C) on another grid, each cell the mean of what it covers; means stay what they are."""
+    """Maps (N, h, w, C) on another grid; each cell is the mean of the area it covers, so maps keep their means."""
     rows, columns = (_coverage(old, new) for old, new in zip(maps.shape[1:3], grid, strict=True))
     return np.einsum("ih,nhwc,jw->nijc", rows, maps, columns, optimize=True).astype(np.float32)
 
 
 def _coverage(old: int, new: int) -> NDArray[np.float64]:
-    """Share of each old cell in each new one (new, old); rows add up to 1."""
+    """Share of each old cell in each new one, (new, old); rows add up to 1."""
     edges_old, edges_new = np.linspace(0, 1, old + 1), np.linspace(0, 1, new + 1)
     upper = np.minimum(edges_new[1:, None], edges_old[None, 1:])
     lower = np.maximum(edges_new[:-1, None], edges_old[None, :-1])

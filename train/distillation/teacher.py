@@ -1,9 +1,9 @@
 """What a student learns from: the teacher's first dense layer, applied at every position of its feature map.
 
 With average pooling, pooling and a dense layer commute: the mean over positions of ``maps @ W1``, plus the bias, is
-what the first hidden layer sees. So these *hidden maps* (N, h, w, U) say all that the head knows of an image: its
-logit, and its Grad-CAM, which is a weighted sum of them. They are cached like features, and a student whose head
-has the same widths is compared with them unit by unit, whatever its own channels are.
+the output of the first dense layer before its activation. So these *hidden maps* (N, h, w, U) hold all that the
+head knows of an image: its logit, and its Grad-CAM, which is a weighted sum of them. They are cached like features.
+A student whose head has the same widths is compared with them unit by unit, whatever its own channels are.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Teacher:
     Attributes:
         hidden: image (N, H, W, 3) -> hidden maps (N, h, w, U), before the bias.
         dense: kernel and bias of every dense layer of the head, the first and the logit's included.
-        dropout: of the head.
+        dropout: rate in the head, 0–1.
         input_size: (height, width) in pixels.
     """
 
@@ -68,7 +68,8 @@ def open_teacher(run: Run) -> Teacher:
     """Read a run's model as a teacher.
 
     Raises:
-        ModelError: unreadable, or its head is not average pooling of one grid, then dense layers with ReLU.
+        ModelError: the model cannot be read, or its head is not average pooling of one grid, then dense layers with
+            ReLU.
     """
     model = load_model(run.model_path)
     names = {layer.name for layer in model.layers}

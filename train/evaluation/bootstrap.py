@@ -16,13 +16,21 @@ _CHUNK_ELEMENTS = 4_000_000
 
 
 def resamples(y: Int, group: Int, count: int, seed: int) -> Iterator[Float]:
-    """Image weights (R, N) of ``count`` resamples, in blocks of bounded size.
+    """Draw resamples of images as weights: how many times each image is drawn.
 
     Groups are drawn with replacement among those with the same classes (benign, malignant, both).
 
     Args:
         y: labels (N,), 0 or 1.
-        group: group number (N,), as from `group_index`.
+        group: group number (N,), as from `train.evaluation.intervals.group_index`.
+        count: number of resamples, at least 1.
+        seed: equal seeds give equal resamples.
+
+    Yields:
+        Weights (R, N), in blocks of bounded size; their R add up to ``count``.
+
+    Raises:
+        DataError: ``count`` is below 1.
     """
     if count < 1:
         raise DataError(f"A bootstrap needs at least one resample. Received: {count}.")
@@ -41,7 +49,16 @@ def resamples(y: Int, group: Int, count: int, seed: int) -> Iterator[Float]:
 
 
 def weighted_auc(y: Int, score: Float, weights: Float) -> Float:
-    """AUC (R,) for image weights (R, N): weighted Mann–Whitney statistic, ties count one half."""
+    """AUC of every resample: weighted Mann–Whitney statistic, ties count one half.
+
+    Args:
+        y: labels (N,), 0 or 1.
+        score: (N,); any order-preserving scale.
+        weights: (R, N), from `resamples`.
+
+    Returns:
+        (R,), NaN if a resample holds one class only.
+    """
     order = np.argsort(score, kind="stable")
     starts = np.flatnonzero(np.diff(score[order], prepend=-np.inf))
     ordered = weights[:, order]
@@ -54,12 +71,17 @@ def weighted_auc(y: Int, score: Float, weights: Float) -> Float:
 
 
 def percentile_interval(value: float, drawn: Float) -> Interval:
-    """95 % percentile interval of the resamples where the metric is defined, widened to hold the estimate."""
+    """95 % percentile interval of a metric, widened to hold the estimate.
+
+    Args:
+        value: the estimate.
+        drawn: the metric of every resample (R,); NaN is left out.
+    """
     defined = drawn[~np.isnan(drawn)]
     low, high = np.percentile(defined, (2.5, 97.5)) if defined.size else (value, value)
     return Interval(value, min(value, float(low)), max(value, float(high)))
 
 
 def collapsed(interval: Interval) -> bool:
-    """Whether all resamples agreed, to rounding."""
+    """Whether all resamples agreed, apart from rounding."""
     return interval.high - interval.low < 1e-9

@@ -38,7 +38,7 @@ def plot_curves(history: Mapping[str, Sequence[float]], path: Path) -> None:
         path: PNG file to write.
 
     Raises:
-        DataError: none of the three is there.
+        DataError: the history has none of the three.
     """
     panels = [name for name in _NAMES if name in history or f"val_{name}" in history]
     if not panels:
@@ -73,6 +73,7 @@ def plot_confusion(
         decision: decided class index int or bool (N,).
         labels: class names in the order of the indices.
         path: PNG file to write.
+        title: of the figure.
 
     Raises:
         DataError: no images, different lengths, or an index without a label.
@@ -110,7 +111,7 @@ def plot_roc(curves: Mapping[str, tuple[ArrayLike, ArrayLike]], path: Path) -> N
         path: PNG file to write.
 
     Raises:
-        DataError: as for `train.evaluation.metrics.roc_points`, but for a single class.
+        DataError: as for `train.evaluation.metrics.roc_points`, except for a single class.
     """
     figure = Figure(figsize=(4.8, 4.9), layout="constrained")
     axes = figure.subplots()
@@ -157,7 +158,7 @@ def plot_reliability(y_true: ArrayLike, probability: ArrayLike, path: Path, bins
         y_true: 0 or 1 (N,).
         probability: of the malignant class (N,), 0–1.
         path: PNG file to write.
-        bins: of equal width.
+        bins: number of bins, of equal width.
 
     Raises:
         DataError: as for `train.evaluation.metrics.expected_calibration_error`, whose value is in the title.
@@ -186,14 +187,14 @@ def plot_reliability(y_true: ArrayLike, probability: ArrayLike, path: Path, bins
 
 
 def tidy(axes: Any) -> None:
-    """The look that all figures share."""
+    """Give Matplotlib axes the look that all figures share."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="0.9", linewidth=0.6)
     axes.set_axisbelow(True)
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write the figure with the footer; without a software tag, so that equal data give equal bytes."""
+    """Write the figure with the footer as PNG; without a software tag, so that equal data give equal bytes."""
     figure.supxlabel(FOOTER, fontsize=7, color="0.4")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None})

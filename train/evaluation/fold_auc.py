@@ -1,8 +1,8 @@
 """The AUC of a cross-validation: the mean of its folds, with intervals by group.
 
-Each fold has a model of its own, and its scores are on a scale of their own. Pooled, a malignant image of one fold
-is compared with a benign one of another, so that the pooled AUC also measures how alike the scales are; a
-temperature fitted on some seventy images makes them alike only roughly. The mean compares within folds.
+Each fold has a model of its own, and its scores are on a scale of their own. A pooled AUC compares a malignant
+image of one fold with a benign one of another, so it also measures how alike the scales are. A temperature fitted
+on some seventy images makes the scales alike only roughly. The mean of the folds compares images within a fold.
 """
 
 from __future__ import annotations
@@ -28,7 +28,12 @@ def mean_fold_auc(
         y: 0 or 1, (N,).
         logits: (N,).
         fold: number of the fold of each image, (N,).
-        groups: N names; by default each image is its own group.
+        groups: N names; None: each image is its own group.
+        num_bootstrap: resamples, at least 1.
+        seed: equal seeds give equal intervals.
+
+    Returns:
+        95 % interval; NaN if a fold has one class only.
     """
     return _interval(
         y, groups, lambda weights: _mean_auc(y, logits, fold, weights), num_bootstrap=num_bootstrap, seed=seed
@@ -44,12 +49,15 @@ def paired_fold_auc_difference(
     num_bootstrap: int = 2000,
     seed: int = 0,
 ) -> Interval:
-    """Mean of the folds of the second minus that of the first, on the same images.
+    """`mean_fold_auc` of the second minus that of the first, on the same images.
 
     Args:
         y: 0 or 1, (N,).
-        first, second: logits (N,) and fold numbers (N,), which may differ between the two.
-        groups: N names; by default each image is its own group.
+        first, second: logits (N,) and fold numbers (N,); the folds may differ between the two.
+        groups, num_bootstrap, seed: as for `mean_fold_auc`.
+
+    Returns:
+        95 % interval; NaN if a fold has one class only.
     """
     return _interval(
         y,
@@ -76,7 +84,7 @@ def _interval(
 
 
 def _mean_auc(y: Int, logits: Float, fold: Int, weights: Float) -> Float:
-    """Mean AUC (R,) for image weights (R, N); NaN where a fold is left with one class."""
+    """Mean AUC (R,) for image weights (R, N); NaN if a fold is left with one class."""
     parts = [fold == number for number in np.unique(fold)]
     aucs: Float = np.mean([weighted_auc(y[mine], logits[mine], weights[:, mine]) for mine in parts], axis=0)
     return aucs

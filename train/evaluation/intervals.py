@@ -1,7 +1,7 @@
 """Confidence intervals for proportions, AUC and paired differences; none of them ever has zero width.
 
 A test set without a single error does not prove that there are none: 0 flips in 97 images still allow 3 %.
-Counts may be fractional where images are pooled into groups, so that an effective sample size can be used.
+Counts may be fractional: if images are pooled into groups, an effective sample size replaces their number.
 """
 
 from __future__ import annotations
@@ -35,10 +35,16 @@ __all__ = [
 ]
 
 UNDEFINED = Interval(float("nan"), float("nan"), float("nan"))
+"""The interval of a metric that is not defined."""
 
 
 def wilson(k: float, n: float, level: float = 0.95) -> Interval:
-    """Score interval of a proportion (Wilson, JASA 22:209, 1927). Fractional counts are accepted.
+    """Score interval of a proportion (Wilson, JASA 22:209, 1927).
+
+    Args:
+        k: successes, 0 to ``n``; may be fractional.
+        n: trials; may be fractional.
+        level: confidence, between 0 and 1.
 
     Raises:
         DataError: counts or level out of range.
@@ -53,13 +59,14 @@ def wilson(k: float, n: float, level: float = 0.95) -> Interval:
 def auc_score_interval(auc: float, positives: float, negatives: float, level: float = 0.95) -> Interval:
     """Score interval of an AUC, of non-zero width at 0 and 1 too.
 
-    The values A with ``|auc - A| <= z sqrt(V(A))``, where V is the variance of Hanley and McNeil (Radiology 143:29,
-    1982) for exponential scores with both ``m - 1`` and ``n - 1`` replaced by ``(m + n) / 2 - 1``: Method 5 of
-    Newcombe, Statistics in Medicine 25:559, 2006.
+    It holds the values A with ``|auc - A| <= z sqrt(V(A))``. V is the variance of Hanley and McNeil (Radiology
+    143:29, 1982) for exponential scores, with both ``m - 1`` and ``n - 1`` replaced by ``(m + n) / 2 - 1``. This is
+    Method 5 of Newcombe, Statistics in Medicine 25:559, 2006.
 
     Args:
         auc: the estimate, 0–1.
         positives, negatives: independent units of each class, at least 1.
+        level: confidence, between 0 and 1.
 
     Raises:
         DataError: a value out of range.
@@ -88,9 +95,10 @@ def paired_difference(only_a: float, only_b: float, n: float, level: float = 0.9
     estimate of the discordant cell, is inverted numerically.
 
     Args:
-        only_a: pairs where only a succeeds.
-        only_b: pairs where only b succeeds.
+        only_a: pairs in which only a succeeds.
+        only_b: pairs in which only b succeeds.
         n: all pairs.
+        level: confidence, between 0 and 1.
 
     Raises:
         DataError: counts or level out of range.
@@ -112,10 +120,12 @@ def paired_accuracy_difference(
 ) -> Interval:
     """Accuracy of b minus accuracy of a on the same images, two bool arrays (N,).
 
-    `paired_difference` of as many independent images as say the same as these groups (`edge_runtime.proportion`).
+    `paired_difference`, with the effective number of independent images as ``n`` (`edge_runtime.proportion`).
 
     Args:
+        correct_a, correct_b: whether each image is classified correctly.
         groups: N names of patients or source images; None: each image is its own.
+        level: confidence, between 0 and 1.
 
     Raises:
         DataError: no images, or different lengths.
@@ -139,7 +149,7 @@ def differing(decision_a: ArrayLike, decision_b: ArrayLike, groups: Sequence[str
 def flip_rate(
     decision_a: ArrayLike, decision_b: ArrayLike, groups: Sequence[str] | None, level: float = 0.95
 ) -> Interval:
-    """Share of images on which decisions differ, with its exact interval by group; arguments as `differing`."""
+    """Share of images on which decisions differ, with its exact interval by group; see `differing`."""
     return differing(decision_a, decision_b, groups).interval(level)
 
 
@@ -172,7 +182,7 @@ def _far_root(excess: Callable[[float], float], end: float) -> float:
 
 
 def _limit(excess: Callable[[float], float], estimate: float, end: float, step: float) -> float:
-    """The root of ``excess`` between the estimate and ``end``; ``end`` itself where the estimate lies there."""
+    """The root of ``excess`` between the estimate and ``end``; ``end`` itself if the estimate lies there."""
     if abs(end - estimate) < 1e-12:
         return end
     # Without discordant pairs the excess is zero at the estimate itself: start a little further.
@@ -181,7 +191,7 @@ def _limit(excess: Callable[[float], float], estimate: float, end: float, step: 
 
 
 def without_nan(value: Any) -> Any:
-    """The same with null for what is undefined: JSON has no NaN."""
+    """A copy of JSON-like data with None for every NaN and infinity, which JSON does not have."""
     if isinstance(value, dict):
         return {key: without_nan(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

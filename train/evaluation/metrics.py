@@ -9,7 +9,7 @@ each resample keeps both classes (Efron and Tibshirani, An Introduction to the B
 A bootstrap shrinks to nothing near 0 and 1, so it is joined with a score interval whose sample size is the number
 of groups, as if the images of a group were copies of one another: Wilson for the proportions (F1 through
 ``J = TP / (TP + FP + FN)``, ``F1 = 2 J / (1 + J)``), Newcombe's Method 5 for the AUC. For the Brier score Wilson is
-used only where all resamples agree: no variable in 0–1 with the same mean varies more than a Bernoulli variable.
+used only if all resamples agree: no variable in 0–1 with the same mean varies more than a Bernoulli variable.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ def classification_metrics(
         seed: of the resampling; equal seeds give equal intervals.
 
     Returns:
-        Name -> `Interval`; NaN where a metric is undefined (AUC with one class only, sensitivity without malignant
-        images, precision without positive decisions, …).
+        Name -> `train.evaluation.intervals.Interval`; NaN if a metric is undefined (AUC with one class only,
+        sensitivity without malignant images, precision without positive decisions, …).
 
     Raises:
         DataError: no images, different lengths, labels other than 0 and 1, non-finite logits, a threshold outside
@@ -117,15 +117,15 @@ def paired_auc_difference(
 ) -> Interval:
     """AUC of b minus AUC of a on the same images, bootstrapped by group.
 
-    Where all resamples agree (both orders equal, or both perfect) the bootstrap says nothing. Then a bound is used
-    that holds for any scores: m benign groups can be matched with m malignant ones, m the size of the smaller
-    class, and each match is won by a, by b, by both or by neither, with probabilities whose difference is the AUC
-    difference. The bound is Tango's interval of m such independent matches.
+    If all resamples agree (both orders equal, or both perfect), the bootstrap says nothing. Then a bound is used
+    that holds for any scores. Let m be the number of groups of the smaller class: m benign groups can be matched
+    with m malignant ones. Each match is won by a, by b, by both or by neither, and the probabilities of a and b
+    differ by the AUC difference. The bound is Tango's interval of m such independent matches.
 
     Args:
         y_true: int (N,), 0 or 1.
         logit_a, logit_b: float (N,).
-        groups: as for `classification_metrics`.
+        groups, num_bootstrap, seed: as for `classification_metrics`.
 
     Returns:
         Difference in -1–1; NaN with one class only.
@@ -160,13 +160,14 @@ def paired_mean_difference(
     num_bootstrap: int = 2000,
     seed: int = 0,
 ) -> Interval:
-    """Mean of the second minus mean of the first, image by image, bootstrapped by group; for accuracy, say.
+    """Mean of the second minus mean of the first on the same images, bootstrapped by group; for example accuracies.
 
-    Where all resamples agree, the score interval of that many independent groups is joined.
+    If all resamples agree, the score interval of as many independent pairs as there are groups is joined.
 
     Args:
         first, second: bool or float in 0–1 (N,).
         y_true: int (N,), 0 or 1; resamples keep the number of groups by class.
+        groups, num_bootstrap, seed: as for `classification_metrics`.
 
     Raises:
         DataError: as for `classification_metrics`.
@@ -187,6 +188,11 @@ def expected_calibration_error(y_true: ArrayLike, probability: ArrayLike, bins: 
     """Mean absolute gap between probability and observed share, over bins of equal width, weighted by their counts.
 
     (Naeini et al., AAAI 2015, for the probability of the positive class.)
+
+    Args:
+        y_true: int (N,), 0 or 1.
+        probability: (N,), 0–1.
+        bins: at least 1.
 
     Raises:
         DataError: as for `classification_metrics`, a probability outside 0–1, or no bins.
@@ -210,6 +216,12 @@ def roc_points(y_true: ArrayLike, logit: ArrayLike) -> tuple[Float, Float, Float
 
 
 def checked_scores(y_true: ArrayLike, logit: ArrayLike, both: bool = False) -> tuple[NDArray[np.int64], Float]:
+    """Labels int64 (N,) and finite scores float64 (N,).
+
+    Raises:
+        DataError: no images, different shapes, labels other than 0 and 1, a score that is not finite, or (if
+            ``both``) one class only.
+    """
     y, score = np.asarray(y_true), np.asarray(logit, np.float64)
     if y.ndim != 1 or y.shape != score.shape or y.size == 0:
         raise DataError(
@@ -225,7 +237,7 @@ def checked_scores(y_true: ArrayLike, logit: ArrayLike, both: bool = False) -> t
 
 
 def _statistics(y: NDArray[np.int64], score: Float, threshold: float, weights: Float) -> dict[str, Float]:
-    """Every metric (R,) for image weights (R, N); NaN where it is undefined."""
+    """Every metric (R,) for image weights (R, N); NaN if it is undefined."""
     probability = sigmoid(score)
     decided = probability >= threshold
     total, positive, called = weights.sum(axis=1), weights @ (y == 1), weights @ decided

@@ -1,4 +1,4 @@
-"""What a finished run leaves behind, however it was trained: metrics, predictions, figures, the printed summary."""
+"""What every finished run leaves behind: metrics, predictions, figures, the printed summary."""
 
 from __future__ import annotations
 
@@ -20,11 +20,17 @@ from sonoedge.train.evaluation.metrics import classification_metrics, sigmoid
 
 Logits = NDArray[np.float64]
 History = dict[str, list[float]]
-"""By name of a figure, its value after every epoch."""
+"""By name of a quantity, such as ``val_loss``, its value after every epoch."""
 
 
 def subset_metrics(dataset: Dataset, logits: Logits, threshold: float) -> dict[str, list[float]]:
-    """The metrics of `train.evaluation.metrics` by name, each ``[value, low, high]``."""
+    """The metrics of `train.evaluation.metrics` by name, each ``[value, low, high]`` of a 95 % interval by group.
+
+    Args:
+        dataset: N images.
+        logits: (N,).
+        threshold: probability.
+    """
     found = classification_metrics(dataset.y, logits, threshold=threshold, groups=dataset.groups)
     return {name: interval_list(interval) for name, interval in found.items()}
 
@@ -35,7 +41,7 @@ def interval_list(interval: Interval) -> list[float]:
 
 
 def predictions_csv(subsets: dict[str, Dataset], logits: dict[str, Logits], labels: Sequence[str]) -> str:
-    """predictions.csv: image, sha256, subset, label, group, logit."""
+    """Text of predictions.csv: image, sha256, subset, label, group, logit."""
     buffer = io.StringIO()
     table = csv.writer(buffer, lineterminator="\n")
     table.writerow(["image", "sha256", "subset", "label", "group", "logit"])
@@ -54,7 +60,7 @@ def draw_figures(
     threshold: float,
     history: History,
 ) -> None:
-    """curves.png, confusion.png and roc.png."""
+    """Draw curves.png, confusion.png (test images) and roc.png (validation and test images) into a folder."""
     decision = (sigmoid(logits["test"]) >= threshold).astype(np.int64)
     plot_curves(history, folder / "curves.png")
     plot_confusion(subsets["test"].y, decision, labels, folder / "confusion.png", title="Test images")
@@ -63,7 +69,7 @@ def draw_figures(
 
 
 def summary(card: dict[str, Any], out: Path) -> str:
-    """What the terminal shows of a finished run."""
+    """What the terminal shows of a finished run: ``card`` is the run card, ``out`` the run folder."""
     lines = [f"\n{'':<8}{'accuracy':>22}{'AUC':>22}{'sensitivity':>22}{'specificity':>22}   (95 % intervals)"]
     for subset, metrics in card["metrics"].items():
         cells = [shown(*metrics[name]) for name in ("accuracy", "auc", "sensitivity", "specificity")]
@@ -84,5 +90,5 @@ def summary(card: dict[str, Any], out: Path) -> str:
 
 
 def shown(value: float | None, low: float | None, high: float | None) -> str:
-    """``0.948 [0.856, 0.988]``."""
+    """Value and interval as text, such as ``0.948 [0.856, 0.988]``; ``undefined`` if the value is None."""
     return "undefined" if value is None else f"{value:.3f} [{low:.3f}, {high:.3f}]"

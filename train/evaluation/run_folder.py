@@ -41,7 +41,7 @@ class Run:
 
     @property
     def model_path(self) -> Path:
-        """Where ``model.keras`` lies."""
+        """Path of ``model.keras``."""
         return self.path / MODEL
 
     @property
@@ -74,14 +74,14 @@ def open_run(path: str | Path) -> Run:
 
 
 def load_subsets(run: Run, root: str | Path | None = None, *, progress: bool = False) -> dict[str, Dataset]:
-    """The run's images by subset, each checked against its digest; groups are those of the run.
+    """The run's images by subset, each checked against its digest.
 
-    Whatever rules formed the groups when the run was trained, none is formed here: images that the run left out,
-    such as unreadable ones, are left out again.
+    The groups are those of the run; none are formed here. Images that the run left out, such as unreadable ones,
+    are left out again.
 
     Args:
         run: a finished one.
-        root: where the images are; by default where the run read them.
+        root: folder of the images; by default the folder from which the run read them.
         progress: show a bar on stderr.
 
     Raises:
@@ -111,7 +111,11 @@ def validation_logits(run: Run) -> tuple[NDArray[np.int64], NDArray[np.float64]]
 
 
 def newest_run(root: Path = Path("runs")) -> Path:
-    """The run folder under ``root`` that was finished last."""
+    """The run folder under ``root`` that was finished last.
+
+    Raises:
+        UsageError: there is none.
+    """
     runs = [card.parent for card in root.glob(f"*/{CARD}")]
     if not runs:
         raise UsageError(
@@ -121,7 +125,7 @@ def newest_run(root: Path = Path("runs")) -> Path:
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """Installed versions, with Python's, for a run card or bundle."""
+    """Versions of Python and of the packages that are installed, for a run card or bundle."""
     found = {"python": sys.version.split()[0]}
     for package in packages:
         try:

@@ -22,8 +22,9 @@ class Seen:
     """Rows of a data set that a run has seen.
 
     Attributes:
-        identical: the same bytes.
-        copies: other bytes that show a picture of the run turned, mirrored, sharpened, rescaled or as it is.
+        identical: rows with the same bytes as an image of the run.
+        copies: rows with other bytes that show a picture of the run turned, mirrored, sharpened, rescaled or as it
+            is.
         not_compared: images of the run that are no longer where it read them; copies of these are not found.
     """
 
@@ -33,12 +34,16 @@ class Seen:
 
     @property
     def rows(self) -> frozenset[int]:
-        """All of them."""
+        """All rows that the run has seen."""
         return self.identical | self.copies
 
 
 def find_seen(run: Run, dataset: Dataset, *, progress: bool = False) -> Seen:
-    """Compare a data set with what the run was trained and chosen on, by the evidence of ``sonoedge audit``."""
+    """Compare a data set with the run's training and validation images, by the evidence of ``sonoedge audit``.
+
+    Raises:
+        ImageError: an image cannot be decoded.
+    """
     known = {digest for digest, subset in subset_of(run.split).items() if subset != "test"}
     identical = frozenset(i for i, sample in enumerate(dataset.samples) if sample.sha256 in known)
     candidates = [i for i in range(len(dataset)) if i not in identical]
@@ -63,7 +68,7 @@ def _sources(run: Run, dataset: Dataset, known: set[str]) -> dict[str, Path]:
 
 
 def _pairs(paths: list[Path], progress: bool) -> list[tuple[int, int]]:
-    """Index pairs ``(i, j)``, ``i < j``, of images that show the same."""
+    """Index pairs ``(i, j)``, ``i < j``, of images that show the same content."""
     from tqdm import tqdm
 
     def fingerprints(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Figures by subgroup: what the data's CSV says of scanner or BI-RADS, and lesion size from the masks."""
+"""Metrics by subgroup: by scanner or BI-RADS from the data's CSV, and by lesion size from the masks."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from sonoedge.train.evaluation.results import interval_list
 from sonoedge.train.markdown import markdown_table
 
 USUAL_COLUMNS = ("device", "scanner", "birads")
-"""Columns that a run reports its test images by, where the CSV has them."""
+"""Columns by which a run reports its test images, if the CSV has them."""
 SHOWN = ("accuracy", "auc", "sensitivity", "specificity", "brier")
+"""Metrics of a subgroup."""
 
 _SIZES = (
     (0.0, 0.05, "lesion below 5 % of the image"),
@@ -40,7 +41,7 @@ def subgroups(
         columns: of the folder's CSV; by default those of `USUAL_COLUMNS` that it has.
 
     Raises:
-        UsageError: a column that was asked for and that the CSV lacks.
+        UsageError: the folder has no CSV, or its CSV lacks a column that was asked for.
     """
     members = {**by_column(dataset, columns), **by_size(dataset)}
     return {
@@ -56,7 +57,7 @@ def subgroups(
 def shown_metrics(
     dataset: Dataset, logits: NDArray[np.float64], threshold: float, rows: Sequence[int]
 ) -> dict[str, list[float]]:
-    """The metrics of `SHOWN` on some rows, each ``[value, low, high]``."""
+    """The metrics of `SHOWN` on some rows, each ``[value, low, high]`` of a 95 % interval by group."""
     index = np.array(rows)
     groups = [dataset.groups[i] for i in rows]
     found = classification_metrics(dataset.y[index], logits[index], threshold=threshold, groups=groups)
@@ -64,7 +65,15 @@ def shown_metrics(
 
 
 def by_column(dataset: Dataset, columns: Sequence[str] | None) -> dict[str, list[int]]:
-    """Rows by value of each column; None for those of `USUAL_COLUMNS` that are there."""
+    """Rows by column and value, such as ``device GE``.
+
+    Args:
+        dataset: the images.
+        columns: of the folder's CSV; None takes those of `USUAL_COLUMNS` that it has.
+
+    Raises:
+        UsageError: the folder has no CSV, or its CSV lacks a column that was asked for.
+    """
     path = next((p for p in (dataset.root / "images.csv", dataset.root / "bus_data.csv") if p.is_file()), None)
     if path is None:
         if columns:
@@ -89,7 +98,7 @@ def by_column(dataset: Dataset, columns: Sequence[str] | None) -> dict[str, list
 
 
 def by_size(dataset: Dataset) -> dict[str, list[int]]:
-    """Rows by the mask's share of the image, where every image has a mask that is not empty."""
+    """Rows by the mask's share of the image, without empty masks; an empty dictionary if an image has no mask."""
     shares = []
     for sample in dataset.samples:
         if sample.mask_path is None:
@@ -101,7 +110,7 @@ def by_size(dataset: Dataset) -> dict[str, list[int]]:
 
 
 def subgroup_table(found: Mapping[str, Mapping[str, Any]]) -> str:
-    """In Markdown; empty without subgroups."""
+    """The result of `subgroups` as a table in Markdown; empty without subgroups."""
     rows = []
     for name, part in found.items():
         cells = [cell(part["metrics"][metric]) for metric in ("auc", "sensitivity", "specificity")]
@@ -111,7 +120,7 @@ def subgroup_table(found: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def cell(values: Sequence[float | None]) -> str:
-    """``0.948 [0.856, 0.988]``, or n/a where it is not defined, as an AUC of one class."""
+    """``0.948 [0.856, 0.988]``, or ``n/a`` if the metric is not defined, such as an AUC of one class."""
     value, low, high = values
     undefined = value is None or low is None or high is None or np.isnan(value)
     return "n/a" if undefined else f"{value:.3f} [{low:.3f}, {high:.3f}]"

@@ -15,22 +15,31 @@ def youden_threshold(y_true: ArrayLike, logit: ArrayLike) -> float:
     It lies midway, in logits, between two adjacent distinct scores. Among equals the lowest is taken: a missed
     cancer costs more than a recall.
 
+    Args:
+        y_true: int (N,), 0 or 1.
+        logit: float (N,).
+
     Raises:
-        DataError: as for `classification_metrics`, or one class only.
+        DataError: as for `train.evaluation.metrics.classification_metrics`, or one class only.
     """
     cuts, hits, rejections = _cuts(y_true, logit)
     return float(sigmoid(cuts[np.argmax(hits * rejections[-1] + rejections[:-1] * hits[0])]))
 
 
 STEADY_RULE = "widest gap between validation scores among cuts within one standard error of the best Youden's J"
+"""`steady_threshold` in words, for the run card."""
 
 
 def steady_threshold(y_true: ArrayLike, logit: ArrayLike) -> float:
-    """Probability far from every score, whose Youden's J is as good as the best as far as these images can tell.
+    """Probability far from every score, with a Youden's J that these images cannot tell from the best one.
 
-    Of all cuts within one standard error of the best J (the rule of Breiman et al., CART, 1984) the one in the
-    widest gap between scores, in logits; of equals the lowest. Where `youden_threshold` lies in a narrow gap, any
-    rounding decides for the images beside it.
+    Among the cuts within one standard error of the best J (the rule of Breiman et al., CART, 1984), it is the cut
+    in the widest gap between scores, in logits; among equals the lowest. `youden_threshold` may lie in a narrow
+    gap: then any rounding decides for the images beside it.
+
+    Args:
+        y_true: int (N,), 0 or 1.
+        logit: float (N,).
 
     Raises:
         DataError: as for `youden_threshold`.
@@ -52,6 +61,8 @@ def threshold_for_sensitivity(y_true: ArrayLike, logit: ArrayLike, sensitivity: 
     """Highest probability, midway between adjacent distinct scores, with at least this sensitivity.
 
     Args:
+        y_true: int (N,), 0 or 1.
+        logit: float (N,).
         sensitivity: wanted share of the malignant images, in (0, 1].
 
     Raises:

@@ -1,8 +1,8 @@
-"""Cross-validation of training choices: the rows of an ablation table, and what a leaky split pretends.
+"""Cross-validation of training choices: the rows of an ablation table, and how much a leaky split flatters them.
 
-Every image is tested once, by a model that has not seen its fold; a part of the training folds is held out to stop
-fitting, set the temperature and the threshold. Each (row, split, fold) is a JSON file under ``<out>/folds`` with a
-fingerprint of all that decides it, so an interrupted call goes on where it was.
+Every image is tested once, by a model that has not seen its fold. A part of the training folds is held out to stop
+the fit and to set the temperature and the threshold. Each (row, split, fold) is a JSON file under ``<out>/folds``
+with a fingerprint of all that decides it, so that the next call goes on after an interruption.
 """
 
 from __future__ import annotations
@@ -72,11 +72,13 @@ ROWS = {
 
 @dataclass(frozen=True)
 class OutOfFold:
-    """What one row gave under one split, image by image in the order of the data set.
+    """The answers of one row under one split, image by image in the order of the data set.
 
     Attributes:
+        row: its name.
+        split: by group or by image.
         logits: (N,), temperature applied, so that folds can be pooled.
-        stress: the same for one augmented copy of every image, as from another scanner; None where not asked for.
+        stress: logits of one augmented copy of every image, as from another scanner; None if not asked for.
         margins: (N,) logit minus the logit of the fold's threshold: positive is malignant.
         fold: (N,) number of the fold.
     """
@@ -90,7 +92,11 @@ class OutOfFold:
 
 
 def parse_rows(text: str | None) -> tuple[str, ...]:
-    """Names of rows, all of them for None; `UsageError` for an unknown or repeated one."""
+    """Names of rows from a comma-separated list; None stands for all.
+
+    Raises:
+        UsageError: an unknown or repeated name, or none.
+    """
     if text is None:
         return tuple(ROWS)
     names = tuple(name.strip() for name in text.split(",") if name.strip())
@@ -113,16 +119,27 @@ def cross_validate(
     progress: bool = True,
     say: Callable[[str], None] = print,
 ) -> list[OutOfFold]:
-    """Run what is missing.
+    """Run every row, split and fold that is not finished yet.
 
     Args:
-        settings: of all rows, before what each changes.
+        dataset: N images.
+        rows: keys of `ROWS`.
+        splits: by group, by image, or both.
+        settings: of all rows, before the changes of each row.
+        out: folder of the results.
         folds: at least 2.
         stress: also test on one augmented copy of every image, for which all backbones run once more.
+        cache: folder of cached features.
+        progress: show bars.
+        say: prints a line after each fold.
+
+    Returns:
+        One result for each row and split, rows first.
 
     Raises:
-        DataError: a class has fewer groups than folds.
-        ModelError: the weights cannot be had.
+        DataError: a class has too few groups; see `make_folds`.
+        MissingExtraError, ModelError: the weights cannot be had.
+        UsageError: fewer than 2 folds, or settings that do not fit each other.
     """
     results = []
     for name in rows:
@@ -155,7 +172,8 @@ def make_folds(dataset: Dataset, folds: int, split: Strategy, seed: int) -> list
     """Train, val and test of every fold, stratified; whole groups unless the split is the paper's.
 
     Raises:
-        DataError: a class has fewer groups (or images) than folds.
+        DataError: a class has fewer groups (or images) than folds, or fewer than 7.
+        UsageError: fewer than 2 folds.
     """
     if folds < 2:
         raise UsageError(f"--folds must be at least 2. Received: {folds}.")
@@ -182,7 +200,7 @@ def make_folds(dataset: Dataset, folds: int, split: Strategy, seed: int) -> list
 def _kfold(
     split: Strategy, folds: int, seed: int, y: NDArray[np.int64], groups: Sequence[str]
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Rows of the others and of each fold."""
+    """For each fold, the rows of the other folds and its own."""
     if split == "grouped":
         return StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(groups, y, groups)
     return StratifiedKFold(folds, shuffle=True, random_state=seed).split(groups, y)

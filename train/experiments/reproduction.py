@@ -1,8 +1,9 @@
 """The paper's experiments: every system under the paper's protocol and under an honest one, resumable.
 
 A *unit* is one system under one protocol. Each finished unit is a JSON file under ``<out>/units``, with a
-fingerprint of all that decides it: called again, `reproduce` computes only what is missing or was computed from
-something else. A backbone runs once on the images, for all systems that use it (`train.features.cache`).
+fingerprint of all that decides it. If `reproduce` is called again, it computes only units that are missing or were
+computed from something else. A backbone runs once on the images, for all systems that use it
+(`train.features.cache`).
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ _UNITS = "units"
 
 @dataclass(frozen=True)
 class ReproduceSettings:
-    """See ``sonoedge reproduce --help``."""
+    """Everything that decides the experiments; see ``sonoedge reproduce --help`` for what the fields mean."""
 
     data: str
     systems: tuple[str, ...]
@@ -61,12 +62,17 @@ class Unit:
     """One system under one protocol, on its test images.
 
     Attributes:
+        system: key of `train.experiments.systems.SYSTEMS`.
+        protocol: key of `STRATEGIES`.
         sources: per backbone ``imagenet``, ``file`` (from ``--weights DIR``) or ``none`` (untrained).
         images: number of images by subset.
-        leaks: test images of whose source or patient another image is in train.
-        metrics: by `train.evaluation.metrics.METRIC_NAMES`.
-        histories: one per head; one only but for ensembles of probabilities.
-        test_images: relative paths; ``y``, ``logits`` and ``groups`` follow them.
+        leaks: test images that share their source or patient with an image in train.
+        threshold: probability.
+        metrics: by the names of `train.evaluation.metrics.METRIC_NAMES`, with 95 % intervals.
+        histories: one per head; only ensembles of probabilities have several heads.
+        test_images: relative paths.
+        y, logits, groups: of the test images, in the same order.
+        seconds: wall-clock time.
     """
 
     system: str
@@ -85,7 +91,7 @@ class Unit:
 
     @property
     def trained(self) -> bool:
-        """Whether all backbones had trained weights: the figures of others mean nothing."""
+        """Whether all backbones had trained weights; if not, the metrics mean nothing."""
         return "none" not in self.sources.values()
 
 
@@ -97,7 +103,17 @@ def reproduce(
     progress: bool = True,
     say: Callable[[str], None] = print,
 ) -> tuple[Dataset, list[Unit]]:
-    """Run what is missing; returns the data set and all units in the order of the systems.
+    """Run every system under every protocol that is not finished yet.
+
+    Args:
+        settings: of all units.
+        out: folder of the results.
+        cache: folder of cached features.
+        progress: show bars.
+        say: prints a line after each unit.
+
+    Returns:
+        The data set, and all units in the order of the systems.
 
     Raises:
         DataError: the data cannot be used.
@@ -131,7 +147,7 @@ def reproduce(
 
 
 class _Lab:
-    """Data, features and weights, each got once and only when a unit needs it."""
+    """Data, features and weights; each is loaded once, and only when a unit needs it."""
 
     def __init__(self, settings: ReproduceSettings, dataset: Dataset, cache: Path, progress: bool) -> None:
         self._settings, self._cache, self._progress = settings, cache, progress
@@ -216,7 +232,7 @@ class _Lab:
         return self._sources[name]
 
     def _features_of(self, name: str, sources: Mapping[str, str]) -> dict[str, Features]:
-        """Pooled features by image digest; for all images where the whole system is trained."""
+        """Pooled features by image digest: of all images if the whole system is trained, else of a few."""
         data = self._data(sources)
         key = (name, data is self._full)
         if key not in self._features:
@@ -249,7 +265,11 @@ def subsample(dataset: Dataset, count: int, seed: int) -> Dataset:
 
 
 def mean_probability(logits: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Logit of the mean of several probabilities; a single one is left as it is."""
+    """Logits (N,) of the mean probability of several models; those of a single model stay as they are.
+
+    Args:
+        logits: of each model, (N,).
+    """
     if len(logits) == 1:
         return logits[0]
     mean = np.clip(np.mean([sigmoid(x) for x in logits], axis=0), 1e-12, 1 - 1e-12)
@@ -262,7 +282,7 @@ def _rows(features: Mapping[str, Mapping[str, Features]], names: Sequence[str], 
 
 
 def _read(path: Path, fingerprint: str) -> Unit | None:
-    """A finished unit; None where it is missing, damaged, or of other settings."""
+    """A finished unit; None if it is missing, damaged, or of other settings."""
     try:
         document: Any = json.loads(path.read_text(encoding="utf-8"))
         if document["fingerprint"] != fingerprint:

@@ -21,7 +21,7 @@ class System:
         join: ``features``: one head on the concatenated maps; ``probabilities``: a head per backbone, the mean of
             their probabilities.
         published: figures by the names of `train.evaluation.metrics.METRIC_NAMES`, as far as they are known to us.
-        note: where this system is not to the letter what the paper names.
+        note: how this system differs from the one that the paper names; empty if it does not.
     """
 
     title: str
@@ -67,7 +67,11 @@ SYSTEMS: dict[str, System] = {
 
 
 def parse_systems(text: str | None) -> tuple[str, ...]:
-    """Keys from a comma-separated list, all of them for None; `UsageError` for an unknown or repeated one."""
+    """Keys of `SYSTEMS` from a comma-separated list; None stands for all.
+
+    Raises:
+        UsageError: an unknown or repeated key, or none.
+    """
     if text is None:
         return tuple(SYSTEMS)
     names = tuple(name.strip() for name in text.split(",") if name.strip())

@@ -15,12 +15,17 @@ VERSION = "2"  # part of the cache key: raise it when the copies change
 
 
 def augmented_copy(image: UInt8Image, sha256: str, copy: int) -> UInt8Image:
-    """Copy ``copy`` >= 1 of an image, uint8 (H, W, 3) -> the same shape.
+    """One augmented copy of an image, uint8 (H, W, 3) -> the same shape.
 
     Geometry: mirrored left to right half of the time, never upside down (shadows fall away from the probe);
     rotated by up to 10 degrees; depth scale 0.8–1.25 and aspect 0.87–1.15, since scanners differ in both and the
     input is stretched to a square; shifted by up to 6 %. Beam: speckle, an acoustic shadow in three of ten copies,
     a tilted time-gain curve. Screen: blur up to 1.2 pixels, gamma 0.7–1.4, gain 0.8–1.2.
+
+    Args:
+        image: RGB.
+        sha256: hex digest of the image file.
+        copy: number of the copy, at least 1.
     """
     rng = _generator(sha256, copy)
     moved = _moved(image, rng)

@@ -33,18 +33,20 @@ from sonoedge.train.features.input_wait import InputWait, prefetched
 from sonoedge.train.models.backbones import weights_digest
 
 _KEY_VERSION = 3
-"""Raise it when cached features may be wrong: nested models once were known by their name and weights alone."""
+"""Raise it when cached features may be wrong. (Keys once described a nested model by name and weights alone.)"""
 _UNIMPORTANT = ("name", "trainable", "_initializer", "_regularizer", "_constraint")
 """Ends of the names of settings that do not decide what a layer computes."""
 SHARD_IMAGES = 64
+"""Images in one file of the cache."""
 TIMED_FROM = 200
+"""Images from which on `cost_in_words` measures the time."""
 _BATCH = 16
 
 Features = NDArray[np.float32]
 
 
 def default_cache() -> Path:
-    """``$XDG_CACHE_HOME/sonoedge/features``, by default under ``~/.cache``."""
+    """The usual folder: ``$XDG_CACHE_HOME/sonoedge/features``, by default under ``~/.cache``."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sonoedge" / "features"
 
 
@@ -57,14 +59,15 @@ def extract_features(
     progress: bool = False,
     input_wait: InputWait | None = None,
 ) -> dict[str, Features]:
-    """Features of images, and of their augmented copies, from cached shards where there are any.
+    """Features of images and of their augmented copies: read from the cache, or else computed and added to it.
 
     Args:
-        branches: per backbone, a model image (N, H, W, 3) -> features (N, …).
+        branches: per backbone, a model image (N, H, W, 3) -> features (N, …); all with the same input size.
         samples: N images.
         cache: folder of the cache.
         copies: augmented copies per image, appended copy by copy.
-        input_wait: adds up how long the backbones waited for images, where some are computed.
+        progress: show a bar on stderr.
+        input_wait: adds up how long the backbones waited for images, if some are computed.
 
     Returns:
         Per backbone float32 (N * (1 + copies), …): first all images in order, then all first copies, ….
@@ -97,13 +100,16 @@ def extract_features(
 def cost_in_words(
     branches: dict[str, keras.Model], samples: Sequence[Sample], copied: Sequence[Sample], copies: int, cache: Path
 ) -> str | None:
-    """What computing the features will take here, from one timed batch; None where the cache knows them all.
+    """How long computing the features will take here, from one timed batch; None if the cache has them all.
 
-    Of few images (`TIMED_FROM`) only the number is told: timing would take as long as some of them.
+    Below `TIMED_FROM` images the text gives only their number: timing would take as long as some of them.
 
     Args:
+        branches: as for `extract_features`.
         samples: images that are wanted as they are.
         copied: images of which ``copies`` augmented copies are wanted.
+        copies: augmented copies of each.
+        cache: folder of the cache.
     """
     rows = [_row_name(sample, 0) for sample in samples]
     rows += [_row_name(sample, copy) for copy in range(1, copies + 1) for sample in copied]
@@ -129,13 +135,13 @@ def cost_in_words(
 def compute_features(
     branches: dict[str, keras.Model], samples: Sequence[Sample], *, copies: int = 0
 ) -> dict[str, Features]:
-    """The same features without the cache: per backbone float32 (N * (1 + copies), …)."""
+    """What `extract_features` returns, computed without the cache: per backbone float32 (N * (1 + copies), …)."""
     size = next(iter(branches.values())).input_shape[1:3]
     return _run(branches, with_copies(samples, copies), size, None, InputWait())
 
 
 def with_copies(samples: Sequence[Sample], copies: int) -> list[tuple[Sample, int]]:
-    """First all images in order, then all first copies, …."""
+    """Images with the number of the copy, 0 for the image itself: first all images, then all first copies, …."""
     return [(sample, copy) for copy in range(copies + 1) for sample in samples]
 
 
@@ -153,7 +159,7 @@ def _run(
     for _, batch in prefetched(load, range(0, len(rows), _BATCH), input_wait):
         filled = len(batch)
         if filled < _BATCH:
-            # One batch shape only: a second would be compiled anew.
+            # One batch shape only: Keras would compile the model again for a second.
             batch = np.concatenate([batch, np.zeros((_BATCH - filled, *batch.shape[1:]), batch.dtype)])
         for name, branch in branches.items():
             parts[name].append(np.asarray(branch.predict_on_batch(batch), np.float32)[:filled])
@@ -164,7 +170,16 @@ def _run(
 
 
 def load_input(sample: Sample, copy: int, size: tuple[int, int]) -> NDArray[np.float32]:
-    """One image, or an augmented copy of it, as model input float32 (H, W, 3), 0–255."""
+    """One image, or an augmented copy of it, as model input float32 (H, W, 3), 0–255.
+
+    Args:
+        sample: the image.
+        copy: number of the copy; 0 for the image itself.
+        size: (height, width) in pixels.
+
+    Raises:
+        ImageError: the image cannot be decoded.
+    """
     image = resize(read_image(sample.path), size)
     return (augmented_copy(image, sample.sha256, copy) if copy else image).astype(np.float32)
 
@@ -181,9 +196,9 @@ def _cache_key(branch: keras.Model) -> str:
 
 
 def _described(model: Mapping[str, Any]) -> dict[str, Any]:
-    """A model's configuration, nested models included, without what does not decide its results.
+    """A model's configuration, nested models included, without the settings that do not decide its results.
 
-    Layers are called by their number: Keras counts up their names within a process.
+    A layer is called by its number, since Keras counts up the names of layers within a process.
     """
     numbers = {layer["name"]: number for number, layer in enumerate(model["layers"])}
 
@@ -211,7 +226,7 @@ def _described(model: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_shards(folder: Path) -> dict[str, Features]:
-    """A copy of what the shards hold; the last few folders stay in memory, since shards never change."""
+    """A copy of the features in a folder's shards. Shards never change, so the last few folders stay in memory."""
     paths = sorted(folder.glob("*.npz"))
     return dict(_known(tuple((path, path.stat().st_mtime_ns) for path in paths if path.exists())))
 

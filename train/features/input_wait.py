@@ -1,4 +1,4 @@
-"""Batches prepared in the background, and how long the device had to wait for them all the same."""
+"""Batches prepared in the background, and how long the model had to wait for them all the same."""
 
 from __future__ import annotations
 
@@ -18,7 +18,13 @@ _THREADS = 2  # decoding and augmenting release the interpreter lock for most of
 
 @dataclass
 class InputWait:
-    """Seconds that went by while batches were used, and those of them in which the next one was not ready yet."""
+    """How long the model waited for input.
+
+    Attributes:
+        total_s: seconds from the first batch to the last.
+        waited_s: seconds of these in which the next batch was not ready yet.
+        images: how many were computed.
+    """
 
     total_s: float = 0.0
     waited_s: float = 0.0
@@ -26,7 +32,7 @@ class InputWait:
 
     @property
     def share(self) -> float | None:
-        """0–1; None where nothing was computed."""
+        """Share of the time spent waiting, 0–1; None if nothing was computed."""
         return self.waited_s / self.total_s if self.total_s else None
 
     def __add__(self, other: InputWait) -> InputWait:
@@ -36,10 +42,15 @@ class InputWait:
 def prefetched(
     prepare: Callable[[Item], Batch], items: Sequence[Item], input_wait: InputWait
 ) -> Iterator[tuple[Item, Batch]]:
-    """Items with what ``prepare`` makes of them, in order, a few prepared ahead.
+    """Prepare items in threads, a few ahead, and yield each with its result, in order.
 
-    An exception of ``prepare`` is raised where its item is due. The time until the consumer asks for the next batch
-    counts as work, the time until it is there as input_wait.
+    An exception of ``prepare`` is raised when its item is due. The time until the consumer asks for the next batch
+    counts as work. The time until that batch is ready counts as waiting.
+
+    Args:
+        prepare: item -> batch; called in another thread.
+        items: in order.
+        input_wait: the times are added to it.
     """
     started = perf_counter()
     with ThreadPoolExecutor(_THREADS) as pool:

@@ -18,8 +18,9 @@ class FeatureSet:
     Attributes:
         features: per backbone float32 (N, …, C).
         y: labels int64 (N,).
-        rows_per_image: views of one image among the rows.
-        channels: per backbone, the channels of each of its maps, which add up to C; one map where it is not there.
+        rows_per_image: how many rows show the same image: itself and its copies.
+        channels: per backbone, the channels of each of its maps, which add up to C. A backbone that is not listed
+            has one map.
     """
 
     features: Mapping[str, Features]
@@ -32,7 +33,7 @@ class FeatureSet:
         return list(self.features.values())
 
     def maps(self) -> list[tuple[int, ...]]:
-        """Channels of the maps of each backbone."""
+        """Channels of the maps of each backbone, in the order of `inputs`."""
         return [self.channels.get(name, (x.shape[-1],)) for name, x in self.features.items()]
 
     def targets(self) -> NDArray[np.float32]:
@@ -43,7 +44,15 @@ class FeatureSet:
 def mixed(
     rows: tuple[list[Features], NDArray[np.float32]], seed: int
 ) -> tuple[list[Features], NDArray[np.float32]]:
-    """The rows and as many mixtures of two of them (Zhang et al., ICLR 2018), shares from Beta(0.4, 0.4)."""
+    """Rows, then as many mixtures of two of them (mixup, Zhang et al., ICLR 2018), shares from Beta(0.4, 0.4).
+
+    Args:
+        rows: inputs of the head, each (N, …), and targets (N, 1).
+        seed: of the mixtures.
+
+    Returns:
+        Inputs (2 N, …) and targets (2 N, 1).
+    """
     inputs, y = rows
     rng = np.random.default_rng(seed)
     other, share = rng.permutation(len(y)), rng.beta(0.4, 0.4, len(y)).astype(np.float32)
@@ -58,8 +67,11 @@ def mixed(
 def moments(data: FeatureSet) -> tuple[list[Features], list[Features]]:
     """Mean and scale per feature; the scale is sqrt(variance + median deviation^2 of the map).
 
-    Plain standardisation blows up channels that hardly ever respond: the head then leans on their noise, and an
-    int8 backbone, whose rounding errors are as large there as anywhere, changes its decisions.
+    Plain standardisation blows up channels that hardly ever respond. The head then relies on their noise. An int8
+    backbone, whose rounding errors are as large there as anywhere, would change its decisions.
+
+    Returns:
+        Means and scales, each in the order of `FeatureSet.inputs`, without the axis of the rows.
     """
     mean = [x.mean(axis=0) for x in data.inputs()]
     scale = []
@@ -71,5 +83,6 @@ def moments(data: FeatureSet) -> tuple[list[Features], list[Features]]:
 
 
 def standardise(data: FeatureSet, mean: list[Features], scale: list[Features]) -> FeatureSet:
+    """Features minus their mean, divided by their scale; see `moments`."""
     arrays = {name: (x - m) / s for (name, x), m, s in zip(data.features.items(), mean, scale, strict=True)}
     return replace(data, features=arrays)

@@ -32,13 +32,20 @@ def fine_tune(
     progress: bool,
     copies: int = 0,
 ) -> History:
-    """Train the head and the backbone layers whose name matches a regular expression, end to end on images.
+    """Train the head and chosen backbone layers, end to end on images.
 
-    For layers so early that the maps below them do not fit into memory; else `fine_tune_tail` is quicker. Batch
-    normalisation stays in inference mode, as is usual for small sets. Interrupted, the next call with the same
-    ``backup`` folder goes on after the last finished epoch.
+    This is for layers so early that the maps below them do not fit into memory; else `fine_tune_tail` is quicker.
+    Batch normalisation stays in inference mode, as is usual for small sets. After an interruption, the next call
+    with the same ``backup`` folder goes on after the last finished epoch.
 
     Args:
+        model: trained in place.
+        train, val: images.
+        layers: regular expression, see `train.models.cut.unfreeze`.
+        settings: of the fit.
+        seed: of the order of the images.
+        backup: folder.
+        progress: show a bar.
         copies: augmented copies per training image.
 
     Raises:
@@ -69,7 +76,7 @@ def fine_tune_tail(
     progress: bool,
     backup: Path | None = None,
 ) -> History:
-    """Train the head and the layers above the cut on cached values of the trunks; `backup` as for `fine_tune`."""
+    """Train the head and the layers above the cut on cached outputs of the trunks; ``backup``: see `fine_tune`."""
     keras.utils.set_random_seed(seed)
     return fit_keras(
         tail.model,
@@ -85,7 +92,8 @@ def fine_tune_tail(
 class ImageBatches(keras.utils.PyDataset):
     """Batches of decoded images and their augmented copies, for end-to-end training.
 
-    The order of an epoch depends on the seed and its number only, also after a restart; without a seed it is given.
+    The order of an epoch depends only on the seed and on the number of the epoch, also after a restart. Without a
+    seed the images keep their order. A batch is float32 (B, H, W, 3), 0–255, with labels float32 (B, 1).
     """
 
     def __init__(

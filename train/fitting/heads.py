@@ -25,11 +25,20 @@ from sonoedge.train.models.fusion import Head
 
 @dataclass(frozen=True)
 class FitSettings:
-    """One fit. ``weight_decay`` is decoupled (AdamW; 0 is plain Adam); ``balanced`` weighs classes inversely;
-    ``mixup`` adds as many mixtures of two training rows, labels mixed alike, as there are rows (Adam only).
-    ``logistic`` above 0 is the variance of the prior of `train.fitting.logistic`, which takes the place of Adam.
-    ``averaged`` validates and keeps the running mean of the weights (Polyak and Juditsky, 1992) over some
-    `_AVERAGED_STEPS` steps instead of the last ones."""
+    """Settings of one fit.
+
+    Attributes:
+        learning_rate: of Adam.
+        batch_size: rows.
+        epochs: at most.
+        patience: epochs without a lower validation loss after which the fit stops.
+        weight_decay: decoupled (AdamW); 0 is plain Adam.
+        balanced: weigh each class by the inverse of its size.
+        mixup: add as many mixtures of two training rows as there are rows, labels mixed alike (Adam only).
+        logistic: above 0, the variance of the prior of `train.fitting.logistic`, which replaces Adam.
+        averaged: validate and keep the running mean of the weights (Polyak and Juditsky, 1992) over about
+            `_AVERAGED_STEPS` steps, instead of the last weights.
+    """
 
     learning_rate: float
     batch_size: int
@@ -49,14 +58,15 @@ _ROWS = 1024
 _AVERAGED_STEPS = 100
 
 LOGISTIC = FitSettings(learning_rate=0.0, batch_size=0, epochs=0, patience=0, logistic=0.03)
+"""Logistic regression: it has no rate, batches or epochs."""
 
 DEFAULT_GRID = (LOGISTIC,)
-"""What the default protocol tries; validation decides where there is more than one (``--sweep``)."""
+"""What the default protocol tries; if there is more than one (``--sweep``), validation decides."""
 
 
 @dataclass(frozen=True)
 class FitResult:
-    """The settings that were chosen, their history per epoch, and every candidate with its validation figures."""
+    """The settings that were chosen, their history per epoch, and all settings with their validation figures."""
 
     settings: FitSettings
     history: History
@@ -66,7 +76,7 @@ class FitResult:
 def head_logits(model: Head, data: FeatureSet) -> NDArray[np.float64]:
     """Logits (N,) of the head on cached features."""
     inputs = data.inputs()
-    # Called, not `predict`ed: that traces a graph for every new head, which costs more than the head.
+    # Called, because `predict` traces a graph for every new head, which takes longer than the head.
     parts = [
         keras.ops.convert_to_numpy(model.head_logit([x[start : start + _ROWS] for x in inputs], training=False))
         for start in range(0, len(data.y), _ROWS)
@@ -75,7 +85,7 @@ def head_logits(model: Head, data: FeatureSet) -> NDArray[np.float64]:
 
 
 def fit_paper(model: Head, train: FeatureSet, val: FeatureSet, *, seed: int, progress: bool) -> FitResult:
-    """Table II to the letter, on the features as they are."""
+    """Fit by Table II of the paper (`PAPER`), on the features as they are."""
     history = _fit_head(model.head, train, val, PAPER, seed=seed, progress=progress)
     return FitResult(PAPER, history, [])
 
@@ -89,10 +99,18 @@ def fit_default(
     progress: bool,
     grid: Sequence[FitSettings] = DEFAULT_GRID,
 ) -> FitResult:
-    """The settings of ``grid`` that are best on validation (AUC, then loss); features standardised.
+    """Fit with each of the settings, on standardised features, and keep the best on validation (AUC, then loss).
 
-    Mean and deviation of the training features are folded into the first Dense layer afterwards, which is exact:
-    W (x - m) / s + b = (W / s) x + (b - W m / s). The exported graph has no extra operator.
+    Mean m and scale s of the training features (`train.fitting.feature_set.moments`) are folded into the first
+    Dense layer afterwards, which is exact: W (x - m) / s + b = (W / s) x + (b - W m / s). The exported graph has no
+    extra operator.
+
+    Args:
+        model: trained in place; each fit starts from its weights.
+        train, val: features as they are.
+        seed: of each fit.
+        progress: show a bar.
+        grid: settings to try, at least one.
     """
     mean, scale = moments(train)
     train, val = standardise(train, mean, scale), standardise(val, mean, scale)
@@ -147,9 +165,16 @@ def fit_keras(
 ) -> History:
     """Compile and fit with early stopping on val_loss; the best epoch's weights are kept.
 
-    ``x`` and ``val`` are what Keras takes: a `PyDataset`, or a tuple of inputs and targets. ``y`` are the training
-    labels, for class weights. Interrupted, the next call with the same ``backup`` folder goes on after the last
-    finished epoch.
+    After an interruption, the next call with the same ``backup`` folder goes on after the last finished epoch.
+
+    Args:
+        model: image or features -> probability (N, 1).
+        x, val: what Keras takes: a `PyDataset`, or a tuple of inputs and targets.
+        settings: of the fit.
+        y: training labels, for class weights.
+        progress: show a bar.
+        backup: folder; without one an interrupted fit starts again.
+        callbacks: run before ours.
     """
     average: dict[str, Any] = {"use_ema": settings.averaged, "ema_momentum": 1 - 1 / _AVERAGED_STEPS}
     optimizer = (
@@ -164,7 +189,7 @@ def fit_keras(
     weights = {k: len(y) / (2 * max(int(n), 1)) for k, n in enumerate(counts)} if settings.balanced else None
     restore = [keras.callbacks.BackupAndRestore(backup)] if backup else []
     stop = Stopping(settings.patience, backup)
-    # After what backs up the weights, which are to be the last ones, and before what keeps the best.
+    # This comes after the backup, which needs the last weights, and before `Stopping`, which keeps the best mean.
     mean = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if settings.averaged else []
     bar = EpochBar(settings.epochs, progress)
     inputs, targets = x if isinstance(x, tuple) else (x, None)
@@ -190,18 +215,21 @@ class EpochBar(keras.callbacks.Callback):
         self._bar: Callable[[], tqdm] = lambda: tqdm(total=epochs, desc="epochs", disable=not progress)
 
     def on_train_begin(self, logs: Any = None) -> None:
+        """Open the bar."""
         self._open = self._bar()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Count the epoch and show its losses."""
         self._open.update(1)
         self._open.set_postfix({name: f"{value:.3f}" for name, value in (logs or {}).items() if "loss" in name})
 
     def on_train_end(self, logs: Any = None) -> None:
+        """Close the bar."""
         self._open.close()
 
 
 def log_loss(y: NDArray[np.int64], logits: NDArray[np.float64]) -> float:
-    """Mean binary cross-entropy, in nats, from logits."""
+    """Mean binary cross-entropy, in nats, from labels (N,) and logits (N,)."""
     probability = np.clip(sigmoid(logits), 1e-12, 1 - 1e-12)
     return float(-np.mean(np.where(y == 1, np.log(probability), np.log(1 - probability))))
 
@@ -226,7 +254,7 @@ def _fit_head(
 
 
 def _fit_logistic(model: Head, train: FeatureSet, val: FeatureSet, settings: FitSettings, *, seed: int) -> History:
-    """One point instead of a curve: there are no epochs."""
+    """Fit by logistic regression. The history has one point: there are no epochs."""
     # In the order in which the head sees them: channels joined, then positions flattened.
     x = np.concatenate(train.inputs(), axis=-1).reshape(len(train.y), -1)
     counts = [count for maps in train.maps() for count in maps]

@@ -2,11 +2,12 @@
 
 On some hundred images a head of 460,000 weights is found best by a convex problem: logistic regression on the
 standardised features with a Gaussian prior on its weights, the same for each map as a whole. It needs no epochs, no
-seed and no early stopping. It is then written into the paper's layers as they are: each pair of hidden units is a
-direction and its mirror image, and relu(u) - relu(-u) = u, so that the dense layers compute the regression exactly.
-The directions are the principal components of the features and what is left of the regression's own direction: a
-student that is taught the hidden units (`train.distillation.teacher`) learns what varies most over the images, and
-the logit.
+seed and no early stopping.
+
+The regression is then written into the paper's layers as they are. Each pair of hidden units is a direction and its
+mirror image, and relu(u) - relu(-u) = u, so that the dense layers compute the regression exactly. The directions
+are the principal components of the features, and the rest of the regression's own direction. So a student that is
+taught the hidden units (`train.distillation.teacher`) learns what varies most over the images, and the logit.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ _MAX_ITERATIONS = 1000
 
 
 def map_variances(channels: Sequence[int], variance: float) -> Float:
-    """Prior variances (C,) under which every map says as much beforehand, however many channels it has.
+    """Prior variances (C,) that give every map the same influence, however many channels it has.
 
     Args:
-        channels: of each map, which add up to C.
-        variance: their mean over all weights.
+        channels: of each map; they add up to C.
+        variance: mean of the variances over all weights.
     """
     mean = sum(channels) / len(channels)
     return np.concatenate([np.full(count, variance * mean / count) for count in channels])
@@ -47,8 +48,8 @@ def logistic_regression(
         x: standardised features (N, C).
         y: 0 or 1, (N,).
         variances: of the Gaussian prior on each weight, (C,); smaller is smoother.
-        balanced: both classes weigh the same.
-        rows_per_image: rows that are views of one image count as one image together.
+        balanced: give both classes the same weight.
+        rows_per_image: rows that show the same image; together they count as one.
     """
     scale = np.sqrt(variances)
     model = LogisticRegression(
@@ -62,9 +63,10 @@ def write_linear(head: keras.Model, weights: Float, intercept: float, x: Rows, *
     """Make a head of dense layers with ReLU compute ``x @ weights + intercept``, whatever its widths are.
 
     Args:
-        head: dense layers, each with at least two units but the last, ``logit``.
-        weights: (C,), C being what the first dense layer takes.
-        x: rows (N, C) whose principal components the first layer's other units become.
+        head: dense layers, each with at least two units except the last, ``logit``.
+        weights: (C,), for the C inputs of the first dense layer.
+        intercept: of the regression.
+        x: rows (N, C); their principal components become the first layer's other units.
         seed: of the search for the components.
 
     Raises:
@@ -105,11 +107,11 @@ def _directions(weights: Float, x: Rows, count: int, seed: int) -> tuple[Float, 
 
 
 def _padded(kernel: Float, units: int) -> Rows:
-    """With zero columns up to a width."""
+    """A kernel with zero columns added up to a width."""
     return np.pad(kernel, ((0, 0), (0, units - kernel.shape[1]))).astype(np.float32)
 
 
 def _both_padded(kernel: Float, layer: keras.layers.Dense) -> Rows:
-    """With zero rows and columns up to a layer's kernel."""
+    """A kernel with zero rows and columns added up to the shape of a layer's kernel."""
     rows = int(layer.kernel.shape[0])
     return _padded(np.pad(kernel, ((0, rows - kernel.shape[0]), (0, 0))), layer.units)

@@ -38,7 +38,7 @@ from sonoedge.train.models.fusion import FusionModel, HeadSpec, Pooling, build_m
 
 Logits = NDArray[np.float64]
 _TAIL_BYTES = 3 << 30
-"""More cached maps than this are not held in memory: fine-tuning then reads images."""
+"""If the cached maps are larger than this, they are not held in memory: fine-tuning then reads images."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,12 @@ class TrainSettings:
 
 
 def build(settings: TrainSettings) -> FusionModel:
-    """The model that the settings describe, its head as the seed draws it."""
+    """Build the model that the settings describe; the seed draws its head.
+
+    Raises:
+        UsageError: unknown backbones, or a head that does not fit them.
+        MissingExtraError, ModelError: the weights cannot be had.
+    """
     keras.utils.set_random_seed(settings.seed)
     return build_model(
         parse_backbones(settings.backbones),
@@ -85,10 +90,10 @@ def build(settings: TrainSettings) -> FusionModel:
 
 
 def configure_keras(settings: TrainSettings) -> None:
-    """Precision and distribution, for all of this process.
+    """Set precision and distribution for all of this process.
 
     Raises:
-        UsageError: the backend cannot distribute.
+        UsageError: the backend cannot distribute the work.
     """
     keras.config.set_dtype_policy("mixed_float16" if settings.mixed_precision else "float32")
     if settings.data_parallel:
@@ -101,10 +106,15 @@ def configure_keras(settings: TrainSettings) -> None:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What fitting gave; the model itself holds the weights.
+    """The result of a fit; the model itself holds the weights.
 
-    ``logits`` by subset, and ``stress`` where asked for; ``temperature`` has been folded into the last layer;
-    ``input_wait`` of the backbones for images, over what was not in the cache.
+    Attributes:
+        result: of the head.
+        tuned: history of the fine-tuning; None without it.
+        temperature: divisor of the logits, folded into the last layer already; 1 under the paper's protocol.
+        logits: (N,) by subset, after the temperature; also ``stress`` if asked for.
+        seconds: by step: ``features``, ``fit``.
+        input_wait: how long the backbones waited for images that were not in the cache.
     """
 
     result: FitResult
@@ -127,7 +137,16 @@ def fit_subsets(
     """Fit a model as the settings say: head, then chosen blocks, then the temperature (default protocol only).
 
     Args:
+        model: from `build`; trained in place.
+        subsets: images by the names of `train.data.split.SUBSETS`.
+        settings: of the run.
+        cache: folder of cached features.
+        progress: show bars.
         stress: also give the logits of one augmented copy of every test image, as from another scanner.
+
+    Raises:
+        ImageError: an image cannot be decoded.
+        UsageError: ``fine_tune`` is no regular expression or matches no layer.
     """
     started = perf_counter()
     input_wait = InputWait()
@@ -142,7 +161,7 @@ def fit_subsets(
     branches, tail, tuned = model.branches, None, None
     if settings.fine_tune:
         if result.settings.logistic:
-            # Its units come in pairs that belong together, and its prior has done what dropout is for.
+            # The regression's units come in pairs that belong together, and its prior replaces dropout.
             for layer in model.head.layers:
                 if isinstance(layer, keras.layers.Dropout):
                     layer.rate = 0.0
@@ -166,7 +185,7 @@ def fit_subsets(
 
     def logits_of(samples: Sequence[Sample], copies: int = 0) -> Logits:
         if tuned is not None and tail is None:
-            # Features of tuned backbones are of this run only: computed without the cache.
+            # No other run has these tuned backbones: their features are not cached.
             found = compute_features(branches, samples, copies=copies)
         else:
             found = extract_features(
@@ -177,7 +196,7 @@ def fit_subsets(
             return head_logits(model, FeatureSet(rows, np.zeros(len(samples), np.int64)))
         return np.asarray(tail.logit.predict(list(rows.values()), batch_size=64, verbose=0), np.float64).reshape(-1)
 
-    # Everything at once: each call reads the backbones' digests anew.
+    # Everything at once: each call calculates the digests of the backbones again.
     everything = logits_of([sample for subset in SUBSETS for sample in subsets[subset].samples])
     bounds = np.cumsum([0, *(len(subsets[subset]) for subset in SUBSETS)])
     logits = {
@@ -203,7 +222,10 @@ def head_features(
     progress: bool,
     input_wait: InputWait | None = None,
 ) -> dict[str, FeatureSet]:
-    """Features by subset, training images with ``copies`` augmented ones; one pass, so one progress bar."""
+    """Features by subset; each training image with ``copies`` augmented copies.
+
+    The other arguments are those of `train.features.cache.extract_features`. All subsets share one progress bar.
+    """
     samples = [sample for subset in SUBSETS for sample in subsets[subset].samples]
     features = extract_features(model.branches, samples, cache=cache, progress=progress, input_wait=input_wait)
     bounds = np.cumsum([0, *(len(subsets[subset]) for subset in SUBSETS)])
@@ -243,7 +265,7 @@ def _fine_tune_fit(settings: TrainSettings) -> FitSettings:
 
 
 def _backup(model: FusionModel, subsets: dict[str, Dataset], settings: TrainSettings, cache: Path) -> Path:
-    """Where an interrupted fine-tuning is found again: by all that decides it, and by no other."""
+    """Folder in which an interrupted fine-tuning is found again: its name is a digest of all that decides it."""
     weights = [weights_digest(backbone) for backbone in model.backbones.values()]
     data = [subsets["train"].digest, subsets["val"].digest]
     described = json.dumps([asdict(settings), AUGMENT_VERSION, weights, data], sort_keys=True)

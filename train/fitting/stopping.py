@@ -1,7 +1,8 @@
-"""Early stopping that outlives an interruption: the best epoch's weights, and what led to them, lie in a folder.
+"""Early stopping that outlives an interruption: a folder keeps the best epoch's weights and the history.
 
-`keras.callbacks.BackupAndRestore` brings back the last weights, the optimizer and the number of the epoch, but not
-what `keras.callbacks.EarlyStopping` knows. A resumed training would then keep the best of its last epochs only.
+`keras.callbacks.BackupAndRestore` restores the last weights, the optimizer and the number of the epoch, but not the
+state of `keras.callbacks.EarlyStopping`. Without that state, a resumed training keeps the best of its last epochs
+only.
 """
 
 from __future__ import annotations
@@ -19,14 +20,19 @@ from sonoedge.train.evaluation.results import History
 
 
 class Stopping(keras.callbacks.EarlyStopping):
-    """Stops when val_loss has not fallen for some epochs, and gives the model the weights of the best one.
+    """Stops if val_loss has not fallen for some epochs, and gives the model the weights of the best epoch.
 
     Attributes:
-        history: what every epoch logged, those before an interruption included.
+        history: what every epoch logged, epochs before an interruption included.
     """
 
     def __init__(self, patience: int, backup: Path | None = None) -> None:
-        """Args: epochs to wait for a lower loss; the folder that `BackupAndRestore` uses too, which it removes."""
+        """Start without a history.
+
+        Args:
+            patience: epochs to wait for a lower loss.
+            backup: the folder of `keras.callbacks.BackupAndRestore`, which removes it after training.
+        """
         super().__init__("val_loss", mode="min", patience=patience, restore_best_weights=True)
         self.history: History = {}
         self._backup = backup
@@ -44,7 +50,7 @@ class Stopping(keras.callbacks.EarlyStopping):
             self.best_weights = [file[f"w{i}"] for i in range(len(file.files))]
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Evaluator an epoch once, also when it is run again because its weights were not saved in time."""
+        """Count an epoch once, also if it runs again because its weights had not been saved in time."""
         if epoch < self._counted:
             return
         super().on_epoch_end(epoch, logs)
@@ -63,7 +69,7 @@ class Stopping(keras.callbacks.EarlyStopping):
         return self._state.with_name(f"best-{epoch}.npz")
 
     def _save(self, epoch: int) -> None:
-        """The state names the file of the weights, which is complete before."""
+        """Write the weights first, then the state, which names their file."""
         if self.best_epoch == epoch:
             buffer = io.BytesIO()
             np.savez(buffer, **{f"w{i}": weight for i, weight in enumerate(self.best_weights)})
@@ -77,12 +83,12 @@ class Stopping(keras.callbacks.EarlyStopping):
 
 
 class EpochOrder(keras.callbacks.Callback):
-    """Tells batches which epoch begins: after an interruption it is not the first."""
+    """Tells batches which epoch begins: after an interruption that is not the first one."""
 
     def __init__(self, batches: Any) -> None:
         super().__init__()
         self._batches = batches
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """``batches.start`` shuffles for the epoch."""
+        """Let the batches shuffle for the epoch (``batches.start``)."""
         self._batches.start(epoch)

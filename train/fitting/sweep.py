@@ -1,6 +1,6 @@
-"""``train --sweep FILE``: the search over rate, batch and head width, chosen on validation.
+"""``train --sweep FILE``: try combinations of rate, batch and head width, and choose one on validation.
 
-The file is TOML; what it leaves out stays as in the default protocol::
+The file is TOML; a key that it leaves out keeps its value in `_DEFAULTS`::
 
     learning_rate = [1e-3, 1e-4, 1e-5]
     batch_size = [16, 32]
@@ -47,11 +47,12 @@ _RANGES: dict[str, tuple[Any, float, float]] = {
     "patience": (int, 1, 10_000),
 }
 MAX_POINTS = 1000
+"""Combinations that a sweep may hold."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """One combination and what validation said about it."""
+    """One combination (width of the head, settings of the fit) and its validation figures."""
 
     units: int
     fit: FitSettings
@@ -66,10 +67,11 @@ class Point:
 
 
 def read_sweep(path: Path) -> list[tuple[int, FitSettings]]:
-    """All combinations of a sweep file, as width and fit.
+    """All combinations of a sweep file, as width of the head and settings of the fit.
 
     Raises:
-        UsageError: the file cannot be read, names something unknown, or holds a value out of range.
+        UsageError: the file cannot be read, names something unknown, holds a value out of range, or holds more than
+            `MAX_POINTS` combinations.
     """
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -105,7 +107,15 @@ def sweep(
     seed: int,
     progress: bool,
 ) -> list[Point]:
-    """Fit every combination on cached features, each from the same seed."""
+    """Fit every combination on cached features, each from the same seed.
+
+    Args:
+        points: from `read_sweep`.
+        train, val: features.
+        spec: of the head, apart from its width.
+        seed: of each fit.
+        progress: show a bar.
+    """
     from tqdm import tqdm
 
     found = []
@@ -118,7 +128,7 @@ def sweep(
 
 
 def fresh_head(train: FeatureSet, spec: HeadSpec, seed: int) -> Head:
-    """A head as the sweep starts it: drawn from the seed alone, whatever was drawn before."""
+    """A head as the sweep starts it: only the seed decides its weights, not what was drawn before."""
     keras.utils.set_random_seed(seed)
     return build_head({name: x.shape[1:] for name, x in train.features.items()}, spec)
 
@@ -135,7 +145,10 @@ def table(points: Sequence[Point]) -> str:
 
 
 def plot_sweep(points: Sequence[Point], path: Path) -> None:
-    """Validation AUC by learning rate, one line a batch size and width; the best of what else varies."""
+    """Draw validation AUC by learning rate into a PNG: one line for each batch size and width.
+
+    Of points that differ in something else, the best is drawn.
+    """
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.subplots()
     series = sorted({(point.fit.batch_size, point.units) for point in points})
@@ -158,5 +171,5 @@ def plot_sweep(points: Sequence[Point], path: Path) -> None:
 
 
 def as_json(points: Sequence[Point]) -> list[dict[str, Any]]:
-    """For the run card."""
+    """The points as plain JSON types, for the run card."""
     return [{**asdict(point), "val_loss": None if np.isnan(point.val_loss) else point.val_loss} for point in points]

@@ -58,14 +58,15 @@ def train(
     Args:
         settings: what decides the run.
         out: the run folder.
-        cache: of features.
+        cache: folder of cached features; by default `train.features.cache.default_cache`.
         workers: processes that compute features; the result is the same.
         progress: show bars.
         verbose: print what is done.
 
     Raises:
         DataError: the data cannot be used.
-        ModelError: the weights cannot be had.
+        MissingExtraError, ModelError: the weights cannot be had.
+        UsageError: settings that contradict each other or the data, or ``out`` holds something else.
     """
     say = print if verbose else silent
     reset_peak()
@@ -150,7 +151,7 @@ def train(
 
 
 def _pipeline(input_wait: InputWait, workers: int) -> dict[str, Any]:
-    """Images that were not in the cache, and the share of the time in which the backbones waited for one."""
+    """How many images were not in the cache, and the share of the time in which the backbones waited for one."""
     share = input_wait.share
     return {
         "workers": workers,
@@ -190,7 +191,7 @@ def _require_two(labels: Sequence[str]) -> None:
 
 
 def _check_split(settings: TrainSettings) -> None:
-    """Refuse what is neither a strategy nor a file, and groups beside a file, which has its own."""
+    """Refuse a split that is neither a strategy nor a file, and groups beside a file, which has its own."""
     if settings.split in get_args(Strategy):
         return
     if not Path(settings.split).is_file():

@@ -1,8 +1,8 @@
 """Features by several processes: each takes a part of the images, and all write to the same cache.
 
-Nearly all the time of a training run goes into frozen backbones, image by image, so this is where more processes
-help; the shards of the cache are complete or not there, so they need no lock. What a worker leaves undone, because
-it was killed, say, the training process computes itself.
+Frozen backbones take nearly all the time of a training run, image by image, so more processes help here. The shards
+of the cache are complete or not there, so they need no lock. The training process itself computes what a worker
+leaves undone, for example because it was killed.
 """
 
 from __future__ import annotations
@@ -24,16 +24,26 @@ if TYPE_CHECKING:
     from sonoedge.train.fitting.steps import TrainSettings
 
 Task = tuple[Sequence["Sample"], int]
-"""Images, and the augmented copies of each."""
+"""Images, and the number of augmented copies of each."""
 
 
 def compute_features_apart(
     settings: TrainSettings, tasks: Sequence[Task], *, cache: Path, workers: int, progress: bool
 ) -> InputWait:
-    """Fill the cache with the features that a run needs; only the first worker shows a bar.
+    """Fill the cache with the features that a run needs.
+
+    Args:
+        settings: of the run.
+        tasks: images, divided among the workers.
+        cache: folder of cached features.
+        workers: number of processes.
+        progress: the first worker shows a bar.
+
+    Returns:
+        The waiting times of all workers, added up.
 
     Raises:
-        SonoEdgeError: what a worker met: an unreadable image, weights that cannot be had.
+        SonoEdgeError: the error of a worker: an unreadable image, weights that cannot be had.
     """
     input_wait = InputWait()
     spawn = multiprocessing.get_context("spawn")

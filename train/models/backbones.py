@@ -1,7 +1,7 @@
 """The ImageNet backbones: one table row each, preprocessing as a layer of the graph.
 
-Every backbone takes RGB 0–255. What its ImageNet weights expect is reached with one `keras.layers.Rescaling` per
-branch. Each backbone has one graph, whatever its weights: that of Keras with ``weights=None``. The Caffe-trained
+Every backbone takes RGB 0–255. One `keras.layers.Rescaling` per branch gives the range that its ImageNet weights
+expect. Each backbone has one graph, whatever its weights: that of Keras with ``weights=None``. The Caffe-trained
 ones (VGG, ResNet) want BGR: the input channels of their first convolution are reversed when the weights are loaded.
 That is the same function without a channel-shuffling operator on the device.
 """
@@ -38,12 +38,16 @@ _DOWNLOAD_HOST = "https://storage.googleapis.com/"
 
 @dataclass(frozen=True)
 class Backbone:
-    """One row: the Keras application, its file in Keras' cache, and the input its weights were trained on.
+    """One row: a network, and the input that its weights were trained on: ``scale * RGB + offset``.
 
-    Keras has no EfficientNetLite0: it is built in `train.models.lite0`, and its weights come with a package.
-    ``stages`` are the layers that end the stages before the last, from 1/8 of the image's size on. ``stem`` is the
-    convolution whose weights take the scale, exactly: as an operator it takes 3 % of a small network's time on a
-    device.
+    Attributes:
+        application: name of the function in `keras.applications`, or in `train.models.lite0`.
+        cache_file: its weights in Keras' cache; None for EfficientNetLite0, whose weights come with a package.
+        scale, offset: per channel.
+        bgr: whether the weights expect BGR.
+        stem: convolution whose weights take the scale, exactly. As an operator of its own the scale takes 3 % of a
+            small network's time on a device.
+        stages: layers that end the stages before the last, from 1/8 of the image's size on.
     """
 
     application: str
@@ -99,7 +103,11 @@ BACKBONES: dict[str, Backbone] = {
 
 
 def parse_backbones(text: str) -> tuple[str, ...]:
-    """Names from a comma-separated list; `UsageError` for an unknown, repeated or missing one."""
+    """Names from a comma-separated list.
+
+    Raises:
+        UsageError: an unknown or repeated name, or none.
+    """
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     unknown = [name for name in names if name not in BACKBONES]
     if not names or unknown or len(set(names)) != len(names):
@@ -118,14 +126,15 @@ def build_branch(
         weights: ``imagenet``, ``none``, or a folder with ``<name>_notop.weights.h5``.
         preprocessing: ``native`` gives each backbone the input it was trained on; ``unit`` divides by 255 for
             all, as the paper's text says.
-        maps: ``last`` gives the last map, as in the paper; ``stages`` adds those of earlier stages, averaged down
-            to its grid, where the row names them. They cost nothing: the backbone computes them anyway.
+        maps: ``last`` gives the last map, as in the paper. ``stages`` adds the maps of earlier stages that the row
+            names, averaged down to the grid of the last. They cost nothing: the backbone computes them anyway.
 
     Returns:
-        The sub-model and its symbolic feature map.
+        The sub-model and its symbolic feature map (N, h, w, C).
 
     Raises:
-        ModelError: weights that cannot be found, read or downloaded.
+        ModelError: the weights cannot be found, read or downloaded.
+        MissingExtraError: the package with the weights is not installed.
     """
     row = BACKBONES[name]
     if weights == "imagenet":
@@ -173,7 +182,8 @@ def _fold_second_rescaling(model: keras.Model) -> None:
     """Divide by the square root of the standard deviation once more, in the weights.
 
     The Normalization of Keras' ImageNet EfficientNets holds the standard deviation as its variance, and so divides
-    by its square root. Keras adds a Rescaling that does so again, but to graphs with ``weights="imagenet"`` alone.
+    by the square root of the standard deviation. Keras adds a Rescaling that divides by it again, but only in
+    graphs with ``weights="imagenet"``.
     """
     layer = next(layer for layer in model.layers if isinstance(layer, keras.layers.Normalization))
     mean, variance, count = layer.get_weights()
@@ -182,7 +192,7 @@ def _fold_second_rescaling(model: keras.Model) -> None:
 
 
 def _with_stages(model: keras.Model, stages: Sequence[str]) -> keras.Model:
-    """The last map and those of earlier stages on one grid: pooling them later is pooling each on its own grid."""
+    """Join the last map and those of earlier stages on one grid; their means are those on their own grids."""
     last = model.output
     parts = [last]
     for name in stages:
@@ -202,7 +212,7 @@ def map_channels(backbone: keras.Model) -> tuple[int, ...]:
 
 
 def weights_file(folder: str | Path, name: str) -> Path:
-    """Where ``--weights DIR`` keeps a backbone's weights."""
+    """Path of a backbone's weights in the folder of ``--weights DIR``."""
     return Path(folder) / f"{name}_notop.weights.h5"
 
 
@@ -233,7 +243,7 @@ def weights_digest(model: keras.Model) -> str:
 
 
 def _cached(row: Backbone) -> bool:
-    """Also true where the weights come with a package, which `train.models.lite0_weights` asks for itself."""
+    """Whether the weights are in Keras' cache; also true if a package holds them (`train.models.lite0_weights`)."""
     return row.cache_file is None or (_cache_folder() / row.cache_file).is_file()
 
 
@@ -257,7 +267,7 @@ def _load_weights(model: keras.Model, path: Path) -> None:
         raise ModelError(f"No such weights file: {path}")
     try:
         with warnings.catch_warnings():
-            # Keras only warns where it leaves some layers as they were.
+            # Keras only warns if it leaves some layers as they were.
             warnings.simplefilter("error", UserWarning)
             model.load_weights(path)
             with h5py.File(path) as file:

@@ -1,8 +1,7 @@
 """Fine-tuning without running the frozen part again: a model cut below its first trainable layer.
 
-The layers below the cut are frozen, so what they give for an image is computed once and cached
-(`train.features.cache`), also for augmented copies. Only the *tail* – the last blocks and the head – runs in every
-epoch.
+The layers below the cut are frozen. Their output for an image or an augmented copy is computed once and cached
+(`train.features.cache`). Only the *tail* – the last blocks and the head – runs in every epoch.
 """
 
 from __future__ import annotations
@@ -22,10 +21,9 @@ class Tail:
     """A model in two parts that share their layers with the whole one.
 
     Attributes:
-        trunks: per backbone, image -> what the tail takes of it: maps at the cut, or the finished features of a
-            backbone that stays frozen.
-        model: those, in order -> probability (N, 1); training it trains the whole model.
-        logit: the same -> logit (N, 1).
+        trunks: per backbone, image -> maps at the cut, or the finished features of a backbone that stays frozen.
+        model: outputs of the trunks, in order -> probability (N, 1); training it trains the whole model.
+        logit: outputs of the trunks, in order -> logit (N, 1).
     """
 
     trunks: dict[str, keras.Model]
@@ -34,12 +32,16 @@ class Tail:
 
     @property
     def row_bytes(self) -> int:
-        """Memory of one image's cached values, float32."""
+        """Bytes of one image's cached values, float32."""
         return sum(4 * int(np.prod(trunk.output.shape[1:])) for trunk in self.trunks.values())
 
 
 def unfreeze(model: FusionModel, layers: str) -> None:
-    """Make the backbone layers trainable whose name matches a regular expression; batch normalisation never.
+    """Make chosen backbone layers trainable; batch normalisation never is.
+
+    Args:
+        model: changed in place.
+        layers: regular expression that must match all of ``<backbone>/<layer>``.
 
     Raises:
         UsageError: the expression is invalid or matches no layer with weights.
@@ -60,7 +62,7 @@ def unfreeze(model: FusionModel, layers: str) -> None:
 
 
 def cut(model: FusionModel) -> Tail:
-    """Cut each backbone below its first trainable layer, or not at all where it is frozen."""
+    """Cut each backbone below its first trainable layer; a frozen backbone is not cut."""
     image = model.full.input
     trunks, inputs, features = {}, [], []
     for name, backbone in model.backbones.items():
@@ -85,7 +87,7 @@ def cut(model: FusionModel) -> Tail:
 
 
 def _cut_point(backbone: keras.Model) -> keras.KerasTensor | None:
-    """The last tensor below all trainable layers through which everything passes; None without such layers."""
+    """The last tensor that lies below all trainable layers and that all paths pass; None without such layers."""
     trainable = [i for i, layer in enumerate(backbone.layers) if layer.trainable and layer.weights]
     if not trainable:
         return None
@@ -96,7 +98,7 @@ def _cut_point(backbone: keras.Model) -> keras.KerasTensor | None:
 
 
 def _separates(tensor: keras.KerasTensor, backbone: keras.Model) -> bool:
-    """Whether no path from the input to the output goes round a tensor."""
+    """Whether every path from the input to the output passes a tensor."""
     seen: set[int] = set()
     waiting = [backbone.output]
     while waiting:

@@ -1,8 +1,8 @@
 """The paper's fusion model, from any list of backbones.
 
 image (N, H, W, 3) RGB 0–255 -> each backbone's maps -> concatenated on channels (``features``) -> pooled ->
-Dense–ReLU–Dropout … -> ``logit`` (N, 1) -> ``probability`` (N, 1). Where the grids of the backbones differ, each
-is pooled first and the vectors are concatenated, which is the same as pooling the concatenation.
+Dense–ReLU–Dropout … -> ``logit`` (N, 1) -> ``probability`` (N, 1). If the grids of the backbones differ, each map
+is pooled first and the vectors are concatenated: the result is the same.
 """
 
 from __future__ import annotations
@@ -22,7 +22,13 @@ Pooling = Literal["gap", "flatten"]
 
 @dataclass(frozen=True)
 class HeadSpec:
-    """The classifier on the features. The paper gives no widths; these are ours (DESIGN section 1)."""
+    """The classifier on the features. The paper gives no widths; these are ours.
+
+    Attributes:
+        pooling: ``gap`` (global average pooling) or ``flatten``.
+        units: widths of the hidden dense layers.
+        dropout: rate after each of them, 0–1.
+    """
 
     pooling: Pooling = "gap"
     units: tuple[int, ...] = (256,)
@@ -35,7 +41,7 @@ class Head:
 
     Attributes:
         head: the branches' features, in order -> probability (N, 1).
-        head_logit: the same -> logit (N, 1).
+        head_logit: the branches' features, in order -> logit (N, 1).
     """
 
     head: keras.Model
@@ -66,10 +72,16 @@ def build_model(
     preprocessing: Preprocessing = "native",
     maps: Maps = "last",
 ) -> FusionModel:
-    """Build the fused classifier; `train.models.backbones.build_branch` says what ``weights`` to ``maps`` mean.
+    """Build the fused classifier.
+
+    Args:
+        backbones: keys of `train.models.backbones.BACKBONES`.
+        weights, preprocessing, maps: see `train.models.backbones.build_branch`.
+        input_size: (height, width) in pixels.
+        head: the default one if None.
 
     Raises:
-        ModelError: weights that cannot be had; see `train.models.backbones.build_branch`.
+        MissingExtraError, ModelError: the weights cannot be had; see `train.models.backbones.build_branch`.
         UsageError: a flatten head on backbones of different grids.
     """
     spec = head or HeadSpec()
@@ -105,7 +117,8 @@ def build_head(shapes: Mapping[str, tuple[int, ...]], spec: HeadSpec | None = No
     """A head without its backbones, to be trained on cached features.
 
     Args:
-        shapes: per backbone, the shape of one image's features.
+        shapes: per backbone, the shape of one image's features: (C,), or (h, w, C) for a flatten head.
+        spec: the default one if None.
     """
     spec = spec or HeadSpec()
     return _head_alone(shapes, _head_layers(spec), spec)
@@ -123,7 +136,11 @@ def _head_alone(
 
 
 def load_model(path: str | Path) -> keras.Model:
-    """Read ``model.keras``, from the file or the run folder that holds it."""
+    """Read ``model.keras``, from the file or the run folder that holds it.
+
+    Raises:
+        ModelError: there is no such file, or Keras cannot read it.
+    """
     path = Path(path)
     if path.is_dir():
         path = path / "model.keras"
@@ -136,10 +153,10 @@ def load_model(path: str | Path) -> keras.Model:
 
 
 def open_model(path: str | Path) -> FusionModel:
-    """Read ``model.keras`` and take it apart again: the parts that `build_model` put together, with its weights.
+    """Read ``model.keras`` and take it apart into the parts that `build_model` had put together.
 
     Raises:
-        ModelError: unreadable, or no model of `build_model`.
+        ModelError: the file cannot be read, or `build_model` did not make the model.
     """
     full = load_model(path)
     backbones = {layer.name: layer for layer in full.layers if isinstance(layer, keras.Model)}
@@ -160,14 +177,14 @@ def open_model(path: str | Path) -> FusionModel:
 
 
 def backbone_input(full: keras.Model, name: str) -> Any:
-    """What a backbone gets of the image within a whole model: symbolic (N, H, W, 3)."""
+    """The input of a backbone within a whole model, rescaled if the backbone needs it: symbolic (N, H, W, 3)."""
     image = full.inputs[0]
     scaling = next((layer for layer in full.layers if layer.name == f"{name}_input"), None)
     return image if scaling is None else scaling(image)
 
 
 def logit_model(model: keras.Model) -> keras.Model:
-    """A whole model, image -> probability, as image (N, H, W, 3) -> logit (N, 1)."""
+    """The model image (N, H, W, 3) -> logit (N, 1) of a whole model image -> probability; they share layers."""
     return keras.Model(model.inputs[0], model.get_layer("logit").output)
 
 
@@ -191,7 +208,7 @@ def _apply(layers: Sequence[keras.layers.Layer], value: Any) -> list[Any]:
 
 def _join(maps: list[Any], spec: HeadSpec, *, one_grid: bool) -> Any:
     if one_grid:
-        # Identity keeps the name `features` where there is nothing to concatenate.
+        # Identity keeps the name `features` if there is nothing to concatenate.
         join = (
             keras.layers.Concatenate(name="features") if len(maps) > 1 else keras.layers.Identity(name="features")
         )

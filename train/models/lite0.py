@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0: EfficientNetB0 without squeeze-excite, with ReLU6 for swish; it quantizes without loss.
+"""EfficientNet-Lite0: EfficientNetB0 without squeeze-excite, with ReLU6 for swish; made to be quantized well.
 
 Stem and head keep their width, as published with the weights (github.com/tensorflow/tpu, efficientnet/lite).
 """
@@ -39,6 +39,7 @@ def EfficientNetLite0(
 
     Raises:
         MissingExtraError, ModelError: the weights cannot be had.
+        ValueError: ``include_top`` is true.
     """
     if include_top:
         raise ValueError("EfficientNetLite0 comes without its classifier only.")
@@ -57,7 +58,7 @@ def EfficientNetLite0(
 
 
 def _block(x: Any, name: str, kernel: int, stride: int, expansion: int, channels: int) -> Any:
-    """Expand 1x1, depthwise, project 1x1; added to its input where the shapes are equal."""
+    """Expand 1x1, depthwise, project 1x1; the input is added if the shapes are equal."""
     start, width = x, x.shape[-1]
     if expansion > 1:
         x = layers.Conv2D(width * expansion, 1, use_bias=False, name=f"{name}_expand_conv")(x)
@@ -75,7 +76,7 @@ def _activated(x: Any, name: str) -> Any:
 
 
 def _set_weights(model: keras.Model, tensors: Tensors) -> None:
-    """Copy a checkpoint's tensors into the layers; `ModelError` where one is missing or has another shape."""
+    """Copy a checkpoint's tensors into the layers; `ModelError` if one is missing or has another shape."""
     for layer in model.layers:
         if not layer.weights:
             continue

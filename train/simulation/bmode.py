@@ -1,7 +1,7 @@
-"""A B-mode simulator: what `train.simulation.phantoms` draws.
+"""A B-mode simulator, for the images of `train.simulation.phantoms`.
 
-One image is simulated in the baseband (IQ) domain, where the carrier only turns the phase of the complex
-scatterers and the envelope of the pulse remains:
+One image is simulated in the baseband (IQ) domain. There the carrier only turns the phase of the complex
+scatterers, and the envelope of the pulse remains:
 
 1. tissue echogenicity in dB: skin, subcutaneous fat with Cooper's ligaments, gland, fat, pectoral muscle;
 2. a lesion (Stavros et al., Radiology 196:123, 1995): benign ones mostly oval, parallel to the skin, homogeneous,
@@ -32,7 +32,8 @@ class Case:
     """What the views of one case share. Lengths in mm, angles in rad, levels in dB, rates in dB/mm.
 
     ``harmonics`` are (amplitude, phase) of the contour's orders 2, 3, …; ``spicules`` are (angle, length, angular
-    width); amplitudes and lengths are relative to the radius. A negative ``attenuation`` enhances.
+    width). Amplitudes and lengths of both are relative to the radius. A negative ``attenuation`` gives posterior
+    enhancement.
     """
 
     height: int
@@ -100,7 +101,7 @@ def render(case: Case, rng: np.random.Generator) -> tuple[NDArray[np.uint8], Mas
     """Render one view: new speckle, texture, gain, focus and dynamic range, a slightly moved and scaled lesion.
 
     Returns:
-        As `phantom`.
+        Image and mask, as from `train.simulation.phantoms.phantom`.
     """
     u = rng.uniform
     shape = (case.height, case.width)

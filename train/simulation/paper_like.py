@@ -1,4 +1,4 @@
-"""A stand-in for the paper's data, made as it was made: turned and sharpened copies.
+"""A stand-in for the paper's data set, made in the same way: turned and sharpened copies.
 
 The published set has about 18 files for each of 496 source images, named like
 ``benign (36)-rotated1-sharpened.png``. Here every source keeps its own file and gets up to 18 in that style.
@@ -23,12 +23,13 @@ from sonoedge.train.folders import atomic_directory
 
 MANIFEST = "paper_like.json"
 MAX_FILES = 18
+"""Files of one source."""
 MAX_ANGLE = 30.0
-"""Degrees. The paper says that its copies are rotated, not by how much."""
+"""Degrees. The paper says that its copies are rotated, but not by how much."""
 
 
 def copy_names(files: int) -> list[str]:
-    """What is appended to a source's name, for that many files a source: nothing first, then copy by copy.
+    """Suffixes of the names of one source's files: the empty one first, then copy by copy.
 
     >>> copy_names(4)
     ['', '-sharpened', '-rotated1', '-rotated1-sharpened']
@@ -38,7 +39,13 @@ def copy_names(files: int) -> list[str]:
 
 
 def copy_of(image: UInt8Image, name: str, rng: np.random.Generator) -> UInt8Image:
-    """Turned by up to `MAX_ANGLE` degrees, sharpened, or both, as the name says; the same shape."""
+    """A copy of an image uint8 (H, W, 3), of the same shape: turned, sharpened, or both, as its name says.
+
+    Args:
+        image: RGB.
+        name: one of `copy_names`.
+        rng: draws the angle, 5 to `MAX_ANGLE` degrees either way.
+    """
     picture = Image.fromarray(image)
     if "-rotated" in name:
         # At least five degrees: a copy that is hardly turned is no copy.
@@ -61,18 +68,25 @@ def write_paper_like(
     groups: bool = True,
     progress: bool = False,
 ) -> int:
-    """Write class folders, and ``images.csv`` with the group of every file unless told otherwise.
+    """Write class folders and, unless told otherwise, ``images.csv`` with the group of every file.
 
     Args:
-        dataset: where the source images come from.
-        out: folder to create; replaced only where it is such a set already.
-        sources: how many, with the classes in their proportions; 0 for all.
-        files: a source, 1 to `MAX_FILES`.
-        size: pixels of the square files, 0 to keep the source's size.
-        groups: False writes what was published: files without a word about which belong together.
+        dataset: the source images.
+        out: folder to create; an existing one is replaced only if it is such a set.
+        sources: how many source images, with the classes in their proportions; 0 for all.
+        files: files of each source, 1 to `MAX_FILES`.
+        size: height and width of the files in pixels; 0 keeps the source's size.
+        seed: of the choice of sources, and of the angles.
+        groups: False leaves out ``images.csv``, like the published set: nothing says which files belong together.
+        progress: show a bar on stderr.
 
     Returns:
         Number of files.
+
+    Raises:
+        DataError: ``sources`` is larger than the data set.
+        ImageError: an image cannot be decoded.
+        UsageError: ``out`` holds something else.
     """
     chosen = _choose(dataset, sources, seed)
     names = copy_names(files)
@@ -88,7 +102,7 @@ def write_paper_like(
             if size:
                 image = resize(image, (size, size))
             for name in names:
-                # Keyed by content and name: another number of files gives the same ones, and more.
+                # The seed is made of content and name, so that a larger number of files only adds files.
                 rng = np.random.default_rng([seed, int(sample.sha256[:15], 16), len(name), *name.encode()])
                 path = f"{label}/{label} ({number + 1}){name}.png"
                 Image.fromarray(copy_of(image, name, rng)).convert("L").save(folder / path, compress_level=1)

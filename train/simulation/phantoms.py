@@ -51,7 +51,7 @@ def generate_phantoms(
         cases_per_class: at least 1; a larger number keeps the cases of a smaller one.
         views_per_case: 1–26.
         seed: at least 0.
-        progress: draw a progress bar where standard error is a terminal.
+        progress: show a bar if stderr is a terminal.
 
     Returns:
         ``out``.
@@ -84,7 +84,7 @@ def generate_phantoms(
             (partial / label).mkdir(parents=True)
             (partial / "masks" / label).mkdir(parents=True)
         for label, number in tqdm(cases, "phantoms", unit="case", disable=None if progress else True):
-            # Keyed by class and number, so that a longer run only adds cases.
+            # The seed is made of class and number, so that a longer run only adds cases.
             root = np.random.SeedSequence(seed, spawn_key=(LABELS.index(label), number))
             first, *others = root.spawn(1 + views_per_case)
             case = draw_case(np.random.default_rng(first), label)
@@ -101,7 +101,7 @@ def generate_phantoms(
 
 
 def _is_complete(out: Path, settings: dict[str, Any], images: list[str]) -> bool:
-    """Whether ``out`` already is this data set; raises DataError where it is anything else."""
+    """Whether ``out`` already is this data set; `DataError` if it is anything else but empty."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     manifest = out / _MANIFEST

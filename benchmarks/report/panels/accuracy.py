@@ -1,4 +1,4 @@
-"""Panels about what is kept: retention, metrics, curves, confusion matrices, heat maps, the guard's candidates."""
+"""Panels about accuracy: retention, metrics, curves, confusion matrices, heat maps, the guard's candidates."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def retention(found: Result, rows: Sequence[Row], colours: Colours) -> str:
 
 
 def confusions(found: Result, rows: Sequence[Row]) -> str:
-    """Confusion matrices of all that was scored."""
+    """Confusion matrices of all scored candidates."""
     matrices = [(row.name, row.scores.confusion) for row in rows if row.scores]
     return html.confusions("Images, and the share of the true class.", _labels(found), matrices)
 
@@ -67,7 +67,7 @@ def _labels(found: Result) -> tuple[str, ...]:
 
 
 def _truth(found: Result) -> str:
-    """Whose maps the others are compared with, in words."""
+    """The reference of the heat maps in words."""
     name = found.run.heatmap_reference
     if name is None:
         return "nothing (no float32 file was measured)"
@@ -76,7 +76,7 @@ def _truth(found: Result) -> str:
 
 
 def _images_compared(rows: Sequence[Row]) -> str:
-    """On how many images, and on how many of them a map was lost."""
+    """The number of compared images in words, and on how many of them a map was lost."""
     compared = [row.explanation for row in rows if row.explanation]
     if not compared:
         return "not compared here"
@@ -87,13 +87,13 @@ def _images_compared(rows: Sequence[Row]) -> str:
 
 
 def _accuracy_cell(kept: Retention) -> Cell:
-    """The share kept, and the verdict against each share asked for."""
+    """The share of accuracy kept, and the verdict for each required share."""
     tags = "<br>".join(tag(f"{share}: {text}", text) for share, text in kept.verdicts.items())
     return Cell(f"{escape(percent(kept.accuracy_kept))}<br>{tags}", kept.accuracy_kept)
 
 
 def _explanation_cell(row: Row) -> Cell:
-    """The median cosine with its interval, and the verdict against its bound."""
+    """The median cosine with its interval, and the verdict for its bound."""
     e = row.explanation
     if e is None:
         return Cell("–")
@@ -188,7 +188,7 @@ def gallery(run: Run) -> str:
 
 
 def guard_tables(run: Run) -> str:
-    """What the accuracy guard tried."""
+    """The candidates that the guard tried, one table for each artifact."""
     parts = []
     for name, candidates in run.ladders.items():
         usable = [entry for entry in candidates if _is_candidate(entry)] if isinstance(candidates, list) else []
@@ -220,7 +220,7 @@ def guard_tables(run: Run) -> str:
 
 
 def _flipped(entry: Any) -> str:
-    """``0 of 95 in 71 groups``; bundles of earlier versions do not tell the groups."""
+    """Flips in words, such as ``0 of 95 in 71 groups``; bundles of earlier versions do not state the groups."""
     groups = entry.get("groups")
     return (
         f"{entry['flipped']:d} of {entry['images']:d}{f' in {groups:d} groups' if isinstance(groups, int) else ''}"
@@ -228,7 +228,7 @@ def _flipped(entry: Any) -> str:
 
 
 def _is_candidate(entry: Any) -> bool:
-    """Whether an entry of the guard's table, which the schema leaves open, has what the panel needs."""
+    """Whether an entry of the guard's table has what the panel needs; the schema does not describe entries."""
     if not isinstance(entry, dict) or not {"candidate", "verdict", "budget"} <= set(entry):
         return False
     difference, budget = entry.get("accuracy_difference"), entry["budget"]

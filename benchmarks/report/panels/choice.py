@@ -1,4 +1,4 @@
-"""Panels about the choice: one recommended file for each kind of device, and the front over all bundles."""
+"""Panels for the choice of a file: one recommended file for each kind of device, the front over all bundles."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sonoedge.benchmarks.retention.wording import megabytes, milliseconds, perce
 
 
 def choice(pools: Sequence[Pool]) -> str:
-    """Both panels of every pool."""
+    """The panels of every pool."""
     return "".join(_recommended(pool) + (_front(pool) if pool.bundles > 1 else "") for pool in pools)
 
 

@@ -1,4 +1,4 @@
-"""What panels share: the name of a candidate with its colour and shape, and verdicts as tags."""
+"""Shared parts of panels: the name of a candidate with its colour and shape, and verdicts as tags."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Colours = Mapping[str, int]
 
 
 def name_cell(found: Result, row: Row, colours: Colours) -> Cell:
-    """The name behind the marker that the plots use for it."""
+    """A candidate's name, preceded by its marker in the plots."""
     return Cell(key(plots.shape_of(found, row.name), colours[row.name]) + escape(row.name), row.name)
 
 

@@ -1,4 +1,4 @@
-"""Panels about what it costs: the trade-off, latency, threads, peers, size and memory."""
+"""Panels about cost: the trade-off with accuracy, latency, threads, peers, size and memory."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def pareto(found: Result, rows: Sequence[Row], colours: Colours, source: str = "
 
 
 def latency(found: Result, rows: Sequence[Row], colours: Colours) -> str:
-    """Percentiles, start-up, stages, distribution."""
+    """Latency: percentiles, distribution, start-up and stages."""
     lines, details, stages = [], [], []
     for row in rows:
         c, s, name = found.run.candidate(row.name), row.speed, name_cell(found, row, colours)
@@ -82,7 +82,7 @@ def latency(found: Result, rows: Sequence[Row], colours: Colours) -> str:
 
 
 def _cascades(found: Result, rows: Sequence[Row], colours: Colours) -> str:
-    """What a cascade costs on average and at worst."""
+    """The latency of cascades, on average and at worst."""
     lines = []
     for row in rows:
         if (c := row.cascade) is None:
@@ -122,7 +122,7 @@ def threads(found: Result, rows: Sequence[Row], colours: Colours) -> str:
 
 
 def peers(found: Result) -> str:
-    """Ours beside what one would pick instead: bare interpreters, other clocks, other quantizers."""
+    """Our files beside the alternatives: bare interpreters, other tools for timing, other quantizers."""
     lines = []
     for row in found.rows:
         if row.kind in {"full", "artifact"}:
@@ -170,7 +170,7 @@ def sizes(found: Result, rows: Sequence[Row], colours: Colours) -> str:
 
 
 def executed(executed: Mapping[str, Any]) -> str:
-    """What the interpreter said it ran, in words."""
+    """What the interpreter says it ran, in words."""
     parts = [str(executed.get("interpreter", ""))]
     if "xnnpack_partitions" in executed:
         count = executed["xnnpack_partitions"]

@@ -14,7 +14,7 @@ from sonoedge.benchmarks.retention.wording import megabytes, milliseconds, perce
 
 
 def cards(found: Result) -> str:
-    """One card for each candidate but bare interpreters: the figures that decide, and one sentence."""
+    """One card for each candidate except bare interpreters: the main figures and one sentence."""
     items = [_card(found, row) for row in found.rows if row.kind != "bare" and not row.error]
     return f'<div class="cards">{"".join(items)}</div>'
 
@@ -46,7 +46,7 @@ def _card(found: Result, row: Row) -> str:
 
 
 def overview(results: Sequence[Result]) -> str:
-    """All runs in one table: accuracy by data set, median latency by machine."""
+    """All runs in one table: accuracy by data set, latency by machine."""
     names = list(dict.fromkeys(row.name for found in results for row in found.rows if row.kind != "bare"))
     heads = ["model"]
     many = len({found.run.bundle_digest for found in results}) > 1
@@ -70,7 +70,7 @@ def overview(results: Sequence[Result]) -> str:
 
 
 def provenance(run: Run) -> str:
-    """Where everything comes from."""
+    """The origin of a run: bundle, machine, versions, images, training."""
     m = run.machine
     entries: dict[str, Any] = {
         "bundle": f"{run.bundle}, digest {run.bundle_digest}",
@@ -91,7 +91,7 @@ def provenance(run: Run) -> str:
 
 
 def limits(results: Sequence[Result]) -> str:
-    """What a reader must not conclude."""
+    """The limits of the report: what a reader must not conclude."""
     counts = [len({image.group for image in found.run.data.images}) for found in results if found.run.data]
     few = ""
     if counts:
@@ -128,7 +128,7 @@ def _thermal(moment: Thermal) -> str:
 
 
 def _words(value: Any) -> str:
-    """Nested provenance as text: ``settings (seed 0, split grouped), images (train 439, …)``."""
+    """Nested provenance as text, such as ``settings (seed 0, split grouped), images (train 439, …)``."""
     if isinstance(value, dict):
         return ", ".join(f"{key.replace('_', ' ')} {_bracketed(item)}" for key, item in value.items())
     if isinstance(value, list):

@@ -42,7 +42,7 @@ def profile(tmp_path_factory: pytest.TempPathFactory, float_bundle: Path) -> Pat
         "sys.meta_path.insert(0, Refuse())\n"
     )
     script = (
-        "import sys; from sonoedge.benchmarks import measuring; measuring.MODES['rapid'] = (5, 0.0);"
+        "import sys; from sonoedge.benchmarks.measure import candidates; candidates.MODES['rapid'] = (5, 0.0);"
         "from sonoedge.edge_runtime.cli import main; sys.exit(main(sys.argv[1:]))"
     )
     out = folder / "profile.json"

@@ -26,7 +26,7 @@ def test_device_run_needs_the_device_install(run_bundle: Path, tmp_path: Path, s
     )
     root = ROOT
     script = (
-        "import sys; from sonoedge.benchmarks import measuring; measuring.MODES['rapid'] = (5, 0.0);"
+        "import sys; from sonoedge.benchmarks.measure import candidates; candidates.MODES['rapid'] = (5, 0.0);"
         "from sonoedge.edge_runtime.cli import main; sys.exit(main(sys.argv[1:]))"
     )
     out = tmp_path / "pi5.json"

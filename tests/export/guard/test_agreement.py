@@ -14,11 +14,10 @@ from sonoedge.edge_runtime.errors import AccuracyError, DataError
 from sonoedge.edge_runtime.files import sha256_file
 from sonoedge.edge_runtime.proportion import GroupedCount
 from sonoedge.export.guard.agreement import AgreementFrames, agreement_frames
-from sonoedge.export.guard.candidates import Candidate, promise
+from sonoedge.export.guard.candidate_table import Candidate, promise
 from sonoedge.export.guard.evaluator import Evaluator
 from sonoedge.export.guard.int8 import Int8Policy
-from tests.helpers.guards import LOOSE, int8
-from tests.helpers.int8_models import Bench, noise_images
+from tests.helpers.int8_models import LOOSE, Bench, int8, noise_images
 
 
 def unlabelled(folder: Path, count: int = 30) -> AgreementFrames:

@@ -15,7 +15,7 @@ from sonoedge.export.guard.comparison import Budget, Comparison, compare, refit_
 from sonoedge.train.data.dataset import Dataset, Sample
 from sonoedge.train.evaluation.intervals import Interval
 from sonoedge.train.evaluation.metrics import sigmoid
-from tests.helpers.guards import SURE, comparison, counted
+from tests.helpers.int8_models import SURE, comparison, counted
 
 LOGITS = st.lists(st.floats(-8, 8), min_size=4, max_size=40)
 

@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 
 from sonoedge.edge_runtime.errors import AccuracyError, ModelError, UsageError
-from sonoedge.export.guard.candidates import promise
+from sonoedge.export.guard.candidate_table import promise
 from sonoedge.export.guard.comparison import Budget, compare
 from sonoedge.export.guard.int8 import Int8Policy
 from sonoedge.export.quantize.recipes import Recipe
-from tests.helpers.guards import LOOSE, int8, lacking
-from tests.helpers.int8_models import Bench, bench, two_branches
+from tests.helpers.int8_models import LOOSE, Bench, bench, int8, lacking, two_branches
 
 
 def test_where_float_would_do_most_of_the_work_the_float16_file_is_named(tmp_path: Path) -> None:

@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sonoedge.export.guard.candidates import table_text
+from sonoedge.export.guard.candidate_table import table_text
 from sonoedge.export.guard.comparison import Budget
 from sonoedge.export.guard.search import MIN_INT8_SHARE, search_candidates
 from sonoedge.export.quantize.recipes import assignments
-from tests.helpers.guards import LOOSE, lacking
-from tests.helpers.int8_models import Bench, bench, two_branches
+from tests.helpers.int8_models import LOOSE, Bench, bench, lacking, two_branches
 
 
 @pytest.mark.parametrize("fragile", [0, 1])

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 
 from sonoedge.edge_runtime.proportion import GroupedCount
-from sonoedge.export.guard.candidates import CandidateTable, table_text
+from sonoedge.export.guard.candidate_table import CandidateTable, table_text
 from sonoedge.export.guard.comparison import Budget, Comparison
 from sonoedge.train.evaluation.intervals import Interval
-from tests.helpers.guards import SURE, candidate, comparison
+from tests.helpers.int8_models import SURE, candidate, comparison
 
 
 def test_the_fastest_within_the_budget_is_taken_and_noise_is_no_speed() -> None:

@@ -1,4 +1,4 @@
-"""Candidates of the guard: what was built and lost, which one is taken, the table of all, what is promised."""
+"""Candidates of the guard: their figures, which one is taken, the table of all, what the bundle promises."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sonoedge.export.guard.comparison import Budget, Comparison, counted_json, r
 from sonoedge.export.quantize.recipes import Recipe
 
 LATENCY_TIE = 0.03
-"""Candidates whose medians differ by less are equally fast: the measurement cannot tell them apart."""
+"""Candidates whose median latencies differ by less are equally fast: the measurement cannot tell them apart."""
 
 
 @dataclass(frozen=True)
@@ -22,14 +22,14 @@ class Candidate:
 
     Attributes:
         name: in words.
-        recipe: what is quantized how.
+        recipe: which operators are quantized how.
         path: the file.
         size_bytes: of the backbone.
-        comparison: None where it could not be built or run.
-        error: then, why: for example an operator that the interpreter lacks.
+        comparison: with float32; None if the candidate could not be built or run.
+        error: then, the reason: for example an operator that the interpreter lacks.
         p50_ms: median latency of the backbone.
         device: interpreter and, for OpenVINO, the precisions that it really executes.
-        int8_share: of the multiply-adds, 0–1.
+        int8_share: share of the multiply-adds in int8, 0–1.
     """
 
     name: str
@@ -43,11 +43,11 @@ class Candidate:
     int8_share: float = 1.0
 
     def within(self, budget: Budget) -> bool:
-        """Whether it runs and its point estimates are within the budget."""
+        """Whether the candidate runs and its point estimates are within the budget."""
         return self.comparison is not None and self.comparison.within(budget)
 
     def to_json(self, budget: Budget) -> dict[str, Any]:
-        """Figures for the bundle."""
+        """Figures for the bundle: plain JSON types."""
         found = self.comparison
         if found is None:
             return {"candidate": self.name, "error": self.error}
@@ -76,9 +76,13 @@ class Candidate:
 
 @dataclass(frozen=True)
 class CandidateTable:
-    """All candidates, timed in one run together with float32 (``float_p50_ms``).
+    """All candidates, timed in one run together with float32.
 
-    ``min_speedup``: how many times as fast as float32 a file must be; 0 where nothing can be promised.
+    Attributes:
+        candidates: in the order in which they were built.
+        budget: what may be lost.
+        float_p50_ms: median latency of float32.
+        min_speedup: how many times as fast as float32 a file must be; 0 if nothing can be promised.
     """
 
     candidates: tuple[Candidate, ...]
@@ -88,8 +92,10 @@ class CandidateTable:
 
     @property
     def chosen(self) -> Candidate | None:
-        """The fastest that is within the budget and fast enough; of those equally fast the one with the smallest
-        logit error."""
+        """The fastest candidate that is within the budget and fast enough; None if there is none.
+
+        Among equally fast ones it is the candidate with the smallest logit error.
+        """
         passing = [c for c in self.candidates if c.within(self.budget) and self.is_fast(c)]
         if not passing:
             return None
@@ -97,22 +103,26 @@ class CandidateTable:
         return min((c for c in passing if c.p50_ms <= limit), key=_logit_error)
 
     def speedup(self, candidate: Candidate) -> float:
-        """How many times as fast as float32."""
+        """How many times as fast as float32 a candidate is."""
         return self.float_p50_ms / candidate.p50_ms
 
     def is_fast(self, candidate: Candidate) -> bool:
-        """Whether it is as many times as fast as float32 as it must be."""
+        """Whether a candidate reaches ``min_speedup``."""
         return not self.speedup(candidate) < self.min_speedup
 
     @property
     def nearest(self) -> Candidate | None:
-        """The one with the fewest flips, then the smallest logit error; None where none runs."""
+        """The candidate with the fewest flips, then the smallest logit error; None if none runs."""
         runnable = [c for c in self.candidates if c.comparison is not None]
         return min(runnable, key=lambda c: (_flipped(c), _logit_error(c))) if runnable else None
 
 
 def promise(candidate: Candidate | None, budget: Budget) -> dict[str, Any]:
-    """What a bundle promises about a file's decisions: ``kept`` (bool), and ``text`` for the user."""
+    """What a bundle promises about a file's decisions.
+
+    Returns:
+        ``kept``: whether the file is within the budget, and ``text`` for the user.
+    """
     found = candidate.comparison if candidate else None
     if found is None:
         return {"kept": False, "text": "no accuracy promise: not measured, there are no validation images"}
@@ -140,7 +150,7 @@ def promise(candidate: Candidate | None, budget: Budget) -> dict[str, Any]:
 
 
 def table_text(table: CandidateTable) -> str:
-    """The table for the terminal."""
+    """The table of all candidates for the terminal."""
     width = max(len(c.name) for c in table.candidates)
     lines = [
         f"  {'candidate':<{width}}{'MB':>7}{'int8':>6}{'p50 ms':>9}{'faster':>8}  "
