@@ -41,12 +41,13 @@ def peers(
         threads: for interpreters.
         bar: shows progress.
     """
-    from sonoedge.export.quantize.calibration import calibration_from_run, load_run_data
+    from sonoedge.export.quantize.calibration import calibration_from_run
+    from sonoedge.train.evaluation.run_folder import load_subsets
 
     chosen = [bundle.artifact(name) for name in artifacts]
     found = _benchmark_apps(bundle, chosen, threads)
     try:
-        calibration = calibration_from_run(load_run_data(run, data_root), count=CALIBRATION_IMAGES, seed=0)
+        calibration = calibration_from_run(load_subsets(run, data_root), count=CALIBRATION_IMAGES, seed=0)
     except DataError as error:
         return [*found, _failed("TFLite converter, int8", "tflite", f"no calibration images: {error}")]
     size = (bundle.input.height, bundle.input.width)

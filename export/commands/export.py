@@ -151,9 +151,9 @@ def _request(args: argparse.Namespace, rows: tuple):  # type: ignore[no-untyped-
     from sonoedge.export.convert.splitting import split_model
     from sonoedge.export.guard.comparison import Budget
     from sonoedge.export.guard.int8 import Int8Policy
-    from sonoedge.export.quantize.calibration import calibration_from_folder, calibration_from_run, load_run_data
+    from sonoedge.export.quantize.calibration import calibration_from_folder, calibration_from_run
     from sonoedge.export.quantize.recipes import read_recipe
-    from sonoedge.train.evaluation.run_folder import newest_run, open_run
+    from sonoedge.train.evaluation.run_folder import load_subsets, newest_run, open_run
     from sonoedge.train.models.fusion import load_model
 
     path = args.model or newest_run()
@@ -166,10 +166,10 @@ def _request(args: argparse.Namespace, rows: tuple):  # type: ignore[no-untyped-
     recipe = read_recipe(args.recipe) if args.recipe else None
     measured = any(row.is_measured for row in rows)
     if run_folder and measured:
-        data = load_run_data(run_folder, args.data)
+        data = load_subsets(run_folder, args.data)
     elif run_folder and not args.no_gate:
         try:
-            data = load_run_data(run_folder, args.data)
+            data = load_subsets(run_folder, args.data)
         except DataError as error:
             raise DataError(f"{error} Or leave the out-of-domain gate out with --no-gate.") from error
     draw = {"count": args.num_calibration_samples, "seed": args.seed, "progress": not args.quiet}

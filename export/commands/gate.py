@@ -60,13 +60,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Add the gate to a bundle; the old bundle stays until the new one is complete. Returns the exit code."""
-    from sonoedge.export.quantize.calibration import load_run_data
-    from sonoedge.train.evaluation.run_folder import newest_run, open_run
+    from sonoedge.train.evaluation.run_folder import load_subsets, newest_run, open_run
 
     bundle = without_policy(load_bundle(args.bundle))
     run_folder = open_run(args.model or newest_run())
     names = names_of(args, bundle)
-    data = load_run_data(run_folder, args.data)
+    data = load_subsets(run_folder, args.data)
     if args.check:
         return check(bundle, names[0], [sample.path for sample in data["test"].samples], args)
     from sonoedge.train.quiet import quiet

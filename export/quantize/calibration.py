@@ -19,9 +19,7 @@ from sonoedge.edge_runtime.imaging.image import find_images
 from sonoedge.edge_runtime.model.classifier import preprocess_file
 from sonoedge.export.quantize.calibration_audit import HeldOut, ImageAudit, audit_images
 from sonoedge.train.data.dataset import Dataset
-from sonoedge.train.evaluation.run_folder import Run, load_subsets
 
-DEFAULT_NUM_SAMPLES = 300
 """Calibration images, if nothing else is asked for."""
 MAX_SAMPLES = 5000
 """Calibration images at most."""
@@ -80,7 +78,7 @@ def calibration_from_run(
     """Images of the run's training split, class-balanced, drawn with a seed.
 
     Args:
-        data: images by subset, from `load_run_data`.
+        data: images by subset, from `train.evaluation.run_folder.load_subsets`.
         count: images at most, 1 to `MAX_SAMPLES`.
         seed: of the draw.
         progress: show a bar.
@@ -133,11 +131,6 @@ def calibration_from_folder(
     classes = _classes(folder, paths, labels)
     audit = audit_images(paths, digests, classes, _held_out(data) if data else None, progress=progress)
     return CalibrationSet(paths, "own folder", digests, audit)
-
-
-def load_run_data(run: Run, data_root: Path | None) -> dict[str, Dataset]:
-    """The run's images by subset; see `train.evaluation.run_folder.load_subsets`."""
-    return load_subsets(run, data_root)
 
 
 def _draw(dataset: Dataset, count: int, seed: int) -> NDArray[np.int64]:

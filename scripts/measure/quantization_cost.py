@@ -63,11 +63,11 @@ def measure_side(side: str, model: Path, data: Path | None, images: int) -> dict
     with quiet():
         from sonoedge.export.convert.splitting import split_model
         from sonoedge.export.formats import Source
-        from sonoedge.export.quantize.calibration import calibration_from_run, load_run_data
-        from sonoedge.train.evaluation.run_folder import open_run
+        from sonoedge.export.quantize.calibration import calibration_from_run
+        from sonoedge.train.evaluation.run_folder import load_subsets, open_run
         from sonoedge.train.models.fusion import load_model
 
-    calibration = calibration_from_run(load_run_data(open_run(model), data), count=images, seed=0)
+    calibration = calibration_from_run(load_subsets(open_run(model), data), count=images, seed=0)
     with tempfile.TemporaryDirectory() as folder:
         split = split_model(load_model(model))
         source = Source(split, calibration, Path(folder), Path(folder) / "cache", progress=False)

@@ -67,10 +67,10 @@ def test_every_artifact_of_an_exported_bundle_has_a_gate(exported: Path, tiny_ru
 def test_the_int8_limits_follow_the_distances_of_the_int8_file(exported: Path, tiny_run: Path) -> None:
     """Quantization moves every distance; the limit moves with it, so that the same images are inside."""
     from sonoedge.edge_runtime import Classifier
-    from sonoedge.export.quantize.calibration import load_run_data
+    from sonoedge.train.evaluation.run_folder import load_subsets
 
     bundle = load_bundle(exported)
-    paths = [sample.path for sample in load_run_data(open_run(tiny_run), None)["val"].samples]
+    paths = [sample.path for sample in load_subsets(open_run(tiny_run), None)["val"].samples]
     found, plain = {}, {}
     for name in ("tflite-fp32", "tflite-int8"):
         gate = load_gate(bundle, name)
@@ -110,7 +110,7 @@ def test_features_come_from_the_cache_of_the_training(
     tiny_run: Path, exported: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The backbones have run over the images when the run was trained: 200 s of an export's six minutes."""
-    from sonoedge.export.quantize.calibration import load_run_data
+    from sonoedge.train.evaluation.run_folder import load_subsets
     from sonoedge.train.models.fusion import load_model
 
     def computed(*args: object) -> None:
@@ -118,7 +118,7 @@ def test_features_come_from_the_cache_of_the_training(
 
     monkeypatch.setattr("sonoedge.train.features.cache._run", computed)
     run = open_run(tiny_run)
-    samples = load_run_data(run, None)["train"].samples
+    samples = load_subsets(run, None)["train"].samples
     found = float_features(split_model(load_model(tiny_run)), samples, default_cache())
     from sonoedge.edge_runtime import Classifier
 

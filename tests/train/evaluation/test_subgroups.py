@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from sonoedge.edge_runtime.errors import DataError, UsageError
-from sonoedge.export.quantize.calibration import load_run_data
 from sonoedge.train.data.dataset import load_dataset
 from sonoedge.train.data.split import SUBSETS, make_split, write_split
 from sonoedge.train.evaluation.run_folder import Run, load_subsets
@@ -60,7 +59,7 @@ def test_the_subsets_are_those_of_the_run(run: Run) -> None:
     for subset in SUBSETS:
         wanted = [(e.relative_path, e.group) for e in run.split.entries if e.subset == subset]
         assert [(s.relative_path, s.group) for s in subsets[subset].samples] == wanted
-    assert load_run_data(run, None) == subsets
+    assert load_subsets(run, None) == subsets
 
 
 def test_images_that_are_gone_are_an_error(run: Run, odd: tuple[Path, Path], tmp_path: Path) -> None:
