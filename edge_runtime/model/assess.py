@@ -9,7 +9,7 @@ The first row that applies decides:
     probability >= threshold               -> suspicious
     else                                   -> not_suspicious
 
-The page (``serve/assets/assess.js``) and the Android app follow the same table; tests compare all three with
+The page (``serve/assets/model/assess.js``) and the Android app follow the same table; tests compare all three with
 ``tests/vectors/assess.json``. In a cascade the gate of the deciding model counts. ``verify``, golden images,
 exports and benchmarks look at numbers, not at verdicts: they use `Predictor.explain_raw`, which asks no gate.
 """

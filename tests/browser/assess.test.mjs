@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { assess, hints, judge, measure, readGate } from "../../edge_runtime/serve/assets/assess.js";
+import { assess, hints, judge, measure, readGate } from "../../edge_runtime/serve/assets/model/assess.js";
 
 const file = (name) => readFileSync(new URL(name, import.meta.url));
 const vectors = (name) => JSON.parse(file(`../vectors/${name}.json`));

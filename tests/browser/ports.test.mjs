@@ -2,9 +2,9 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { test } from "node:test";
-import { overTime } from "../../edge_runtime/serve/assets/assess.js";
-import { detectRegion } from "../../edge_runtime/serve/assets/region.js";
-import { Smoother } from "../../edge_runtime/serve/assets/smoothing.js";
+import { overTime } from "../../edge_runtime/serve/assets/model/assess.js";
+import { detectRegion } from "../../edge_runtime/serve/assets/model/region.js";
+import { Smoother } from "../../edge_runtime/serve/assets/model/smoothing.js";
 import { PYTHON } from "./station.mjs";
 
 const python = (code) => execFileSync(PYTHON, ["-c", code], { encoding: "utf8", maxBuffer: 1 << 29 }).trim().split("\n").map((line) => JSON.parse(line));

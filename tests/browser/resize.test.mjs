@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { test } from "node:test";
-import { resizeFloat, resizeRgb } from "../../edge_runtime/serve/assets/resize.js";
+import { resizeFloat, resizeRgb } from "../../edge_runtime/serve/assets/model/resize.js";
 import { PYTHON } from "./station.mjs";
 
 const PILLOW = `

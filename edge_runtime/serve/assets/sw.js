@@ -2,8 +2,9 @@
 const SHELL = "sonoedge-page";
 const PATIENCE = 3000; // ms
 let probe = null;
-const PAGE = ["./", "style.css", "app.js", "assess.js", "remote.js", "local.js", "resize.js", "region.js",
-  "smoothing.js", "heat.js", "history.js", "camera.js", "icon.svg", "manifest.webmanifest"];
+const PAGE = ["./", "style.css", "icon.svg", "manifest.webmanifest", "app.js", "camera.js", "controls.js", "facts.js",
+  "history.js", "offline.js", "stage.js", "model/assess.js", "model/heat.js", "model/local.js", "model/region.js",
+  "model/remote.js", "model/resize.js", "model/smoothing.js"];
 
 self.addEventListener("install", (event) => {
   event.waitUntil(caches.open(SHELL).then((cache) => cache.addAll(PAGE)).then(() => self.skipWaiting()));

@@ -29,14 +29,19 @@ def test_page_and_security_headers(client: httpx.Client) -> None:
     assert client.post("/v1/predict", content=b"x", headers=OCTETS).headers["content-security-policy"] == policy
 
 
+def page_files() -> list[Path]:
+    return [path for path in ASSETS.rglob("*") if path.is_file()]
+
+
 def test_every_module_of_the_page_is_kept_offline() -> None:
     worker = (ASSETS / "sw.js").read_text()
-    for path in ASSETS.iterdir():
-        assert path.name in {"sw.js", "index.html"} or f'"{path.name}"' in worker, path.name
+    for path in page_files():
+        name = path.relative_to(ASSETS).as_posix()
+        assert name in {"sw.js", "index.html"} or f'"{name}"' in worker, name
 
 
 def test_the_page_names_no_other_host() -> None:
-    for path in ASSETS.iterdir():
+    for path in page_files():
         hosts = set(re.findall(r"https?://([^/\"' ]+)", path.read_text()))
         assert hosts <= {"www.w3.org"}, path.name
 

@@ -48,7 +48,7 @@ export function openModel(info) {
 async function load(info) {
   const artifact = browserArtifact(info);
   if (!artifact || !info.offline) throw new Error("This station has no files for offline mode.");
-  const litert = await import("./litert/index.js");
+  const litert = await import("../litert/index.js");
   await litert.loadLiteRt(new URL("litert/wasm/", location.href).href);
   const options = { accelerator: "wasm" };
   const [backbone, head] = await Promise.all(
