@@ -20,7 +20,7 @@ from sonoedge.train.markdown import markdown_table
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
-DOCUMENTS = ("README.md", "export/README.md", "edge_runtime/SERVER.md")
+DOCUMENTS = ("README.md", "export/README.md", "edge_runtime/serve/README.md")
 _PLACE = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
