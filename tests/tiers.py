@@ -1,5 +1,7 @@
 """The tiers of the tests: ``unit``, which runs without TensorFlow, and ``slow``, which runs only if asked for.
 
+A test is ``slow`` if it is marked so, or if it uses a fixture that exports every format or runs a whole benchmark.
+
 Every test is ``unit`` unless it is ``slow``, is marked ``tensorflow``, or its module, its function or one of its
 fixtures imports TensorFlow or Keras: directly or through a module of this project.
 
@@ -20,6 +22,8 @@ import pytest
 from tests.helpers.places import ROOT
 
 HIDDEN = ("tensorflow", "keras")
+SLOW_FIXTURES = {"full_bundle", "report"}
+"""Each takes about a minute or more."""
 PACKAGES = ("sonoedge", "tests")
 """Whose imports are followed; other packages are taken to import neither."""
 
@@ -38,8 +42,10 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the unit tests, before pytest selects by marker."""
+    """Mark the slow tests and the unit tests, before pytest selects by marker."""
     for item in items:
+        if isinstance(item, pytest.Function) and SLOW_FIXTURES & set(item.fixturenames):
+            item.add_marker("slow")
         if isinstance(item, pytest.Function) and is_unit(item):
             item.add_marker("unit")
 

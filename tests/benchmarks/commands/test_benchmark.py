@@ -170,6 +170,7 @@ def test_a_failing_artifact_is_a_row(
     assert "tflite-int8 failed: " in (out / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_an_interrupted_benchmark_goes_on(
     run_bundle: Path, phantoms: Path, tmp_path: Path, sonoedge: Sono, monkeypatch: pytest.MonkeyPatch, quick: None
 ) -> None:

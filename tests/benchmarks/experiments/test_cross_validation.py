@@ -47,6 +47,7 @@ def test_folds_test_every_image_once_and_keep_groups_whole(phantoms: Path, split
     assert (shared == 0) == (split == "grouped")
 
 
+@pytest.mark.slow
 def test_table_of_rows_and_leak_goes_on_after_the_last_fold(
     sonoedge: Run, tiny_rows: None, phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

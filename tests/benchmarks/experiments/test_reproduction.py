@@ -65,6 +65,7 @@ class Text(HTMLParser):
         self.text += data
 
 
+@pytest.mark.slow
 def test_reproduce_writes_page_and_results_and_goes_on_where_it_was(
     sonoedge: Run, tiny_systems: Path, phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,6 +142,7 @@ def test_reproduce_writes_page_and_results_and_goes_on_where_it_was(
     assert "| A alone |" in (out / "reproduction.md").read_text()
 
 
+@pytest.mark.slow
 def test_trained_systems_are_compared(
     sonoedge: Run, tiny_systems: Path, phantoms: Path, tmp_path: Path, tiny_backbones: tuple[str, str]
 ) -> None:

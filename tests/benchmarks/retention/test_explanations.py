@@ -101,6 +101,7 @@ def test_a_baseline_catches_lost_explanations() -> None:
     assert compare_reports([result(after)], [result(before)], Limits()).regressions == ()
 
 
+@pytest.mark.slow
 def test_a_model_that_is_split_elsewhere_is_scored_without_a_map(
     float_bundle: Path, phantoms: Path, tmp_path: Path
 ) -> None:

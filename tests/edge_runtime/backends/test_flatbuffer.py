@@ -14,11 +14,12 @@ from sonoedge.edge_runtime.backends import open_model
 from sonoedge.edge_runtime.backends.flatbuffer import check_tflite
 from sonoedge.edge_runtime.backends.flatbuffer_tables import File, Table
 from sonoedge.edge_runtime.errors import ModelError
+from tests.helpers.places import SMALL_BUNDLE
 
 
 @pytest.fixture(scope="module")
-def model(full_bundle: Path) -> bytes:
-    return (full_bundle / "tflite-int8/backbone.tflite").read_bytes()
+def model() -> bytes:
+    return (SMALL_BUNDLE / "tflite-int8/backbone.tflite").read_bytes()
 
 
 class Patch:
@@ -191,8 +192,8 @@ def test_other_files(data: bytes) -> None:
         check_tflite(data)
 
 
-def test_every_truncation_is_refused(full_bundle: Path) -> None:
-    data = (full_bundle / "tflite-fp32/head.tflite").read_bytes()
+def test_every_truncation_is_refused() -> None:
+    data = (SMALL_BUNDLE / "tflite-fp32/head.tflite").read_bytes()
     for length in range(0, len(data), 7):
         with pytest.raises(ModelError):
             check_tflite(data[:length])
