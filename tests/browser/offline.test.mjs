@@ -25,7 +25,7 @@ after(async () => {
 
 /** The station's answer and the browser's, from the same artifact, to one picture. */
 const both = (where, path) => where.evaluate(async (text) => {
-  const [local, remote] = await Promise.all([import("./local.js"), import("./remote.js")]);
+  const [local, remote] = await Promise.all([import("./model/local.js"), import("./model/remote.js")]);
   globalThis.info ??= await remote.bundleInfo();
   const blob = new Blob([Uint8Array.from(atob(text), (character) => character.charCodeAt(0))]);
   const strip = ({ explanation, ...answer }) => ({ ...answer, map: explanation?.maps.fused.flat() });
@@ -106,7 +106,7 @@ test("a model of one branch, whose fused map is that branch's, agrees too", { ti
 
 test("the browser crops to the scan as the station does", { timeout: 120000 }, async () => {
   const answers = await page.evaluate(async (text) => {
-    const [local, remote] = await Promise.all([import("./local.js"), import("./remote.js")]);
+    const [local, remote] = await Promise.all([import("./model/local.js"), import("./model/remote.js")]);
     globalThis.info ??= await remote.bundleInfo();
     const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
     const picture = await createImageBitmap(new Blob([bytes]));
@@ -124,7 +124,7 @@ test("the browser crops to the scan as the station does", { timeout: 120000 }, a
 
 test("live frames in the browser are smoothed", { timeout: 120000 }, async () => {
   const seen = await page.evaluate(async (texts) => {
-    const [local, remote] = await Promise.all([import("./local.js"), import("./remote.js")]);
+    const [local, remote] = await Promise.all([import("./model/local.js"), import("./model/remote.js")]);
     globalThis.info ??= await remote.bundleInfo();
     const now = performance.now.bind(performance);
     let time = now();
