@@ -41,10 +41,8 @@ def atomic_directory(target: Path, *, marker: str) -> Iterator[Path]:
         try:
             keep_mode(target, staging)
             yield staging
-            if target.exists():
+            if not _moved(staging, target):
                 _swap(staging, target)
-            else:
-                staging.rename(target)
         except BaseException:
             shutil.rmtree(staging, ignore_errors=True)
             raise
@@ -63,6 +61,19 @@ def _staging_folder(target: Path) -> Iterator[Path]:
             if ours:
                 yield folder
                 return
+
+
+def _moved(staging: Path, target: Path) -> bool:
+    """Rename ``staging`` if the place is free; False if it is taken, even if another process took it just now."""
+    try:
+        if target.exists():
+            return False
+        staging.rename(target)
+    except OSError:
+        if target.exists():
+            return False
+        raise
+    return True
 
 
 def _swap(staging: Path, target: Path) -> None:

@@ -21,7 +21,7 @@ FAULTS = (
         "atomic: a folder appears whole or not at all",
         "train/folders.py",
         "            shutil.rmtree(staging, ignore_errors=True)\n            raise\n",
-        "            _swap(staging, target) if target.exists() else staging.rename(target)\n            raise\n",
+        "            _moved(staging, target) or _swap(staging, target)\n            raise\n",
         (_DIRECTORIES + "test_an_exception_leaves_the_old_folder_only",),
     ),
     Fault(

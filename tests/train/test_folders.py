@@ -77,6 +77,24 @@ def test_the_old_folder_comes_back_when_the_swap_fails(
     assert (target / MARKER).read_text() == "old"
 
 
+def test_another_process_creates_the_folder_at_the_same_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, rename, others = tmp_path / "out", Path.rename, ["one"]
+
+    def late(self: Path, to: Path) -> Path:
+        if others and self.suffix == ".partial":
+            others.clear()
+            own_output(target)
+        return rename(self, to)
+
+    monkeypatch.setattr(Path, "rename", late)
+    with atomic_directory(target, marker=MARKER) as staging:
+        (staging / MARKER).write_text("new")
+    assert names_in(tmp_path) == ["out", f"out/{MARKER}"]
+    assert (target / MARKER).read_text() == "new"
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path
