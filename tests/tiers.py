@@ -1,6 +1,6 @@
 """The tiers of the tests: ``unit``, which runs without TensorFlow, and ``slow``, which runs only if asked for.
 
-A test is ``slow`` if it is marked so, or if it uses a fixture that exports every format or runs a whole benchmark.
+A test is ``slow`` if it is marked so, or if it uses a fixture that distils, exports or measures a whole model.
 
 Every test is ``unit`` unless it is ``slow``, is marked ``tensorflow``, or its module, its function or one of its
 fixtures imports TensorFlow or Keras: directly or through a module of this project.
@@ -22,7 +22,7 @@ import pytest
 from tests.helpers.places import ROOT
 
 HIDDEN = ("tensorflow", "keras")
-SLOW_FIXTURES = {"full_bundle", "report"}
+SLOW_FIXTURES = {"exported", "full_bundle", "report", "student_run"}
 """Each takes about a minute or more."""
 PACKAGES = ("sonoedge", "tests")
 """Whose imports are followed; other packages are taken to import neither."""

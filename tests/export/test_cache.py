@@ -64,6 +64,7 @@ def test_pickles_are_not_loaded(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "a.npz is damaged" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", ["tflite", "openvino"])
 def test_damaged_entries_are_computed_again(
     runtime: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -52,6 +52,7 @@ def test_turns() -> None:
     assert typical_ms(timing, None) == 1.2
 
 
+@pytest.mark.slow
 def test_the_benchmark_has_a_row_for_both_models_together(
     bundle: Path, tiny_run: Path, phantoms: Path, tmp_path: Path, sonoedge: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

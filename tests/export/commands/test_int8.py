@@ -25,6 +25,7 @@ def export(sonoedge: Run, run: Path, out: Path, *arguments: object) -> Result:
     return sonoedge("export", "--model", run, "--num-calibration-samples", 8, "--out", out, "--quiet", *arguments)
 
 
+@pytest.mark.slow
 def test_another_precision_writes_the_format_that_is_named_so(
     sonoedge: Run, tiny_run: Path, tmp_path: Path
 ) -> None:
@@ -116,6 +117,7 @@ def test_a_recipe_is_followed_measured_stored_and_repeated(sonoedge: Run, tiny_r
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "message"),
     [

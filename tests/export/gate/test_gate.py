@@ -134,6 +134,7 @@ def test_without_a_gate(run_bundle: Path) -> None:
     assert "None: nothing tells the device which pictures are unlike those of training." in text
 
 
+@pytest.mark.slow
 def test_the_images_of_the_run_are_gone(sonoedge: Run, tiny_run: Path, tmp_path: Path) -> None:
     arguments = ["--model", tiny_run, "--format", "tflite-fp32", "--data", tmp_path / "nowhere", "--quiet"]
     refused = sonoedge("export", *arguments, "--out", tmp_path / "bundle")
@@ -143,6 +144,7 @@ def test_the_images_of_the_run_are_gone(sonoedge: Run, tiny_run: Path, tmp_path:
     assert not (tmp_path / "bundle" / GATE_FILE).exists()
 
 
+@pytest.mark.slow
 def test_a_bare_model(sonoedge: Run, small_keras: Path, phantoms: Path, tmp_path: Path) -> None:
     """Its training images are not known: the calibration images take their place, if there are enough."""
     arguments = ["--model", small_keras, "--labels", "a,b", "--format", "tflite-fp32", "--quiet"]
@@ -170,6 +172,7 @@ def test_too_few_images() -> None:
         images_of_folder([Path(f"{i}.png") for i in range(7)], [str(i) for i in range(7)])
 
 
+@pytest.mark.slow
 def test_an_artifact_without_limits_is_not_published(
     sonoedge: Run, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

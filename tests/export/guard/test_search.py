@@ -47,6 +47,7 @@ def test_a_sound_model_needs_no_search(tmp_path: Path) -> None:
     assert table.chosen is table.candidates[0]
 
 
+@pytest.mark.slow
 def test_the_guard_goes_on_to_operators_and_other_ranges_before_it_gives_up(tmp_path: Path) -> None:
     place = bench(tmp_path, two_branches(1))
     quantizer = place.source.quantizer("tflite")

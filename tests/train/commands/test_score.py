@@ -33,6 +33,7 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_external_figures_are_those_of_the_saved_model_and_are_logged(
     sonoedge: Run, tiny_run: Path, other: Path, tmp_path: Path
 ) -> None:
@@ -65,6 +66,7 @@ def test_external_figures_are_those_of_the_saved_model_and_are_logged(
     assert [line["earlier_scorings"] for line in lines] == [0, 1]
 
 
+@pytest.mark.slow
 def test_images_seen_in_training_are_left_out(
     sonoedge: Run, tiny_run: Path, phantoms: Path, tmp_path: Path
 ) -> None:
@@ -84,6 +86,7 @@ def test_bad_columns(sonoedge: Run, tiny_run: Path, other: Path) -> None:
     assert "has no column birads" in found.err
 
 
+@pytest.mark.slow
 def test_statistics_of_a_normalization_are_those_of_the_file(
     sonoedge: Run, tiny_run: Path, other: Path, tmp_path: Path
 ) -> None:

@@ -53,6 +53,7 @@ def student_run(
     return out
 
 
+@pytest.mark.slow
 def test_the_students_run_is_like_any_other(student_run: Path, tiny_run: Path, phantoms: Path) -> None:
     card = open_run(student_run).card
     assert (student_run / "split.json").read_bytes() == (tiny_run / "split.json").read_bytes()
@@ -68,6 +69,7 @@ def test_the_students_run_is_like_any_other(student_run: Path, tiny_run: Path, p
     np.testing.assert_allclose(sigmoid(logits), probability[:, 0], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_student_is_exported_and_verified(
     sonoedge: Command, student_run: Path, phantoms: Path, tmp_path: Path
 ) -> None:
@@ -88,6 +90,7 @@ def small_lesson(seed: int, count: int = 64) -> Targets:
     return Targets(x, hidden, pooled, logit, cam, (logit > 0).astype(np.int64))
 
 
+@pytest.mark.slow
 def test_a_student_is_scored_on_other_images(sonoedge: Command, student_run: Path, tmp_path: Path) -> None:
     """Its model is not built from the settings of the run, as a trained one is."""
     other = generate_phantoms(tmp_path / "other", cases_per_class=2, seed=9)
@@ -120,6 +123,7 @@ def small_distiller(fit: DistillFit, taught: Targets) -> Distiller:
     return Distiller(upper, keras.Model(pooled, logit), taught, fit)
 
 
+@pytest.mark.slow
 def test_teaching_brings_the_student_to_the_teacher(tmp_path: Path) -> None:
     taught, val = small_lesson(2), small_lesson(5)
     distiller = small_distiller(DistillFit(learning_rate=2e-2, epochs=40), taught)
@@ -138,6 +142,7 @@ def test_teaching_brings_the_student_to_the_teacher(tmp_path: Path) -> None:
     assert not (tmp_path / "backup").exists()
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_goes_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     taught, val = small_lesson(2), small_lesson(5)
     epochs: list[int] = []
@@ -180,6 +185,7 @@ def test_thin_directions_keep_what_varies(rank: int) -> None:
         np.testing.assert_allclose(after["logit"], before["logit"], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_refusals(
     sonoedge: Command, tiny_run: Path, phantoms: Path, weights_dir: Path, tmp_path: Path, student_run: Path
 ) -> None:
@@ -217,6 +223,7 @@ def test_a_changed_image_is_refused(
     assert image.name in result.err
 
 
+@pytest.mark.slow
 def test_the_hidden_maps_say_what_the_teacher_says(tiny_run: Path, phantoms: Path) -> None:
     run = open_run(tiny_run)
     teacher = open_teacher(run)
@@ -232,6 +239,7 @@ def test_the_hidden_maps_say_what_the_teacher_says(tiny_run: Path, phantoms: Pat
     np.testing.assert_allclose(teacher.cams(hidden).mean(axis=(1, 2)) + rest, teacher.logits(hidden), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_flatten_head_cannot_teach(
     sonoedge: Command, tiny_backbones: tuple[str, str], phantoms: Path, tmp_path: Path
 ) -> None:

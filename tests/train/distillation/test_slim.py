@@ -117,6 +117,7 @@ def test_least_squares_between_the_data_and_the_start(seed: int, strength: float
     np.testing.assert_allclose(x.mean(axis=0) @ kernel + bias, (x @ true + 5).mean(axis=0), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_slim_run_is_like_any_other(
     sonoedge: Command, backbones: str, phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -76,6 +76,7 @@ def test_an_epoch_that_runs_again_counts_once(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.glob("best-*")] == ["best-2.npz"]
 
 
+@pytest.mark.slow
 def test_an_interruption_changes_nothing(
     tiny_backbones: tuple[str, str],
     subsets: dict[str, Dataset],

@@ -97,6 +97,7 @@ def test_averaged_weights_are_others(model: FusionModel) -> None:
     assert losses[0]["val_loss"] != pytest.approx(losses[1]["val_loss"], rel=1e-2)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_head(model: FusionModel) -> None:
     start = model.head.get_weights()
     logits = []

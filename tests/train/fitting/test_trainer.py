@@ -232,6 +232,7 @@ def test_a_run_that_breaks_off_leaves_nothing(
     assert untouched(tmp_path) == set()
 
 
+@pytest.mark.slow
 def test_paper_split_reports_the_leak(sonoedge: Run, phantoms: Path, weights_dir: Path, tmp_path: Path) -> None:
     arguments = [*train_arguments(phantoms, weights_dir), "--split", "paper", "--out", tmp_path / "run"]
     result = sonoedge("train", *arguments)

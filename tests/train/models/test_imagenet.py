@@ -58,6 +58,7 @@ def layer_types(model: keras.Model) -> list[str]:
     return [type(layer).__name__ for layer in model.layers]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("saved", [False, True], ids=["downloaded", "saved as --weights DIR"])
 def test_keras_own_weights_give_keras_own_function(
     saved: bool, at_hand: None, phantoms: Path, tmp_path: Path
@@ -76,6 +77,7 @@ def test_keras_own_weights_give_keras_own_function(
     np.testing.assert_allclose(ours.predict_on_batch(images), expected, rtol=1e-3, atol=1e-3 * expected.std())
 
 
+@pytest.mark.slow
 def test_a_file_without_the_second_rescaling_is_taken_as_it_is(weights_dir: Path, phantoms: Path) -> None:
     plain = keras.applications.EfficientNetB0(include_top=False, weights=None, input_shape=(SIZE, SIZE, 3))
     plain.load_weights(weights_dir / "efficientnetb0_notop.weights.h5")
@@ -85,6 +87,7 @@ def test_a_file_without_the_second_rescaling_is_taken_as_it_is(weights_dir: Path
     np.testing.assert_array_equal(found, plain.predict_on_batch(images))
 
 
+@pytest.mark.slow
 def test_score_measures_the_model_that_was_trained(
     sonoedge: Callable[..., Result], at_hand: None, phantoms: Path, tmp_path: Path
 ) -> None:
@@ -102,6 +105,7 @@ def test_score_measures_the_model_that_was_trained(
         assert found[name][0] == pytest.approx(test[name][0], abs=1e-5), name
 
 
+@pytest.mark.slow
 def test_score_opens_a_run_with_keras_own_graph(
     sonoedge: Callable[..., Result], at_hand: None, tiny_run: Path, phantoms: Path, tmp_path: Path
 ) -> None:
