@@ -49,6 +49,7 @@ def unit_run(folder: Path, **files: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_what_imports_keras_is_left_out(tmp_path: Path) -> None:
     within = "import pytest\n\n@pytest.fixture\ndef model():\n    import keras\n\n"
     within += "def test_by_fixture(model):\n    pass\n\ndef test_by_itself():\n    import keras\n\n"
@@ -59,6 +60,7 @@ def test_what_imports_keras_is_left_out(tmp_path: Path) -> None:
     assert (result.returncode, "1 passed, 3 deselected" in result.stdout) == (0, True), result.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "body", ["__import__('keras')", "__import__('sys').modules.update(keras=__import__('types'))"]
 )

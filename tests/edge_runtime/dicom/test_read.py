@@ -170,7 +170,17 @@ def test_headers_that_lie(attributes: dict[str, Any]) -> None:
     assert SECRET not in str(caught.value)
 
 
-@pytest.mark.parametrize("kind", ["native", "rle", "jpeg", "jpeg2000", "jpegls", "jpeglossless"])
+@pytest.mark.parametrize(
+    "kind",
+    # The last two are decoded in a child process, half a second each.
+    [
+        "native",
+        "rle",
+        "jpeg",
+        "jpeg2000",
+        *(pytest.param(k, marks=pytest.mark.slow) for k in ("jpegls", "jpeglossless")),
+    ],
+)
 def test_damaged_files_never_crash_or_name_the_patient(kind: str) -> None:
     """Truncations and single changed bytes: an image or one `ImageError` without the patient's name."""
     data = {
