@@ -44,10 +44,11 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the slow tests and the unit tests, before pytest selects by marker."""
     for item in items:
-        if isinstance(item, pytest.Function) and SLOW_FIXTURES & set(item.fixturenames):
-            item.add_marker("slow")
-        if isinstance(item, pytest.Function) and is_unit(item):
-            item.add_marker("unit")
+        if isinstance(item, pytest.Function):
+            if SLOW_FIXTURES & set(item.fixturenames):
+                item.add_marker("slow")
+            if is_unit(item):
+                item.add_marker("unit")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -12,7 +12,6 @@ from sonoedge.benchmarks.records.runfile import REPORT
 from sonoedge.edge_runtime.bundle.checksums import bundle_digest
 from sonoedge.edge_runtime.errors import ModelError, UsageError
 from sonoedge.edge_runtime.words import INTENDED_USE
-from sonoedge.train.folders import check_replaceable
 
 if TYPE_CHECKING:
     from sonoedge.benchmarks.measure.candidates import Bar, Planned
@@ -76,6 +75,9 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--data DIR is needed; only --device-run does without images.")
     if args.max_images is not None and args.max_images < 2:
         raise UsageError(f"--max-images must be at least 2. Received: {args.max_images}.")
+    # Here, not above: a device measures without `train`.
+    from sonoedge.train.folders import check_replaceable
+
     check_replaceable(args.out, marker=REPORT)
     from sonoedge.benchmarks.commands.report import finish
     from sonoedge.benchmarks.retention.results import result

@@ -1,4 +1,4 @@
-"""One candidate in a process of its own: ``python -m sonoedge.benchmarks.measure.worker`` answers JSON lines.
+"""One candidate in a process of its own, which answers JSON lines (`benchmarks.measure.workers` starts it).
 
 Each candidate has its own process, so that its memory is that of one model, thread pools of different interpreters
 do not meet, and a crash ends one candidate only. The parent (`benchmarks.measure.candidates`) lets one worker run
@@ -96,7 +96,3 @@ def main() -> int:
     os.dup2(2, 1)
     serve(sys.stdin, answers)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

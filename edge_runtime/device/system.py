@@ -65,8 +65,8 @@ def governors(root: Path = ROOT) -> str:
 def throttled_bits(root: Path = ROOT) -> int | None:
     """``get_throttled`` of the Raspberry Pi's firmware: bits 0–3 are for now, bits 16–19 since boot."""
     for path in sorted(root.glob("sys/devices/platform/soc*/soc*firmware/get_throttled")):
-        if re.fullmatch(r"(?:0x)?[0-9a-fA-F]{1,8}", read(path)):
-            return int(read(path), 16)
+        if re.fullmatch(r"(?:0x)?[0-9a-fA-F]{1,8}", text := read(path)):
+            return int(text, 16)
     return None
 
 

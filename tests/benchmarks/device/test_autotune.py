@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,35 +20,17 @@ from sonoedge.edge_runtime.device.profile import Tried, read_profile, write_prof
 from sonoedge.edge_runtime.errors import ModelError
 from sonoedge.edge_runtime.imaging.image import find_images
 from tests.helpers.commands import Result
-from tests.helpers.places import ROOT
 
 Sono = Callable[..., Result]
 
 
 @pytest.fixture(scope="module")
-def profile(tmp_path_factory: pytest.TempPathFactory, float_bundle: Path) -> Path:
+def profile(tmp_path_factory: pytest.TempPathFactory, float_bundle: Path, on_device: Callable[..., Any]) -> Path:
     """Measured on this machine in an interpreter, and in workers, that refuse every package of the workstation."""
     folder = tmp_path_factory.mktemp("profiles")
-    (folder / "sitecustomize.py").write_text(
-        "import sys\n"
-        "HEAVY = {'tensorflow', 'keras', 'sklearn', 'scipy', 'matplotlib', 'h5py', 'tqdm', 'nncf', 'onnx'}\n"
-        "class Refuse:\n"
-        "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name.partition('.')[0] in HEAVY | {'train', 'export'}:\n"
-        "            raise ImportError(f'{name} is not on the device')\n"
-        "sys.meta_path.insert(0, Refuse())\n"
-    )
-    script = (
-        "import sys; from sonoedge.benchmarks.measure import candidates; candidates.MODES['rapid'] = (5, 0.0);"
-        "from sonoedge.edge_runtime.cli import main; sys.exit(main(sys.argv[1:]))"
-    )
     out = folder / "profile.json"
     arguments = ["benchmark", "--autotune", "--bundle", str(float_bundle), "--out", str(out)]
-    root = ROOT
-    done = subprocess.run(
-        [sys.executable, "-c", script, *arguments],
-        env={**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{root}"}, capture_output=True, text=True,
-    )  # fmt: skip
+    done = on_device(folder, *arguments)
     assert done.returncode == 0, done.stderr
     assert "chosen" in done.stdout and "Research use only" in done.stdout
     assert not list(folder.glob(".*partial"))

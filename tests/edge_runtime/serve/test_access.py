@@ -22,22 +22,10 @@ from sonoedge.edge_runtime.errors import UsageError
 from sonoedge.edge_runtime.serve.access import origin_of
 from sonoedge.edge_runtime.serve.app import Settings
 from sonoedge.edge_runtime.serve.throttle import SECONDS, WRONG, Throttle
-from tests.helpers.stations import GOOD, OCTETS, PATIENCE, Running, run_server
+from tests.helpers.stations import GOOD, OCTETS, PATIENCE, run_server
 
 TOKEN = "a-long-token"
 PUBLIC = "https://station.example"
-
-
-@pytest.fixture(scope="module")
-def running(float_bundle: Path) -> Iterator[Running]:
-    with run_server(float_bundle) as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def client(running: Running) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=running.url, timeout=PATIENCE) as opened:
-        yield opened
 
 
 @pytest.mark.parametrize(
