@@ -31,10 +31,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from scripts.readme_tables import decisions
 from sonoedge.benchmarks.measure.environment import machine
-from sonoedge.edge_runtime import Classifier, load_bundle
+from sonoedge.edge_runtime.bundle.manifest import load_bundle
 from sonoedge.edge_runtime.device.system import int8_dot_products
 from sonoedge.edge_runtime.files import write_text_atomic
 from sonoedge.edge_runtime.imaging.image import read_image, to_input
+from sonoedge.edge_runtime.model.classifier import Classifier
 from sonoedge.edge_runtime.proportion import GroupedCount
 from sonoedge.train.data.dataset import Dataset, load_dataset
 from sonoedge.train.data.split import Split, SplitEntry, write_split

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scripts.vectors.generated import CASCADED, DRAWN, VECTORS, drawn, mixed, noise
-from sonoedge.edge_runtime import Classifier, load_bundle
 from sonoedge.edge_runtime.bundle.contract import CascadeSpec
-from sonoedge.edge_runtime.bundle.manifest import read_manifest, write_manifest
+from sonoedge.edge_runtime.bundle.manifest import load_bundle, read_manifest, write_manifest
 from sonoedge.edge_runtime.files import write_bytes_atomic
 from sonoedge.edge_runtime.imaging.image import to_input
 from sonoedge.edge_runtime.model.cascade import estimate, logit_threshold
+from sonoedge.edge_runtime.model.classifier import Classifier
 from sonoedge.edge_runtime.model.gate import GATE_FILE, features_of
 
 _FITTED = [(("grey", "mixed", "noise")[seed % 3], 60 + seed, 60 + 7 * (seed % 23), seed) for seed in range(120)]

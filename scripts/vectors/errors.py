@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from scripts.vectors.generated import VECTORS
-from sonoedge.edge_runtime import load_bundle
+from sonoedge.edge_runtime.bundle.manifest import load_bundle
 from sonoedge.edge_runtime.model.cascade import first_bundle
 
 

@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sonoedge.edge_runtime import BundleError, Classifier, SonoEdgeError, load_bundle
 from sonoedge.edge_runtime.bundle.checksums import SHA256SUMS, digests_text
 from sonoedge.edge_runtime.bundle.contract import MANIFEST
+from sonoedge.edge_runtime.bundle.manifest import load_bundle
 from sonoedge.edge_runtime.device.replay import load_golden, replay
+from sonoedge.edge_runtime.errors import BundleError, SonoEdgeError
 from sonoedge.edge_runtime.model.assess import REASONS, VERDICTS
 from sonoedge.edge_runtime.model.cascade import Cascade
+from sonoedge.edge_runtime.model.classifier import Classifier
 from sonoedge.edge_runtime.words import words
 from tests.helpers.places import ROOT
 

@@ -92,7 +92,7 @@ def test_within_the_margin_the_full_model_decides(run_bundle: Path, tmp_path: Pa
     cascade = open_classifier(with_spec(run_bundle, tmp_path / "cascade", margin=1e9))
     alone = Classifier(run_bundle, "tflite-fp32")
     for path in images:
-        prediction, wanted = cascade.predict_file(path, gated=False), alone.predict_file(path, gated=False)
+        prediction, wanted = cascade(path, ungated=True), alone(path, ungated=True)
         assert prediction.artifact == "tflite-fp32"
         assert (prediction.label, prediction.logit) == (wanted.label, pytest.approx(wanted.logit, abs=1e-5))
 

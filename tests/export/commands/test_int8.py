@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sonoedge.edge_runtime import load_bundle
+from sonoedge.edge_runtime.bundle.manifest import load_bundle
 from sonoedge.export.guard.comparison import Comparison, compare
 from sonoedge.train.data.dataset import Dataset
 from sonoedge.train.evaluation.metrics import sigmoid
