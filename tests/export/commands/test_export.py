@@ -129,6 +129,7 @@ def test_a_swapped_artifact_is_found_by_the_replay(sonoedge: Run, full_bundle: P
     assert "tflite-fp32 does not reproduce" in result.err
 
 
+@pytest.mark.slow
 def test_as_typed(sonoedge: Run, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """``export --format tflite-…`` takes the newest run under ./runs and writes ./bundle."""
     monkeypatch.chdir(tmp_path)

@@ -185,6 +185,7 @@ def test_an_artifact_without_limits_is_not_published(
     assert not (tmp_path / "bundle").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("grids", [(2, 2), (2, 1), (2,)], ids=["one grid", "two grids", "one branch"])
 @pytest.mark.parametrize("join", ["gap", "flatten"])
 def test_keras_and_the_file_give_the_same_features(

@@ -50,6 +50,7 @@ def test_equal_data_give_equal_bytes_and_replace_the_old_file(tmp_path: Path) ->
     assert path.read_bytes() == first
 
 
+@pytest.mark.long
 def test_pyplot_stays_out(tmp_path: Path) -> None:
     """In a process of its own: other tests may have imported pyplot."""
     code = (
