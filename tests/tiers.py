@@ -2,8 +2,8 @@
 
 A test is ``slow`` if it is marked so, or if it uses a fixture that distils, exports or measures a whole model.
 
-Every test is ``unit`` unless it is ``slow``, is marked ``long`` or ``tensorflow``, or its module, its function or one of
-its fixtures imports TensorFlow or Keras: directly or through a module of this project.
+Every test is ``unit`` unless it is ``slow``, is marked ``long`` or ``tensorflow``, or its module, its function or
+one of its fixtures imports TensorFlow or Keras: directly or through a module of this project.
 
 `pytest -m unit` hides TensorFlow and Keras from the process and leaves out the files that import them, so that it
 runs without them, and a test that needs them without saying so fails.

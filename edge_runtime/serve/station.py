@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from sonoedge.edge_runtime.bundle.checksums import SHA256SUMS, bundle_digest
-from sonoedge.edge_runtime.bundle.contract import Bundle
+from sonoedge.edge_runtime.bundle.contract import GATE_FILE, Bundle
 from sonoedge.edge_runtime.bundle.trust import load_trusted
 from sonoedge.edge_runtime.errors import DataError, ImageError
 from sonoedge.edge_runtime.explain.colormap import COLORMAP
@@ -27,7 +27,6 @@ from sonoedge.edge_runtime.imaging.region import detect_region
 from sonoedge.edge_runtime.model.cascade import Cascade, open_classifier
 from sonoedge.edge_runtime.model.classifier import Classifier
 from sonoedge.edge_runtime.model.drift import Drift
-from sonoedge.edge_runtime.model.gate import GATE_FILE
 from sonoedge.edge_runtime.types import Region, UInt8Image
 from sonoedge.edge_runtime.words import INTENDED_USE, words
 

@@ -11,7 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from sonoedge.edge_runtime.bundle.contract import GOLDEN, MANIFEST, MODEL_CARD, SBOM, Artifact, Bundle, InputSpec
+from sonoedge.edge_runtime.bundle.contract import (
+    GATE_FILE,
+    GOLDEN,
+    MANIFEST,
+    MODEL_CARD,
+    SBOM,
+    Artifact,
+    Bundle,
+    Decision,
+    InputSpec,
+)
 from sonoedge.edge_runtime.bundle.freshness import dated
 from sonoedge.edge_runtime.bundle.manifest import load_bundle, write_manifest
 from sonoedge.edge_runtime.bundle.trust import without_policy
@@ -20,7 +30,7 @@ from sonoedge.edge_runtime.device.replay import load_golden, replay, run_golden
 from sonoedge.edge_runtime.errors import VerificationError
 from sonoedge.edge_runtime.files import write_bytes_atomic, write_text_atomic
 from sonoedge.edge_runtime.model.classifier import Classifier
-from sonoedge.edge_runtime.model.gate import GATE_FILE, load_gate
+from sonoedge.edge_runtime.model.gate import load_gate
 from sonoedge.edge_runtime.types import Float32Array
 from sonoedge.edge_runtime.words import INTENDED_USE
 from sonoedge.export.bundle.golden import check_maps, golden_images, pack, reference, tolerances
@@ -111,7 +121,7 @@ def export_bundle(request: ExportRequest, out: Path, *, progress: bool, say: Say
             path=folder,
             name=request.name,
             labels=request.labels,
-            positive_label=request.labels[-1],
+            decision=Decision("threshold", request.labels[-1]),
             input=InputSpec(*request.model.input_size),
             branches=request.model.head.branches,
             artifacts=tuple(artifacts),

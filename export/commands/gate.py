@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoedge.edge_runtime.backends import is_available
-from sonoedge.edge_runtime.bundle.contract import MANIFEST, MODEL_CARD, Bundle
+from sonoedge.edge_runtime.bundle.contract import GATE_FILE, MANIFEST, MODEL_CARD, Bundle
 from sonoedge.edge_runtime.bundle.freshness import dated
 from sonoedge.edge_runtime.bundle.manifest import load_bundle, write_manifest
 from sonoedge.edge_runtime.bundle.trust import without_policy
@@ -26,7 +26,7 @@ from sonoedge.edge_runtime.errors import BundleError, DataError, MissingExtraErr
 from sonoedge.edge_runtime.files import write_text_atomic
 from sonoedge.edge_runtime.imaging.image import find_images
 from sonoedge.edge_runtime.model.classifier import Classifier
-from sonoedge.edge_runtime.model.gate import GATE_FILE, Gate, load_gate
+from sonoedge.edge_runtime.model.gate import Gate, load_gate
 from sonoedge.train.folders import atomic_directory
 
 if TYPE_CHECKING:

@@ -42,8 +42,8 @@ FAULTS = (
     Fault(
         "bundle: an unknown schema is refused",
         "edge_runtime/bundle/manifest.py",
-        'if top["schema_version"] != SCHEMA_VERSION:',
-        'if not top["schema_version"]:',
+        "not isinstance(version, bool) and version not in READ_VERSIONS:",
+        "not isinstance(version, bool) and not version:",
         (_MANIFEST + "test_schema_errors",),
     ),
     # --- verify

@@ -72,7 +72,7 @@ def test_the_files_are_current(writer: Any, tmp_path: Path) -> None:
         else:
             assert kept.exists(), path.name
     names = {p.name for p in tmp_path.iterdir()}
-    assert {p.name for p in VECTORS.iterdir()} == names | {"bundle", "cascade"}
+    assert {p.name for p in VECTORS.iterdir()} == names | {"bundle", "cascade", "schema-1"}
 
 
 def test_the_answers_decide_both_ways() -> None:

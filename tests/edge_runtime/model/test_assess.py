@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sonoedge.edge_runtime.bundle.contract import GATE_FILE, Decision
 from sonoedge.edge_runtime.bundle.manifest import load_bundle
 from sonoedge.edge_runtime.errors import BundleError, ModelError
 from sonoedge.edge_runtime.explain.gradcam import explanation
@@ -21,7 +22,7 @@ from sonoedge.edge_runtime.imaging.quality import Quality, hints
 from sonoedge.edge_runtime.model.assess import REASONS, SHIFTED_VIEW, VERDICTS, Assessment, Band, assess, over_time
 from sonoedge.edge_runtime.model.cascade import Cascade
 from sonoedge.edge_runtime.model.classifier import Classifier
-from sonoedge.edge_runtime.model.gate import GATE_FILE, GateResult
+from sonoedge.edge_runtime.model.gate import GateResult
 from sonoedge.edge_runtime.model.result import Result
 from sonoedge.edge_runtime.serve.station import AnswerOptions, Station
 from sonoedge.edge_runtime.stream.frames import Frame, Source
@@ -67,7 +68,9 @@ def test_a_shifted_view_is_named_only_where_one_changed_the_answer(
 
 
 def test_a_label_with_braces_is_a_label() -> None:
-    bundle = replace(load_bundle(VECTORS / "bundle"), labels=("benign", "{reasons}"), positive_label="{reasons}")
+    bundle = replace(
+        load_bundle(VECTORS / "bundle"), labels=("benign", "{reasons}"), decision=Decision("threshold", "{reasons}")
+    )
     assert assess(bundle, 0.9, 0.5).text == "Suspicious: the model reads this picture as {reasons}."
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sonoedge.edge_runtime.bundle.contract import Artifact, Branch, Bundle, InputSpec
+from sonoedge.edge_runtime.bundle.contract import GATE_FILE, Artifact, Branch, Bundle, InputSpec
 from sonoedge.edge_runtime.bundle.manifest import load_bundle
 from sonoedge.edge_runtime.errors import DataError
 from sonoedge.edge_runtime.imaging.image import find_images
-from sonoedge.edge_runtime.model.gate import GATE_FILE, load_gate
+from sonoedge.edge_runtime.model.gate import load_gate
 from sonoedge.export.bundle import pipeline
 from sonoedge.export.commands.gate import SIGNATURE
 from sonoedge.export.convert.splitting import split_model

@@ -32,6 +32,13 @@ class BundleTest {
         assertEquals(sha256(File(Vectors.bundle, SUMS)), bundle.digest)
     }
 
+    @Test
+    fun `reads a cascade of schema 1 as what it became`() {
+        val (old, new) = listOf(Vectors.oldCascade, Vectors.cascade).map(::loadBundle)
+        assertEquals(new, old.copy(folder = new.folder, digest = new.digest, first = new.first))
+        assertEquals(new.first, old.first?.copy(folder = new.first!!.folder, digest = new.first!!.digest))
+    }
+
     @TestFactory
     fun `a changed bundle is refused in the words that Python uses`() = refused("bundle_errors", Vectors.bundle)
 
