@@ -8,6 +8,9 @@ from sonoedge.edge_runtime.bundle.contract import GATE_FILE, REASONS, SITE_VALUE
 from sonoedge.edge_runtime.bundle.fields import record
 from sonoedge.edge_runtime.errors import BundleError
 
+_RENAMED = {"ladder": "candidates"}
+"""Keys of an artifact's metrics."""
+
 
 def as_schema_2(body: dict[str, Any], *, gate: bool) -> dict[str, Any]:
     """The same manifest in schema version 2, unchecked but for the keys of schema 1 that differ.
@@ -38,7 +41,11 @@ def as_schema_2(body: dict[str, Any], *, gate: bool) -> dict[str, Any]:
 def _artifact(item: Any, where: str) -> Any:
     if not isinstance(item, dict):
         return item  # the reader of schema 2 says so
-    added = {"input_dtype": "float32", "output_dtype": "float32"}
+    added: dict[str, Any] = {"input_dtype": "float32", "output_dtype": "float32"}
     if unknown := sorted(added.keys() & item.keys()):
         raise BundleError(f"{where} has unknown keys: {', '.join(unknown)}.")
+    metrics = item.get("metrics")
+    if isinstance(metrics, dict):
+        metrics = {_RENAMED.get(key, key): value for key, value in metrics.items()}
+        added |= {"metrics": metrics}
     return {**item, **added}

@@ -192,7 +192,7 @@ def write_artifact(
             metrics["validation"] = choice.candidate.to_json(request.int8.budget)
         metrics["calibration"] = choice.activations
         if choice.table is not None:
-            metrics["ladder"] = [c.to_json(request.int8.budget) for c in choice.table.candidates]
+            metrics["candidates"] = [c.to_json(request.int8.budget) for c in choice.table.candidates]
     artifact = Artifact(
         name=row.name,
         runtime=row.runtime,

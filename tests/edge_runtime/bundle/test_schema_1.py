@@ -43,6 +43,13 @@ def test_written_again_it_is_schema_2(tmp_path: Path) -> None:
     assert (tmp_path / "first" / MANIFEST).read_bytes() == (NEW / "first" / MANIFEST).read_bytes()
 
 
+def test_a_metric_has_its_new_name() -> None:
+    body = json.loads((OLD / MANIFEST).read_text())
+    body["artifacts"][0]["metrics"]["ladder"] = [1]
+    metrics = parse_manifest(body, OLD).artifacts[0].metrics
+    assert metrics["candidates"] == [1] and "ladder" not in metrics
+
+
 def test_without_its_gate_it_has_none(tmp_path: Path) -> None:
     body = json.loads((OLD / "first" / MANIFEST).read_text())
     assert parse_manifest(body, OLD / "first").gate == GATE_FILE
