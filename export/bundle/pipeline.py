@@ -134,7 +134,7 @@ def export_bundle(request: ExportRequest, out: Path, *, progress: bool, say: Say
             write_text_atomic(folder / ANSWERS, request.int8.agreement.lines())
         write_text_atomic(folder / SBOM, sbom(bundle))
         write_manifest(bundle)
-        _verify(folder, [FORMATS[artifact.name] for artifact in artifacts], gated=request.gate is not None)
+        _verify(folder, [FORMATS[a.name] for a in artifacts], gated=request.gate is not None)
         say(f"verified: {len(artifacts)} artifacts reloaded and replayed against the Keras model")
     return load_bundle(out)
 

@@ -94,7 +94,7 @@ FAULTS = (
     Fault(
         "export: the last check before publishing",
         "export/bundle/pipeline.py",
-        "        _verify(folder, [FORMATS[artifact.name] for artifact in artifacts], gated=request.gate is not None)\n",
+        "        _verify(folder, [FORMATS[a.name] for a in artifacts], gated=request.gate is not None)\n",
         "",
         ("tests/export/commands/test_export.py::test_a_file_that_computes_something_else_is_not_published",),
         heavy=True,
