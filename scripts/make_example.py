@@ -2,7 +2,8 @@
 
     python scripts/make_example.py
 
-It is for trying the commands within a minute of the set-up. The model has seen no patient, and says nothing about one.
+It is for trying the commands within a minute of the set-up. The model has seen no patient, and says nothing about
+one.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from sonoedge.edge_runtime import cli
 from sonoedge.edge_runtime.imaging.image import find_images, read_image, to_input
 from sonoedge.train.simulation.phantoms import LABELS, generate_phantoms
 
+ROOT = Path(__file__).resolve().parents[1]
 SIZE = 128
 """Pixels of the input."""
 CHANNELS = (16, 24, 48, 64)

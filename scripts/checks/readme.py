@@ -46,7 +46,7 @@ def reading_ease(text: str) -> float:
 def _syllables(word: str) -> int:
     lower = word.lower()
     groups = len(re.findall(r"[aeiouy]+", lower))
-    silent = lower.endswith("e") and not lower.endswith(("le", "ee")) or lower.endswith(("ed", "es")) and groups > 1
+    silent = re.search(r"[^l]e$|e[ds]$", lower) is not None and not lower.endswith("ee")
     return max(1, groups - silent)
 
 
