@@ -108,8 +108,9 @@ def training_cost(data: Path, weights: str, uncached_images: int) -> dict[str, f
         from sonoedge.train.features.cache import extract_features
         from sonoedge.train.fitting.feature_set import FeatureSet
         from sonoedge.train.fitting.fine_tuning import ImageBatches
-        from sonoedge.train.fitting.heads import PAPER, fit_keras, fit_paper
+        from sonoedge.train.fitting.heads import fit_keras, fit_paper
         from sonoedge.train.models.fusion import build_model
+        from sonoedge.train.records.settings import PAPER
 
     dataset = load_dataset(data)
     subsets = apply_split(dataset, make_split(dataset))
