@@ -44,8 +44,8 @@ NEEDS = (
     Need("fine_tune_epochs", _tuned, "nothing is fine-tuned. It needs --fine-tune."),
     Need("fine_tune_rate", _tuned, "nothing is fine-tuned. It needs --fine-tune."),
     Need("average_weights", _tuned, "nothing is fine-tuned. It needs --fine-tune."),
-    Need("maps", lambda s: bool(set(WITH_STAGES) & {name.strip() for name in s.backbones.split(",")}), (
-        f"of these backbones only the last map is taken. It needs the backbone {', '.join(WITH_STAGES)}."
+    Need("maps", lambda s: s.maps == "last" or bool({*WITH_STAGES} & {*s.backbones.split(",")}), (
+        f"these backbones have no earlier stages. It needs the backbone {', '.join(WITH_STAGES)}."
     )),
 )  # fmt: skip
 """Which option needs what. An option without a row does something in every mode."""

@@ -62,16 +62,16 @@ def request_of(options: Mapping[str, Any], config: str | PathLike[str] | None = 
         else:
             in_file = {name: value for name, value in _read_yaml(path).items() if name not in given}
     values, names = {}, {}
-    for options_of, say in ((in_file, lambda n: f"{config}: {n}"), (given, lambda n: f"--{n.replace('_', '-')}")):
+    for options_of, place in ((in_file, f"{config}: "), (given, "--")):
         for name, value in options_of.items():
-            names[name] = say(name)
+            names[name] = place + name.replace("_", "-")
             try:
                 values[name] = OPTIONS[name](value)
             except Unfit as error:
                 raise UsageError(f"{names[name]} {error}") from None
     others = {name: values.pop(name) for name in list(values) if name not in TrainSettings.__struct_fields__}
     settings = _settled(base, values)
-    _refuse_idle(settings, names)
+    _refuse_idle(settings, {name: label for name, label in names.items() if values.get(name) is not False})
     return Request(settings, others, same_images)
 
 
@@ -94,7 +94,10 @@ def _settled(base: TrainSettings | None, values: Mapping[str, Any]) -> TrainSett
     if base is not None:
         if "sweep" in values:
             base = structs.replace(base, fits=None)  # the new sweep chooses again
-        return structs.replace(base, **values)
+        settings = structs.replace(base, **values)
+        # The other run's rate or epochs may do nothing under the protocol that was given.
+        idle = {n.option for n in NEEDS if not n.met(settings)} & {"epochs", "batch_size", "learning_rate"}
+        return structs.replace(settings, **dict.fromkeys(idle - values.keys()))
     if "data" not in values:
         raise UsageError("Name the images with --data, or in the file of --config.")
     paper = values.get("protocol") == "paper"
@@ -103,7 +106,7 @@ def _settled(base: TrainSettings | None, values: Mapping[str, Any]) -> TrainSett
 
 
 def _refuse_idle(settings: TrainSettings, names: Mapping[str, str]) -> None:
-    """Refuse options that were given and do nothing; ``names`` says how, by option."""
+    """Refuse options that were given and do nothing; ``names`` says how they were, by option."""
     if settings.sweep and settings.protocol == "paper":
         raise UsageError("--sweep chooses what --protocol paper fixes: use one of them.")
     for need in NEEDS:
@@ -140,7 +143,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
             else None
         )
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        raise UsageError(f"Cannot read the configuration {path}: {error}") from error
+        mark = getattr(error, "problem_mark", None)
+        why = f"line {mark.line + 1}: {getattr(error, 'problem', error)}" if mark else error
+        raise UsageError(f"Cannot read the configuration {path}: {why}.") from error
     if pairs is None:
         raise UsageError(f"{path} must hold options and values, such as `seed: 1`.")
     found: dict[str, Any] = {}
