@@ -66,8 +66,8 @@ FAULTS = (
     Fault(
         "--config: what is given wins over the file",
         "train/config/request.py",
-        "if name not in given}",
-        "if name}",
+        '((in_file, f"{config}: "), (given, "--"))',
+        '((given, "--"), (in_file, f"{config}: "))',
         (_REQUEST + "test_a_yaml_file_speaks_both_spellings_and_what_is_given_wins",),
     ),
     Fault(

@@ -60,8 +60,9 @@ def request_of(options: Mapping[str, Any], config: str | PathLike[str] | None = 
             chosen_anew = {"data", "classes", "split", "groups", "skip_unreadable"} & given.keys()
             same_images = None if chosen_anew else digest
         else:
-            in_file = {name: value for name, value in _read_yaml(path).items() if name not in given}
+            in_file = _read_yaml(path)
     values, names = {}, {}
+    # What is given comes last, and wins.
     for options_of, place in ((in_file, f"{config}: "), (given, "--")):
         for name, value in options_of.items():
             names[name] = place + name.replace("_", "-")

@@ -98,18 +98,18 @@ def plain(value: Any) -> Any:
     return msgspec.to_builtins(value)
 
 
-def record_text(record: Record, *, indent: int | None = 2) -> str:
-    """The text of a record's file.
+def record_text(record: Record, *, indent: int | None = 2, ascii_only: bool = True) -> str:
+    """A record as JSON, for a terminal of any encoding.
 
     Raises:
         ValueError: it holds NaN or infinity, which JSON does not have.
     """
-    return json.dumps(plain(record), indent=indent, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(plain(record), indent=indent, ensure_ascii=ascii_only, allow_nan=False) + "\n"
 
 
 def write_record(record: Record, path: Path, *, indent: int | None = 2) -> None:
     """Write a record atomically: a reader sees the old file or the new one."""
-    write_text_atomic(path, record_text(record, indent=indent))
+    write_text_atomic(path, record_text(record, indent=indent, ascii_only=False))
 
 
 def _kind(wanted: type[Record]) -> str:
