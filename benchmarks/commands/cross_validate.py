@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
         from sonoedge.train.evaluation.intervals import without_nan
         from sonoedge.train.experiments.cross_validation import cross_validate, parse_rows
         from sonoedge.train.features.cache import default_cache
-        from sonoedge.train.fitting.steps import TrainSettings
+        from sonoedge.train.records.settings import TrainSettings
 
     rows = parse_rows(args.rows)
     dataset = load_dataset(

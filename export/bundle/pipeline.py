@@ -48,6 +48,7 @@ from sonoedge.train.data.split import SUBSETS, subset_of
 from sonoedge.train.evaluation.run_folder import Run, versions
 from sonoedge.train.features.cache import default_cache
 from sonoedge.train.folders import atomic_directory
+from sonoedge.train.records.reader import plain
 
 Say = Callable[[str], None]
 DIGEST_DIGITS = 16
@@ -294,17 +295,17 @@ _PLACES = {"data", "weights", "teacher", "groups", "sweep", "split"}
 def _training(run: Run) -> dict[str, Any]:
     card = run.card
     # Paths say nothing to the receiver of a bundle, and may reveal too much.
-    settings = {key: value for key, value in card["settings"].items() if key not in _PLACES}
+    settings = {key: value for key, value in plain(card.settings).items() if key not in _PLACES}
     settings["split"] = run.split.strategy
     subsets: dict[str, list[str]] = {subset: [] for subset in SUBSETS}
     for digest, subset in sorted(subset_of(run.split).items()):
         subsets[subset].append(digest[:DIGEST_DIGITS])
     return {
         "settings": settings,
-        "weights": dict(card["weights"]),
-        "dataset_digest": card["dataset"]["digest"],
-        "images": card["dataset"]["images"],
-        "metrics": card["metrics"],
+        "weights": dict(card.weights),
+        "dataset_digest": card.dataset.digest,
+        "images": card.dataset.images,
+        "metrics": plain(card.metrics),
         # From these a benchmark knows which images the model has seen.
         "subsets": subsets,
     }

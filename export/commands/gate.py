@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +30,7 @@ from sonoedge.train.folders import atomic_directory
 
 if TYPE_CHECKING:
     from sonoedge.export.gate.fit import FittedGate
+    from sonoedge.train.records.run_card import RunCard
 
 SIGNATURE = "SHA256SUMS.sig"
 
@@ -103,7 +103,7 @@ def names_of(args: argparse.Namespace, bundle: Bundle) -> list[str]:
     return runnable
 
 
-def add_gate(bundle: Bundle, fitted: FittedGate, card: Mapping[str, Any] | None = None) -> Bundle:
+def add_gate(bundle: Bundle, fitted: FittedGate, card: RunCard | None = None) -> Bundle:
     """Publish the bundle again with ``domain.npz`` in it; an old gate is replaced, a signature is removed.
 
     Args:
