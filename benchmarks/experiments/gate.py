@@ -81,7 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--row", default="copies", help="row of cross-validate (default: %(default)s)")
     parser.add_argument("--cache", type=Path, default=Path("gate-cache"), help="default: ./gate-cache")
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write the JSON here")
-    parser.add_argument("--about-weights", metavar="TEXT", help="what the run's weights are, for the JSON")
+    parser.add_argument("--about-weights", default="the run's", metavar="TEXT", help="for the JSON")
     parser.add_argument("--seed", type=int, default=0, help="of the folds (default: %(default)s)")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
 
@@ -287,8 +287,7 @@ def main() -> int:
     )
     add_arguments(parser)
     args = parser.parse_args()
-    about = args.about_weights or f"those of the run {args.model.name}"
-    made = how_made([this_command("python -m sonoedge.benchmarks.experiments.gate")], weights=about)
+    made = how_made([this_command("python -m sonoedge.benchmarks.experiments.gate")], weights=args.about_weights)
     text = json.dumps(made | run(args), indent=1)
     if args.out:
         write_text_atomic(args.out, text + "\n")

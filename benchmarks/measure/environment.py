@@ -61,7 +61,7 @@ def how_made(commands: Sequence[str], *, weights: str, threads: int | None = Non
 
 
 def this_command(program: str, argv: Sequence[str] | None = None) -> str:
-    """The running command with all its options; a path is shown by its name, so that no folder of a machine is told."""
+    """The running command with all its options; of a path outside the working directory only the name is told."""
     given = sys.argv[1:] if argv is None else argv
     return shlex.join([*program.split(), *(_without_folder(word) for word in given)])
 

@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--images", type=int, default=300, help="calibration images (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=1, help="default: %(default)s")
     parser.add_argument("--out", type=Path, default=Path("quantization_cost.json"), help="default: %(default)s")
-    parser.add_argument("--about-weights", metavar="TEXT", help="what the run's weights are, for the JSON")
+    parser.add_argument("--about-weights", default="the run's", metavar="TEXT", help="for the JSON")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.side:
@@ -47,9 +47,9 @@ def main(argv: list[str] | None = None) -> int:
             found = _in_own_process(side, args)
             seconds[side].append(found["seconds"])
             memory[side] = max(memory[side], found["peak_bytes"])
-    about = args.about_weights or f"those of the run {args.model.name}"
+    command = this_command("python scripts/measure/quantization_cost.py", argv)
     body = {
-        **how_made([this_command("python scripts/measure/quantization_cost.py", argv)], weights=about),
+        **how_made([command], weights=args.about_weights),
         "images": args.images,
         "seconds": {side: round(median(values), 2) for side, values in seconds.items()},
         "peak_bytes": memory,

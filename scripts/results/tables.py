@@ -34,7 +34,8 @@ def benchmark(body: dict[str, Any]) -> str:
         value, low, high = row["auc"]
         lines.append([
             name, f"{row['size_bytes'] / 1e6:.1f}", f"{row['p50_ms']:.0f}", changed_of(body, row),
-            f"{row['accuracy'][0]:.3f}", f"{value:.3f} [{low:.3f}, {high:.3f}]", kept, f"{row['peak_bytes'] / 1e6:.0f}",
+            f"{row['accuracy'][0]:.3f}", f"{value:.3f} [{low:.3f}, {high:.3f}]", kept,
+            f"{row['peak_bytes'] / 1e6:.0f}",
         ])  # fmt: skip
     return markdown_table(head, lines)
 
