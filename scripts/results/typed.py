@@ -26,16 +26,18 @@ _TYPED = [
         r"\b\d+\.\d+ ?(?:GB|GiB)\b",
         # AUC 0.97, an accuracy of 0.904, a median cosine of 0.94
         r"\b(?:AUC|accuracy|sensitivity|specificity|cosine|Brier score|correlation)\b[^\d\n|`]{0,24}[01]?\.\d{2,}",
-        # 33.8 %
-        r"\b\d+\.\d+ ?%",
+        # 0.9998, beside whatever word
+        r"\b[01]\.\d{3,}\b",
+        # 33.8 %, 47 %
+        rf"\b{_NUMBER} ?%",
         # 49.8 frames a second
         rf"\b{_NUMBER} (?:frames|images) (?:a|per) second\b",
     )
 ]
 # Limits, aims and statistical levels are chosen, not measured.
 _ALLOWED = re.compile(
-    rf"(?:at least|at most|up to|limit of|more than|above|fewer than) {_NUMBER}"
-    r"|\b99\.[59] %"
+    rf"(?:at least|at most|up to|limit of|more than|less than|above|fewer than) {_NUMBER}(?: ?%| times)?"
+    r"|\b(?:95|99|99\.[59]) %"
     r"|--[a-z-]+ [\w.]+",
     re.IGNORECASE,
 )
