@@ -30,6 +30,7 @@ _TABLE = (
     ("export", "export", "model -> bundle of small files for the device"),
     ("cascade", "export", "a cheap model first, the full one only where it is not sure"),
     ("verify", "edge_runtime", "replay a bundle's golden vectors on this machine"),
+    ("install", "edge_runtime", "put a bundle in use on this device, or go back to the one before"),
     ("sign", "edge_runtime", "sign a bundle, so that devices accept it by its signer"),
     ("doctor", "edge_runtime", "what is missing or slow on this device"),
     ("predict", "edge_runtime", "classify images with a bundle, explained on request"),

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from sonoedge.benchmarks.records.runfile import REPORT, read_runs
+from sonoedge.benchmarks.records.sustained import is_sustained, read_sustained
 from sonoedge.benchmarks.report.report import body, csv_text
+from sonoedge.benchmarks.report.sustained import SUSTAINED_PAGE, sustained_page
 from sonoedge.benchmarks.report.text import markdown, table
 from sonoedge.benchmarks.retention.regression import Comparison, Limits, compare_reports
 from sonoedge.benchmarks.retention.results import Result, failures, result
@@ -22,7 +25,9 @@ REGRESSION_EXIT_CODE = 10
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     limits = Limits()
-    parser.add_argument("runs", nargs="+", type=Path, metavar="FILE", help="run files, or report.json files")
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="FILE", help="run files, report.json files, sustained runs"
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="report folder")
     parser.add_argument(
         "--baseline", type=Path, metavar="FILE", help="earlier run file or report.json to compare with"
@@ -42,17 +47,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"Exit code {REGRESSION_EXIT_CODE}: something got worse than the baseline; 6: an artifact had failed.\n\n"
         "examples:\n"
         "  sonoedge report report/report.json pi5.json phone.json --out report-all\n"
-        "  sonoedge report today/report.json --baseline last-release/report.json --out ci-report"
+        "  sonoedge report today/report.json --baseline last-release/report.json --out ci-report\n"
+        "  sonoedge report pi5-sustained.json --out report-heat"
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Write the merged report. Exit code 6 if an artifact had failed, else 10 after a regression, else 0."""
-    check_replaceable(args.out, marker=REPORT)
+    # A folder with the picture of sustained runs alone is ours, too.
+    check_replaceable(args.out, marker=SUSTAINED_PAGE if (args.out / SUSTAINED_PAGE).is_file() else REPORT)
     for option, value in (("--max-slowdown", args.max_slowdown), ("--max-loss", args.max_loss)):
         if not value >= 0:
             raise UsageError(f"{option} cannot be negative. Received: {value}.")
-    results = [result(one) for path in args.runs for one in read_runs(path)]
+    sustained = [path for path in args.runs if is_sustained(path)]
+    if sustained:
+        write_text_atomic(args.out / SUSTAINED_PAGE, sustained_page([read_sustained(path) for path in sustained]))
+        print(f"wrote {args.out / SUSTAINED_PAGE}", file=sys.stderr)
+    runs = [path for path in args.runs if path not in sustained]
+    if not runs and args.baseline is None:
+        return 0
+    if not runs:
+        raise UsageError("--baseline compares run files; these are sustained runs.")
+    results = [result(one) for path in runs for one in read_runs(path)]
     comparison = None
     if args.baseline is not None:
         limits = Limits(slowdown=args.max_slowdown, loss=args.max_loss)

@@ -53,12 +53,17 @@ def write_manifest(bundle: Bundle) -> None:
 def load_bundle(path: str | Path) -> Bundle:
     """Read and check a bundle: digests of all files, then the schema of bundle.json.
 
+    ``path`` may be a link to the bundle, such as ``current`` of `sonoedge install`. It is followed once: whoever
+    has loaded a bundle stays with its files, even if the link then moves. Links inside a bundle are refused.
+
     Raises:
         BundleError: the folder is no sound bundle; the message says what is wrong, and in which file.
     """
     folder = Path(path)
     if not folder.is_dir():
         raise BundleError(f"No such bundle folder: {folder}")
+    if folder.is_symlink():
+        folder = folder.resolve()
     if not (folder / MANIFEST).is_file():
         raise BundleError(f"{folder} is not a bundle: it holds no {MANIFEST}.")
     check_digests(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -21,6 +22,7 @@ from sonoedge.edge_runtime.bundle.trust import load_trusted
 from sonoedge.edge_runtime.errors import DataError, ImageError
 from sonoedge.edge_runtime.explain.colormap import COLORMAP
 from sonoedge.edge_runtime.explain.gradcam import explanation
+from sonoedge.edge_runtime.files import keep_from_removal
 from sonoedge.edge_runtime.imaging.image import decode_image, is_dicom, to_input
 from sonoedge.edge_runtime.imaging.quality import hint_texts
 from sonoedge.edge_runtime.imaging.region import detect_region
@@ -77,10 +79,13 @@ class Station:
         # One thread more than interpreters: it decodes the next frame while all interpreters are busy.
         self.executor = ThreadPoolExecutor(workers + 1, thread_name_prefix="station")
         self._classifiers: SimpleQueue[Classifier | Cascade] = SimpleQueue()
+        self._hold: int | None = None
 
     def open(self) -> None:
         """Check the bundle and open the interpreters; raises what `open_classifier` raises."""
         self.bundle = load_trusted(self._path)
+        # Browsers ask for its files at any time: an update must not remove them while we run.
+        self._hold = keep_from_removal(self.bundle.path)
         self.digest = bundle_digest(self.bundle.path)
         for _ in range(self.workers):
             classifier = open_classifier(self.bundle, self._artifact, threads=self._threads)
@@ -94,6 +99,9 @@ class Station:
     def close(self) -> None:
         """Finish the frames in work and end the threads."""
         self.executor.shutdown(wait=True, cancel_futures=True)
+        if self._hold is not None:
+            os.close(self._hold)
+            self._hold = None
 
     def describe(self) -> dict[str, Any]:
         """The bundle for the page, ready for JSON: identity, input, threshold, files, colours, texts."""

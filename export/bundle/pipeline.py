@@ -34,10 +34,11 @@ from sonoedge.edge_runtime.model.gate import load_gate
 from sonoedge.edge_runtime.types import Float32Array
 from sonoedge.edge_runtime.words import INTENDED_USE
 from sonoedge.export.bundle.golden import check_maps, golden_images, pack, reference, tolerances
+from sonoedge.export.bundle.limits import Limits, keep_within
 from sonoedge.export.bundle.model_card import model_card
 from sonoedge.export.bundle.sbom import sbom
 from sonoedge.export.convert.splitting import SplitModel
-from sonoedge.export.formats import ExportFormat, Source
+from sonoedge.export.formats import FORMATS, ExportFormat, Source
 from sonoedge.export.gate.fit import make_gate, write_gate
 from sonoedge.export.gate.images import GateImages
 from sonoedge.export.guard.candidate_table import promise
@@ -70,6 +71,7 @@ class ExportRequest:
         cache: folder of what quantization caches; None: the default folder.
         gate: images that the out-of-domain gate is fitted to; None leaves the gate out.
         features: folder of `train.features.cache`; None: the default folder.
+        limits: what an artifact may cost here; None for no limits.
     """
 
     model: SplitModel
@@ -84,6 +86,7 @@ class ExportRequest:
     cache: Path | None = None
     gate: GateImages | None = None
     features: Path | None = None
+    limits: Limits | None = None
 
 
 def export_bundle(request: ExportRequest, out: Path, *, progress: bool, say: Say) -> Bundle:
@@ -96,7 +99,7 @@ def export_bundle(request: ExportRequest, out: Path, *, progress: bool, say: Say
         say: prints a line.
 
     Raises:
-        AccuracyError: the guard found no int8 file; see `export.guard.int8.write_int8`.
+        AccuracyError, LimitError: no file fits; see `write_int8` and `export.bundle.limits.keep_within`.
         ModelError: a format cannot express the model.
         UsageError: ``out`` holds something else, or the formats need images that are not there.
         VerificationError: an artifact does not agree with Keras; nothing is published.
@@ -117,6 +120,11 @@ def export_bundle(request: ExportRequest, out: Path, *, progress: bool, say: Say
                 f"[{number}/{len(request.formats)}] {row.name:<15} {artifact.size_bytes / 1e6:7.1f} MB  "
                 f"{perf_counter() - started:6.1f} s"
             )
+        provenance = _provenance(request)
+        if request.limits is not None:
+            choice = keep_within(request.limits, folder, artifacts, request.model.input_size)
+            say("\n".join(choice.lines()))
+            artifacts, provenance["limits"] = list(choice.artifacts), choice.to_json()
         bundle = Bundle(
             path=folder,
             name=request.name,
@@ -125,7 +133,7 @@ def export_bundle(request: ExportRequest, out: Path, *, progress: bool, say: Say
             input=InputSpec(*request.model.input_size),
             branches=request.model.head.branches,
             artifacts=tuple(artifacts),
-            provenance=_provenance(request),
+            provenance=provenance,
             intended_use=INTENDED_USE,
         )
         bundle = _write_golden(without_policy(dated(bundle)), request.model)
@@ -136,7 +144,7 @@ def export_bundle(request: ExportRequest, out: Path, *, progress: bool, say: Say
             write_text_atomic(folder / ANSWERS, request.int8.agreement.lines())
         write_text_atomic(folder / SBOM, sbom(bundle))
         write_manifest(bundle)
-        _verify(folder, request.formats, gated=request.gate is not None)
+        _verify(folder, [FORMATS[a.name] for a in artifacts], gated=request.gate is not None)
         say(f"verified: {len(artifacts)} artifacts reloaded and replayed against the Keras model")
     return load_bundle(out)
 
@@ -216,8 +224,7 @@ def _write_golden(bundle: Bundle, model: SplitModel) -> Bundle:
     artifacts = []
     for artifact in bundle.artifacts:
         own_logits, own_cams = run_golden(Classifier(bundle, artifact.name), images)
-        arrays[f"{artifact.name}.logit"] = own_logits
-        arrays[f"{artifact.name}.cam"] = own_cams
+        arrays |= {f"{artifact.name}.logit": own_logits, f"{artifact.name}.cam": own_cams}
         arrays[f"{artifact.name}.tolerance"] = tolerances(artifact.precision, own_logits, logits)
         errors = {
             "golden_logit_error": round(float(np.abs(own_logits - logits).max()), 7),

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sonoedge.edge_runtime.bundle.contract import MANIFEST, Bundle
 from sonoedge.edge_runtime.errors import DataError, MissingExtraError, UsageError
+from sonoedge.export.bundle.limits import add_limits, checked_limits
 from sonoedge.train.folders import check_replaceable
 
 if TYPE_CHECKING:
@@ -71,6 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     guard.add_argument("--layer-report", type=Path, metavar="DIR", help=(
         "write the error of every tensor against float32, as JSON and plot"
     ))  # fmt: skip
+    add_limits(parser)
     parser.add_argument("--cache", type=Path, metavar="DIR", help="default: ~/.cache/sonoedge/quantized")
     parser.add_argument("--feature-cache", type=Path, metavar="DIR", help=(
         "the --cache of train, for the out-of-domain gate (default: ~/.cache/sonoedge/features)"
@@ -94,6 +97,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "examples:\n"
         "  sonoedge export --format tflite-int8\n"
         "  sonoedge export --model runs/busi --format all --out bundle\n"
+        "  sonoedge export --model runs/busi --format all --max-ms 100 --max-mb 30\n"
         "  sonoedge export --model my.keras --labels benign,malignant --calibration-data frames/ --out bundle"
     )
 
@@ -113,13 +117,14 @@ def run(args: argparse.Namespace) -> int:
     for option, value in (("--max-drop", args.max_drop), ("--max-flips", args.max_flips)):
         if not 0.0 <= value <= 1.0:
             raise UsageError(f"{option} is a share from 0 to 1. Received: {value}.")
+    limits = checked_limits(args.max_ms, args.max_mb, args.max_ram)
     check_replaceable(args.out, marker=MANIFEST)
     _require(rows)
     from sonoedge.train.quiet import quiet
 
     with quiet():
         from sonoedge.export.bundle.pipeline import export_bundle
-    request = _request(args, rows)
+    request = replace(_request(args, rows), limits=limits)
     say = (lambda line: None) if args.json else (lambda line: print(line, flush=True))
     for warning in request.calibration.warnings if request.calibration else ():
         print(f"warning: {warning}", file=sys.stderr)

@@ -94,9 +94,16 @@ FAULTS = (
     Fault(
         "export: the last check before publishing",
         "export/bundle/pipeline.py",
-        "        _verify(folder, request.formats, gated=request.gate is not None)\n",
+        "        _verify(folder, [FORMATS[a.name] for a in artifacts], gated=request.gate is not None)\n",
         "",
         ("tests/export/commands/test_export.py::test_a_file_that_computes_something_else_is_not_published",),
         heavy=True,
+    ),
+    Fault(
+        "export: what costs more than a limit is left out",
+        "export/bundle/limits.py",
+        "if limit is not None and value > limit:",
+        "if limit is not None and value > 2 * limit:",
+        ("tests/export/bundle/test_limits.py::test_what_exceeds_a_limit_is_left_out_and_the_fastest_comes_first",),
     ),
 )

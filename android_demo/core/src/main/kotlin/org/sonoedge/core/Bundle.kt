@@ -121,7 +121,7 @@ internal fun parseManifest(body: Any?, folder: File, digest: String): Bundle {
                 "Update the app, or export the bundle again.",
         )
     }
-    val manifest = if (version == 1L) asSchema2(body as Map<*, *>, File(folder, GATE_FILE).exists()) else body
+    val manifest = if (version == 1L) asSchema2(body, File(folder, GATE_FILE).exists()) else body
     val top = Record(manifest, MANIFEST, SCHEMA_2_KEYS)
     top.long("schema_version")
     val labels = top.list("labels").map { it as? String ?: "" }

@@ -36,7 +36,8 @@ class BundleTest {
     fun `reads a cascade of schema 1 as what it became`() {
         val (old, new) = listOf(Vectors.oldCascade, Vectors.cascade).map(::loadBundle)
         assertEquals(new, old.copy(folder = new.folder, digest = new.digest, first = new.first))
-        assertEquals(new.first, old.first?.copy(folder = new.first!!.folder, digest = new.first!!.digest))
+        val (oldFirst, newFirst) = listOf(old, new).map { it.first ?: error("a cascade holds two bundles") }
+        assertEquals(newFirst, oldFirst.copy(folder = newFirst.folder, digest = newFirst.digest))
     }
 
     @TestFactory
