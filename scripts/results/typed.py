@@ -21,15 +21,15 @@ _TYPED = [
         r"\b\d+(?:\.\d+)?x (?:as|faster|slower|smaller)\b",
         # p50 57, p90 / 66.6
         rf"\bp(?:50|90|95|99)\b[ :/=]*{_NUMBER}",
-        # 38.4 MB, 146 MB, 2.3 GB
-        rf"\b{_NUMBER} ?(?:MB|MiB|kB)\b",
-        r"\b\d+\.\d+ ?(?:GB|GiB)\b",
+        # 38.4 MB, 146 MB, 2.3 GB, 125–323 MiB; 32 MiB is a limit
+        rf"\b{_NUMBER} ?MB\b",
+        r"\b\d+(?:\.\d+|–\d+) ?(?:kB|MiB|GB|GiB)\b",
         # AUC 0.97, an accuracy of 0.904, a median cosine of 0.94
         r"\b(?:AUC|accuracy|sensitivity|specificity|cosine|Brier score|correlation)\b[^\d\n|`]{0,24}[01]?\.\d{2,}",
         # 0.9998, beside whatever word
         r"\b[01]\.\d{3,}\b",
-        # 33.8 %, 47 %
-        rf"\b{_NUMBER} ?%",
+        # 33.8 %, 47 %; 75% is code
+        rf"\b{_NUMBER} %",
         # 49.8 frames a second
         rf"\b{_NUMBER} (?:frames|images) (?:a|per) second\b",
     )
