@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from sonoedge.benchmarks.measure.environment import machine_record
+from sonoedge.benchmarks.measure.environment import how_made, this_command
 from sonoedge.edge_runtime.backends import default_threads
 from sonoedge.edge_runtime.backends.tflite import load_interpreter_class
 from sonoedge.edge_runtime.device.latency import measure
@@ -39,12 +39,16 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--data", type=Path, required=True, help="data folder")
     parser.add_argument("--weights", default="imagenet", help="imagenet, none or a folder (default: %(default)s)")
+    parser.add_argument("--about-weights", metavar="TEXT", help="what the weights are, for the JSON")
     parser.add_argument("--bundle", type=Path, default=Path("bundle"), help="bundle folder (default: ./bundle)")
     parser.add_argument("--out", type=Path, default=Path("costs.json"), help="default: ./costs.json")
     parser.add_argument("--uncached-images", type=int, default=96, help="images of the uncached fit (default: 96)")
     parser.add_argument("--memory-images", type=int, default=1200, help="simulated images (default: 1200; 0: skip)")
     args = parser.parse_args(argv)
-    results: dict[str, Any] = {"machine": machine_record(None), "data": args.data.resolve().name}
+    made = how_made(
+        [this_command("python scripts/measure/costs.py", argv)], weights=args.about_weights or args.weights
+    )
+    results: dict[str, Any] = {**made, "data": args.data.resolve().name}
     results |= {"import": import_cost(), "predict": predict_cost(args.bundle)}
     results["training"] = training_cost(args.data, args.weights, args.uncached_images)
     if args.memory_images:
