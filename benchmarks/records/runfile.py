@@ -21,6 +21,8 @@ RUN_KIND = "sonoedge-benchmark-run"
 REPORT_KIND = "sonoedge-benchmark-report"
 REPORT = "report.json"
 """A folder with this file is a report folder."""
+MODE = "rapid"
+"""The latency protocol if nothing else is asked for; see `benchmarks.measure.candidates.MODES`."""
 
 
 @dataclass(frozen=True)

@@ -200,7 +200,7 @@ def test_an_interrupted_benchmark_goes_on(
     monkeypatch.setattr(measuring, "Worker", lambda spec: (opened.append(spec.kind), real(spec))[1])
     opened.clear()
     second = sonoedge("benchmark", *arguments)
-    assert second.code == 0 and "going on: 3 steps were finished before" in second.err
+    assert second.code == 0 and "going on: 3 steps were finished before" in second.out
     assert opened[:4] == ["artifact", "bare"] * 2  # scores were kept: straight to the latency part
 
 
