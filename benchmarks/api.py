@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sonoedge.benchmarks.records.journal import Journal
 from sonoedge.benchmarks.records.runfile import MODE, REPORT, Run, read_runs
 from sonoedge.benchmarks.report.written import BenchmarkReport, written
 from sonoedge.benchmarks.retention.regression import Limits, compare_reports
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 StrPath = str | os.PathLike[str]
 FULL = "full Keras model"
+_WITH_PEERS = ("quick", "normal")
+"""The modes that also time other numbers of threads and, unless told otherwise, peers."""
 _LIMITS = Limits()
 
 
@@ -37,7 +40,7 @@ def benchmark(
     classes: str | Sequence[str] | None = None,
     threads: int | None = None,
     mode: str = MODE,
-    peers: bool = True,
+    peers: bool | None = None,
     gallery: bool = True,
     max_images: int | None = None,
     skip_unreadable: bool = False,
@@ -58,7 +61,8 @@ def benchmark(
         classes: class folders, the positive one last; None takes the bundle's labels.
         threads: for interpreters; None takes `edge_runtime.backends.default_threads`.
         mode: one of `benchmarks.measure.candidates.MODES`, or ``none`` for no latency.
-        peers: with a ``model``, also measure other quantizers and clocks.
+        peers: also measure bare interpreters, and with a ``model`` other quantizers and clocks; None: in the
+            modes ``quick`` and ``normal``.
         gallery: keep images with heat maps in the report.
         max_images: at most this many images, at least 2; None for all.
         skip_unreadable: leave broken images out.
@@ -83,7 +87,7 @@ def benchmark(
         classes=names_in(classes) or None,
         threads=threads,
         mode=mode,
-        peers=peers,
+        peers=mode in _WITH_PEERS if peers is None else peers,
         gallery=gallery,
         max_images=max_images,
         skip_unreadable=skip_unreadable,
@@ -154,7 +158,6 @@ def measure(
 ) -> Run:
     """The measurements of `benchmark`; only the file of finished steps is written, beside ``out``."""
     from sonoedge.benchmarks.device.run import fingerprint
-    from sonoedge.benchmarks.measure.candidates import Journal
     from sonoedge.benchmarks.measure.planning import artifact_candidates, checked_threads, make_protocol
     from sonoedge.benchmarks.measure.progress import bars
     from sonoedge.benchmarks.measure.selection import load_selection
@@ -165,7 +168,7 @@ def measure(
     count = checked_threads(threads)
     bundle = load_trusted(bundle_path)
     bundle = replace(bundle, path=bundle.path.resolve())
-    planned = artifact_candidates(bundle, artifacts, count)
+    planned = artifact_candidates(bundle, artifacts, count, bare=peers and mode != "none")
     make_protocol(mode, count, planned)
     data, images = load_selection(bundle, folder, classes, skip_unreadable=skip_unreadable, limit=max_images)
     reference = next((p.name for p in planned if p.precision == "fp32"), planned[0].name)
@@ -194,10 +197,10 @@ def measure(
         },
         "export_versions": bundle.provenance.get("versions"),
     }
-    pictures = 6 if gallery else 0
     measured = run_benchmark(
-        bundle, planned, images, data, protocol, reference, provenance, journal, bar, pictures=pictures
-    )
+        bundle, planned, images, data, protocol, reference, provenance, journal, bar,
+        pictures=6 if gallery else 0, swept=mode in _WITH_PEERS,
+    )  # fmt: skip
     journal.remove()
     return measured
 

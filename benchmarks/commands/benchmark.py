@@ -37,11 +37,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, help="interpreter threads (default: cores, at most 4)")
     parser.add_argument(
         "--mode", default=MODE, metavar="rapid|quick|normal|none",
-        help="latency: at least 64 queries and 6 s each, 128 and 10 s, 1024 and 60 s (default: %(default)s)",
+        help=(
+            "latency: at least 32 queries and 5 s of each file; 128 and 10 s, 1024 and 60 s, both also with other "
+            "numbers of threads (default: %(default)s)"
+        ),
     )  # fmt: skip
-    parser.add_argument(
-        "--no-peers", dest="peers", action="store_false", help="without other quantizers and clocks"
-    )
+    parser.add_argument("--peers", action=argparse.BooleanOptionalAction, help=(
+        "also bare interpreters, other quantizers and clocks (default: in quick and normal)"
+    ))  # fmt: skip
     parser.add_argument("--no-gallery", dest="gallery", action="store_false", help="without images in the report")
     parser.add_argument("--max-images", type=int, metavar="N", help="at most this many images (default: all)")
     parser.add_argument("--skip-unreadable", action="store_true", help="leave broken images out")
