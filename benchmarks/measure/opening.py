@@ -22,7 +22,8 @@ from sonoedge.edge_runtime.model.cascade import Cascade
 from sonoedge.edge_runtime.model.classifier import Classifier, timed_image
 from sonoedge.edge_runtime.types import Float32Array
 
-WARM_UP = 3
+WARM_UP = 1
+"""Frames after the first one, before the memory is read; each round of timing begins with one more."""
 
 
 @dataclass(frozen=True)
