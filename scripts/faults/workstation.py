@@ -1,4 +1,4 @@
-"""Splitting, calibration, and the guard of the export."""
+"""Splitting, calibration, the guard of the export, pages, and the size of the device install."""
 
 from __future__ import annotations
 
@@ -98,5 +98,20 @@ FAULTS = (
         "",
         ("tests/export/commands/test_export.py::test_a_file_that_computes_something_else_is_not_published",),
         heavy=True,
+    ),
+    # --- pages and install
+    Fault(
+        "report: names from files stay text",
+        "benchmarks/report/html.py",
+        "autoescape=True",
+        "autoescape=False",
+        ("tests/benchmarks/report/test_page.py::test_names_from_files_stay_text",),
+    ),
+    Fault(
+        "install: a device gets no library more",
+        "scripts/checks/device_size.py",
+        "if came := found.keys() - OURS - OF_LITERT:",
+        "if came := set():",
+        ("tests/scripts/test_device_size.py::test_a_distribution_more_a_distribution_less",),
     ),
 )
