@@ -10,6 +10,20 @@ from typing import TYPE_CHECKING
 
 from sonoedge.benchmarks.records.runfile import REPORT
 from sonoedge.edge_runtime.bundle.checksums import bundle_digest
+from sonoedge.edge_runtime.commands.options import (
+    ARTIFACTS,
+    CLASSES,
+    DATA,
+    JSON,
+    MAX_IMAGES,
+    MODEL,
+    OUT,
+    QUIET,
+    RUNNABLE,
+    SKIP_UNREADABLE,
+    add_bundle,
+    add_threads,
+)
 from sonoedge.edge_runtime.errors import ModelError, UsageError
 from sonoedge.edge_runtime.words import INTENDED_USE
 
@@ -24,12 +38,10 @@ FULL = "full Keras model"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("--bundle", type=Path, default=Path("bundle"), help="bundle folder (default: ./bundle)")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="the training data, or external images")
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="REPORT", help="report folder; run file or profile of a device"
-    )
-    parser.add_argument("--model", type=Path, metavar="RUN", help="run folder: the full Keras model as reference")
+    add_bundle(parser)
+    DATA.add(parser, "the training data, or external images", type=Path)
+    OUT.add(parser, "the report; with --device-run and --autotune, a file", required=True)
+    MODEL.add(parser, "its full Keras model is the reference")
     parser.add_argument(
         "--device-run", type=Path, metavar="BUNDLE",
         help="only time this bundle on this machine and write a run file; needs the device install",
@@ -38,19 +50,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "only find the fastest file and number of threads for this machine, and write a device profile for "
         "--profile of predict, explain, stream and serve; needs the device install"
     ))  # fmt: skip
-    parser.add_argument("--artifacts", metavar="A,B", help="only these (default: all that can run here)")
-    parser.add_argument("--classes", metavar="A,B", help="class folders, the positive one last")
-    parser.add_argument("--threads", type=int, help="interpreter threads (default: cores, at most 4)")
+    ARTIFACTS.add(parser, shown=RUNNABLE)
+    CLASSES.add(parser)
+    add_threads(parser)
     parser.add_argument(
         "--mode", default="rapid", metavar="rapid|quick|normal|none",
         help="latency: at least 64 queries and 6 s each, 128 and 10 s, 1024 and 60 s (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument("--no-peers", action="store_true", help="without other quantizers and clocks")
     parser.add_argument("--no-gallery", action="store_true", help="without images in the report")
-    parser.add_argument("--max-images", type=int, metavar="N", help="at most this many images (default: all)")
-    parser.add_argument("--skip-unreadable", action="store_true", help="leave broken images out")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
-    parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
+    MAX_IMAGES.add(parser, shown="all")
+    SKIP_UNREADABLE.add(parser)
+    QUIET.add(parser)
+    JSON.add(parser, "the report")
     parser.epilog = (
         "Images that the model was trained on are recognised by their digest and left out; images it never saw\n"
         "are external data. An interrupted run goes on where it was. Exit code 6: an artifact failed; the rest is\n"

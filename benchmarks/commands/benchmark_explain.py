@@ -6,32 +6,42 @@ import argparse
 import json
 from pathlib import Path
 
+from sonoedge.edge_runtime.commands.options import (
+    ARTIFACTS,
+    DATA,
+    JSON,
+    MAX_IMAGES,
+    MODEL,
+    OUT,
+    QUIET,
+    RUNNABLE,
+    add_bundle,
+    add_threads,
+    old_spelling,
+)
 from sonoedge.edge_runtime.errors import UsageError
 from sonoedge.train.folders import check_replaceable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("--bundle", type=Path, default=Path("bundle"), help="bundle folder (default: ./bundle)")
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="the run's images, with masks/")
-    parser.add_argument("--out", type=Path, required=True, metavar="REPORT", help="report folder")
-    parser.add_argument("--model", type=Path, metavar="RUN", help=(
-        "run folder: GradientTape on its Keras model is the truth (without it: no fidelity, no costs)"
-    ))  # fmt: skip
+    add_bundle(parser)
+    DATA.add(parser, "the run's, with masks/", type=Path, required=True)
+    OUT.add(parser, "the report", required=True)
+    MODEL.add(parser, "GradientTape on its Keras model is the truth (without it: no fidelity, no costs)")
     parser.add_argument("--external", type=Path, metavar="DIR", help="images of another source: reported beside")
-    parser.add_argument("--artifacts", default="", metavar="A,B", help=(
-        "only these; maps of the first are localised (default: all that can run here)"
-    ))  # fmt: skip
+    ARTIFACTS.add(parser, "maps of the first are localised", default="", shown=RUNNABLE)
     parser.add_argument("--compare", default="", metavar="RUN,RUN", help="runs to compare, of the same split")
-    parser.add_argument("--limit", type=int, default=0, metavar="N", help="images of a set, at most (0: all)")
+    most = MAX_IMAGES.add(parser, "of each set", dest="limit", default=0, shown="0, all")
+    old_spelling(parser, "--limit", most)
     parser.add_argument("--faithfulness-images", type=int, default=24, metavar="N", help=(
         "for deletion and insertion, which run the model some 60 times an image (default: %(default)s; 0: none)"
     ))  # fmt: skip
     parser.add_argument("--timing-runs", type=int, default=20, metavar="N", help="default: %(default)s; 0: none")
     parser.add_argument("--panels", type=int, default=5, metavar="N", help="images per class in the pictures")
-    parser.add_argument("--threads", type=int, help="interpreter threads (default: cores, at most 4)")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
-    parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
+    add_threads(parser)
+    QUIET.add(parser)
+    JSON.add(parser, "the report")
     parser.epilog = (
         "examples:\n"
         "  sonoedge benchmark-explain --bundle bundle --model runs/busi --data BUSI --out explanations\n"
@@ -45,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     from sonoedge.train.quiet import quiet
 
     for option, value in (
-        ("--limit", args.limit),
+        ("--max-images", args.limit),
         ("--faithfulness-images", args.faithfulness_images),
         ("--timing-runs", args.timing_runs),
         ("--panels", args.panels),

@@ -9,10 +9,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sonoedge.edge_runtime.commands.options import CLASSES, DATA, JSON, OUT, QUIET
 from sonoedge.edge_runtime.errors import DataError, UsageError
 from sonoedge.edge_runtime.files import write_text_atomic
 from sonoedge.edge_runtime.words import INTENDED_USE
-from sonoedge.train.commands.options import PIXEL_RANGE, SEED_RANGE, check_ranges
+from sonoedge.train.commands.options import (
+    GROUPS,
+    INPUT_SIZE,
+    PIXEL_RANGE,
+    SEED,
+    SEED_RANGE,
+    WEIGHTS,
+    add_feature_cache,
+    check_ranges,
+)
 
 if TYPE_CHECKING:
     from sonoedge.train.data.dataset import Dataset
@@ -21,25 +31,25 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("--data", required=True, metavar="DIR", help="labelled images, as for train")
-    parser.add_argument("--classes", metavar="A,B", help="class names, the positive one last")
-    parser.add_argument("--groups", metavar="FILE", help="groups.csv of an audit")
-    parser.add_argument("--weights", default="imagenet", metavar="imagenet|none|DIR", help="default: %(default)s")
+    DATA.add(parser, "as for train", required=True)
+    CLASSES.add(parser)
+    GROUPS.add(parser, "instead of the folder's own groups")
+    WEIGHTS.add(parser, "as for train", default="imagenet")
     parser.add_argument("--rows", metavar="A,B", help="rows of the table; the first is the baseline (default: all)")
     parser.add_argument("--split", default="grouped", metavar="grouped,paper", help=(
         "grouped: whole groups; paper: single images, which leaks; both: the difference is the leak "
         "(default: %(default)s)"
     ))  # fmt: skip
-    parser.add_argument("--folds", type=int, default=5, help="default: %(default)s")
+    parser.add_argument("--folds", type=int, default=5, metavar="N", help="default: %(default)s")
     parser.add_argument("--without-stress", action="store_true", help=(
         "no test on augmented copies, for which all backbones run once more"
     ))  # fmt: skip
-    parser.add_argument("--input-size", type=int, default=224, metavar="PIXELS", help="default: %(default)s")
-    parser.add_argument("--seed", type=int, default=0, help="of folds and fits")
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="table and folds")
-    parser.add_argument("--cache", type=Path, metavar="DIR", help="feature cache, as for train")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
-    parser.add_argument("--json", action="store_true", help="print the result as one object")
+    INPUT_SIZE.add(parser, default=224)
+    SEED.add(parser, "of folds and fits", default=0)
+    OUT.add(parser, "the table, and the folds", required=True)
+    add_feature_cache(parser, old="--cache")
+    QUIET.add(parser)
+    JSON.add(parser, "ablation.json")
     parser.epilog = (
         "Choose by this table and never by an external set. Interrupted, it goes on after the last fold.\n\n"
         "examples:\n"

@@ -6,15 +6,17 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sonoedge.benchmarks.records.runfile import REPORT, read_runs
-from sonoedge.benchmarks.report.report import body, csv_text
-from sonoedge.benchmarks.report.text import markdown, table
 from sonoedge.benchmarks.retention.regression import Comparison, Limits, compare_reports
-from sonoedge.benchmarks.retention.results import Result, failures, result
+from sonoedge.edge_runtime.commands.options import JSON, OUT
 from sonoedge.edge_runtime.errors import DataError, ModelError, UsageError
 from sonoedge.edge_runtime.files import write_text_atomic
 from sonoedge.train.folders import check_replaceable
+
+if TYPE_CHECKING:
+    from sonoedge.benchmarks.retention.results import Result
 
 REGRESSION_EXIT_CODE = 10
 
@@ -23,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     limits = Limits()
     parser.add_argument("runs", nargs="+", type=Path, metavar="FILE", help="run files, or report.json files")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="report folder")
+    OUT.add(parser, "the report", required=True)
     parser.add_argument(
         "--baseline", type=Path, metavar="FILE", help="earlier run file or report.json to compare with"
     )
@@ -37,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="of accuracy and AUC (default: %(default)s)",
     )
-    parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
+    JSON.add(parser, "the report")
     parser.epilog = (
         f"Exit code {REGRESSION_EXIT_CODE}: something got worse than the baseline; 6: an artifact had failed.\n\n"
         "examples:\n"
@@ -48,6 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the merged report. Exit code 6 if an artifact had failed, else 10 after a regression, else 0."""
+    from sonoedge.benchmarks.retention.results import result
+
     check_replaceable(args.out, marker=REPORT)
     for option, value in (("--max-slowdown", args.max_slowdown), ("--max-loss", args.max_loss)):
         if not value >= 0:
@@ -67,6 +71,9 @@ def run(args: argparse.Namespace) -> int:
 def finish(results: Sequence[Result], out: Path, *, as_json: bool, comparison: Comparison | None = None) -> int:
     """Write all forms of the report and print it; returns the exit code (see `run`)."""
     from sonoedge.benchmarks.report.page import page
+    from sonoedge.benchmarks.report.report import body, csv_text
+    from sonoedge.benchmarks.report.text import markdown, table
+    from sonoedge.benchmarks.retention.results import failures
 
     whole = body(results, comparison)
     write_text_atomic(out / "report.html", page(results, comparison))

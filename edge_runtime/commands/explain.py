@@ -11,9 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoedge.edge_runtime.commands.predict import (
+from sonoedge.edge_runtime.commands.options import (
     FRAME,
+    JSON,
+    OUT,
+    QUIET,
     UNGATED,
+    add_bundle,
+    add_choice_of_model,
+)
+from sonoedge.edge_runtime.commands.predict import (
     exit_code,
     image_paths,
     line,
@@ -21,7 +28,7 @@ from sonoedge.edge_runtime.commands.predict import (
     output_stems,
     refusal_note,
 )
-from sonoedge.edge_runtime.device.profile import add_profile, chosen
+from sonoedge.edge_runtime.device.profile import chosen
 from sonoedge.edge_runtime.errors import DataError, UsageError
 from sonoedge.edge_runtime.explain.files import remove_explanation, write_explanation
 from sonoedge.edge_runtime.explain.gradcam import FUSED, Explanation, explanation
@@ -29,6 +36,7 @@ from sonoedge.edge_runtime.imaging.masks import find_mask, read_mask
 from sonoedge.edge_runtime.model.answer import Answer
 from sonoedge.edge_runtime.model.cascade import Cascade, open_classifier
 from sonoedge.edge_runtime.model.classifier import Classifier, timed_image
+from sonoedge.edge_runtime.terminal import Progress
 from sonoedge.edge_runtime.types import UInt8Image
 from sonoedge.edge_runtime.words import INTENDED_USE
 
@@ -38,9 +46,9 @@ PREDICTED = "predicted"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files or folders")
-    parser.add_argument("--bundle", default="bundle", help="bundle folder (default: ./bundle)")
-    parser.add_argument("--artifact", help="artifact name (default: the cascade, or the first that can run here)")
-    parser.add_argument("--out", type=Path, default=Path("explained"), help="folder (default: ./explained)")
+    add_bundle(parser)
+    add_choice_of_model(parser)
+    OUT.add(parser, default=Path("explained"), shown="./explained")
     parser.add_argument("--class", dest="label", default=PREDICTED, metavar="LABEL", help=(
         "class to explain: a label of the bundle, or predicted (default)"
     ))  # fmt: skip
@@ -51,11 +59,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "lesion mask to outline: a file for one image, or a folder with masks of the images' names"
     ))  # fmt: skip
     parser.add_argument("--opacity", type=float, default=0.5, metavar="X", help="of the hottest spot, 0 to 1")
-    parser.add_argument("--frame", type=int, metavar="N", help=FRAME)
-    parser.add_argument("--ungated", action="store_true", help=UNGATED)
-    parser.add_argument("--threads", type=int, help="interpreter threads (default: cores, at most 4)")
-    add_profile(parser)
-    parser.add_argument("--json", action="store_true", help="print one JSON object a line")
+    FRAME.add(parser)
+    UNGATED.add(parser)
+    JSON.add(parser, "one object a line")
+    QUIET.add(parser)
     parser.epilog = (
         "Writes <stem>.overlay.png, .panel.png, .npz and .json per image.\n\n"
         "examples:\n"
@@ -80,27 +87,31 @@ def run(args: argparse.Namespace) -> int:
     if not args.ungated:
         _ = classifier.gated  # raises if only one model of a cascade has a gate
     failed = refused = unmasked = 0
-    for path, stem in zip(paths, output_stems(paths), strict=True):
-        try:
-            image, decode_ms = timed_image(path, args.frame)
-            mask = _mask(args.mask, path, image)
-            answer = classifier.predict(image, name=str(path), decode_ms=decode_ms, gated=not args.ungated)
-        except DataError as error:
-            print(f"error: {error}", file=sys.stderr)
-            failed += 1
-            continue
-        unmasked += args.mask is not None and mask is None
-        summary = {**answer.to_json(), **of_frame(args.frame), "method": "gradcam"}
-        result = _explain(classifier, answer, args)
-        if result is None:
-            refused += 1
-            remove_explanation(args.out / stem)
-            print(json.dumps(summary, ensure_ascii=False) if args.json else line(answer, args.frame), flush=True)
-            continue
-        body = write_explanation(
-            args.out / stem, image, result, summary, branch=args.branch, mask=mask, opacity=args.opacity
-        )
-        print(json.dumps(body, ensure_ascii=False) if args.json else _line(answer, body, args.frame), flush=True)
+    with Progress(len(paths), "images", wanted=not args.quiet) as progress:
+        for path, stem in zip(paths, output_stems(paths), strict=True):
+            try:
+                image, decode_ms = timed_image(path, args.frame)
+                mask = _mask(args.mask, path, image)
+                answer = classifier.predict(image, name=str(path), decode_ms=decode_ms, gated=not args.ungated)
+            except DataError as error:
+                progress.say(f"error: {error}", sys.stderr)
+                failed += 1
+                progress.step()
+                continue
+            unmasked += args.mask is not None and mask is None
+            summary = {**answer.to_json(), **of_frame(args.frame), "method": "gradcam"}
+            result = _explain(classifier, answer, args)
+            if result is None:
+                refused += 1
+                remove_explanation(args.out / stem)
+                text = line(answer, args.frame)
+            else:
+                summary = write_explanation(
+                    args.out / stem, image, result, summary, branch=args.branch, mask=mask, opacity=args.opacity
+                )
+                text = _line(answer, summary, args.frame)
+            progress.say(json.dumps(summary, ensure_ascii=False) if args.json else text)
+            progress.step()
     if unmasked:
         print(f"note: {unmasked} images have no mask in {args.mask}.", file=sys.stderr)
     if failed:

@@ -9,8 +9,9 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from sonoedge.edge_runtime.commands.options import FRAME, JSON, QUIET, UNGATED, add_bundle, add_choice_of_model
 from sonoedge.edge_runtime.device.monitor import Monitor
-from sonoedge.edge_runtime.device.profile import add_profile, chosen
+from sonoedge.edge_runtime.device.profile import chosen
 from sonoedge.edge_runtime.errors import REFUSED_EXIT_CODE, DataError, ImageError, UsageError
 from sonoedge.edge_runtime.explain.files import remove_explanation, write_explanation
 from sonoedge.edge_runtime.explain.gradcam import explanation
@@ -19,25 +20,22 @@ from sonoedge.edge_runtime.imaging.image import find_images
 from sonoedge.edge_runtime.model.answer import Answer
 from sonoedge.edge_runtime.model.cascade import open_classifier
 from sonoedge.edge_runtime.model.classifier import timed_image
+from sonoedge.edge_runtime.terminal import Progress
 from sonoedge.edge_runtime.words import INTENDED_USE
-
-FRAME = "of a DICOM loop or a TIFF of several pages, from 1 (sonoedge stream answers all of them)"
-UNGATED = "give numbers and heat maps of refused images, too; they mean nothing"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files or folders")
-    parser.add_argument("--bundle", default="bundle", help="bundle folder (default: ./bundle)")
-    parser.add_argument("--artifact", help="artifact name (default: the cascade, or the first that can run here)")
-    parser.add_argument("--threads", type=int, help="interpreter threads (default: cores, at most 4)")
-    add_profile(parser)
-    parser.add_argument("--json", action="store_true", help="print one JSON object a line")
+    add_bundle(parser)
+    add_choice_of_model(parser)
+    JSON.add(parser, "one object a line")
     parser.add_argument("--explain", metavar="DIR", help="write overlay PNG, panel PNG, NPZ and JSON per image")
     parser.add_argument("--explain-class", metavar="LABEL", help="class to explain (default: the predicted one)")
-    parser.add_argument("--frame", type=int, metavar="N", help=FRAME)
-    parser.add_argument("--ungated", action="store_true", help=UNGATED)
+    FRAME.add(parser)
+    UNGATED.add(parser)
     parser.add_argument("--counters", type=Path, metavar="FILE", help="write counts and drift (.prom or JSON)")
+    QUIET.add(parser)
     parser.epilog = (
         "examples:\n"
         "  sonoedge predict --bundle bundle frame.png\n"
@@ -64,29 +62,32 @@ def run(args: argparse.Namespace) -> int:
     if not args.json:
         print(INTENDED_USE, file=sys.stderr)
     failed, refused, monitor = 0, 0, Monitor()
-    for path, stem in zip(paths, stems, strict=True):
-        try:
-            image, decode_ms = timed_image(path, args.frame)
-            answer = classifier.predict(image, name=str(path), decode_ms=decode_ms, gated=not args.ungated)
-        except ImageError as error:
-            print(f"error: {error}", file=sys.stderr)
-            failed += 1
-            monitor.unreadable(type(error).__name__)
-            continue
-        body = {**answer.to_json(), **of_frame(args.frame)}
-        refused += answer.withheld
-        deciding_model = classifier.deciding_model(answer)
-        if args.explain and answer.outputs is not None and answer.label is not None:
-            result = explanation(deciding_model.bundle, answer.outputs, args.explain_class or answer.label)
-            write_explanation(
-                Path(args.explain) / stem, image, result, {**answer.to_json(), **of_frame(args.frame)}
-            )
-        elif args.explain:
-            remove_explanation(Path(args.explain) / stem)
-        monitor.answered(answer)
-        if args.counters:
-            monitor.watch(deciding_model, answer)
-        print(json.dumps(body, ensure_ascii=False) if args.json else line(answer, args.frame), flush=True)
+    with Progress(len(paths), "images", wanted=not args.quiet) as progress:
+        for path, stem in zip(paths, stems, strict=True):
+            try:
+                image, decode_ms = timed_image(path, args.frame)
+                answer = classifier.predict(image, name=str(path), decode_ms=decode_ms, gated=not args.ungated)
+            except ImageError as error:
+                progress.say(f"error: {error}", sys.stderr)
+                failed += 1
+                monitor.unreadable(type(error).__name__)
+                progress.step()
+                continue
+            body = {**answer.to_json(), **of_frame(args.frame)}
+            refused += answer.withheld
+            deciding_model = classifier.deciding_model(answer)
+            if args.explain and answer.outputs is not None and answer.label is not None:
+                result = explanation(deciding_model.bundle, answer.outputs, args.explain_class or answer.label)
+                write_explanation(
+                    Path(args.explain) / stem, image, result, {**answer.to_json(), **of_frame(args.frame)}
+                )
+            elif args.explain:
+                remove_explanation(Path(args.explain) / stem)
+            monitor.answered(answer)
+            if args.counters:
+                monitor.watch(deciding_model, answer)
+            progress.say(json.dumps(body, ensure_ascii=False) if args.json else line(answer, args.frame))
+            progress.step()
     if args.counters:
         json_text = json.dumps(monitor.to_json(), ensure_ascii=False) + "\n"
         write_text_atomic(args.counters, monitor.prometheus() if args.counters.suffix == ".prom" else json_text)

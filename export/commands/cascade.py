@@ -14,12 +14,11 @@ from typing import Any
 from sonoedge.edge_runtime.bundle.contract import MANIFEST, Bundle, CascadeSpec
 from sonoedge.edge_runtime.bundle.manifest import load_bundle
 from sonoedge.edge_runtime.bundle.trust import without_policy
+from sonoedge.edge_runtime.commands.options import DATA, JSON, OUT, QUIET, add_threads
 from sonoedge.edge_runtime.errors import BundleError, UsageError
 from sonoedge.edge_runtime.model.cascade import Cascade, check_pair, logit_threshold
 from sonoedge.edge_runtime.model.classifier import Classifier
-from sonoedge.export.cascade.bundle import write_cascade
-from sonoedge.export.cascade.fit import AGREEMENT, counted, fit_cascade
-from sonoedge.export.cascade.measure import FIRST, logits_of, samples_of, timings
+from sonoedge.export.cascade import AGREEMENT
 from sonoedge.train.folders import check_replaceable
 
 
@@ -27,16 +26,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``sonoedge cascade``."""
     parser.add_argument("--first", type=Path, required=True, metavar="BUNDLE", help="of the cheap model")
     parser.add_argument("--full", type=Path, required=True, metavar="BUNDLE", help="of the full model")
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="the images of the training run")
-    parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE", help="new bundle with both")
+    DATA.add(parser, "those of the training run", type=Path, required=True)
+    OUT.add(parser, "the bundle with both", required=True)
     parser.add_argument("--agreement", type=float, default=AGREEMENT, metavar="X", help=(
         "share of the full model's decisions to keep (default: %(default)s)"
     ))  # fmt: skip
     parser.add_argument("--first-artifact", metavar="NAME", help="default: the first of its bundle")
     parser.add_argument("--full-artifact", metavar="NAME", help="default: the first of its bundle")
-    parser.add_argument("--threads", type=int, help="interpreter threads (default: cores, at most 4)")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
-    parser.add_argument("--json", action="store_true", help="print what was measured as one JSON object")
+    add_threads(parser)
+    QUIET.add(parser)
+    JSON.add(parser, "what was measured")
     parser.epilog = (
         "Validation images decide where the full model is asked; test images only measure.\n\n"
         "example:\n"
@@ -47,6 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fit, measure and write; the new bundle appears when it has been read back. Returns the exit code."""
+    from sonoedge.export.cascade.bundle import write_cascade
+    from sonoedge.export.cascade.fit import counted, fit_cascade
+    from sonoedge.export.cascade.measure import FIRST, logits_of, samples_of, timings
     from sonoedge.train.data.dataset import group_scan, scan_folder
 
     if not 0.5 < args.agreement <= 1:

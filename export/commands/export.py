@@ -9,7 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sonoedge.edge_runtime.bundle.contract import MANIFEST, Bundle
+from sonoedge.edge_runtime.commands.options import (
+    AGREEMENT_DATA,
+    DATA,
+    JSON,
+    MAX_FLIPS,
+    MODEL,
+    OUT,
+    QUIET,
+    old_spelling,
+)
 from sonoedge.edge_runtime.errors import DataError, MissingExtraError, UsageError
+from sonoedge.train.commands.options import FORMAT, SEED, add_feature_cache
 from sonoedge.train.folders import check_replaceable
 
 if TYPE_CHECKING:
@@ -28,32 +39,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``sonoedge export``."""
     from sonoedge.export.formats import FORMATS
 
-    parser.add_argument("--model", type=Path, metavar="RUN", help=(
-        "run folder, or a .keras file (then give --labels) (default: the newest run under ./runs)"
-    ))  # fmt: skip
-    parser.add_argument("--out", type=Path, default=Path("bundle"), help="bundle folder (default: ./bundle)")
-    parser.add_argument("--format", default="tflite-int8", metavar="A,B|all", help=(
-        f"formats, separated by commas, or all: {', '.join(FORMATS)} (default: %(default)s)"
-    ))  # fmt: skip
-    parser.add_argument("--data", type=Path, metavar="DIR", help="where the run's images are now")
+    MODEL.add(parser, "a .keras file will do, too, with --labels", shown="the newest under ./runs")
+    OUT.add(parser, "the bundle", default=Path("bundle"), shown="./bundle")
+    FORMAT.add(parser, ", ".join(FORMATS), default="tflite-int8")
+    DATA.add(parser, "the run's", type=Path, shown="where the run read them")
     parser.add_argument("--calibration-data", type=Path, metavar="DIR", help=(
         "own representative images (default: training images of the run)"
     ))  # fmt: skip
     parser.add_argument(
         "--num-calibration-samples", type=int, default=300, metavar="N", help="default: %(default)s"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the choice of calibration images")
+    SEED.add(parser, "of the choice of calibration images", default=0)
     guard = parser.add_argument_group("int8 accuracy guard")
     guard.add_argument("--max-drop", type=float, default=0.01, metavar="X", help=(
         "largest drop in accuracy and in AUC on validation, absolute (default: %(default)s)"
     ))  # fmt: skip
-    guard.add_argument("--max-flips", type=float, default=0.01, metavar="X", help=(
-        "largest share of decisions that change (default: %(default)s)"
-    ))  # fmt: skip
-    guard.add_argument("--agreement-data", type=Path, metavar="DIR", help=(
-        "unlabelled frames on which the published file's decisions are compared with float32's, too: flips need no "
-        "labels. An images.csv may name patients (image,patient). The answers are stored in the bundle for "
-        "`sonoedge verify --agreement-data` on the device"
+    MAX_FLIPS.add(guard, default=0.01)
+    AGREEMENT_DATA.add(guard, (
+        "flips need no labels. An images.csv may name patients (image,patient). The answers are stored in the "
+        "bundle for `sonoedge verify --agreement-data` on the device"
     ))  # fmt: skip
     guard.add_argument("--allow-drop", action="store_true", help="take the nearest candidate when none is within")
     guard.add_argument("--float16-weights", action="store_true", help=(
@@ -71,10 +75,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     guard.add_argument("--layer-report", type=Path, metavar="DIR", help=(
         "write the error of every tensor against float32, as JSON and plot"
     ))  # fmt: skip
-    parser.add_argument("--cache", type=Path, metavar="DIR", help="default: ~/.cache/sonoedge/quantized")
-    parser.add_argument("--feature-cache", type=Path, metavar="DIR", help=(
-        "the --cache of train, for the out-of-domain gate (default: ~/.cache/sonoedge/features)"
+    quantized = parser.add_argument("--quantized-cache", dest="cache", type=Path, metavar="DIR", help=(
+        "quantized files and their measurements (default: ~/.cache/sonoedge/quantized)"
     ))  # fmt: skip
+    old_spelling(parser, "--cache", quantized)
+    add_feature_cache(parser, "for the out-of-domain gate")
     parser.add_argument("--no-gate", action="store_true", help=(
         "leave out the out-of-domain gate, which needs the run's images: nothing tells the device then which "
         "pictures are unlike those of training"
@@ -88,8 +93,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "operating point: the highest threshold with this sensitivity on the run's validation images"
     ))  # fmt: skip
     parser.add_argument("--name", help="name of the bundle (default: the run's)")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
-    parser.add_argument("--json", action="store_true", help="print the bundle's artifacts as one JSON object")
+    QUIET.add(parser)
+    JSON.add(parser, "the bundle's artifacts")
     parser.epilog = (
         "examples:\n"
         "  sonoedge export --format tflite-int8\n"

@@ -22,11 +22,13 @@ from sonoedge.edge_runtime.bundle.contract import MANIFEST, MODEL_CARD, Bundle
 from sonoedge.edge_runtime.bundle.freshness import dated
 from sonoedge.edge_runtime.bundle.manifest import load_bundle, write_manifest
 from sonoedge.edge_runtime.bundle.trust import without_policy
+from sonoedge.edge_runtime.commands.options import ARTIFACTS, DATA, JSON, MODEL, QUIET, RUNNABLE, add_bundle
 from sonoedge.edge_runtime.errors import BundleError, DataError, MissingExtraError, UsageError
 from sonoedge.edge_runtime.files import write_text_atomic
 from sonoedge.edge_runtime.imaging.image import find_images
 from sonoedge.edge_runtime.model.classifier import Classifier
 from sonoedge.edge_runtime.model.gate import GATE_FILE, Gate, load_gate
+from sonoedge.train.commands.options import add_feature_cache
 from sonoedge.train.folders import atomic_directory
 
 if TYPE_CHECKING:
@@ -37,19 +39,17 @@ SIGNATURE = "SHA256SUMS.sig"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``sonoedge gate``."""
-    parser.add_argument("--bundle", type=Path, default=Path("bundle"), help="bundle folder (default: ./bundle)")
-    parser.add_argument("--model", type=Path, metavar="RUN", help="run folder (default: the newest under ./runs)")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="where the run's images are now")
-    parser.add_argument("--feature-cache", type=Path, metavar="DIR", help=(
-        "the --cache of train (default: ~/.cache/sonoedge/features)"
-    ))  # fmt: skip
-    parser.add_argument("--artifacts", metavar="A,B", help="default: every one that can run here")
+    add_bundle(parser)
+    MODEL.add(parser, shown="the newest under ./runs")
+    DATA.add(parser, "the run's", type=Path, shown="where the run read them")
+    add_feature_cache(parser)
+    ARTIFACTS.add(parser, shown=RUNNABLE)
     parser.add_argument("--check", type=Path, nargs="+", metavar="DIR", help=(
         "change nothing: rates of the run's test images and of each folder, and the AUC between them"
     ))  # fmt: skip
     parser.add_argument("--grey", action="store_true", help="with --check: folders' images in grey, as B-mode is")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
-    parser.add_argument("--json", action="store_true", help="print the limits as one JSON object")
+    QUIET.add(parser)
+    JSON.add(parser, "the limits, or what --check found")
     parser.epilog = (
         "`sonoedge export` does this for every bundle of a run; the command is for bundles that lack a gate.\n\n"
         "examples:\n"

@@ -11,12 +11,16 @@ import io
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from sonoedge.edge_runtime.commands.options import CLASSES, JSON, OUT, QUIET, SKIP_UNREADABLE
 from sonoedge.edge_runtime.errors import UsageError
 from sonoedge.edge_runtime.files import write_text_atomic
 from sonoedge.edge_runtime.imaging.image import read_image
-from sonoedge.train.data.audit import Audit, WorstPair, audit_folder, markdown, render
 from sonoedge.train.folders import atomic_directory
+
+if TYPE_CHECKING:
+    from sonoedge.train.data.audit import Audit, WorstPair
 
 SHEET_PAIRS = 12
 """Pairs on the contact sheet worst-pairs.png."""
@@ -25,12 +29,11 @@ SHEET_PAIRS = 12
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``sonoedge audit``."""
     parser.add_argument("data", type=Path, metavar="DATA", help="folder of labelled images")
-    parser.add_argument("--classes", metavar="A,B", help="class names, the positive one last")
-    parser.add_argument("--skip-unreadable", action="store_true", help="leave damaged images out")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help=(
-        "write audit.json, audit.md, worst-pairs.png and groups.csv (for train --groups)"
-    ))  # fmt: skip
-    parser.add_argument("--json", action="store_true", help="print one JSON object with all file names")
+    CLASSES.add(parser)
+    SKIP_UNREADABLE.add(parser)
+    OUT.add(parser, "audit.json, audit.md, worst-pairs.png and groups.csv, for train --groups")
+    QUIET.add(parser)
+    JSON.add(parser, "one object with all file names")
     parser.epilog = (
         "Copies are found by file name, by equal files, and by content: turned by up to 30 degrees, mirrored,\n"
         "sharpened or rescaled.\n\n"
@@ -47,10 +50,14 @@ def run(args: argparse.Namespace) -> int:
         DataError: the folder cannot be read, see `train.data.dataset.load_dataset`.
         UsageError: ``--out`` is a file, or another folder with content.
     """
+    from sonoedge.train.data.audit import audit_folder, render
+
     classes = args.classes.split(",") if args.classes else None
     if args.out is not None and args.out.exists() and not args.out.is_dir():
         raise UsageError(f"{args.out} exists and is not a folder.")
-    audit = audit_folder(args.data, classes=classes, skip_unreadable=args.skip_unreadable, progress=not args.json)
+    audit = audit_folder(
+        args.data, classes=classes, skip_unreadable=args.skip_unreadable, progress=not (args.json or args.quiet)
+    )
     if args.out is not None:
         write_audit(audit, args.out)
     print(json.dumps(asdict(audit), indent=1, ensure_ascii=False) if args.json else render(audit))
@@ -63,6 +70,7 @@ def write_audit(audit: Audit, out: Path) -> None:
     Raises:
         UsageError: ``out`` is another folder with content.
     """
+    from sonoedge.train.data.audit import markdown
     from sonoedge.train.evaluation.figures import plot_pairs
 
     with atomic_directory(out, marker="audit.json") as folder:

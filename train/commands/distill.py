@@ -4,33 +4,43 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 
-from sonoedge.train.commands.options import PIXEL_RANGE, SEED_RANGE, check_new_run, check_ranges
+from sonoedge.edge_runtime.commands.options import DATA, JSON, OUT, QUIET
+from sonoedge.train.commands.options import (
+    AUGMENT,
+    EPOCHS,
+    INPUT_SIZE,
+    LEARNING_RATE,
+    OVERWRITE,
+    PIXEL_RANGE,
+    SEED,
+    SEED_RANGE,
+    TEACHER,
+    WEIGHTS,
+    add_feature_cache,
+    check_new_run,
+    check_ranges,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``sonoedge distill``."""
-    parser.add_argument("--teacher", required=True, type=Path, metavar="RUN", help="finished run folder")
-    parser.add_argument("--data", required=True, metavar="DIR", help="the images that the teacher was trained on")
+    TEACHER.add(parser, required=True)
+    DATA.add(parser, "those that the teacher was trained on", required=True)
     parser.add_argument("--student", default="efficientnet-lite0", metavar="NAME", help=(
         "efficientnet-lite0, mobilenetv2 or efficientnetb0 (default: %(default)s)"
     ))  # fmt: skip
-    parser.add_argument("--weights", default="imagenet", metavar="imagenet|none|DIR", help=(
-        "what the student starts from; DIR holds <backbone>_notop.weights.h5 (default: %(default)s)"
-    ))  # fmt: skip
-    parser.add_argument("--input-size", type=int, metavar="PIXELS", help="default: 192")
-    parser.add_argument("--augment", type=int, default=3, metavar="N", help=(
-        "augmented copies per training image (default: %(default)s)"
-    ))  # fmt: skip
-    parser.add_argument("--epochs", type=int, default=10, help="default: %(default)s")
-    parser.add_argument("--learning-rate", type=float, default=5e-4, help="default: %(default)s")
-    parser.add_argument("--seed", type=int, default=0, help="of the batches and of untrained weights")
-    parser.add_argument("--out", type=Path, required=True, metavar="RUN2", help="run folder of the student")
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing run")
-    parser.add_argument("--cache", type=Path, metavar="DIR", help="default: ~/.cache/sonoedge/features")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
-    parser.add_argument("--json", action="store_true", help="print the run card as one JSON object")
+    WEIGHTS.add(parser, "what the student starts from; DIR holds <backbone>_notop.weights.h5", default="imagenet")
+    INPUT_SIZE.add(parser, shown="192")
+    AUGMENT.add(parser, default=3)
+    EPOCHS.add(parser, default=10)
+    LEARNING_RATE.add(parser, default=5e-4)
+    SEED.add(parser, "of the batches and of untrained weights", default=0)
+    OUT.add(parser, "the student's run", required=True)
+    OVERWRITE.add(parser)
+    add_feature_cache(parser, old="--cache")
+    QUIET.add(parser)
+    JSON.add(parser, "the run card")
     parser.epilog = (
         "Training images only are taught. The teacher sees each copy once; an interrupted training goes on.\n"
         "The student's run is exported, verified and measured like any other.\n\n"

@@ -4,30 +4,37 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 
-from sonoedge.train.commands.options import SEED_RANGE, check_new_run, check_ranges
+from sonoedge.edge_runtime.commands.options import DATA, JSON, OUT, QUIET
+from sonoedge.train.commands.options import (
+    AUGMENT,
+    OVERWRITE,
+    SEED,
+    SEED_RANGE,
+    TEACHER,
+    add_feature_cache,
+    check_new_run,
+    check_ranges,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``sonoedge slim``."""
-    parser.add_argument("--teacher", required=True, type=Path, metavar="RUN", help="finished run with a VGG")
-    parser.add_argument("--data", required=True, metavar="DIR", help="the images that it was trained on")
+    TEACHER.add(parser, "with a VGG", required=True)
+    DATA.add(parser, "those that the teacher was trained on", required=True)
     parser.add_argument("--divisor", type=float, default=8.0, metavar="X", help=(
         "multiply-adds of the VGG's 3 x 3 layers are divided by this (default: %(default)s)"
     ))  # fmt: skip
     parser.add_argument("--images", type=int, default=64, metavar="N", help=(
         "training images that decide which directions are kept (default: %(default)s)"
     ))  # fmt: skip
-    parser.add_argument("--augment", type=int, default=3, metavar="N", help=(
-        "augmented copies per training image, for the head (default: %(default)s)"
-    ))  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, help="of the draw of these images")
-    parser.add_argument("--out", type=Path, required=True, metavar="RUN2", help="run folder of the slim model")
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing run")
-    parser.add_argument("--cache", type=Path, metavar="DIR", help="default: ~/.cache/sonoedge/features")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
-    parser.add_argument("--json", action="store_true", help="print the run card as one JSON object")
+    AUGMENT.add(parser, "for the head", default=3)
+    SEED.add(parser, "of the draw of these images", default=0)
+    OUT.add(parser, "the slim model's run", required=True)
+    OVERWRITE.add(parser)
+    add_feature_cache(parser, old="--cache")
+    QUIET.add(parser)
+    JSON.add(parser, "the run card")
     parser.epilog = (
         "No layer of a backbone is trained: the VGG's are factored in closed form; then the head is taught, on\n"
         "training images.\n\n"

@@ -7,25 +7,37 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
+from sonoedge.edge_runtime.commands.options import CLASSES, DATA, JSON, OUT, QUIET, SKIP_UNREADABLE
 from sonoedge.edge_runtime.errors import UsageError
-from sonoedge.train.commands.options import DEFAULT_COPIES, PIXEL_RANGE, SEED_RANGE, check_new_run, check_ranges
+from sonoedge.train.commands.options import (
+    AUGMENT,
+    DEFAULT_COPIES,
+    GROUPS,
+    INPUT_SIZE,
+    OVERWRITE,
+    PIXEL_RANGE,
+    SEED,
+    SEED_RANGE,
+    WEIGHTS,
+    add_feature_cache,
+    check_new_run,
+    check_ranges,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``sonoedge train``."""
     data = parser.add_argument_group("data")
-    data.add_argument("--data", required=True, metavar="DIR", help="class folders, BUSI, BUS-BRA or the Kaggle set")
-    data.add_argument("--classes", metavar="A,B", help="class names, the positive one last")
+    DATA.add(data, "class folders, BUSI, BUS-BRA or the Kaggle set", required=True)
+    CLASSES.add(data)
     data.add_argument("--split", default="grouped", metavar="grouped|paper|FILE", help=(
         "grouped: by source image or patient (default); paper: stratified random; or the split.json of another run"
     ))  # fmt: skip
-    data.add_argument("--groups", metavar="FILE", help="groups.csv of an audit, instead of the folder's own groups")
-    data.add_argument("--skip-unreadable", action="store_true", help="leave broken images out instead of stopping")
+    GROUPS.add(data, "instead of the folder's own groups")
+    SKIP_UNREADABLE.add(data, "instead of stopping")
     model = parser.add_argument_group("model")
     model.add_argument("--backbones", default="vgg19,efficientnetb0", metavar="A,B", help="default: %(default)s")
-    model.add_argument("--weights", default="imagenet", metavar="imagenet|none|DIR", help=(
-        "DIR holds <backbone>_notop.weights.h5 (default: %(default)s)"
-    ))  # fmt: skip
+    WEIGHTS.add(model, "DIR holds <backbone>_notop.weights.h5", default="imagenet")
     model.add_argument("--preprocessing", default="native", choices=["native", "unit"], help=(
         "native: what each backbone was trained on (default); unit: [0, 1] for all, as the paper says"
     ))  # fmt: skip
@@ -36,18 +48,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--pooling", default="gap", choices=["gap", "flatten"], help="default: %(default)s")
     model.add_argument("--units", default="256", metavar="N,…", help="widths of the dense layers (default: 256)")
     model.add_argument("--dropout", type=float, default=0.5, help="default: %(default)s")
-    model.add_argument("--input-size", type=int, default=224, metavar="PIXELS", help="default: %(default)s")
+    INPUT_SIZE.add(model, default=224)
     fit = parser.add_argument_group("fit")
     fit.add_argument("--protocol", default="default", choices=["default", "paper"], help=(
         "default: logistic regression, written into the dense layers; paper: Adam 1e-5, batch 16, 24 epochs"
     ))  # fmt: skip
-    fit.add_argument("--seed", type=int, default=0, help="of the split, the initial weights and the batches")
+    SEED.add(fit, "of the split, the initial weights and the batches", default=0)
     fit.add_argument("--sweep", metavar="FILE", help=(
         "TOML with lists of learning_rate, batch_size, units, weight_decay: the best on validation is trained"
     ))  # fmt: skip
-    fit.add_argument("--augment", type=int, metavar="N", help=(
-        f"augmented copies per training image (default: {DEFAULT_COPIES}, with --protocol paper 0)"
-    ))  # fmt: skip
+    AUGMENT.add(fit, shown=f"{DEFAULT_COPIES}, with --protocol paper 0")
     fit.add_argument("--fine-tune", metavar="REGEX", help="then train these layers too, e.g. 'vgg19/block5_.*'")
     fit.add_argument("--fine-tune-epochs", type=int, default=10, help="default: %(default)s")
     fit.add_argument("--fine-tune-rate", type=float, default=1e-5, metavar="RATE", help="default: %(default)s")
@@ -60,13 +70,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     fit.add_argument("--mixed-precision", action="store_true", help="float16 computation on a GPU (Keras policy)")
     fit.add_argument("--data-parallel", action="store_true", help="all GPUs (Keras distribution; JAX backend)")
     out = parser.add_argument_group("output")
-    out.add_argument("--out", type=Path, metavar="RUN", help="run folder (default: runs/<date>-<time>)")
-    out.add_argument("--overwrite", action="store_true", help="replace an existing run")
-    out.add_argument(
-        "--cache", type=Path, metavar="DIR", help="feature cache (default: ~/.cache/sonoedge/features)"
-    )
-    out.add_argument("--quiet", action="store_true", help="no progress bars")
-    out.add_argument("--json", action="store_true", help="print the run card as one JSON object")
+    OUT.add(out, "the run", shown="runs/<date>-<time>")
+    OVERWRITE.add(out)
+    add_feature_cache(out, old="--cache")
+    QUIET.add(out)
+    JSON.add(out, "the run card")
     parser.epilog = (
         "Frozen backbones see each image once: features are cached, and an interrupted run goes on from there.\n\n"
         "examples:\n"
