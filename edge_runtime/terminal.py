@@ -67,8 +67,12 @@ def aligned(
     """A table with one line for each row; only remarks are folded, to ``room``. Arguments as for `fitted`."""
     shown = [[column.title for column in columns], *rows]
     whole = [row for row in shown if len(row) == len(columns)]
-    widths = [max(column.width, *(len(row[i]) + 1 for row in whole)) for i, column in enumerate(columns)]
-    widths[0] = max(widths[0], *(len(row[0]) + 1 for row in shown))
+    widths = []
+    for i, column in enumerate(columns):
+        # A column at the right edge has its gap before it, a column at the left edge after it.
+        gap = not column.left or (columns[i + 1 : i + 2] and columns[i + 1].left)
+        cells = [row[i] for row in (whole if i else shown)]
+        widths.append(max(column.width, *(len(cell) + bool(gap) for cell in cells)))
     lines = []
     for row in shown:
         if len(row) == len(columns):

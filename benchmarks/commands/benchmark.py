@@ -25,6 +25,7 @@ from sonoedge.edge_runtime.commands.options import (
     add_threads,
 )
 from sonoedge.edge_runtime.errors import ModelError, UsageError
+from sonoedge.edge_runtime.terminal import Column, fitted
 from sonoedge.edge_runtime.words import INTENDED_USE
 
 if TYPE_CHECKING:
@@ -242,27 +243,34 @@ def _autotune(args: argparse.Namespace, names: list[str] | None) -> int:
 
 def profile_table(profile: DeviceProfile, out: Path) -> str:
     """The tried files and threads, the choice and its reason, in plain text."""
-    lines = [f"{'':<20}{'threads':>8}{'ms':>9}{'rounds':>18}"]
+    rows = []
     for t in sorted(profile.measured, key=lambda t: (t.typical_ms is None, t.typical_ms or 0.0)):
-        time = f"{t.typical_ms:9.1f}" if t.typical_ms is not None else " " * 9
+        time = f"{t.typical_ms:.1f}" if t.typical_ms is not None else ""
         rounds = f"{t.low_ms:.1f}–{t.high_ms:.1f}" if t.low_ms is not None else ""
-        lines.append(f"{t.artifact:<20}{t.threads or '':>8}{time}{rounds:>18}  {t.note}")
-    return "\n".join([*lines, "", f"{profile.reason}.", f"wrote {out}; use it with --profile {out}", INTENDED_USE])
+        rows.append([t.artifact, str(t.threads or ""), time, rounds, t.note])
+    columns = (
+        Column("", 20, left=True), Column("threads", 8), Column("ms", 9), Column("rounds", 18), Column("", left=True)
+    )  # fmt: skip
+    return "\n".join(
+        [fitted(columns, rows), "", f"{profile.reason}.", f"wrote {out}; use it with --profile {out}", INTENDED_USE]
+    )
 
 
 def device_table(measured: Run) -> str:
     """Latency and memory in plain text; needs no package that a device lacks."""
     from sonoedge.benchmarks.measure.turns import typical_ms
 
-    lines = [f"{'':<32}{'init ms':>9}{'first ms':>10}{'p50 ms':>9}{'peak MB':>9}"]
+    rows = []
     for c in measured.candidates:
         if c.error:
-            lines.append(f"{c.name:<32}failed: {c.error}")
+            rows.append([c.name, f"failed: {c.error}"])
             continue
         p50 = f"{typical_ms(c.timing, c.escalated):.1f}" if c.timing else ""
         memory = f"{c.peak_bytes / 1e6:.0f}" if c.peak_bytes else ""
         init, first = (f"{value:.1f}" if value is not None else "" for value in (c.init_ms, c.first_ms))
-        lines.append(f"{c.name:<32}{init:>9}{first:>10}{p50:>9}{memory:>9}")
+        rows.append([c.name, init, first, p50, memory])
+    titles = {"init ms": 9, "first ms": 10, "p50 ms": 9, "peak MB": 9}
+    lines = [fitted([Column("", 32, left=True), *(Column(*title) for title in titles.items())], rows)]
     if measured.invalid:
         lines.append(f"INVALID: {measured.invalid}")
     lines.append(measured.intended_use)

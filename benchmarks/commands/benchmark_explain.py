@@ -21,6 +21,7 @@ from sonoedge.edge_runtime.commands.options import (
 )
 from sonoedge.edge_runtime.errors import UsageError
 from sonoedge.train.folders import check_replaceable
+from sonoedge.train.tables import for_terminal
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -84,5 +85,5 @@ def run(args: argparse.Namespace) -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     report = evaluate(request)
     write_report(report, args.out)
-    print(json.dumps(to_json(report)) if args.json else f"{markdown(report)}\nwrote {args.out}")
+    print(json.dumps(to_json(report)) if args.json else f"{for_terminal(markdown(report))}\nwrote {args.out}")
     return 0

@@ -23,6 +23,7 @@ from sonoedge.train.commands.options import (
     add_feature_cache,
     check_ranges,
 )
+from sonoedge.train.tables import for_terminal
 
 if TYPE_CHECKING:
     from sonoedge.train.data.dataset import Dataset
@@ -45,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "no test on augmented copies, for which all backbones run once more"
     ))  # fmt: skip
     INPUT_SIZE.add(parser, default=224)
-    SEED.add(parser, "of folds and fits", default=0)
+    SEED.add(parser, "for folds and fits", default=0)
     OUT.add(parser, "the table, and the folds", required=True)
     add_feature_cache(parser, old="--cache")
     QUIET.add(parser)
@@ -121,7 +122,7 @@ def run(args: argparse.Namespace) -> int:
     write_text_atomic(args.out / "ablation.json", json.dumps(result, indent=1, allow_nan=False) + "\n")
     write_text_atomic(args.out / "ablation.md", text)
     write_text_atomic(args.out / "ablation.html", page(lines, pairs, facts))
-    print(json.dumps(result) if args.json else text)
+    print(json.dumps(result) if args.json else for_terminal(text))
     return 0
 
 

@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "images for systems with untrained backbones, 0 for all (default: %(default)s)"
     ))  # fmt: skip
     INPUT_SIZE.add(parser, default=224)
-    SEED.add(parser, "of splits, heads and untrained weights", default=0)
+    SEED.add(parser, "for splits, heads and untrained weights", default=0)
     OUT.add(parser, "the page, and the results", required=True)
     add_feature_cache(parser, old="--cache")
     QUIET.add(parser)

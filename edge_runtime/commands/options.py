@@ -49,7 +49,7 @@ class Option:
             keywords: for ``add_argument``.
         """
         if self.metavar is None:
-            keywords["action"] = "store_true"
+            keywords.setdefault("action", "store_true")
         else:
             keywords = {"metavar": self.metavar, "type": self.type, **keywords}
             shown = shown or ("%(default)s" if keywords.get("default") is not None else "")
@@ -123,7 +123,7 @@ def add_choice_of_model(parser: Arguments, threads: str = "") -> None:
 def old_spelling(parser: Arguments, old: str, new: argparse.Action) -> None:
     """Let an option be called by its earlier name, too, which the help no longer shows."""
     parser.add_argument(
-        old, dest=new.dest, type=new.type, const=new.option_strings[0], action=_OldSpelling,
+        old, dest=new.dest, type=new.type or str, const=new.option_strings[0], action=_OldSpelling,
         default=argparse.SUPPRESS, help=argparse.SUPPRESS,
     )  # fmt: skip
 

@@ -20,6 +20,12 @@ from sonoedge.edge_runtime.model.cascade import Cascade, check_pair, logit_thres
 from sonoedge.edge_runtime.model.classifier import Classifier
 from sonoedge.export.cascade import AGREEMENT
 from sonoedge.train.folders import check_replaceable
+from sonoedge.train.tables import Column, fitted
+
+_COLUMNS = (
+    Column("", 12, left=True), Column("images", 8), Column("full model asked", 18), Column("agreement with it", 28),
+    Column("(95 % interval by group)", left=True),
+)  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -111,12 +117,13 @@ def _over_float(ms: dict[str, float]) -> str:
 
 
 def _table(measured: dict[str, Any], out: Path, bundle: Bundle) -> str:
-    lines = [f"{'':<12}{'images':>8}{'full model asked':>18}{'agreement with it':>28}  (95 % interval by group)"]
+    rows = []
     for subset in ("validation", "test"):
         if row := measured.get(subset):
             low, high = row["agreement_interval"]
             cell = f"{row['agreement']:.2%} [{low:.2%}, {high:.2%}]"
-            lines.append(f"{subset:<12}{row['images']:>8}{row['escalated']:>18.1%}{cell:>28}")
+            rows.append([subset, str(row["images"]), f"{row['escalated']:.1%}", cell, ""])
+    lines = [fitted(_COLUMNS, rows)]
     ms = measured["latency_ms"]
     lines.append(
         f"mean {ms['cascade_mean']:.1f} ms an image, {ms['speedup']:.1f} times faster than the full model "

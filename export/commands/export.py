@@ -22,6 +22,7 @@ from sonoedge.edge_runtime.commands.options import (
 from sonoedge.edge_runtime.errors import DataError, MissingExtraError, UsageError
 from sonoedge.train.commands.options import FORMAT, SEED, add_feature_cache
 from sonoedge.train.folders import check_replaceable
+from sonoedge.train.tables import Column, fitted
 
 if TYPE_CHECKING:
     from sonoedge.export.gate.images import GateImages
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
     from sonoedge.train.evaluation.run_folder import Run
 
 
+_COLUMNS = (
+    Column("artifact", 16, left=True), Column("precision", 11, left=True), Column("MB", 8), Column("threshold", 11),
+    Column("|logit - Keras| on golden images", 35),
+)  # fmt: skip
 _OTHER_FORMATS = ("dynamic", "fp16", "fp32")
 PRECISIONS = ("guard", "w8a8", "w8a16", "mixed", *_OTHER_FORMATS)
 
@@ -49,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--num-calibration-samples", type=int, default=300, metavar="N", help="default: %(default)s"
     )
-    SEED.add(parser, "of the choice of calibration images", default=0)
+    SEED.add(parser, "for the choice of calibration images", default=0)
     guard = parser.add_argument_group("int8 accuracy guard")
     guard.add_argument("--max-drop", type=float, default=0.01, metavar="X", help=(
         "largest drop in accuracy and in AUC on validation, absolute (default: %(default)s)"
@@ -263,12 +268,12 @@ def _summary(bundle: Bundle) -> dict:
 
 
 def _table(bundle: Bundle) -> str:
-    lines = [
-        f"\n{'artifact':<16}{'precision':<11}{'MB':>8}{'threshold':>11}{'|logit - Keras| on golden images':>35}"
-    ]
-    for a in bundle.artifacts:
-        error = a.metrics["golden_logit_error"]
-        lines.append(f"{a.name:<16}{a.precision:<11}{a.size_bytes / 1e6:>8.1f}{a.threshold:>11.3f}{error:>35.1e}")
+    rows = [
+        [a.name, a.precision, f"{a.size_bytes / 1e6:.1f}", f"{a.threshold:.3f}",
+         f"{a.metrics['golden_logit_error']:.1e}"]
+        for a in bundle.artifacts
+    ]  # fmt: skip
+    lines = [f"\n{fitted(_COLUMNS, rows)}"]
     lines += [f"wrote {bundle.path}", bundle.intended_use]
     # At the end, where nobody overlooks them.
     promises = {a.name: a.metrics["promise"] for a in bundle.artifacts if "promise" in a.metrics}

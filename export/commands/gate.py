@@ -30,10 +30,15 @@ from sonoedge.edge_runtime.model.classifier import Classifier
 from sonoedge.edge_runtime.model.gate import GATE_FILE, Gate, load_gate
 from sonoedge.train.commands.options import add_feature_cache
 from sonoedge.train.folders import atomic_directory
+from sonoedge.train.tables import Column, fitted
 
 if TYPE_CHECKING:
     from sonoedge.export.gate.fit import FittedGate
 
+_COLUMNS = (
+    Column("images", 40, left=True), Column("n", 6), Column("refused", 9), Column("flagged", 9),
+    Column("median", 9), Column("AUC against test", 18),
+)  # fmt: skip
 SIGNATURE = "SHA256SUMS.sig"
 
 
@@ -176,11 +181,12 @@ def check(bundle: Bundle, artifact: str, test: list[Path], args: argparse.Namesp
         print(json.dumps({"artifact": artifact, **limits, "sets": rows}))
         return 0
     print(f"{artifact}: flagged above {gate.warning:.3f}, refused above {gate.threshold:.3f}")
-    print(f"{'images':<40}{'n':>6}{'refused':>9}{'flagged':>9}{'median':>9}{'AUC against test':>18}")
-    for row in rows:
-        auc = "" if row["auc"] is None else f"{row['auc']:.4f}"
-        shares = f"{row['refused']:>9.1%}{row['flagged']:>9.1%}"
-        print(f"{row['images'][-39:]:<40}{row['n']:>6}{shares}{row['median']:>9.2f}{auc:>18}")
+    cells = [
+        [r["images"][-39:], str(r["n"]), f"{r['refused']:.1%}", f"{r['flagged']:.1%}", f"{r['median']:.2f}",
+         "" if r["auc"] is None else f"{r['auc']:.4f}"]
+        for r in rows
+    ]  # fmt: skip
+    print(fitted(_COLUMNS, cells))
     return 0
 
 

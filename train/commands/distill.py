@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     AUGMENT.add(parser, default=3)
     EPOCHS.add(parser, default=10)
     LEARNING_RATE.add(parser, default=5e-4)
-    SEED.add(parser, "of the batches and of untrained weights", default=0)
+    SEED.add(parser, "for the batches and of untrained weights", default=0)
     OUT.add(parser, "the student's run", required=True)
     OVERWRITE.add(parser)
     add_feature_cache(parser, old="--cache")

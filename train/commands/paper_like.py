@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "square files of this size, 0: as the source (default: %(default)s)"
     ))  # fmt: skip
     parser.add_argument("--without-groups", action="store_true", help="no images.csv, as the set was published")
-    SEED.add(parser, "of sources and angles", default=0)
+    SEED.add(parser, "for sources and angles", default=0)
     QUIET.add(parser)
     parser.epilog = (
         "examples:\n"

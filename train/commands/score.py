@@ -19,6 +19,7 @@ from sonoedge.edge_runtime.errors import UsageError
 from sonoedge.edge_runtime.files import write_text_atomic
 from sonoedge.edge_runtime.words import INTENDED_USE
 from sonoedge.train.commands.options import add_feature_cache
+from sonoedge.train.tables import Column, fitted
 
 if TYPE_CHECKING:
     from sonoedge.train.data.dataset import Dataset
@@ -118,15 +119,19 @@ def score(
 
 def render(result: Mapping[str, Any]) -> str:
     """The result of `score` as a text table; it also needs the key ``earlier_scorings``."""
-    from sonoedge.train.evaluation.subgroups import SHOWN
+    from sonoedge.train.evaluation.subgroups import SHOWN, cell
 
+    parts = {"all": result, **result["subgroups"]}
     lines = [
         f"{result['run']} on {result['data']}: {result['images']} images in {result['groups']} groups",
-        f"{'':<42}{'images':>7}" + "".join(f"{name:>22}" for name in SHOWN),
-        f"{'all':<42}{result['images']:>7}{_cells(result['metrics'])}",
+        fitted(
+            [Column("", 42, left=True), Column("images", 7), *(Column(name, 22) for name in SHOWN)],
+            [
+                [name[:41], str(part["images"]), *(cell(part["metrics"][shown]) for shown in SHOWN)]
+                for name, part in parts.items()
+            ],
+        ),
     ]
-    for name, part in result["subgroups"].items():
-        lines.append(f"{name[:41]:<42}{part['images']:>7}{_cells(part['metrics'])}")
     if result["left_out_as_seen"]:
         lines.append(
             f"note: {result['left_out_as_seen']} images left out that the run has seen, "
@@ -140,12 +145,6 @@ def render(result: Mapping[str, Any]) -> str:
     if result["earlier_scorings"]:
         lines.append(f"note: this run was scored on these images {result['earlier_scorings']} times before.")
     return "\n".join([*lines, "95 % intervals, by group.", INTENDED_USE])
-
-
-def _cells(metrics: Mapping[str, Sequence[float | None]]) -> str:
-    from sonoedge.train.evaluation.subgroups import SHOWN, cell
-
-    return "".join(f"{cell(metrics[name]):>22}" for name in SHOWN)
 
 
 def logits_of(finished: Run, dataset: Dataset, cache: Path, *, progress: bool) -> np.ndarray:

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "training images that decide which directions are kept (default: %(default)s)"
     ))  # fmt: skip
     AUGMENT.add(parser, "for the head", default=3)
-    SEED.add(parser, "of the draw of these images", default=0)
+    SEED.add(parser, "for the draw of these images", default=0)
     OUT.add(parser, "the slim model's run", required=True)
     OVERWRITE.add(parser)
     add_feature_cache(parser, old="--cache")

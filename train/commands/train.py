@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "grouped: by source image or patient (default); paper: stratified random; or the split.json of another run"
     ))  # fmt: skip
     GROUPS.add(data, "instead of the folder's own groups")
-    SKIP_UNREADABLE.add(data, "instead of stopping")
+    SKIP_UNREADABLE.add(data)
     model = parser.add_argument_group("model")
     model.add_argument("--backbones", default="vgg19,efficientnetb0", metavar="A,B", help="default: %(default)s")
     WEIGHTS.add(model, "DIR holds <backbone>_notop.weights.h5", default="imagenet")
@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     fit.add_argument("--protocol", default="default", choices=["default", "paper"], help=(
         "default: logistic regression, written into the dense layers; paper: Adam 1e-5, batch 16, 24 epochs"
     ))  # fmt: skip
-    SEED.add(fit, "of the split, the initial weights and the batches", default=0)
+    SEED.add(fit, "for the split, the initial weights and the batches", default=0)
     fit.add_argument("--sweep", metavar="FILE", help=(
         "TOML with lists of learning_rate, batch_size, units, weight_decay: the best on validation is trained"
     ))  # fmt: skip
