@@ -18,6 +18,8 @@ from types import TracebackType
 from typing import TextIO
 
 _REDRAW_SECONDS = 0.1
+_READABLE = 20
+"""Characters that a column of text needs."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,8 @@ def aligned(
         if len(row) == len(columns):
             lines.append(indent + _cells(columns, widths, row).rstrip())
             continue
-        line = f"{indent}{_cells(columns, widths, row[:-1])} {row[-1]}"
-        lines += [line] if room is None else textwrap.wrap(line, room, subsequent_indent=f"{indent}    ")
+        line = f"{_cells(columns, widths, row[:-1])} {row[-1]}"
+        lines += [indent + line] if room is None else wrapped(line, room, indent, f"{indent}    ")
     return "\n".join(lines)
 
 
@@ -98,7 +100,7 @@ def listed(columns: Sequence[Column], rows: Sequence[Sequence[str]], room: int, 
     """A table as a list: each row's first cell, and below it ``title: cell`` for the others that are not empty."""
     lines = []
     for row in rows:
-        lines += textwrap.wrap(row[0], room, initial_indent=indent, subsequent_indent=indent) or [indent.rstrip()]
+        lines += wrapped(row[0], room, indent, indent) or [""]
         if len(row) == len(columns):
             named = zip(columns[1:], row[1:], strict=True)
             parts = [f"{c.title}: {cell}" if c.title else cell for c, cell in named if cell.strip()]
@@ -115,7 +117,7 @@ def _filled(parts: Sequence[str], room: int, indent: str) -> list[str]:
         if lines and len(lines[-1]) + 2 + len(part) <= room:
             lines[-1] += f"  {part}"
         else:
-            lines += textwrap.wrap(part, room, initial_indent=indent, subsequent_indent=f"{indent}  ")
+            lines += wrapped(part, room, indent, f"{indent}  ")
     return lines
 
 
@@ -129,13 +131,17 @@ def hanging(lead: str, text: str) -> str:
     room = width()
     if room is None or len(lead) + len(text) <= room:
         return lead + text
-    # A column of fewer than 20 characters is hard to read: begin further left then.
-    column = " " * (len(lead) if room - len(lead) >= 20 else 4)
-    if len(column) < len(lead):
-        return "\n".join([
-            lead.rstrip(), *textwrap.wrap(text, room, initial_indent=column, subsequent_indent=column)
-        ])  # fmt: skip
-    return "\n".join(textwrap.wrap(text, room, initial_indent=lead, subsequent_indent=column))
+    column = " " * len(lead)
+    if room - len(lead) >= _READABLE:
+        return "\n".join(wrapped(text, room, lead, column))
+    lines = [lead.rstrip()] if lead.strip() else []
+    return "\n".join([*lines, *wrapped(text, room, "    ", "    ")])
+
+
+def wrapped(text: str, room: int, first: str, later: str) -> list[str]:
+    """A text in lines of at most ``room`` characters, which begin with ``first`` and ``later``."""
+    # Names such as tflite-int8 stay whole.
+    return textwrap.wrap(text, room, initial_indent=first, subsequent_indent=later, break_on_hyphens=False)
 
 
 class Progress:

@@ -248,12 +248,10 @@ def profile_table(profile: DeviceProfile, out: Path) -> str:
         time = f"{t.typical_ms:.1f}" if t.typical_ms is not None else ""
         rounds = f"{t.low_ms:.1f}–{t.high_ms:.1f}" if t.low_ms is not None else ""
         rows.append([t.artifact, str(t.threads or ""), time, rounds, t.note])
-    columns = (
-        Column("", 20, left=True), Column("threads", 8), Column("ms", 9), Column("rounds", 18), Column("", left=True)
-    )  # fmt: skip
-    return "\n".join(
-        [fitted(columns, rows), "", f"{profile.reason}.", f"wrote {out}; use it with --profile {out}", INTENDED_USE]
-    )
+    titles = {"threads": 8, "ms": 9, "rounds": 18}
+    columns = [Column("", 20, left=True), *(Column(*title) for title in titles.items()), Column("", left=True)]
+    lines = [fitted(columns, rows), "", f"{profile.reason}."]
+    return "\n".join([*lines, f"wrote {out}; use it with --profile {out}", INTENDED_USE])
 
 
 def device_table(measured: Run) -> str:

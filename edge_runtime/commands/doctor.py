@@ -19,7 +19,6 @@ from sonoedge.edge_runtime.model.classifier import Classifier
 from sonoedge.edge_runtime.terminal import hanging
 from sonoedge.edge_runtime.words import INTENDED_USE
 
-_ADVICE = " " * 27 + "-> "
 _SIGN = {OK: "ok", WARNING: "WARN", FAILURE: "FAIL", UNKNOWN: "-"}
 
 
@@ -63,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _line(check: Check) -> str:
     text = hanging(f"{_SIGN[check.status]:<5}{check.name:<22}", check.finding)
-    return f"{text}\n{hanging(_ADVICE, check.advice)}" if check.advice else text
+    return f"{text}\n{hanging(' ' * 27, f'-> {check.advice}')}" if check.advice else text
 
 
 def _measure(bundle: Bundle, runs: int) -> dict[str, Any]:
