@@ -36,7 +36,7 @@ _GROUPS = {
         ("gate", "export", "teach an older bundle to refuse images unlike those of training"),
         ("sign", "edge_runtime", "sign a bundle, so that devices accept it by its signer"),
     ),
-    "evidence: how good the data, the model and the bundle are": (
+    "evidence: data, accuracy and cost": (
         ("audit", "train", "duplicates, augmented copies and conflicting labels in a data folder"),
         ("score", "train", "a finished run on other images, by subgroup, with a log of every scoring"),
         ("paper-like", "train", "the paper's kind of data set, from a folder of source images"),

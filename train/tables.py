@@ -12,6 +12,9 @@ from itertools import groupby
 
 from sonoedge.edge_runtime.terminal import Column, aligned, fits, listed, width, wrapped
 
+_CUT = "…"
+"""What rich puts in place of the end of a word for which a column is too narrow."""
+
 __all__ = ["Column", "fitted", "for_terminal"]
 
 
@@ -35,7 +38,6 @@ def fitted(columns: Sequence[Column], rows: Sequence[Sequence[str]], *, indent: 
 def _folded(columns: Sequence[Column], rows: Sequence[Sequence[str]], room: int, indent: str) -> str | None:
     """The table with cells of several lines; None if a word would have to be broken."""
     from rich.console import Console
-    from rich.measure import Measurement
     from rich.table import Table
 
     # Cells hold intervals in square brackets, which would be markup.
@@ -51,11 +53,10 @@ def _folded(columns: Sequence[Column], rows: Sequence[Sequence[str]], room: int,
             table.add_row(*row)
         else:
             remarks.append(" ".join(row))
-    unlimited = console.options.update_width(10**6)
-    if Measurement.get(console, unlimited, table).minimum > console.width:
-        return None
     with console.capture() as captured:
         console.print(table)
+    if captured.get().count(_CUT) > sum(cell.count(_CUT) for row in rows for cell in row):
+        return None
     lines = [f"{indent}{line.rstrip()}" for line in captured.get().splitlines()]
     for remark in remarks:
         lines += wrapped(remark, room, indent, f"{indent}    ")

@@ -182,7 +182,13 @@ def in_terminal(columns: int, *arguments: object) -> tuple[int, str]:
     return process.wait(), received.decode().replace("\r\n", "\n")
 
 
-SENTENCES = ("Put a breast", "Research use", "how long an image", "tests/vectors/bundle: digests")
+SENTENCES = (
+    "`sonoedge COMMAND",
+    "Put a breast",
+    "Research use",
+    "how long an image",
+    "tests/vectors/bundle: digests",
+)
 """Beginnings of long lines that the terminal itself may break."""
 
 
