@@ -17,7 +17,9 @@ IMAGES = [VECTORS / "pictures" / name for name in ("grey.png", "truncated.png", 
 
 
 @pytest.fixture(autouse=True)
-def terminal_that_shows_every_step(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def terminal_that_shows_every_step(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(terminal, "_REDRAW_SECONDS", 0.0)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
