@@ -9,26 +9,30 @@ from pathlib import Path
 import pytest
 
 from sonoedge.edge_runtime import terminal
-from tests.helpers.commands import Sono
+from tests.helpers.commands import Result, Sono
 from tests.helpers.places import ROOT
 
 VECTORS = ROOT / "tests" / "vectors"
 IMAGES = [VECTORS / "pictures" / name for name in ("grey.png", "truncated.png", "rgb.png", "palette.png")]
 
 
-@pytest.fixture(autouse=True)
-def terminal_that_shows_every_step(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(terminal, "_REDRAW_SECONDS", 0.0)
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+@pytest.fixture
+def watched(sonoedge: Sono, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Sono:
+    """Runs a command as if standard error were a terminal, and shows every step."""
+
+    def run(*arguments: object) -> Result:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(terminal, "_REDRAW_SECONDS", 0.0)
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+        return sonoedge(*arguments)
+
+    return run
 
 
 @pytest.mark.parametrize("command", ["predict", "explain"])
-def test_images_are_counted(command: str, sonoedge: Sono) -> None:
+def test_images_are_counted(command: str, watched: Sono) -> None:
     arguments = (command, "--bundle", VECTORS / "bundle", "--json", "--ungated", *IMAGES)
-    found = sonoedge(*arguments)
+    found = watched(*arguments)
     assert found.code == 3
     assert [json.loads(line)["image"] for line in found.out.splitlines()] == [
         str(image) for image in IMAGES if image.stem != "truncated"
@@ -43,7 +47,7 @@ def test_images_are_counted(command: str, sonoedge: Sono) -> None:
 
 
 @pytest.mark.parametrize("command", ["predict", "explain"])
-def test_quiet_counts_nothing(command: str, sonoedge: Sono) -> None:
-    found = sonoedge(command, "--bundle", VECTORS / "bundle", "--quiet", "--ungated", *IMAGES)
+def test_quiet_counts_nothing(command: str, watched: Sono) -> None:
+    found = watched(command, "--bundle", VECTORS / "bundle", "--quiet", "--ungated", *IMAGES)
     assert len(found.out.splitlines()) == 3
     assert "\r" not in found.err and "of 4 images (" not in found.err
