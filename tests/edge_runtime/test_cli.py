@@ -295,7 +295,8 @@ def test_the_exit_code_reaches_the_shell() -> None:
 @pytest.mark.parametrize(
     "module",
     ["tensorflow", "keras", "sklearn", "scipy", "matplotlib", "h5py", "tqdm", "litert_quantizer", "nncf", "onnx",
-     "openvino", "onnxruntime", "pydicom", "starlette", "uvicorn", "av", "jinja2", "msgspec", "rich", "shtab", "yaml"],
+     "openvino", "onnxruntime", "pydicom", "starlette", "uvicorn", "av", "jinja2", "msgspec", "rich", "shtab",
+     "yaml"],
 )  # fmt: skip
 def test_the_extra_named_in_the_message_is_declared(
     module: str, register: Callable, capsys: pytest.CaptureFixture[str]
