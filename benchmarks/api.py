@@ -11,10 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sonoedge.benchmarks.records.journal import Journal
 from sonoedge.benchmarks.records.runfile import MODE, REPORT, Run, read_runs
 from sonoedge.benchmarks.records.sustained import read_sustained
-from sonoedge.benchmarks.report.sustained import SUSTAINED_PAGE, sustained_page
-from sonoedge.benchmarks.report.written import BenchmarkReport, written
 from sonoedge.benchmarks.retention.regression import Limits, compare_reports
-from sonoedge.benchmarks.retention.results import result
 from sonoedge.edge_runtime.bundle.checksums import bundle_digest
 from sonoedge.edge_runtime.errors import DataError, UsageError
 from sonoedge.edge_runtime.files import write_text_atomic
@@ -24,10 +21,12 @@ from sonoedge.train.terminal import LOG
 
 if TYPE_CHECKING:
     from sonoedge.benchmarks.measure.candidates import Bar, Planned
+    from sonoedge.benchmarks.report.written import BenchmarkReport
     from sonoedge.edge_runtime.bundle.contract import Bundle
 
 StrPath = str | os.PathLike[str]
 FULL = "full Keras model"
+SUSTAINED_PAGE = "sustained.html"
 _WITH_PEERS = ("quick", "normal")
 """The modes that also time other numbers of threads and, unless told otherwise, peers."""
 _LIMITS = Limits()
@@ -75,6 +74,9 @@ def benchmark(
         BundleError, DataError, ModelError, UsageError: an input cannot be read or does not fit.
         MissingExtraError: the interpreter of a named artifact is not installed.
     """
+    from sonoedge.benchmarks.report.written import written
+    from sonoedge.benchmarks.retention.results import result
+
     if data is None:
         raise UsageError("--data DIR is needed; only --device-run does without images.")
     if max_images is not None and max_images < 2:
@@ -120,6 +122,9 @@ def write_report(
         DataError: a file is no benchmark file, or nothing can be compared with the baseline.
         UsageError: a limit is negative, or ``out`` holds something else.
     """
+    from sonoedge.benchmarks.report.written import written
+    from sonoedge.benchmarks.retention.results import result
+
     target = Path(out)
     _check_report(target)
     for option, value in (("--max-slowdown", max_slowdown), ("--max-loss", max_loss)):
@@ -151,6 +156,8 @@ def write_sustained(runs: Sequence[StrPath], out: StrPath) -> Path:
         DataError: a file is no sustained run.
         UsageError: ``out`` holds something else.
     """
+    from sonoedge.benchmarks.report.sustained import sustained_page
+
     target = Path(out)
     _check_report(target)
     page = target / SUSTAINED_PAGE

@@ -10,7 +10,6 @@ from sonoedge.benchmarks.records.sustained import Sustained
 from sonoedge.benchmarks.report.html import render
 from sonoedge.benchmarks.report.svg import DASHES, Drawing, Scale
 
-SUSTAINED_PAGE = "sustained.html"
 _WIDTH, _LEFT, _RIGHT, _TOP, _BOTTOM = 560, 58, 62, 12, 44
 
 Line = tuple[str, Sequence[tuple[float, float]]]

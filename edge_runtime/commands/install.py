@@ -14,7 +14,7 @@ from sonoedge.edge_runtime.bundle.freshness import created
 from sonoedge.edge_runtime.bundle.manifest import load_bundle, read_manifest
 from sonoedge.edge_runtime.bundle.signature import read_public_keys, read_signature, verify_signature
 from sonoedge.edge_runtime.bundle.trust import device_policy, enforce, read_policy, without_policy
-from sonoedge.edge_runtime.commands.options import JSON, add_threads
+from sonoedge.edge_runtime.commands.options import JSON, TIMEOUT, add_threads
 from sonoedge.edge_runtime.device.health import replay_bundle, require_passed
 from sonoedge.edge_runtime.device.installation import CURRENT, KEEP, Installation, Version
 from sonoedge.edge_runtime.device.sandbox import DEFAULT_SECONDS
@@ -37,9 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ))  # fmt: skip
     parser.add_argument("--policy", type=Path, metavar="FILE", help="policy to enforce (default: $SONOEDGE_POLICY)")
     add_threads(parser, "of the health check")
-    parser.add_argument("--timeout", type=float, default=DEFAULT_SECONDS, metavar="SECONDS", help=(
-        "of the health check, for each artifact (default: %(default)g)"
-    ))  # fmt: skip
+    TIMEOUT.add(parser, "in the health check", default=DEFAULT_SECONDS, shown="%(default)g")
     JSON.add(parser, "one object")
     parser.epilog = (
         "Digests, schema, signature and policy are checked first. Then the bundle is copied, and the copy must\n"

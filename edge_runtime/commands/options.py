@@ -79,6 +79,7 @@ OUT = Option("--out", "folder to write", "DIR", Path)
 QUIET = Option("--quiet", "show no progress", turns_off="progress")
 SKIP_UNREADABLE = Option("--skip-unreadable", "leave damaged images out")
 THREADS = Option("--threads", "interpreter threads", "N", int)
+TIMEOUT = Option("--timeout", "time for each artifact", "SECONDS", float)
 UNGATED = Option("--ungated", "give numbers and heat maps of refused images, too; they mean nothing")
 
 DEFAULT = "%(default)s"

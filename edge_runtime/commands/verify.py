@@ -19,6 +19,7 @@ from sonoedge.edge_runtime.commands.options import (
     ARTIFACT,
     JSON,
     MAX_FLIPS,
+    TIMEOUT,
     add_bundle_argument,
     add_threads,
 )
@@ -51,13 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     AGREEMENT_DATA.add(parser, "with those of the bundle's float32 file, or with its stored answers")
     MAX_FLIPS.add(parser, "on these frames", default=0.01)
     add_threads(parser)
-    parser.add_argument(
-        "--timeout",
-        type=float,
-        default=DEFAULT_SECONDS,
-        metavar="SECONDS",
-        help="for each artifact (default: %(default)g)",
-    )
+    TIMEOUT.add(parser, default=DEFAULT_SECONDS, shown="%(default)g")
     parser.add_argument(
         "--in-process", action="store_true", help="no child process: a crashing model file ends this command"
     )

@@ -17,11 +17,9 @@ from numpy.typing import NDArray
 
 from sonoedge.edge_runtime.bundle.contract import CascadeSpec
 from sonoedge.edge_runtime.errors import DataError
+from sonoedge.export.cascade import AGREEMENT
 from sonoedge.export.guard.comparison import turned
 from sonoedge.train.evaluation.intervals import flip_rate
-
-AGREEMENT = 0.995
-"""Share of the full model's decisions that a cascade keeps, if nothing else is asked for."""
 
 Float = NDArray[np.float64]
 

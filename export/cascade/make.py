@@ -17,9 +17,7 @@ from sonoedge.edge_runtime.bundle.trust import without_policy
 from sonoedge.edge_runtime.errors import BundleError, UsageError
 from sonoedge.edge_runtime.model.cascade import Cascade, check_pair, logit_threshold
 from sonoedge.edge_runtime.model.classifier import Classifier
-from sonoedge.export.cascade.bundle import write_cascade
-from sonoedge.export.cascade.fit import AGREEMENT, counted, fit_cascade
-from sonoedge.export.cascade.measure import FIRST, logits_of, samples_of, timings
+from sonoedge.export.cascade import AGREEMENT
 from sonoedge.train.folders import check_replaceable
 
 StrPath = str | os.PathLike[str]
@@ -78,6 +76,9 @@ def make_cascade(
         DataError: the images are not those of the run, or are too few.
         UsageError: an option does not fit, or ``out`` holds something else.
     """
+    from sonoedge.export.cascade.bundle import write_cascade
+    from sonoedge.export.cascade.fit import counted, fit_cascade
+    from sonoedge.export.cascade.measure import FIRST, logits_of, samples_of, timings
     from sonoedge.train.data.dataset import group_scan, scan_folder
 
     if not 0.5 < agreement <= 1:
