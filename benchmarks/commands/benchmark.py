@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     add_bundle(parser)
     DATA.add(parser, "the training data, or external images", type=Path)
-    OUT.add(parser, "the report; with --device-run and --autotune, a file", required=True)
+    OUT.add(parser, "the report; with --device-run, --autotune or --sustained, a file", required=True)
     MODEL.add(parser, "its full Keras model is the reference")
     parser.add_argument(
         "--device-run", type=Path, metavar="BUNDLE",

@@ -50,7 +50,8 @@ def differences(name: str, function: Callable[..., object], *own: str) -> dict[s
     """
     parser = argparse.ArgumentParser()
     import_module(cli.COMMANDS[name][0]).add_arguments(parser)
-    options = {a.dest: a for a in parser._actions if a.dest not in {"help", "json", *own}}
+    shown = [action for action in parser._actions if action.help != argparse.SUPPRESS]
+    options = {a.dest: a for a in shown if a.dest not in {"help", "json", *own}}
     parameters = inspect.signature(function).parameters
     found: dict[str, object] = dict.fromkeys(options.keys() - parameters.keys(), "reaches nothing")
     found |= dict.fromkeys(parameters.keys() - options.keys(), "has no option")

@@ -30,7 +30,7 @@ from tests.helpers.places import ROOT
 Run = Callable[..., Result]
 TINY: dict[str, Any] = {"weights": "none", "backbones": "tiny_a,tiny_b", "input_size": 32, "units": 8}
 PAPER: dict[str, Any] = {**TINY, "protocol": "paper", "epochs": 3, "batch_size": 8, "learning_rate": 0.03}
-OF_THE_COMMAND = {"help", "json", "quiet"}
+OF_THE_COMMAND = {"help", "json", "progress"}
 
 
 @pytest.mark.tensorflow
@@ -59,7 +59,11 @@ def test_the_function_has_the_options_of_the_command_and_their_defaults(command:
     name = command.__name__.rpartition(".")[2]
     parser = argparse.ArgumentParser()
     import_module(command.__name__).add_arguments(parser)
-    options = {action.dest: action for action in parser._actions if action.dest not in OF_THE_COMMAND}
+    options = {
+        action.dest: action
+        for action in parser._actions
+        if action.dest not in OF_THE_COMMAND and action.help != argparse.SUPPRESS
+    }
     options.pop("print_config", None)
     if name == "score":
         options["run"] = options.pop("model")  # what the other commands call the run that they are given

@@ -58,7 +58,7 @@ def test_table_of_rows_and_leak_goes_on_after_the_last_fold(
     write_paper_like(load_dataset(phantoms), data, sources=24, files=3, size=40)
     out = tmp_path / "out"
     command = ["cross-validate", "--data", data, "--weights", "none", "--input-size", 32, "--folds", 2, "--quiet"]
-    command += ["--out", out, "--split", "grouped,paper", "--cache", tmp_path / "cache"]
+    command += ["--out", out, "--split", "grouped,paper", "--feature-cache", tmp_path / "cache"]
     ran = []
     whole = cross_validation._run
 

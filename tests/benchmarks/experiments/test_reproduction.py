@@ -82,7 +82,7 @@ def test_reproduce_writes_page_and_results_and_goes_on_where_it_was(
         out,
         "--quiet",
     ]
-    command += ["--untrained-images", 30, "--cache", tmp_path / "cache"]
+    command += ["--untrained-images", 30, "--feature-cache", tmp_path / "cache"]
     asked = []
     whole = reproduction._Lab.run
 

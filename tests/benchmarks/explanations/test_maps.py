@@ -212,7 +212,7 @@ def test_report_and_pictures(report: Path) -> None:
 def test_images_the_bundle_does_not_know(sonoedge: Callable[..., Result], run_bundle: Path, tmp_path: Path) -> None:
     """Without a Keras model and without known images there is no fidelity, and no chosen threshold."""
     data = generate_phantoms(tmp_path / "other", cases_per_class=3, seed=9)
-    arguments = ["--bundle", run_bundle, "--artifacts", "tflite-fp32", "--data", data, "--limit", 8]
+    arguments = ["--bundle", run_bundle, "--artifacts", "tflite-fp32", "--data", data, "--max-images", 8]
     arguments += ["--out", tmp_path / "out", "--timing-runs", 0, "--faithfulness-images", 0, "--panels", 0]
     result = sonoedge("benchmark-explain", *arguments, "--json", "--quiet")
     assert result.code == 0, result.err
@@ -231,7 +231,7 @@ def test_data_without_masks(
     data = tmp_path / "data"
     for label in ("benign", "malignant"):
         shutil.copytree(phantoms / label, data / label)
-    arguments = ["--bundle", run_bundle, "--artifacts", "tflite-fp32", "--data", data, "--limit", 4, "--quiet"]
+    arguments = ["--bundle", run_bundle, "--artifacts", "tflite-fp32", "--data", data, "--max-images", 4, "--quiet"]
     result = sonoedge("benchmark-explain", *arguments, "--out", tmp_path / "out")
     assert result.code == 3
     assert "No image in data has a lesion mask" in result.err
@@ -253,7 +253,7 @@ def test_a_compared_run_of_another_split(
     assert "trained or tuned on" in result.err
 
 
-@pytest.mark.parametrize("option", ["--limit", "--timing-runs", "--panels", "--faithfulness-images"])
+@pytest.mark.parametrize("option", ["--max-images", "--timing-runs", "--panels", "--faithfulness-images"])
 def test_negative_numbers(sonoedge: Callable[..., Result], option: str, tmp_path: Path) -> None:
     result = sonoedge("benchmark-explain", "--data", tmp_path, "--out", tmp_path / "out", option, "-1")
     assert result.code == 2

@@ -147,7 +147,14 @@ def test_the_same_export_again_gives_the_same_int8_file(
     sonoedge: Run, run_bundle: Path, tiny_run: Path, tmp_path: Path
 ) -> None:
     arguments = ["--model", tiny_run, "--format", "tflite-int8", "--precision", "w8a8", "--quiet"]
-    arguments += ["--num-calibration-samples", 8, "--cache", tmp_path / "cache", "--out", tmp_path / "bundle"]
+    arguments += [
+        "--num-calibration-samples",
+        8,
+        "--quantized-cache",
+        tmp_path / "cache",
+        "--out",
+        tmp_path / "bundle",
+    ]
     assert sonoedge("export", *arguments).code == 0
     first, second = (folder / "tflite-int8" / "backbone.tflite" for folder in (run_bundle, tmp_path / "bundle"))
     assert first.read_bytes() == second.read_bytes()

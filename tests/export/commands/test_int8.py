@@ -112,7 +112,10 @@ def test_a_recipe_is_followed_measured_stored_and_repeated(sonoedge: Run, tiny_r
     assert artifact.metrics["validation"]["images"] > 0
     assert artifact.metrics["calibration"]["range_rules"] == ["mse"]
     recipe.write_text(json.dumps(artifact.recipe))
-    assert export(sonoedge, tiny_run, tmp_path / "c", "--recipe", recipe, "--cache", tmp_path / "empty").code == 0
+    assert (
+        export(sonoedge, tiny_run, tmp_path / "c", "--recipe", recipe, "--quantized-cache", tmp_path / "empty").code
+        == 0
+    )
     files = [tmp_path / name / "tflite-int8" / "backbone.tflite" for name in "bc"]
     assert files[0].read_bytes() == files[1].read_bytes()
 
@@ -203,7 +206,9 @@ def test_nothing_within_the_budget_is_exit_8_and_leaves_no_bundle(
     monkeypatch.setattr("sonoedge.export.guard.evaluator.compare", turned)
     # Fewer, longer stretches of operators: the same search in a fraction of the time.
     monkeypatch.setattr("sonoedge.export.quantize.quantizers.TFLiteQuantizer.stretches", 3)
-    refused = export(sonoedge, tiny_run, tmp_path / "b", "--format", "tflite-int8", "--cache", tmp_path / "cache")
+    refused = export(
+        sonoedge, tiny_run, tmp_path / "b", "--format", "tflite-int8", "--quantized-cache", tmp_path / "cache"
+    )
     assert refused.code == 8
     assert "Nearest: " in refused.err
     assert "Traceback" not in refused.err

@@ -136,7 +136,7 @@ def test_a_slim_run_is_like_any_other(
     run, out = tmp_path / "run", tmp_path / "slim"
     assert sonoedge("train", "--data", phantoms, *options, "--out", run, "--quiet").code == 0
     arguments = ["--teacher", run, "--data", phantoms, "--divisor", 2, "--images", 8, "--out", out, "--quiet"]
-    arguments += ["--cache", tmp_path / "cache" / "features"]
+    arguments += ["--feature-cache", tmp_path / "cache" / "features"]
     with monkeypatch.context() as broken:
         broken.setattr("sonoedge.train.distillation.slim.write_derived_run", interrupt)
         assert sonoedge("slim", *arguments).code != 0

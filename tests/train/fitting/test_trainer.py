@@ -100,7 +100,7 @@ def test_fine_tuning_flatten_and_copies(
         *more,
         "--pooling",
         "flatten",
-        "--cache",
+        "--feature-cache",
         tmp_path / "cache",
         "--out",
         out,

@@ -27,7 +27,7 @@ def logits(run: Path) -> dict[str, float]:
 def train_twice(sonoedge: Run, phantoms: Path, weights_dir: Path, tmp_path: Path) -> dict[int, dict[str, Any]]:
     cards = {}
     for count in (1, 2):
-        more = ["--augment", 1, "--workers", count, "--cache", tmp_path / f"cache{count}"]
+        more = ["--augment", 1, "--workers", count, "--feature-cache", tmp_path / f"cache{count}"]
         found = sonoedge("train", *train_arguments(phantoms, weights_dir), *more, "--out", tmp_path / f"run{count}")
         assert found.code == 0, found.err
         cards[count] = json.loads((tmp_path / f"run{count}" / "run.json").read_text())
@@ -87,7 +87,17 @@ def test_the_training_process_does_what_killed_workers_left(
 ) -> None:
     monkeypatch.setattr(workers, "ProcessPoolExecutor", KilledPool)
     command = ["train", "--data", phantoms, "--weights", "none", "--backbones", "tiny_a", "--input-size", 32]
-    command += ["--quiet", "--augment", 0, "--workers", 2, "--cache", tmp_path / "cache", "--out", tmp_path / "run"]
+    command += [
+        "--quiet",
+        "--augment",
+        0,
+        "--workers",
+        2,
+        "--feature-cache",
+        tmp_path / "cache",
+        "--out",
+        tmp_path / "run",
+    ]
     found = sonoedge(*command)
     assert found.code == 0, found.err
     assert "a worker ended early" in found.err
