@@ -55,6 +55,8 @@ _EXTRA_OF_MODULE = {
     "matplotlib": "train",
     "h5py": "train",
     "tqdm": "train",
+    "msgspec": "train",
+    "yaml": "train",
     "litert_quantizer": "export",
     "nncf": "export",
     "onnx": "export",

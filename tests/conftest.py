@@ -143,7 +143,7 @@ def gated(tmp_path: Path, float_bundle: Path, phantoms: Path) -> Any:
     from sonoedge.edge_runtime.bundle.manifest import load_bundle
     from sonoedge.edge_runtime.imaging.image import find_images
     from sonoedge.edge_runtime.model.classifier import Classifier
-    from sonoedge.export.commands.gate import add_gate
+    from sonoedge.export.bundle.gate import publish_gate
     from sonoedge.export.gate.features import file_features, view_features
     from sonoedge.export.gate.fit import FittedGate, distances, fit_gate, limits_from
 
@@ -157,7 +157,7 @@ def gated(tmp_path: Path, float_bundle: Path, phantoms: Path) -> Any:
     )
     gate = fit_gate(np.concatenate(train), bundle)
     limits = {"tflite-fp32": limits_from(*(distances(gate, features) for features in held_out))}
-    return add_gate(bundle, FittedGate(gate, limits, {}))
+    return publish_gate(bundle, FittedGate(gate, limits, {}))
 
 
 @pytest.fixture

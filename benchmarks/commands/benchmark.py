@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from dataclasses import replace
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sonoedge.benchmarks.records.runfile import REPORT
-from sonoedge.edge_runtime.bundle.checksums import bundle_digest
+from sonoedge.benchmarks.records.runfile import MODE
 from sonoedge.edge_runtime.errors import ModelError, UsageError
 from sonoedge.edge_runtime.words import INTENDED_USE
 
 if TYPE_CHECKING:
-    from sonoedge.benchmarks.measure.candidates import Bar, Planned
     from sonoedge.benchmarks.records.runfile import Run
-    from sonoedge.edge_runtime.bundle.contract import Bundle
     from sonoedge.edge_runtime.device.profile import DeviceProfile
-
-FULL = "full Keras model"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,14 +40,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--classes", metavar="A,B", help="class folders, the positive one last")
     parser.add_argument("--threads", type=int, help="interpreter threads (default: cores, at most 4)")
     parser.add_argument(
-        "--mode", default="rapid", metavar="rapid|quick|normal|none",
-        help="latency: at least 64 queries and 6 s each, 128 and 10 s, 1024 and 60 s (default: %(default)s)",
+        "--mode", default=MODE, metavar="rapid|quick|normal|none",
+        help=(
+            "latency: at least 32 queries and 5 s of each file; 128 and 10 s, 1024 and 60 s, both also with other "
+            "numbers of threads (default: %(default)s)"
+        ),
     )  # fmt: skip
-    parser.add_argument("--no-peers", action="store_true", help="without other quantizers and clocks")
-    parser.add_argument("--no-gallery", action="store_true", help="without images in the report")
+    parser.add_argument("--peers", action=argparse.BooleanOptionalAction, help=(
+        "also bare interpreters, other quantizers and clocks (default: in quick and normal)"
+    ))  # fmt: skip
+    parser.add_argument("--no-gallery", dest="gallery", action="store_false", help="without images in the report")
     parser.add_argument("--max-images", type=int, metavar="N", help="at most this many images (default: all)")
     parser.add_argument("--skip-unreadable", action="store_true", help="leave broken images out")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    parser.add_argument("--quiet", dest="progress", action="store_false", help="no progress bars")
     parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
     parser.epilog = (
         "Images that the model was trained on are recognised by their digest and left out; images it never saw\n"
@@ -82,136 +81,15 @@ def run(args: argparse.Namespace) -> int:
         return _autotune(args, names)
     if args.device_run is not None:
         return _device(args, names)
-    if args.data is None:
-        raise UsageError("--data DIR is needed; only --device-run does without images.")
-    if args.max_images is not None and args.max_images < 2:
-        raise UsageError(f"--max-images must be at least 2. Received: {args.max_images}.")
     # Here, not above: a device measures without `train`.
-    from sonoedge.train.folders import check_replaceable
+    from sonoedge.benchmarks.api import benchmark
+    from sonoedge.train.arguments import call_with
+    from sonoedge.train.terminal import shown
 
-    check_replaceable(args.out, marker=REPORT)
-    from sonoedge.benchmarks.commands.report import finish
-    from sonoedge.benchmarks.retention.results import result
-
-    measured = benchmark(
-        args.bundle,
-        args.data,
-        args.out,
-        model=args.model,
-        artifacts=names,
-        classes=args.classes.split(",") if args.classes else None,
-        threads=args.threads,
-        mode=args.mode,
-        with_peers=not args.no_peers,
-        with_gallery=not args.no_gallery,
-        max_images=args.max_images,
-        skip_unreadable=args.skip_unreadable,
-        progress=not args.quiet,
-    )
-    return finish([result(measured)], args.out, as_json=args.json)
-
-
-def benchmark(
-    bundle_path: Path,
-    folder: Path,
-    out: Path,
-    *,
-    model: Path | None = None,
-    artifacts: list[str] | None = None,
-    classes: list[str] | None = None,
-    threads: int | None = None,
-    mode: str = "rapid",
-    with_peers: bool = True,
-    with_gallery: bool = True,
-    max_images: int | None = None,
-    skip_unreadable: bool = False,
-    progress: bool = True,
-) -> Run:
-    """Run the benchmark; see ``sonoedge benchmark --help``. Finished steps are kept beside ``out`` until the end.
-
-    Args:
-        bundle_path: bundle folder.
-        folder: images, of the training data or external.
-        out: report folder; only the file of finished steps is written here, beside it.
-        model: run folder with the full Keras model; None compares with an artifact.
-        artifacts: names; None takes all that can run here.
-        classes: class folders, the positive one last; None takes the bundle's labels.
-        threads: for interpreters; None takes `edge_runtime.backends.default_threads`.
-        mode: one of `benchmarks.measure.candidates.MODES`, or ``none`` for no latency.
-        with_peers: with a ``model``, also measure other quantizers and clocks.
-        with_gallery: keep images with heat maps in the result.
-        max_images: at most this many images; None for all.
-        skip_unreadable: leave broken images out.
-        progress: show progress bars.
-
-    Raises:
-        BundleError, DataError, ModelError, UsageError: an input cannot be read or does not fit.
-    """
-    from sonoedge.benchmarks.device.run import fingerprint
-    from sonoedge.benchmarks.measure.candidates import Journal
-    from sonoedge.benchmarks.measure.planning import artifact_candidates, checked_threads, make_protocol
-    from sonoedge.benchmarks.measure.progress import bars
-    from sonoedge.benchmarks.measure.selection import load_selection
-    from sonoedge.benchmarks.retention.assembly import run_benchmark
-    from sonoedge.edge_runtime.bundle.trust import load_trusted
-
-    bar = bars(progress)
-    count = checked_threads(threads)
-    bundle = load_trusted(bundle_path)
-    bundle = replace(bundle, path=bundle.path.resolve())
-    planned = artifact_candidates(bundle, artifacts, count)
-    make_protocol(mode, count, planned)
-    data, images = load_selection(bundle, folder, classes, skip_unreadable=skip_unreadable, limit=max_images)
-    reference = next((p.name for p in planned if p.precision == "fp32"), planned[0].name)
-    model_text = "no --model given: the reference is an artifact, not the Keras model itself"
-    if model is not None:
-        full, others = _full_and_peers(model, bundle, planned, count, bar, with_peers=with_peers)
-        planned = [full, *planned, *others]
-        reference, model_text = full.name, "the Keras model of the run"
-    if mode == "none":
-        planned = [p for p in planned if p.kind != "bare"]  # these only have a latency
-    protocol = make_protocol(mode, count, planned)
-    journal = Journal(
-        out.with_name(f".{out.name}.partial"),
-        fingerprint([
-            str(bundle.path), bundle_digest(bundle.path), data.digest, mode, str(count), str(len(images)),
-            *[f"{p.name} {p.size_bytes}" for p in planned],
-        ]),
-    )  # fmt: skip
-    if journal.resumed:
-        print(f"going on: {journal.resumed} steps were finished before", file=sys.stderr)
-    provenance = {
-        "reference": model_text,
-        "calibration": bundle.provenance.get("calibration"),
-        "training": {
-            key: value for key, value in (bundle.provenance.get("training") or {}).items() if key != "subsets"
-        },
-        "export_versions": bundle.provenance.get("versions"),
-    }
-    pictures = 6 if with_gallery else 0
-    measured = run_benchmark(
-        bundle, planned, images, data, protocol, reference, provenance, journal, bar, pictures=pictures
-    )
-    journal.remove()
-    return measured
-
-
-def _full_and_peers(
-    model: Path, bundle: Bundle, planned: list[Planned], threads: int, bar: Bar, *, with_peers: bool
-) -> tuple[Planned, list[Planned]]:
-    from sonoedge.benchmarks.measure.candidates import Planned
-    from sonoedge.benchmarks.measure.opening import Spec
-    from sonoedge.train.quiet import quiet
-
-    with quiet():
-        from sonoedge.benchmarks.measure.peers import peers
-        from sonoedge.train.evaluation.run_folder import open_run
-    opened = open_run(model)
-    size = opened.model_path.stat().st_size
-    spec = Spec("full", str(opened.path.resolve()), "", str(bundle.path), "keras", threads)
-    full = Planned(FULL, "full", "keras", "fp32", size, opened.threshold, spec, scores=True)
-    names = [p.name for p in planned if p.spec is not None and p.spec.kind == "artifact"]
-    return full, peers(opened, bundle, names, None, threads, bar) if with_peers else []
+    with shown(lines=not args.json):
+        report = call_with(benchmark, args)
+    print(json.dumps(report.to_json(), allow_nan=False) if args.json else f"{report}\nwrote {report.path}")
+    return ModelError.exit_code if report.failed else 0
 
 
 def _device(args: argparse.Namespace, names: list[str] | None) -> int:
@@ -219,7 +97,7 @@ def _device(args: argparse.Namespace, names: list[str] | None) -> int:
     from sonoedge.benchmarks.measure.progress import bars
 
     measured = device_run(
-        args.device_run, args.out, artifacts=names, mode=args.mode, threads=args.threads, bar=bars(not args.quiet)
+        args.device_run, args.out, artifacts=names, mode=args.mode, threads=args.threads, bar=bars(args.progress)
     )
     print(device_table(measured))
     print(f"wrote {args.out}")
@@ -234,7 +112,7 @@ def _autotune(args: argparse.Namespace, names: list[str] | None) -> int:
     given = {"--data": args.data, "--model": args.model, "--device-run": args.device_run, "--threads": args.threads}
     if extra := [option for option, value in given.items() if value is not None]:
         raise UsageError(f"--autotune chooses among the files of --bundle by their latency; leave {extra[0]} out.")
-    profile = autotune(args.bundle, args.out, artifacts=names, mode=args.mode, bar=bars(not args.quiet))
+    profile = autotune(args.bundle, args.out, artifacts=names, mode=args.mode, bar=bars(args.progress))
     print(args.out.read_text(encoding="utf-8") if args.json else profile_table(profile, args.out))
     return 0
 

@@ -4,19 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from sonoedge.edge_runtime.errors import DataError, UsageError
-from sonoedge.edge_runtime.files import write_text_atomic
-from sonoedge.edge_runtime.words import INTENDED_USE
-from sonoedge.train.commands.options import PIXEL_RANGE, SEED_RANGE, check_ranges
-
-if TYPE_CHECKING:
-    from sonoedge.train.data.dataset import Dataset
-    from sonoedge.train.experiments.cross_validation import OutOfFold
+from sonoedge.benchmarks.experiments.ablation import cross_validate
+from sonoedge.train.arguments import call_with, take_defaults
+from sonoedge.train.terminal import shown
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,22 +16,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", required=True, metavar="DIR", help="labelled images, as for train")
     parser.add_argument("--classes", metavar="A,B", help="class names, the positive one last")
     parser.add_argument("--groups", metavar="FILE", help="groups.csv of an audit")
-    parser.add_argument("--weights", default="imagenet", metavar="imagenet|none|DIR", help="default: %(default)s")
+    parser.add_argument("--weights", metavar="imagenet|none|DIR", help="default: %(default)s")
     parser.add_argument("--rows", metavar="A,B", help="rows of the table; the first is the baseline (default: all)")
-    parser.add_argument("--split", default="grouped", metavar="grouped,paper", help=(
+    parser.add_argument("--split", metavar="grouped,paper", help=(
         "grouped: whole groups; paper: single images, which leaks; both: the difference is the leak "
         "(default: %(default)s)"
     ))  # fmt: skip
-    parser.add_argument("--folds", type=int, default=5, help="default: %(default)s")
-    parser.add_argument("--without-stress", action="store_true", help=(
+    parser.add_argument("--folds", type=int, help="default: %(default)s")
+    parser.add_argument("--without-stress", dest="stress", action="store_false", help=(
         "no test on augmented copies, for which all backbones run once more"
     ))  # fmt: skip
-    parser.add_argument("--input-size", type=int, default=224, metavar="PIXELS", help="default: %(default)s")
-    parser.add_argument("--seed", type=int, default=0, help="of folds and fits")
+    parser.add_argument("--input-size", type=int, metavar="PIXELS", help="default: %(default)s")
+    parser.add_argument("--seed", type=int, help="of folds and fits")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="table and folds")
     parser.add_argument("--cache", type=Path, metavar="DIR", help="feature cache, as for train")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    parser.add_argument("--quiet", dest="progress", action="store_false", help="no progress bars")
     parser.add_argument("--json", action="store_true", help="print the result as one object")
+    take_defaults(parser, cross_validate)
     parser.epilog = (
         "Choose by this table and never by an external set. Interrupted, it goes on after the last fold.\n\n"
         "examples:\n"
@@ -50,73 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the missing folds and write ablation.md, ablation.html and ablation.json. Exit code 0."""
-    splits = tuple(part.strip() for part in args.split.split(",") if part.strip())
-    if not splits or set(splits) - {"grouped", "paper"} or len(set(splits)) != len(splits):
-        raise UsageError(f"--split takes grouped, paper or both. Received: {args.split!r}.")
-    check_ranges(
-        ("--folds", args.folds, 2, 100),
-        ("--input-size", args.input_size, *PIXEL_RANGE),
-        ("--seed", args.seed, *SEED_RANGE),
-    )
-    if args.out.exists() and not args.out.is_dir():
-        raise UsageError(f"{args.out} exists and is not a folder.")
-    from sonoedge.train.quiet import quiet, silent
-
-    with quiet():
-        from sonoedge.benchmarks.experiments.cross_validation import lines_of, markdown, page, pairs_of
-        from sonoedge.train.data.dataset import load_dataset
-        from sonoedge.train.evaluation.intervals import without_nan
-        from sonoedge.train.experiments.cross_validation import cross_validate, parse_rows
-        from sonoedge.train.features.cache import default_cache
-        from sonoedge.train.fitting.steps import TrainSettings
-
-    rows = parse_rows(args.rows)
-    dataset = load_dataset(
-        args.data,
-        classes=args.classes.split(",") if args.classes else None,
-        groups=args.groups,
-        progress=not args.quiet,
-    )
-    if len(dataset.labels) != 2:
-        raise DataError(
-            f"The classifier is binary. Classes: {', '.join(dataset.labels)}; choose two with --classes."
-        )
-    settings = TrainSettings(args.data, weights=args.weights, input_size=args.input_size, seed=args.seed)
-    found: Sequence[OutOfFold] = cross_validate(
-        dataset, rows, splits, settings, args.out, folds=args.folds,
-        stress=not args.without_stress, cache=args.cache or default_cache(),
-        progress=not args.quiet, say=silent if args.json else print,
-    )  # fmt: skip
-    lines, pairs = lines_of(dataset, found), pairs_of(dataset, found)
-    facts = _facts(dataset, args)
-    text = markdown(lines, pairs, facts)
-    result: dict[str, Any] = without_nan(
-        {
-            "facts": facts,
-            "rows": [asdict(line) for line in lines],
-            "pairs": [{**asdict(pair), "verdict": pair.verdict} for pair in pairs],
-            "out_of_fold": [
-                {
-                    "row": o.row,
-                    "split": o.split,
-                    "logits": o.logits.tolist(),
-                    "stress": None if o.stress is None else o.stress.tolist(),
-                }
-                for o in found
-            ],
-            "images": [sample.relative_path for sample in dataset.samples],
-            "intended_use": INTENDED_USE,
-        }
-    )
-    write_text_atomic(args.out / "ablation.json", json.dumps(result, indent=1, allow_nan=False) + "\n")
-    write_text_atomic(args.out / "ablation.md", text)
-    write_text_atomic(args.out / "ablation.html", page(lines, pairs, facts))
-    print(json.dumps(result) if args.json else text)
+    with shown(lines=not args.json):
+        table = call_with(cross_validate, args)
+    print(json.dumps(table.to_json()) if args.json else table)
     return 0
-
-
-def _facts(dataset: Dataset, args: argparse.Namespace) -> str:
-    return (
-        f"{dataset.root.name}: {len(dataset)} images in {len(set(dataset.groups))} groups, digest "
-        f"{dataset.digest[:16]}; weights {Path(args.weights).name}, {args.folds} folds, seed {args.seed}"
-    )

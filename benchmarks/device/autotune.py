@@ -16,10 +16,11 @@ from pathlib import Path
 from statistics import median
 
 from sonoedge.benchmarks.device.run import fingerprint
-from sonoedge.benchmarks.measure.candidates import Bar, Journal, Planned, measure_all
+from sonoedge.benchmarks.measure.candidates import Bar, Planned, measure_all
 from sonoedge.benchmarks.measure.environment import machine
 from sonoedge.benchmarks.measure.planning import artifact_candidates, escalated_share, make_protocol, thread_counts
 from sonoedge.benchmarks.measure.turns import round_ms, turns, typical_ms
+from sonoedge.benchmarks.records.journal import Journal
 from sonoedge.benchmarks.records.runfile import Protocol, Timing
 from sonoedge.edge_runtime.bundle.checksums import bundle_digest
 from sonoedge.edge_runtime.bundle.contract import Artifact, Bundle
@@ -68,7 +69,7 @@ def autotune(
     bundle = replace(bundle, path=bundle.path.resolve())
     here = machine()
     share = escalated_share(bundle) if bundle.cascade else None
-    candidates = [p for p in artifact_candidates(bundle, artifacts, 1) if p.kind == "artifact"]
+    candidates = artifact_candidates(bundle, artifacts, 1, bare=False)
     refused = {p.name: why for p in candidates if (why := why_refused(bundle, p.name))}
     accepted = [p for p in candidates if p.name not in refused]
     if not accepted:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from sonoedge.benchmarks.measure.candidates import Bar, Journal
+from sonoedge.benchmarks.measure.candidates import Bar
 from sonoedge.benchmarks.measure.environment import machine
 from sonoedge.benchmarks.measure.planning import artifact_candidates, checked_threads, make_protocol
+from sonoedge.benchmarks.records.journal import Journal
 from sonoedge.benchmarks.records.runfile import SCHEMA_VERSION, Run, write_run
 from sonoedge.benchmarks.retention.assembly import run_benchmark
 from sonoedge.edge_runtime.bundle.checksums import bundle_digest

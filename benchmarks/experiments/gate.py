@@ -46,6 +46,7 @@ from sonoedge.train.experiments.cross_validation import make_folds
 from sonoedge.train.features.cache import default_cache
 from sonoedge.train.models.fusion import load_model
 from sonoedge.train.quiet import quiet
+from sonoedge.train.records.run_card import TrainedCard
 
 FOLDS = 5
 
@@ -89,7 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Measure what this module describes; returns a JSON object."""
     bundle, run_folder = load_bundle(args.bundle), open_run(args.model)
-    if run_folder.card["settings"].get("fine_tune"):
+    if isinstance(run_folder.card, TrainedCard) and run_folder.card.settings.fine_tune:
         raise UsageError("Out of fold, the gate can be measured for frozen backbones only.")
     others = dict(pair.partition("=")[::2] for pair in args.other)
     dataset = load_dataset(args.data, classes=run_folder.split.labels)

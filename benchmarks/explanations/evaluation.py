@@ -256,7 +256,7 @@ def _compare(images: Dataset, val: Dataset | None, request: ExplanationRequest) 
     ]
     for path in request.compare:
         opened = open_run(path)
-        name = str(opened.card["settings"]["backbones"]).replace(",", " + ")
+        name = opened.card.settings.backbones.replace(",", " + ")
         _require_unseen(images, opened.split, path)
         model, threshold = _keras(path)
         assert model is not None

@@ -5,25 +5,27 @@ Imports edge_runtime and NumPy, so that it runs on a device.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from sonoedge.benchmarks.measure.environment import thermal
 from sonoedge.benchmarks.measure.opening import Spec
+from sonoedge.benchmarks.measure.scoring import Scored, score_together
 from sonoedge.benchmarks.measure.workers import Asked, BenchmarkApp, Worker
+from sonoedge.benchmarks.records.journal import Journal
 from sonoedge.benchmarks.records.runfile import Protocol, Thermal, Timing
+from sonoedge.edge_runtime.backends import usable_cores
 from sonoedge.edge_runtime.device.system import memory_bytes
 from sonoedge.edge_runtime.errors import ModelError, SonoEdgeError
-from sonoedge.edge_runtime.files import write_text_atomic
 
 Bar = Callable[[Iterable[Any], str], Iterable[Any]]
 """A function that wraps an iterable in a progress bar with a description."""
-MODES = {"rapid": (64, 6.0), "quick": (128, 10.0), "normal": (1024, 60.0)}
+MODES = {"rapid": (32, 5.0), "quick": (128, 10.0), "normal": (1024, 60.0)}
 """The least number of queries and seconds for each candidate, by mode."""
 ROUNDS = 5
 _SWEEP_SHARE = 4
@@ -95,36 +97,6 @@ class Measured:
     sweep: list[Timing] = field(default_factory=list)
 
 
-class Journal:
-    """The finished steps of a run, in a file, so that an interrupted run goes on.
-
-    Steps that were stored with another ``fingerprint`` are dropped.
-    """
-
-    def __init__(self, path: Path, fingerprint: str) -> None:
-        self.path, self._fingerprint = path, fingerprint
-        self._steps: dict[str, Any] = {}
-        try:
-            body = json.loads(path.read_text(encoding="utf-8"))
-            if body["fingerprint"] == fingerprint:
-                self._steps = dict(body["steps"])
-        except (OSError, ValueError, KeyError, TypeError):
-            pass
-        self.resumed = len(self._steps)
-
-    def step(self, name: str, work: Callable[[], Any]) -> Any:
-        """The stored result of a step; if there is none, do ``work`` and store its result."""
-        if name not in self._steps:
-            self._steps[name] = work()
-            body = {"fingerprint": self._fingerprint, "steps": self._steps}
-            write_text_atomic(self.path, json.dumps(body))
-        return self._steps[name]
-
-    def remove(self) -> None:
-        """Delete the file: the run is complete."""
-        self.path.unlink(missing_ok=True)
-
-
 def measure_all(
     planned: Sequence[Planned],
     images: Sequence[Path],
@@ -132,29 +104,30 @@ def measure_all(
     sweep: Sequence[int],
     journal: Journal,
     bar: Bar,
+    *,
+    scored: bool = True,
 ) -> tuple[dict[str, Measured], list[Thermal]]:
     """Score, time and sweep; a candidate that fails keeps its reason and does not stop the others.
 
     Args:
         planned: candidates; those with an ``error`` are only listed.
-        images: image files for the candidates that score.
+        images: image files for the candidates that score, and for the times of their stages.
         protocol: of the latency part; None leaves it out.
         sweep: further numbers of threads.
         journal: keeps finished steps.
         bar: shows progress.
+        scored: False if only the times of the stages are wanted.
 
     Returns:
         Results by name, and the processor's state after every step of the latency part.
     """
     results = {p.name: Measured(error=p.error) for p in planned}
-    for p in planned:
-        if p.scores and images and not results[p.name].error:
-            with _failures(results[p.name]):
-                _score(p, images, results[p.name], journal, bar)
+    if images and (scored or protocol is None):
+        _score(planned, images, results, journal, bar, timed=not scored)
     moments: list[Thermal] = []
     if protocol is not None:
         for number, group in enumerate(_groups(planned, results, interleaved=protocol.interleaved)):
-            _time(group, protocol, results, journal, f"latency {number}", bar, moments)
+            _time(group, images, protocol, results, journal, f"latency {number}", bar, moments)
         jobs = [(p, n) for p in planned if p.swept for n in sweep]
         for p, threads in bar(jobs, "threads"):
             if not results[p.name].error:
@@ -173,28 +146,58 @@ def _failures(result: Measured) -> Iterator[None]:
         result.error = str(error)
 
 
-def _score(p: Planned, images: Sequence[Path], result: Measured, journal: Journal, bar: Bar) -> None:
-    def work() -> dict[str, Any]:
-        worker = p.open()
-        try:
-            answers = [worker.ask(do="score", path=str(path)) for path in bar(images, p.name)]
-            opened = worker.opened
-        finally:
-            worker.close()
-        stages = {key: median(a["stages_ms"][key] for a in answers) for key in answers[0]["stages_ms"]}
-        cams = [a["cam"] for a in answers] if "cam" in answers[0] else None
-        asked = [a["escalated"] for a in answers if "escalated" in a]
-        return {
-            "opened": opened,
-            "logits": [a["logit"] for a in answers],
-            "stages_ms": stages,
-            "cams": cams,
-            "escalated": sum(asked) / len(asked) if asked else None,
-        }
+def _score(
+    planned: Sequence[Planned],
+    images: Sequence[Path],
+    results: dict[str, Measured],
+    journal: Journal,
+    bar: Bar,
+    *,
+    timed: bool,
+) -> None:
+    """Run the candidates on all images, several at once; if ``timed`` one at a time, with the stages' times."""
+    found = {p.name: journal.get(f"score {p.name}") for p in planned if p.scores and not results[p.name].error}
+    # The slowest first, so that none of them is left alone at the end.
+    todo = sorted((p for p in planned if p.name in found and not found[p.name]), key=lambda p: -p.expected_bytes)
+    lanes, threads = (1, None) if timed else _lanes(todo)
+    openers = {p.name: partial(p.open, threads) for p in todo}
+    for name, outcome in score_together(openers, images, lanes, bar, timed=timed):
+        if isinstance(outcome, SonoEdgeError):
+            results[name].error = str(outcome)
+        else:
+            step = partial(_summary, outcome, timed=timed)
+            found[name] = journal.step(f"score {name}", step)
+    for name, step in found.items():
+        if step:
+            result = results[name]
+            result.opened, result.logits, result.cams = step["opened"], step["logits"], step["cams"]
+            result.stages_ms, result.escalated = step["stages_ms"], step["escalated"]
 
-    found = journal.step(f"score {p.name}", work)
-    result.opened, result.logits, result.cams = found["opened"], found["logits"], found["cams"]
-    result.stages_ms, result.escalated = found["stages_ms"], found["escalated"]
+
+def _summary(scored: Scored, *, timed: bool) -> dict[str, Any]:
+    answers = scored.answers
+    asked = [a["escalated"] for a in answers if "escalated" in a]
+    return {
+        "opened": scored.opened,
+        "logits": [a["logit"] for a in answers],
+        "stages_ms": _medians([a["stages_ms"] for a in answers]) if timed else {},
+        "cams": [a["cam"] for a in answers] if "cam" in answers[0] else None,
+        "escalated": sum(asked) / len(asked) if asked else None,
+    }
+
+
+def _medians(stages: Sequence[dict[str, float]]) -> dict[str, float]:
+    return {key: median(one[key] for one in stages) for key in (stages[0] if stages else ())}
+
+
+def _lanes(planned: Sequence[Planned]) -> tuple[int, int]:
+    """How many candidates score at once, and with how many threads each: all cores, as far as memory goes."""
+    cores = usable_cores()
+    free, lanes = memory_bytes("MemAvailable"), max(1, min(cores, len(planned)))
+    largest = sorted((p.expected_bytes for p in planned), reverse=True)
+    while free is not None and lanes > 1 and sum(largest[:lanes]) > 0.8 * free:
+        lanes -= 1
+    return lanes, max(1, cores // lanes)
 
 
 def _groups(planned: Sequence[Planned], results: dict[str, Measured], *, interleaved: bool) -> list[list[Planned]]:
@@ -220,6 +223,7 @@ def fits_in_memory(planned: Sequence[Planned]) -> bool:
 
 def _time(
     group: Sequence[Planned],
+    images: Sequence[Path],
     protocol: Protocol,
     results: dict[str, Measured],
     journal: Journal,
@@ -227,10 +231,13 @@ def _time(
     bar: Bar,
     moments: list[Thermal],
 ) -> None:
-    """Time the candidates of a group in rounds; those that crash drop out."""
+    """Time the candidates of a group in rounds; those that crash drop out.
+
+    After each round a candidate answers for one image, so that every stage is timed with no other beside it.
+    """
 
     def work() -> dict[str, Any]:
-        found: dict[str, Any] = {p.name: {"opened": {}, "rounds": [], "error": None} for p in group}
+        found: dict[str, Any] = {p.name: {"opened": {}, "rounds": [], "stages": [], "error": None} for p in group}
         with ExitStack() as stack:
             workers: dict[str, Asked] = {}
             for p in bar(group, "opening"):
@@ -247,6 +254,10 @@ def _time(
                 if p.name in workers and found[p.name]["error"] is None:
                     try:
                         found[p.name]["rounds"].append(_round(workers[p.name], protocol, turn))
+                        if p.scores and images and p.kind != "full":
+                            path = images[turn * len(images) // protocol.rounds]
+                            answer = workers[p.name].ask(do="score", path=str(path), timed=True)
+                            found[p.name]["stages"].append(answer["stages_ms"])
                     except ModelError as error:
                         found[p.name]["error"] = str(error)
                 moments.append(thermal())
@@ -259,6 +270,7 @@ def _time(
         if found["error"] is None:
             threads = next(p for p in group if p.name == candidate).threads_of(protocol)
             result.timing = _timing(threads, found["rounds"])
+            result.stages_ms = _medians(found["stages"])
 
 
 def _round(worker: Asked, protocol: Protocol, turn: int) -> list[float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 import shlex
@@ -14,10 +13,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from sonoedge.benchmarks.records.records import to_plain
 from sonoedge.benchmarks.records.runfile import Machine, Thermal
-from sonoedge.edge_runtime.backends import default_threads
+from sonoedge.edge_runtime.backends import default_threads, usable_cores
 from sonoedge.edge_runtime.device import system
+from sonoedge.edge_runtime.typed_json import to_plain
 
 _PACKAGES = (
     "sonoedge", "numpy", "pillow", "ai-edge-litert", "tflite-runtime", "openvino", "onnxruntime", "keras",
@@ -34,7 +33,7 @@ def machine(root: Path = Path("/")) -> Machine:
         architecture=platform.machine(),
         system=f"{platform.system()} {platform.release()}",
         python=platform.python_version(),
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        cores=usable_cores(),
         memory_bytes=system.memory_bytes("MemTotal", root),
         governor=system.governors(root) or None,
         versions={name: found for name in _PACKAGES if (found := _version(name))},

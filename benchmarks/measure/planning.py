@@ -16,7 +16,9 @@ from sonoedge.edge_runtime.errors import MissingExtraError, ModelError, UsageErr
 from sonoedge.edge_runtime.model.cascade import CASCADE, first_bundle
 
 
-def artifact_candidates(bundle: Bundle, names: Sequence[str] | None, threads: int) -> list[Planned]:
+def artifact_candidates(
+    bundle: Bundle, names: Sequence[str] | None, threads: int, *, bare: bool = True
+) -> list[Planned]:
     """Each artifact, followed by the bare interpreter on the same file; then the cascade, if there is one.
 
     Without ``names``, artifacts whose interpreter is not installed are left out with a note.
@@ -42,6 +44,8 @@ def artifact_candidates(bundle: Bundle, names: Sequence[str] | None, threads: in
                 artifact.threshold, spec, scores=True, swept=True, macs=macs, int8_macs=int8_macs,
             )
         )  # fmt: skip
+        if not bare:
+            continue
         planned.append(
             Planned(
                 f"{artifact.name}, bare", "bare", artifact.runtime, artifact.precision,

@@ -86,7 +86,7 @@ def _answer(opened: Opened, command: dict[str, Any]) -> dict[str, Any]:
     if command["do"] == "score":
         if opened.score is None:
             raise UsageError("This candidate only has a clock.")
-        return opened.score(command["path"])
+        return opened.score(command["path"], bool(command.get("timed")))
     raise UsageError(f"Unknown command {command['do']!r}.")
 
 

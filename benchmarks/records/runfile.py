@@ -11,16 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sonoedge.benchmarks.records.records import read_record, to_plain
 from sonoedge.edge_runtime.errors import DataError
 from sonoedge.edge_runtime.files import write_text_atomic
-from sonoedge.edge_runtime.typed_json import read_typed_json
+from sonoedge.edge_runtime.typed_json import read_record, read_typed_json, to_plain
 
 SCHEMA_VERSION = 2
 RUN_KIND = "sonoedge-benchmark-run"
 REPORT_KIND = "sonoedge-benchmark-report"
+AGAIN = "Measure again: sonoedge benchmark --bundle BUNDLE --data DATA --out REPORT."
 REPORT = "report.json"
 """A folder with this file is a report folder."""
+MODE = "rapid"
+"""The latency protocol if nothing else is asked for; see `benchmarks.measure.candidates.MODES`."""
 
 
 @dataclass(frozen=True)
@@ -190,7 +192,7 @@ def read_runs(path: Path) -> tuple[Run, ...]:
         DataError: the file is no benchmark file of this schema version, or its figures contradict each other.
     """
     kinds = (RUN_KIND, REPORT_KIND)
-    body = read_typed_json(path, "benchmark file", kinds, SCHEMA_VERSION, "Update sonoedge, or measure again.")
+    body = read_typed_json(path, "benchmark file", kinds, SCHEMA_VERSION, AGAIN)
     bodies = [body] if body["kind"] == RUN_KIND else body.get("runs")
     if not isinstance(bodies, list) or not bodies:
         raise DataError(f"{path} holds no runs.")

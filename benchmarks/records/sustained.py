@@ -9,11 +9,10 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from sonoedge.benchmarks.records.records import read_record, to_plain
 from sonoedge.benchmarks.records.runfile import Machine
 from sonoedge.edge_runtime.errors import DataError
 from sonoedge.edge_runtime.files import write_text_atomic
-from sonoedge.edge_runtime.typed_json import read_typed_json
+from sonoedge.edge_runtime.typed_json import read_record, read_typed_json, to_plain
 
 SUSTAINED_KIND = "sonoedge-sustained-run"
 SCHEMA_VERSION = 1

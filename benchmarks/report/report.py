@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sonoedge.benchmarks.records.records import json_schema, to_plain
 from sonoedge.benchmarks.records.runfile import REPORT_KIND, SCHEMA_VERSION, Run
+from sonoedge.benchmarks.records.schema import json_schema
 from sonoedge.benchmarks.report.choice import Pool, pools
 from sonoedge.benchmarks.retention.regression import Comparison, Regression
 from sonoedge.benchmarks.retention.results import Result, Row
 from sonoedge.benchmarks.retention.retention import METRICS, SHARES, share_name
+from sonoedge.edge_runtime.typed_json import to_plain
 from sonoedge.edge_runtime.words import INTENDED_USE
 from sonoedge.train.evaluation.intervals import UNDEFINED
 

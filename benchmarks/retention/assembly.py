@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from sonoedge.benchmarks.measure.candidates import Bar, Journal, Measured, Planned, measure_all
+from sonoedge.benchmarks.measure.candidates import Bar, Measured, Planned, measure_all
 from sonoedge.benchmarks.measure.environment import machine, thermal, why_invalid
 from sonoedge.benchmarks.measure.planning import average_macs, escalated_share, thread_counts
-from sonoedge.benchmarks.records.records import read_record, to_plain
+from sonoedge.benchmarks.records.journal import Journal
 from sonoedge.benchmarks.records.runfile import (
     RUN_KIND,
     SCHEMA_VERSION,
@@ -28,6 +28,7 @@ from sonoedge.benchmarks.retention.heatmaps import agreement, gallery, shown_map
 from sonoedge.edge_runtime.bundle.checksums import bundle_digest
 from sonoedge.edge_runtime.bundle.contract import Bundle
 from sonoedge.edge_runtime.model.cascade import CASCADE
+from sonoedge.edge_runtime.typed_json import read_record, to_plain
 from sonoedge.edge_runtime.words import INTENDED_USE
 
 
@@ -43,6 +44,7 @@ def run_benchmark(
     bar: Bar,
     *,
     pictures: int = 6,
+    swept: bool = True,
 ) -> Run:
     """Measure all candidates and put the results together.
 
@@ -57,12 +59,13 @@ def run_benchmark(
         journal: keeps finished steps.
         bar: shows progress.
         pictures: number of pictures in the gallery; with 0 the run file holds no image.
+        swept: also time other numbers of threads.
     """
     here = machine()
     # The state at the first start of the run: throttling before an interruption counts, too.
     before = read_record(Thermal, journal.step("thermal state", lambda: to_plain(thermal())), "thermal state")
-    sweep = thread_counts(protocol.threads, here.cores) if protocol else []
-    results, moments = measure_all(planned, images, protocol, sweep, journal, bar)
+    sweep = thread_counts(protocol.threads, here.cores) if protocol and swept else []
+    results, moments = measure_all(planned, images, protocol, sweep, journal, bar, scored=data is not None)
     after = thermal()
     if reference is not None and results[reference].error:
         reference = None

@@ -34,9 +34,14 @@ class Runner(Protocol):
         ...
 
 
+def usable_cores() -> int:
+    """The number of CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def default_threads() -> int:
     """The number of CPU cores that this process may use, at most four, the number of a Raspberry Pi."""
-    return min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    return min(4, usable_cores())
 
 
 def is_available(runtime: str) -> bool:

@@ -18,21 +18,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from sonoedge.edge_runtime.backends import usable_cores
 from sonoedge.edge_runtime.bundle.checksums import SHA256SUMS, bundle_digest
 from sonoedge.edge_runtime.errors import DataError, UsageError
 from sonoedge.edge_runtime.files import write_text_atomic
-from sonoedge.edge_runtime.typed_json import read_typed_json
+from sonoedge.edge_runtime.typed_json import read_record, read_typed_json, to_plain
 
 KIND = "sonoedge-device-profile"
 SCHEMA_VERSION = 1
 MAX_THREADS = 1024
+_HEAD = {"kind", "schema_version"}
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class DeviceProfile:
 
 def write_profile(profile: DeviceProfile, path: Path) -> None:
     """Write a profile atomically as JSON."""
-    body = {"kind": KIND, "schema_version": SCHEMA_VERSION, **asdict(profile)}
+    body = {"kind": KIND, "schema_version": SCHEMA_VERSION, **to_plain(profile)}
     write_text_atomic(path, json.dumps(body, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -76,20 +76,12 @@ def read_profile(path: Path) -> DeviceProfile:
     Raises:
         DataError: the file is no valid profile of this schema version.
     """
-    remedy = "Make it again with: sonoedge benchmark --autotune"
+    remedy = "Make it again: sonoedge benchmark --autotune --bundle BUNDLE --out PROFILE."
     body = read_typed_json(path, "device profile", (KIND,), SCHEMA_VERSION, remedy)
-    fields = {key: value for key, value in body.items() if key not in {"kind", "schema_version"}}
-    try:
-        measured = tuple(Tried(**item) for item in fields.pop("measured"))
-        profile = DeviceProfile(**fields, measured=measured)
-    except (TypeError, KeyError) as error:
-        raise DataError(f"{path} is not a whole device profile: {error}") from error
-    for name in ("bundle", "bundle_digest", "artifact", "processor", "architecture"):
-        if not isinstance(getattr(profile, name), str):
-            raise DataError(f"{path}: {name} must be a text. Received: {getattr(profile, name)!r}.")
+    profile = read_record(DeviceProfile, {k: v for k, v in body.items() if k not in _HEAD}, str(path))
     for name in ("threads", "cores"):
-        value: Any = getattr(profile, name)
-        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_THREADS:
+        value: int = getattr(profile, name)
+        if not 1 <= value <= MAX_THREADS:
             raise DataError(f"{path}: {name} must be 1 to {MAX_THREADS}. Received: {value!r}.")
     return profile
 
@@ -123,7 +115,7 @@ def choice(
             f"{path} was measured for another bundle than {bundle}: for {profile.bundle}, digest "
             f"{profile.bundle_digest[:12]}, not {digest[:12]}. Make one with: sonoedge benchmark --autotune"
         )
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     if (profile.architecture, profile.cores) != (platform.machine(), cores):
         print(
             f"note: {path} was measured on another machine ({profile.processor}, {profile.cores} cores).",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
@@ -48,8 +48,9 @@ from sonoedge.train.data.split import SUBSETS, subset_of
 from sonoedge.train.evaluation.run_folder import Run, versions
 from sonoedge.train.features.cache import default_cache
 from sonoedge.train.folders import atomic_directory
+from sonoedge.train.records.reader import plain
+from sonoedge.train.terminal import LOG
 
-Say = Callable[[str], None]
 DIGEST_DIGITS = 16
 """Digits of an image's SHA-256 in the bundle's list of the images that the model has seen."""
 
@@ -89,14 +90,13 @@ class ExportRequest:
     limits: Limits | None = None
 
 
-def export_bundle(request: ExportRequest, out: Path, *, progress: bool, say: Say) -> Bundle:
+def export_bundle(request: ExportRequest, out: Path, *, progress: bool) -> Bundle:
     """Write a bundle and verify it by reloading every artifact through edge_runtime.
 
     Args:
         request: what to export.
         out: folder to create; an older bundle is replaced.
         progress: show bars.
-        say: prints a line.
 
     Raises:
         AccuracyError, LimitError: no file fits; see `write_int8` and `export.bundle.limits.keep_within`.
@@ -111,19 +111,17 @@ def export_bundle(request: ExportRequest, out: Path, *, progress: bool, say: Say
         seen: dict[str, dict[str, Float32Array]] = {}
         for number, row in enumerate(request.formats, start=1):
             started = perf_counter()
-            artifact, features = write_artifact(
-                source, row, folder, request, Path(scratch), say=say, progress=progress
-            )
+            artifact, features = write_artifact(source, row, folder, request, Path(scratch), progress=progress)
             artifacts.append(artifact)
             seen[row.name] = features
-            say(
+            LOG.info(
                 f"[{number}/{len(request.formats)}] {row.name:<15} {artifact.size_bytes / 1e6:7.1f} MB  "
                 f"{perf_counter() - started:6.1f} s"
             )
         provenance = _provenance(request)
         if request.limits is not None:
             choice = keep_within(request.limits, folder, artifacts, request.model.input_size)
-            say("\n".join(choice.lines()))
+            LOG.info("\n".join(choice.lines()))
             artifacts, provenance["limits"] = list(choice.artifacts), choice.to_json()
         bundle = Bundle(
             path=folder,
@@ -138,14 +136,14 @@ def export_bundle(request: ExportRequest, out: Path, *, progress: bool, say: Say
         )
         bundle = _write_golden(without_policy(dated(bundle)), request.model)
         if request.gate is not None:
-            bundle = _write_gate(bundle, request, request.gate, seen, say=say, progress=progress)
+            bundle = _write_gate(bundle, request, request.gate, seen, progress=progress)
         write_text_atomic(folder / MODEL_CARD, model_card(bundle, request.run.card if request.run else None))
         if request.int8.agreement is not None and request.int8.agreement.answers:
             write_text_atomic(folder / ANSWERS, request.int8.agreement.lines())
         write_text_atomic(folder / SBOM, sbom(bundle))
         write_manifest(bundle)
         _verify(folder, [FORMATS[a.name] for a in artifacts], gated=request.gate is not None)
-        say(f"verified: {len(artifacts)} artifacts reloaded and replayed against the Keras model")
+        LOG.info(f"verified: {len(artifacts)} artifacts reloaded and replayed against the Keras model")
     return load_bundle(out)
 
 
@@ -156,7 +154,6 @@ def write_artifact(
     request: ExportRequest,
     scratch: Path,
     *,
-    say: Say,
     progress: bool,
 ) -> tuple[Artifact, dict[str, Float32Array]]:
     """Write backbone and head of one format under ``folder/<name>/``.
@@ -183,15 +180,7 @@ def write_artifact(
             metrics["promise"] = promise(None, request.int8.budget)
     else:
         choice = write_int8(
-            source,
-            row.runtime,
-            backbone,
-            head,
-            request.int8,
-            request.threshold,
-            scratch,
-            say=say,
-            progress=progress,
+            source, row.runtime, backbone, head, request.int8, request.threshold, scratch, progress=progress
         )
         recipe, precision, threshold = choice.recipe.to_json(), choice.recipe.precision, choice.threshold
         features = choice.features or {}
@@ -241,7 +230,6 @@ def _write_gate(
     images: GateImages,
     seen: Mapping[str, Mapping[str, Float32Array]],
     *,
-    say: Say,
     progress: bool,
 ) -> Bundle:
     """Write domain.npz; returns the bundle with what the model card says about it."""
@@ -250,7 +238,7 @@ def _write_gate(
     fitted = make_gate(bundle, request.model, images, cache=cache, seen=seen, progress=progress)
     write_gate(bundle, fitted)
     measured = fitted.facts["rates"].get("test") or fitted.facts["rates"]["validation"]
-    say(
+    LOG.info(
         f"out-of-domain gate: {measured['refused']:.1%} of {measured['images']} "
         f"{'test' if 'test' in fitted.facts['rates'] else 'validation'} images refused, "
         f"{measured['flagged']:.1%} flagged  {perf_counter() - started:6.1f} s"
@@ -294,17 +282,17 @@ _PLACES = {"data", "weights", "teacher", "groups", "sweep", "split"}
 def _training(run: Run) -> dict[str, Any]:
     card = run.card
     # Paths say nothing to the receiver of a bundle, and may reveal too much.
-    settings = {key: value for key, value in card["settings"].items() if key not in _PLACES}
+    settings = {key: value for key, value in plain(card.settings).items() if key not in _PLACES}
     settings["split"] = run.split.strategy
     subsets: dict[str, list[str]] = {subset: [] for subset in SUBSETS}
     for digest, subset in sorted(subset_of(run.split).items()):
         subsets[subset].append(digest[:DIGEST_DIGITS])
     return {
         "settings": settings,
-        "weights": dict(card["weights"]),
-        "dataset_digest": card["dataset"]["digest"],
-        "images": card["dataset"]["images"],
-        "metrics": card["metrics"],
+        "weights": dict(card.weights),
+        "dataset_digest": card.dataset.digest,
+        "images": card.dataset.images,
+        "metrics": plain(card.metrics),
         # From these a benchmark knows which images the model has seen.
         "subsets": subsets,
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -21,6 +20,7 @@ from sonoedge.export.guard.search import search_candidates
 from sonoedge.export.quantize.quantizers import Quantizer
 from sonoedge.export.quantize.recipes import BASES, FLOAT16, Recipe
 from sonoedge.train.data.dataset import Dataset
+from sonoedge.train.terminal import LOG
 
 Precision = Literal["guard", "w8a8", "w8a16", "mixed"]
 _SINGLE_RUNS = 10
@@ -84,7 +84,6 @@ def write_int8(
     threshold: float,
     scratch: Path,
     *,
-    say: Callable[[str], None],
     progress: bool,
 ) -> Int8Choice:
     """Write the int8 backbone; its float32 head must be written before.
@@ -97,7 +96,6 @@ def write_int8(
         policy: how to quantize.
         threshold: probability threshold of the full model.
         scratch: folder for candidates.
-        say: prints a line.
         progress: show bars.
 
     Raises:
@@ -128,9 +126,9 @@ def write_int8(
             mix = policy.precision == "mixed"
             table = search_candidates(quantizer, evaluator, exact.parent, policy.budget, mix=mix, progress=progress)
         free = asked is not None or policy.precision == "mixed"
-        chosen = _choose(table, runtime, policy, say, asked_for=asked is not None)
+        chosen = _choose(table, runtime, policy, asked_for=asked is not None)
         chosen = _with_frames(chosen, evaluator, policy)
-        _check_frames(chosen, policy, say, free=free)
+        _check_frames(chosen, policy, free=free)
         for file in chosen.path.parent.iterdir():
             shutil.copyfile(file, path.with_name(file.name))
         assert chosen.comparison is not None
@@ -140,10 +138,10 @@ def write_int8(
         del evaluator  # with its open float32 backbone: the layer report opens two of its own
     activations = quantizer.audit(recipe)
     for warning in activations["warnings"]:
-        say(f"  warning: {warning}")
+        LOG.warning(f"{runtime}-int8: {warning}")
     if policy.layer_report is not None:
         files = {"taken": path} | ({"w8a8": table.candidates[0].path} if table and asked is None else {})
-        _report_layers(policy.layer_report, quantizer, source, scratch, files, say)
+        _report_layers(policy.layer_report, quantizer, source, scratch, files)
     return Int8Choice(recipe, own, chosen, table, activations, features)
 
 
@@ -171,14 +169,14 @@ def _with_frames(candidate: Candidate, evaluator: Evaluator, policy: Int8Policy)
     )
 
 
-def _check_frames(chosen: Candidate, policy: Int8Policy, say: Callable[[str], None], *, free: bool) -> None:
+def _check_frames(chosen: Candidate, policy: Int8Policy, *, free: bool) -> None:
     """Print the flips on the frames; raise `AccuracyError` if they take the guard's file out of the budget."""
     found = chosen.comparison
     if found is None or found.frames is None:
         return
     limit = policy.budget.max_flips
-    say(f"  unlabelled frames: {found.frames.words(limit)}")
-    say(
+    LOG.info(f"  unlabelled frames: {found.frames.words(limit)}")
+    LOG.info(
         f"  with the validation images: {found.all_flips.counted_words()}; verdict "
         f"{found.verdict(policy.budget)}{found.open_words(policy.budget)}"
     )
@@ -204,14 +202,12 @@ def _evaluator(
     return evaluator, exact
 
 
-def _choose(
-    table: CandidateTable, runtime: str, policy: Int8Policy, say: Callable[[str], None], *, asked_for: bool
-) -> Candidate:
+def _choose(table: CandidateTable, runtime: str, policy: Int8Policy, *, asked_for: bool) -> Candidate:
     """The candidate to publish."""
     if table.nearest is None:
         raise ModelError(f"No int8 candidate for {runtime} can be run: {table.candidates[0].error}")
     if asked_for:
-        say(table_text(table))
+        LOG.info(table_text(table))
         return table.nearest
     chosen = _best_mix(table) if policy.precision == "mixed" else table.chosen
     slow = [c for c in table.candidates if c.within(policy.budget) and not table.is_fast(c)]
@@ -226,9 +222,9 @@ def _choose(
             f"  Nearest: {table.nearest.name}. {runtime}-fp16 keeps the decisions at half of float32's size: "
             f"--format {runtime}-fp16. Or take the nearest with --allow-drop, or widen --max-drop or --max-flips."
         )
-    say(table_text(table))
+    LOG.info(table_text(table))
     if chosen is None:
-        say(f"  --allow-drop: taking {table.nearest.name}, which is outside the budget")
+        LOG.info(f"  --allow-drop: taking {table.nearest.name}, which is outside the budget")
     return chosen or table.nearest
 
 
@@ -241,12 +237,7 @@ def _best_mix(table: CandidateTable) -> Candidate:
 
 
 def _report_layers(
-    folder: Path,
-    quantizer: Quantizer,
-    source: Source,
-    scratch: Path,
-    files: dict[str, Path],
-    say: Callable[[str], None],
+    folder: Path, quantizer: Quantizer, source: Source, scratch: Path, files: dict[str, Path]
 ) -> None:
     from sonoedge.export.guard.layer_report import layer_errors, write_layer_report
 
@@ -259,4 +250,6 @@ def _report_layers(
         stem = f"{quantizer.runtime}-int8.{name}"
         title = f"{quantizer.runtime} int8, {name}: error against float32 on {len(inputs)} images"
         words = write_layer_report(folder, stem, title, layers)
-        say(f"  layer report {folder / stem}.json and .png; {'; '.join(words[:3]) or 'no operator stands out'}")
+        LOG.info(
+            f"  layer report {folder / stem}.json and .png; {'; '.join(words[:3]) or 'no operator stands out'}"
+        )

@@ -6,6 +6,7 @@ operator, the last one counts::
     {"base": "w8a8", "ranges": "percentile",
      "rules": [{"regex": "efficientnetb0", "operation": "*", "precision": "float"}]}
 
+A file may say ``"kind": "sonoedge-recipe", "schema_version": 1`` as well; in bundle.json its place says what it is.
 ``regex`` is searched in the operator's name (its path in the graph), ``operation`` is ``*`` or an operator type in
 the runtime's own spelling (``MUL`` in TensorFlow Lite, ``Multiply`` in OpenVINO), ``precision`` is ``float``,
 ``float16``, ``w8a8`` or, in TensorFlow Lite, one of `TFLITE_ONLY`. ``float16`` and ``weight_only`` calculate in
@@ -23,9 +24,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sonoedge.edge_runtime.errors import UsageError
+from sonoedge.edge_runtime.errors import DataError, UsageError
+from sonoedge.edge_runtime.typed_json import read_record
 from sonoedge.export.convert.operators import Operator
 
+KIND, SCHEMA_VERSION = "sonoedge-recipe", 1
 BASES = ("w8a8", "w8a16")
 FLOAT = "float"
 FLOAT16 = "float16"
@@ -35,8 +38,6 @@ TFLITE_ONLY = ("w8a16", WEIGHT_ONLY, DYNAMIC)
 RANGES = ("average", "extremes", "percentile", "mse")
 """Rules for activation ranges, see `export.quantize.ranges.activation_ranges`."""
 _PRECISIONS = (FLOAT, FLOAT16, "w8a8", *TFLITE_ONLY)
-_KEYS = {"base", "ranges", "rules"}
-_RULE_KEYS = {"regex", "operation", "precision", "ranges"}
 
 
 @dataclass(frozen=True)
@@ -76,16 +77,23 @@ def parse_recipe(body: Any) -> Recipe:
     Raises:
         UsageError: an unknown key, a wrong type, an invalid expression or precision.
     """
-    if not isinstance(body, dict) or set(body) - _KEYS:
-        raise UsageError(f"A recipe is a JSON object with the keys {', '.join(sorted(_KEYS))}, and no others.")
-    base, ranges, rules = body.get("base", "w8a8"), body.get("ranges", ""), body.get("rules", [])
-    if base not in BASES:
-        raise UsageError(f"A recipe's base is one of {', '.join(BASES)}. Received: {base!r}.")
-    if ranges != "" and ranges not in RANGES:
-        raise UsageError(f"A recipe's ranges are one of {', '.join(RANGES)}. Received: {ranges!r}.")
-    if not isinstance(rules, list):
-        raise UsageError("A recipe's rules are a list.")
-    return Recipe(base, tuple(_parse_rule(rule, number) for number, rule in enumerate(rules)), ranges)
+    head = {"kind": KIND, "schema_version": SCHEMA_VERSION}
+    if isinstance(body, dict):
+        for key, wanted in head.items():
+            if body.get(key, wanted) != wanted:
+                raise UsageError(f"A recipe's {key}, if it has one, is {wanted!r}. Received: {body[key]!r}.")
+        body = {key: value for key, value in body.items() if key not in head}
+    try:
+        recipe = read_record(Recipe, body, "recipe")
+    except DataError as error:
+        raise UsageError(str(error)) from error
+    if recipe.base not in BASES:
+        raise UsageError(f"A recipe's base is one of {', '.join(BASES)}. Received: {recipe.base!r}.")
+    if recipe.ranges and recipe.ranges not in RANGES:
+        raise UsageError(f"A recipe's ranges are one of {', '.join(RANGES)}. Received: {recipe.ranges!r}.")
+    for number, rule in enumerate(recipe.rules):
+        _check_rule(rule, f"Rule {number} of the recipe")
+    return recipe
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -205,13 +213,7 @@ def _components(name: str) -> set[str]:
     return parts
 
 
-def _parse_rule(body: Any, number: int) -> Rule:
-    where = f"Rule {number} of the recipe"
-    if not isinstance(body, dict) or "regex" not in body or set(body) - _RULE_KEYS:
-        raise UsageError(f'{where} has the keys "regex", "operation", "precision" and "ranges", and no others.')
-    rule = Rule(body["regex"], body.get("operation", "*"), body.get("precision", FLOAT), body.get("ranges", ""))
-    if not all(isinstance(value, str) for value in asdict(rule).values()):
-        raise UsageError(f"{where} has a value that is not text.")
+def _check_rule(rule: Rule, where: str) -> None:
     if rule.precision not in _PRECISIONS:
         raise UsageError(f"{where}: precision is one of {', '.join(_PRECISIONS)}. Received: {rule.precision!r}.")
     if rule.ranges and rule.ranges not in RANGES:
@@ -220,4 +222,3 @@ def _parse_rule(body: Any, number: int) -> Rule:
         re.compile(rule.regex)
     except (re.error, RecursionError, OverflowError) as error:
         raise UsageError(f"{where}: {rule.regex!r} is not a regular expression: {error}") from error
-    return rule

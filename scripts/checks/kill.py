@@ -135,6 +135,7 @@ def prepare() -> None:
     import keras
 
     modules = (
+        "sonoedge.benchmarks.api",
         "sonoedge.benchmarks.commands.benchmark",
         "sonoedge.export.commands.export",
         "sonoedge.export.guard.int8",

@@ -7,6 +7,7 @@ from scripts.faults.fault import Fault
 _CANDIDATES = "tests/export/guard/test_candidate_table.py::"
 _COMPARISON = "tests/export/guard/test_comparison.py::"
 _INT8 = "tests/export/guard/test_int8.py::"
+_REQUEST = "tests/train/config/test_request.py::"
 _SPLIT = "tests/train/data/test_split.py::"
 
 FAULTS = (
@@ -52,6 +53,43 @@ FAULTS = (
         'steady_threshold(val_y, logits["val"])',
         'steady_threshold(subsets["test"].y, logits["test"])',
         ("tests/train/fitting/test_trainer.py::test_the_threshold_comes_from_validation_scores_alone",),
+        heavy=True,
+    ),
+    # --- what a training is asked for, and what it leaves
+    Fault(
+        "options: what does nothing is refused",
+        "train/config/request.py",
+        "if need.option in names and not need.met(settings):",
+        "if need.option in names and not need.option:",
+        (_REQUEST + "test_an_option_that_does_nothing_is_refused_if_it_was_given",),
+    ),
+    Fault(
+        "--config: what is given wins over the file",
+        "train/config/request.py",
+        '((in_file, f"{config}: "), (given, "--"))',
+        '((given, "--"), (in_file, f"{config}: "))',
+        (_REQUEST + "test_a_yaml_file_speaks_both_spellings_and_what_is_given_wins",),
+    ),
+    Fault(
+        "records: a key that is not known is refused",
+        "train/records/reader.py",
+        "frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field",
+        "frozen=True, kw_only=True, tag_field",
+        ("tests/train/records/test_reader.py::test_whatever_is_not_a_card_is_refused",),
+    ),
+    Fault(
+        "--log: no path leaves the run folder",
+        "train/tracking.py",
+        "**words_only(card.settings)",
+        "**words_only(card.settings), **{name: getattr(card.settings, name) for name in ('data', 'weights')}",
+        ("tests/train/test_tracking.py::test_mlflow_is_told_figures_and_no_path",),
+    ),
+    Fault(
+        "--config: a run that is repeated has the same settings",
+        "train/fitting/trainer.py",
+        '"settings": plain(with_whole_paths(settings)),',
+        '"settings": plain(with_whole_paths(TrainSettings(settings.data))),',
+        ("tests/train/test_api.py::test_a_run_is_repeated_from_its_folder",),
         heavy=True,
     ),
     # --- the guard

@@ -29,6 +29,7 @@ from sonoedge.edge_runtime.device.latency import measure
 from sonoedge.edge_runtime.files import write_text_atomic
 from sonoedge.edge_runtime.model.classifier import Classifier
 from sonoedge.train.quiet import quiet
+from sonoedge.train.records.run_card import read_card
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -112,8 +113,9 @@ def training_cost(data: Path, weights: str, uncached_images: int) -> dict[str, f
         from sonoedge.train.features.cache import extract_features
         from sonoedge.train.fitting.feature_set import FeatureSet
         from sonoedge.train.fitting.fine_tuning import ImageBatches
-        from sonoedge.train.fitting.heads import PAPER, fit_keras, fit_paper
+        from sonoedge.train.fitting.heads import fit_keras, fit_paper
         from sonoedge.train.models.fusion import build_model
+        from sonoedge.train.records.settings import PAPER
 
     dataset = load_dataset(data)
     subsets = apply_split(dataset, make_split(dataset))
@@ -177,8 +179,7 @@ def memory_cost(images: int, weights: str) -> dict[str, float]:
         subprocess.run([*sonoedge, "phantoms", "--out", str(data), "--cases", str(images // 4)], check=True)
         command = [*sonoedge, "train", "--data", str(data), "--weights", weights, "--out", str(out), "--quiet"]
         subprocess.run([*command, "--cache", str(Path(folder) / "cache")], check=True)
-        card = json.loads((out / "run.json").read_text())
-        return {"images": images, "peak_bytes": card["peak_memory_bytes"]}
+        return {"images": images, "peak_bytes": read_card(out / "run.json").peak_memory_bytes or 0}
 
 
 if __name__ == "__main__":

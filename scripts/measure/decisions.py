@@ -121,7 +121,10 @@ def split_of(dataset: Dataset, parts: dict[str, Dataset]) -> Split:
         SplitEntry(s.relative_path, s.sha256, s.label, s.group, subset[s.relative_path])
         for s in sorted(dataset.samples, key=lambda s: s.relative_path)
     )
-    return Split(dataset.root.resolve().as_posix(), dataset.labels, "grouped", 0, (0.7, 0.1, 0.2), entries)
+    return Split(
+        data_root=dataset.root.resolve().as_posix(), labels=dataset.labels, strategy="grouped", seed=0,
+        fractions=(0.7, 0.1, 0.2), entries=entries,
+    )  # fmt: skip
 
 
 def counted(folder: Path, dataset: Dataset, *, external: bool = False) -> dict[str, Any]:
@@ -137,7 +140,7 @@ def counted(folder: Path, dataset: Dataset, *, external: bool = False) -> dict[s
         images, full = test_logits(run, dataset.root)
     ours = sigmoid(full) >= run.threshold
     facts: dict[str, Any] = {
-        "test_auc": [round(float(x), 4) for x in run.card["metrics"]["test"]["auc"]],
+        "test_auc": [round(float(x), 4) for x in run.card.metrics["test"]["auc"]],
         "threshold": round(run.threshold, 4),
         "files": {},
     }
@@ -168,7 +171,7 @@ def test_logits(run: Run, root: Path) -> tuple[Dataset, np.ndarray]:
 
 def full_logits(run: Run, dataset: Dataset) -> np.ndarray:
     """The Keras model's logits (N,)."""
-    from sonoedge.train.commands.score import logits_of
+    from sonoedge.train.experiments.scoring import logits_of
     from sonoedge.train.features.cache import default_cache
 
     return logits_of(run, dataset, default_cache(), progress=True)

@@ -149,12 +149,12 @@ def counted(flipped: int, images: int, copies: int = 1) -> GroupedCount:
     return GroupedCount.of(np.arange(images) < flipped, [f"g{i // copies:05d}" for i in range(images)])
 
 
-def int8(place: Bench, policy: Int8Policy, out: Path, lines: list[str]) -> object:
+def int8(place: Bench, policy: Int8Policy, out: Path) -> object:
     out.mkdir()
     (out / "scratch").mkdir()
     return write_int8(
         place.source, "tflite", out / "backbone.tflite", place.folder / "head.tflite", policy,
-        place.evaluator.threshold, out / "scratch", say=lines.append, progress=False,
+        place.evaluator.threshold, out / "scratch", progress=False,
     )  # fmt: skip
 
 

@@ -36,7 +36,7 @@ def report(
     """The report of both artifacts of `run_bundle` against the Keras model."""
     out = tmp_path_factory.mktemp("reports") / "report"
     arguments = ["--bundle", run_bundle, "--model", tiny_run, "--data", phantoms, "--out", out, "--threads", 1]
-    assert call("benchmark", *arguments, "--no-peers", "--quiet") == 0
+    assert call("benchmark", *arguments, "--quiet") == 0
     return out
 
 
@@ -46,8 +46,7 @@ def test_what_is_written(report: Path) -> None:
     (run,) = read_runs(report / "report.json")
     assert run.reference == "full Keras model" and run.data is not None and run.data.kind == "test"
     assert {c.name: c.error for c in run.candidates} == {
-        "full Keras model": None, "tflite-int8": None, "tflite-int8, bare": None, "tflite-fp32": None,
-        "tflite-fp32, bare": None,
+        "full Keras model": None, "tflite-int8": None, "tflite-fp32": None,
     }  # fmt: skip
     for c in run.candidates:
         assert c.timing is not None and len(c.timing.samples_ms) == 10 and c.timing.round_sizes == (2,) * 5
@@ -63,7 +62,7 @@ def test_the_explanation_is_judged_beside_the_accuracy(report: Path) -> None:
     """Against GradientTape on the Keras model: float32 maps are its maps, w8a8 ones are measurably not."""
     body = json.loads((report / "report.json").read_text())
     rows = {row["name"]: row["explanation"] for row in body["results"][0]}
-    assert rows["full Keras model"] is None and rows["tflite-fp32, bare"] is None
+    assert rows["full Keras model"] is None
     kept, small = rows["tflite-fp32"], rows["tflite-int8"]
     assert kept["cosine"]["low"] > 0.9999 and kept["verdict"] == "PASS" and kept["bound"] == 0.9999
     assert small["cosine"]["value"] < kept["cosine"]["value"] and small["bound"] == 0.98
@@ -200,8 +199,8 @@ def test_an_interrupted_benchmark_goes_on(
     monkeypatch.setattr(measuring, "Worker", lambda spec: (opened.append(spec.kind), real(spec))[1])
     opened.clear()
     second = sonoedge("benchmark", *arguments)
-    assert second.code == 0 and "going on: 3 steps were finished before" in second.err
-    assert opened[:4] == ["artifact", "bare"] * 2  # scores were kept: straight to the latency part
+    assert second.code == 0 and "going on: 3 steps were finished before" in second.out
+    assert opened == ["artifact"] * 2  # scores were kept: straight to the latency part
 
 
 @pytest.mark.parametrize(

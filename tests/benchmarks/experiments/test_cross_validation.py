@@ -17,7 +17,7 @@ from sonoedge.train.evaluation.intervals import UNDEFINED, Interval
 from sonoedge.train.evaluation.metrics import classification_metrics, paired_mean_difference
 from sonoedge.train.experiments import cross_validation
 from sonoedge.train.experiments.cross_validation import ROWS, Row, make_folds, parse_rows
-from sonoedge.train.fitting.heads import FitSettings
+from sonoedge.train.records.settings import FitSettings
 from sonoedge.train.simulation.paper_like import write_paper_like
 from tests.helpers.commands import Result
 

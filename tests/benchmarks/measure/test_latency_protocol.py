@@ -10,10 +10,11 @@ from typing import Any, ClassVar
 import pytest
 
 from sonoedge.benchmarks.measure import candidates as measuring
-from sonoedge.benchmarks.measure.candidates import Journal, Planned, measure_all
+from sonoedge.benchmarks.measure.candidates import Planned, measure_all
 from sonoedge.benchmarks.measure.opening import Spec
 from sonoedge.benchmarks.measure.planning import thread_counts
 from sonoedge.benchmarks.measure.workers import Worker
+from sonoedge.benchmarks.records.journal import Journal
 from sonoedge.benchmarks.records.runfile import Protocol, Timing
 from sonoedge.benchmarks.retention.results import pareto
 from sonoedge.benchmarks.retention.speeds import speed
@@ -70,7 +71,8 @@ class FakeWorker:
     def ask(self, **command: Any) -> dict[str, Any]:
         self.log.append((self.name, command["do"]))
         if command["do"] == "score":
-            return {"logit": float(len(command["path"])), "stages_ms": {"invoke": 2.0}}
+            stages = {"invoke": 2.0, "explain": 1.0 + self.rounds} if command["timed"] else {"invoke": 9.0}
+            return {"logit": float(len(command["path"])), "stages_ms": stages}
         self.rounds += 1
         if self.name == "fragile" and self.rounds == 2:
             raise ModelError("The process crashed (exit code -11).")
@@ -107,6 +109,8 @@ def test_turns_and_failures(tmp_path: Path, fake_workers: list[tuple[str, str]])
     assert found["good"].logits == [1.0, 2.0]
     assert found["good"].timing == Timing(2, (1.5,) * 6, (2, 2, 2))
     assert found["good"].sweep == [Timing(1, (1.5,), (1,))]
+    # The stages are those of the rounds, in which nothing else runs: after the first, the second and the third.
+    assert found["good"].stages_ms == {"invoke": 2.0, "explain": 3.0}
     assert found["broken"].error == "no such kernel"
     assert found["fragile"].error == "The process crashed (exit code -11)."
     assert found["fragile"].timing is None and found["fragile"].logits == [1.0, 2.0]

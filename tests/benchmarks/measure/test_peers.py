@@ -45,7 +45,7 @@ def test_every_peer(
     formats, out = "tflite-fp32,openvino-fp32,onnx-fp32", tmp_path / "report"
     assert call("export", "--model", tiny_run, "--format", formats, "--out", tmp_path / "bundle", "--quiet") == 0
     arguments = ["--bundle", tmp_path / "bundle", "--model", tiny_run, "--data", phantoms, "--out", out, "--quiet"]
-    assert sonoedge("benchmark", *arguments).code == 0
+    assert sonoedge("benchmark", *arguments, "--peers").code == 0
     (run,) = read_runs(out / "report.json")
     assert {c.name: c.error for c in run.candidates if c.kind == "peer"} == {
         "TFLite converter, int8": None,

@@ -12,13 +12,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sonoedge import benchmarks
-from sonoedge.benchmarks.records.records import to_plain
 from sonoedge.benchmarks.records.runfile import parse_run, read_runs, write_run
 from sonoedge.benchmarks.report.page import page
 from sonoedge.benchmarks.report.report import body, csv_text, schema
 from sonoedge.benchmarks.report.text import markdown, table
 from sonoedge.benchmarks.retention.results import result
 from sonoedge.edge_runtime.errors import DataError
+from sonoedge.edge_runtime.typed_json import to_plain
 from tests.helpers.measured_runs import FULL, candidate, make_run, scored_run
 
 
@@ -46,7 +46,10 @@ def test_published_schema_is_the_code() -> None:
         ("", "is not a benchmark file"),
         ("[1, 2]", "is not a benchmark file"),
         ('{"kind": "something"}', "is not a benchmark file"),
-        ('{"kind": "sonoedge-benchmark-run", "schema_version": 99}', "schema_version 99; this version reads 2"),
+        (
+            '{"kind": "sonoedge-benchmark-run", "schema_version": 99}',
+            "schema_version 99; this version reads 2. Update sonoedge.",
+        ),
         ('{"kind": "sonoedge-benchmark-run", "schema_version": 2}', "lacks: bundle, "),
         ('{"kind": "sonoedge-benchmark-report", "schema_version": 2, "runs": []}', "holds no runs"),
         ("[" * 100_000, "is not a benchmark file"),
@@ -72,7 +75,11 @@ def test_contradictions_are_refused() -> None:
         (lambda b: b["candidates"][1]["timing"].update(round_sizes=[1]), "do not add up"),
         (lambda b: b["candidates"][1].update(threshold=1.5), "is no probability"),
         (lambda b: b["data"]["images"][0].update(label=2), "labels 0 and 1"),
-        (lambda b: b.update(extra=1), "unknown keys: extra"),
+        (lambda b: b.update(extra=1), r"unknown keys: extra\."),
+        (
+            lambda b: b["candidates"][0].update(size_byte=1),
+            r"candidates\[0\] .*size_byte \(is size_bytes meant\?\)",
+        ),
     ):
         broken = copy.deepcopy(plain)
         change(broken)

@@ -16,7 +16,7 @@ from sonoedge.edge_runtime.errors import DataError
 from sonoedge.edge_runtime.imaging.image import find_images
 from sonoedge.edge_runtime.model.gate import load_gate
 from sonoedge.export.bundle import pipeline
-from sonoedge.export.commands.gate import SIGNATURE
+from sonoedge.export.bundle.gate import SIGNATURE
 from sonoedge.export.convert.splitting import split_model
 from sonoedge.export.gate.features import file_features, float_features, looked_at
 from sonoedge.export.gate.fit import distances, fit_gate, limits_from, principal_directions, quickest_artifact

@@ -25,15 +25,17 @@ def unlabelled(folder: Path, count: int = 30) -> AgreementFrames:
     return agreement_frames(folder, {})
 
 
-def test_the_published_file_is_compared_on_unlabelled_frames_too(broken: Bench, tmp_path: Path) -> None:
+def test_the_published_file_is_compared_on_unlabelled_frames_too(
+    broken: Bench, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     frames = unlabelled(tmp_path / "frames")
     policy = Int8Policy(LOOSE, validation=broken.evaluator.dataset, agreement=frames, allow_drop=True)
-    lines: list[str] = []
-    choice = int8(broken, policy, tmp_path / "guard", lines)
+    caplog.set_level("INFO", "sonoedge")
+    choice = int8(broken, policy, tmp_path / "guard")
     found = choice.candidate.comparison
     assert found.frames.images == 30
     assert found.all_flips.groups == found.differing.groups + found.frames.groups
-    assert any(f"{found.frames.events}/30 (" in line for line in lines)
+    assert any(f"{found.frames.events}/30 (" in line for line in caplog.messages)
     assert choice.candidate.to_json(LOOSE)["agreement"]["images"] == 30
     rows = [json.loads(line) for line in frames.lines().splitlines()]
     assert {row["runtime"] for row in rows} == {"tflite"}
@@ -52,9 +54,9 @@ def test_frames_can_refuse_what_validation_images_took(
     frames = Turned(unlabelled(tmp_path / "frames").dataset)
     policy = Int8Policy(LOOSE, validation=broken.evaluator.dataset, agreement=frames)
     with pytest.raises(AccuracyError, match="not on the frames of --agreement-data: 15/30"):
-        int8(broken, policy, tmp_path / "guard", [])
+        int8(broken, policy, tmp_path / "guard")
     assert not (tmp_path / "guard" / "backbone.tflite").exists()
-    choice = int8(broken, replace(policy, allow_drop=True), tmp_path / "allowed", [])
+    choice = int8(broken, replace(policy, allow_drop=True), tmp_path / "allowed")
     assert not promise(choice.candidate, LOOSE)["kept"]
 
 

@@ -108,6 +108,8 @@ BAD = [
     {"rules": [{"regex": "a", "precision": "fp16"}]},
     {"rules": [{"regex": "a", "operator": "*"}]},
     {"rules": [{"regex": "a", "ranges": "guess"}]},
+    {"kind": "sonoedge-benchmark-run"},
+    {"schema_version": 2},
 ]
 
 
@@ -115,6 +117,15 @@ BAD = [
 def test_bad_recipes_are_refused(body: object) -> None:
     with pytest.raises(UsageError):
         parse_recipe(body)
+
+
+def test_what_a_recipe_says_of_itself() -> None:
+    head = {"kind": "sonoedge-recipe", "schema_version": 1}
+    assert parse_recipe({**head, "base": "w8a16"}) == parse_recipe({"base": "w8a16"}) == Recipe("w8a16")
+    with pytest.raises(UsageError, match=r"recipe has unknown keys: rule \(is rules meant\?\)"):
+        parse_recipe({"rule": []})
+    with pytest.raises(UsageError, match=r"recipe\.rules\[0\] has unknown keys: operator \(is operation meant\?\)"):
+        parse_recipe({"rules": [{"regex": "a", "operator": "*"}]})
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{", b"\xff\xfe", b"[" * 100_000])
