@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True, help="BUSI")
     parser.add_argument("--weights", type=Path, required=True, help="backbone weights, as for train")
     parser.add_argument("--work", type=Path, default=Path("work"), help="run, bundles, report (default: ./work)")
-    parser.add_argument("--mode", default="quick", help="of the benchmark (default: %(default)s)")
+    parser.add_argument("--mode", default="rapid", help="of the benchmark (default: %(default)s)")
     parser.add_argument("--about-weights", metavar="TEXT", help="what the weights are, for the JSON")
     parser.add_argument("--out", type=Path, default=Path("docs/results"), help="default: ./docs/results")
     args = parser.parse_args(argv)
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     int8 = step(work / "int8", "export", ["--model", work / "run", "--format", INT8])
     everything = step(work / "bundle", "export", ["--model", work / "run", "--format", "all"])
     model = ["--bundle", work / "bundle", "--model", work / "run"]
-    report = step(work / "report", "benchmark", [*model, *data, "--mode", args.mode])
+    report = step(work / "report", "benchmark", [*model, *data, "--mode", args.mode, "--peers"])
     rows = ["--weights", args.weights, "--rows", "stages,copies"]
     folds = step(work / "ablation", "cross-validate", [*data, *rows])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +9,14 @@ import pytest
 
 from scripts.measure import published
 from scripts.results.tables import benchmark
-from sonoedge.benchmarks.records.records import to_plain
+from sonoedge.benchmarks.records.runfile import write_run
 from sonoedge.edge_runtime.cli import main
 from tests.helpers.measured_runs import FULL, scored_run
 
 
 def test_rows_of_a_report(tmp_path: Path) -> None:
     run = tmp_path / "run.json"
-    run.write_text(json.dumps(to_plain(scored_run())))
+    write_run(scored_run(), run)
     assert main(["report", str(run), "--out", str(tmp_path / "report")]) == 6, "a file failed"
     body = published.benchmark_of(published.read(tmp_path / "report" / "report.json"))
     assert body["data"] == {"name": "set", "kind": "test", "images": 40}
