@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from scripts import result_tables
 from scripts.results.documents import RESULTS, guides, pages, problems, write
 from scripts.results.figures import FIGURES
 from scripts.results.tables import TABLES
@@ -49,6 +50,19 @@ def edit(root: Path, name: str, **values: Any) -> None:
 
 def test_the_documents_of_this_repository() -> None:
     assert problems(ROOT) == []
+
+
+def test_the_command(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    change(root / "README.md", "13 of 94", "3 of 94")
+    monkeypatch.setattr(result_tables, "ROOT", root)
+    monkeypatch.setattr("sys.argv", ["result_tables.py", "--check"])
+    assert result_tables.main() == 1
+    assert capsys.readouterr().out.startswith("README.md: figures differ from docs/results.")
+    monkeypatch.setattr("sys.argv", ["result_tables.py"])
+    assert result_tables.main() == 0
+    monkeypatch.setattr("sys.argv", ["result_tables.py", "--check"])
+    assert result_tables.main() == 0
+    assert capsys.readouterr().out == "wrote README.md\n"
 
 
 def test_every_table_and_figure_is_used() -> None:
