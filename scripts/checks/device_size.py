@@ -26,7 +26,7 @@ def main() -> int:
     """Print both numbers; exit code 1 if a distribution came or went, or if the install grew."""
     found = installed()
     if (sys.version_info[:2], platform.machine()) != ((3, 11), "x86_64"):
-        print("note: the allowed megabytes are those of Python 3.11 on x86-64; here only distributions are checked.")
+        print("note: the allowed megabytes are those of Python 3.11 on x86-64; distributions alone are checked.")
         found = dict.fromkeys(found, 0)
     print(f"device install: {len(found)} distributions, {_megabytes(found):.1f} MB; allowed: {_allowed()}")
     wrong = complaints(found)
