@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections import Counter
 from fnmatch import fnmatch
@@ -37,3 +38,10 @@ def test_the_wheel_holds_every_file_that_the_code_reads() -> None:
     ]
     assert "benchmarks/report/templates/report.html.j2" in files
     assert [path for path in files if not any(fnmatch(path.rpartition("/")[2], p) for p in patterns)] == []
+
+
+def test_pages_are_written_by_templates() -> None:
+    """HTML that Python puts together is escaped only where somebody thought of it; templates escape everything."""
+    tag = re.compile(r"<(?:article|div|figure|h[1-6]|html|img|li|p|section|span|table|td|th|tr|ul)\b")
+    files = [path for name in ("train", "export", "benchmarks") for path in (ROOT / name).rglob("*.py")]
+    assert [str(path.relative_to(ROOT)) for path in files if tag.search(path.read_text(encoding="utf-8"))] == []

@@ -12,14 +12,10 @@ from sonoedge.benchmarks.report.svg import Drawing, Scale
 from sonoedge.benchmarks.retention.wording import shown
 from sonoedge.edge_runtime.words import INTENDED_USE
 from sonoedge.train.data.dataset import Dataset
+from sonoedge.train.evaluation.calibration import expected_calibration_error
 from sonoedge.train.evaluation.fold_auc import mean_fold_auc, paired_fold_auc_difference
 from sonoedge.train.evaluation.intervals import Interval
-from sonoedge.train.evaluation.metrics import (
-    classification_metrics,
-    expected_calibration_error,
-    paired_mean_difference,
-    sigmoid,
-)
+from sonoedge.train.evaluation.metrics import classification_metrics, paired_mean_difference, sigmoid
 from sonoedge.train.experiments.cross_validation import ROWS, OutOfFold
 from sonoedge.train.markdown import markdown_table
 

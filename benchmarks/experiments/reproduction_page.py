@@ -22,12 +22,11 @@ from sonoedge.benchmarks.experiments.reproduction_facts import (
     shown_in_plots,
 )
 from sonoedge.benchmarks.report.html import render
-from sonoedge.benchmarks.retention.retention import Confusion, confusion
 from sonoedge.benchmarks.retention.wording import NAMES, shown
 from sonoedge.edge_runtime.imaging.image import read_image, resize
 from sonoedge.edge_runtime.words import INTENDED_USE
 from sonoedge.train.data.dataset import Dataset
-from sonoedge.train.evaluation.metrics import sigmoid
+from sonoedge.train.evaluation.metrics import Confusion, confusion, sigmoid
 from sonoedge.train.experiments.reproduction import Unit
 from sonoedge.train.experiments.systems import PROPOSED, SYSTEMS
 from sonoedge.train.markdown import markdown_table

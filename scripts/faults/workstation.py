@@ -1,4 +1,4 @@
-"""Splitting, calibration, and the guard of the export."""
+"""Splitting, calibration, the guard of the export, pages, and the size of the device install."""
 
 from __future__ import annotations
 
@@ -143,5 +143,20 @@ FAULTS = (
         "if limit is not None and value > limit:",
         "if limit is not None and value > 2 * limit:",
         ("tests/export/bundle/test_limits.py::test_what_exceeds_a_limit_is_left_out_and_the_fastest_comes_first",),
+    ),
+    # --- pages and install
+    Fault(
+        "report: names from files stay text",
+        "benchmarks/report/html.py",
+        "autoescape=True",
+        "autoescape=False",
+        ("tests/benchmarks/report/test_page.py::test_names_from_files_stay_text",),
+    ),
+    Fault(
+        "install: a device gets no library more",
+        "scripts/checks/device_size.py",
+        "if came := found.keys() - OURS - OF_LITERT:",
+        "if came := set():",
+        ("tests/scripts/test_device_size.py::test_a_distribution_more_a_distribution_less",),
     ),
 )
