@@ -32,7 +32,7 @@ def edit(root: Path, name: str, **values: Any) -> None:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A checkout with figures that no measurement changes, a README that shows them, and a guide without figures."""
+    """A checkout with figures that no measurement changes: a README shows them, a guide has none."""
     shutil.copytree(ROOT / RESULTS, tmp_path / RESULTS, ignore=shutil.ignore_patterns("*.md"))
     rows = json.loads((ROOT / RESULTS / "benchmark.json").read_text())["rows"]
     changed = [row | {"changed": 13 if row["kind"] == "peer" else 0} for row in rows]
