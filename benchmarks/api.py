@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from sonoedge.benchmarks.records.journal import Journal
 from sonoedge.benchmarks.records.runfile import MODE, REPORT, Run, read_runs
+from sonoedge.benchmarks.records.sustained import read_sustained
+from sonoedge.benchmarks.report.sustained import SUSTAINED_PAGE, sustained_page
 from sonoedge.benchmarks.report.written import BenchmarkReport, written
 from sonoedge.benchmarks.retention.regression import Limits, compare_reports
 from sonoedge.benchmarks.retention.results import result
 from sonoedge.edge_runtime.bundle.checksums import bundle_digest
 from sonoedge.edge_runtime.errors import DataError, UsageError
+from sonoedge.edge_runtime.files import write_text_atomic
 from sonoedge.train.arguments import names_in, path_of
 from sonoedge.train.folders import check_replaceable
 from sonoedge.train.terminal import LOG
@@ -118,11 +121,13 @@ def write_report(
         UsageError: a limit is negative, or ``out`` holds something else.
     """
     target = Path(out)
-    check_replaceable(target, marker=REPORT)
+    _check_report(target)
     for option, value in (("--max-slowdown", max_slowdown), ("--max-loss", max_loss)):
         if not value >= 0:
             raise UsageError(f"{option} cannot be negative. Received: {value}.")
     files = [runs] if isinstance(runs, str | os.PathLike) else runs
+    if not files:
+        raise UsageError("--baseline compares run files; these are sustained runs.")
     results = [result(one) for file in files for one in _runs_in(file)]
     comparison = None
     if baseline is not None:
@@ -133,6 +138,30 @@ def write_report(
                 f"Nothing in {baseline} can be compared with these runs: other machines and other images."
             )
     return written(results, target, comparison)
+
+
+def write_sustained(runs: Sequence[StrPath], out: StrPath) -> Path:
+    """Write the page of sustained runs, ``sustained.html``, into a report folder.
+
+    Args:
+        runs: files of ``sonoedge benchmark --sustained``.
+        out: report folder.
+
+    Raises:
+        DataError: a file is no sustained run.
+        UsageError: ``out`` holds something else.
+    """
+    target = Path(out)
+    _check_report(target)
+    page = target / SUSTAINED_PAGE
+    write_text_atomic(page, sustained_page([read_sustained(Path(path)) for path in runs]))
+    LOG.info(f"wrote {page}")
+    return page
+
+
+def _check_report(out: Path) -> None:
+    """A folder with the page of sustained runs alone is ours, too."""
+    check_replaceable(out, marker=SUSTAINED_PAGE if (out / SUSTAINED_PAGE).is_file() else REPORT)
 
 
 def _runs_in(file: StrPath) -> tuple[Run, ...]:

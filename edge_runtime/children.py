@@ -9,9 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import sonoedge
-
-_ROOT = str(Path(sonoedge.__file__).parents[1])
+_ROOT = str(Path(__file__).parents[2])
 """The folder that holds the package: a checkout, or site-packages."""
 
 

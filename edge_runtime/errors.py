@@ -10,7 +10,8 @@
     │   └── TrustError        signature or policy
     ├── ModelError            model file that cannot be split, converted or run
     ├── MissingExtraError     an optional package is not installed
-    └── AccuracyError         no quantized candidate keeps the accuracy within the budget
+    ├── AccuracyError         no quantized candidate keeps the accuracy within the budget
+    └── LimitError            no artifact is within the limits on time, size and memory
 
 The command line prints ``error: <message>`` and exits with ``exit_code``; it never shows a traceback for these.
 `REFUSED_EXIT_CODE` is not an error: every image was answered, some with ``refused``.
@@ -102,6 +103,12 @@ class AccuracyError(SonoEdgeError):
     """No quantized candidate keeps accuracy, AUC and decisions within the budget."""
 
     exit_code = 8
+
+
+class LimitError(SonoEdgeError):
+    """No exported artifact is within the limits on time, size and memory."""
+
+    exit_code = 12
 
 
 def few(items: list[str] | tuple[str, ...], limit: int = 5) -> str:

@@ -117,14 +117,47 @@ def owned(path: Path) -> Iterator[bool]:
         os.close(handle)
 
 
-def _locked(handle: int) -> bool | None:
+def keep_from_removal(path: Path) -> int | None:
+    """Hold a folder against `owned` and `remove_unless_locked` of other processes, until the handle is closed.
+
+    Several processes may hold one folder. None if the system has no locks, or if the folder is being removed.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:  # Windows opens no folders
+        return None
+    if _locked(handle, shared=True):
+        return handle
+    os.close(handle)
+    return None
+
+
+def copy_synced(source: Path, target: Path) -> None:
+    """Copy a file's content to a new file and wait until it is on the disk; permissions are by the umask."""
+    with source.open("rb") as reader, target.open("xb") as writer:
+        shutil.copyfileobj(reader, writer, 1 << 20)
+        writer.flush()
+        os.fsync(writer.fileno())
+
+
+def sync_folder(path: Path) -> None:
+    """Wait until the names in a folder are on the disk; some systems cannot, and there nothing is done."""
+    with suppress(OSError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _locked(handle: int, *, shared: bool = False) -> bool | None:
     """Take a lock that ends with the handle; False if another process has it, None if there are no locks."""
     try:
         import fcntl
     except ImportError:  # Windows
         return None
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:  # some network file systems

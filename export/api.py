@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sonoedge.edge_runtime.bundle.contract import MANIFEST
 from sonoedge.edge_runtime.errors import DataError, MissingExtraError, UsageError
 from sonoedge.export.bundle.exported import ExportedBundle, exported
+from sonoedge.export.bundle.limits import checked_limits
 from sonoedge.train.arguments import names_in, path_of
 from sonoedge.train.folders import check_replaceable
 from sonoedge.train.terminal import LOG
@@ -54,6 +55,9 @@ def export(
     threshold: float | None = None,
     sensitivity: float | None = None,
     name: str | None = None,
+    max_ms: float | None = None,
+    max_mb: float | None = None,
+    max_ram: float | None = None,
     progress: bool = False,
 ) -> ExportedBundle:
     """Make a bundle and verify it; it appears only if every artifact agrees with the Keras model.
@@ -83,10 +87,13 @@ def export(
         threshold: probability; None: the run's, 0.5 for a ``.keras`` file.
         sensitivity: instead of ``threshold``: the highest threshold with this sensitivity on validation images.
         name: of the bundle; None: the run's.
+        max_ms, max_mb, max_ram: limits on this machine: median milliseconds of a frame, megabytes of files,
+            megabytes of peak memory. What exceeds one is left out; the fastest of the rest comes first.
         progress: show bars.
 
     Raises:
         AccuracyError: no int8 file is within the budget.
+        LimitError: no artifact is within the limits.
         DataError, ImageError: the images are not there, or do not belong to the run.
         MissingExtraError: the interpreter of a format is not installed.
         ModelError: the model cannot be read, or a format cannot express it.
@@ -105,6 +112,7 @@ def export(
     for option, value in (("--max-drop", max_drop), ("--max-flips", max_flips)):
         if not 0.0 <= value <= 1.0:
             raise UsageError(f"{option} is a share from 0 to 1. Received: {value}.")
+    limits = checked_limits(max_ms, max_mb, max_ram)
     target = Path(out)
     check_replaceable(target, marker=MANIFEST)
     _require(rows)
@@ -150,6 +158,7 @@ def export(
         cache=path_of(cache),
         features=path_of(feature_cache),
         gate=_gate_images(run, images, own) if gate else None,
+        limits=limits,
     )
     _say_what_is_special(request, gate=gate)
     return exported(export_bundle(request, target, progress=progress))

@@ -23,6 +23,7 @@ Files (arrays are base64 of their C-order little-endian bytes, ``{"dtype", "shap
     bundle/             a real bundle of a few kilobytes, with a gate
     cascade_answers.json, cascade_decisions.json, cascade_errors.json, cascade/
                         the same for a bundle with a cascade: a smaller model with its own size in front of that one
+    schema-1/           bundles of schema version 1, frozen; nothing writes them
 
 Generated pictures need no file: see `noise` and `drawn` in scripts/vectors/generated.py.
 """

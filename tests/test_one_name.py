@@ -70,6 +70,7 @@ def test_a_folder_with_a_train_py(package: str, tmp_path: Path) -> None:
     assert done.stdout.startswith("usage: sonoedge")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("function", "sent"),
     [

@@ -2,8 +2,8 @@
 
 A test is ``slow`` if it is marked so, or if it uses a fixture that distils, exports or measures a whole model.
 
-Every test is ``unit`` unless it is ``slow``, is marked ``tensorflow``, or its module, its function or one of its
-fixtures imports TensorFlow or Keras: directly or through a module of this project.
+Every test is ``unit`` unless it is ``slow``, is marked ``long`` or ``tensorflow``, or its module, its function or
+one of its fixtures imports TensorFlow or Keras: directly or through a module of this project.
 
 `pytest -m unit` hides TensorFlow and Keras from the process and leaves out the files that import them, so that it
 runs without them, and a test that needs them without saying so fails.
@@ -60,7 +60,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 def is_unit(item: pytest.Function) -> bool:
     """The rule at the top of this module."""
-    if item.get_closest_marker("slow") or item.get_closest_marker("tensorflow") or imports_tensorflow(item.path):
+    if any(map(item.get_closest_marker, ("slow", "long", "tensorflow"))) or imports_tensorflow(item.path):
         return False
     definitions = [d for name in item.fixturenames for d in item._fixtureinfo.name2fixturedefs.get(name, ())]
     functions = [item.function, *(definition.func for definition in definitions)]

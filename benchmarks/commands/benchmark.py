@@ -32,6 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "only find the fastest file and number of threads for this machine, and write a device profile for "
         "--profile of predict, explain, stream and serve; needs the device install"
     ))  # fmt: skip
+    parser.add_argument("--sustained", metavar="TIME", help=(
+        "only run one artifact (--artifacts, else the first that can run) without a pause for a time such as 90s, "
+        "10m or 1h, and write how latency, temperature and clock went; needs the device install"
+    ))  # fmt: skip
     parser.add_argument("--artifacts", metavar="A,B", help="only these (default: all that can run here)")
     parser.add_argument("--classes", metavar="A,B", help="class folders, the positive one last")
     parser.add_argument("--threads", type=int, help="interpreter threads (default: cores, at most 4)")
@@ -59,13 +63,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "  sonoedge benchmark --bundle bundle --data BUS-BRA --model runs/busi --out report-external\n"
         "  sonoedge benchmark --device-run bundle --out pi5.json        (on the Raspberry Pi)\n"
         "  sonoedge report report/report.json pi5.json --out report-all\n"
-        "  sonoedge benchmark --autotune --bundle bundle --out pi5-profile.json"
+        "  sonoedge benchmark --autotune --bundle bundle --out pi5-profile.json\n"
+        "  sonoedge benchmark --sustained 10m --bundle bundle --out pi5-sustained.json"
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure, print the table and write the report. Exit code 6 if an artifact failed, else 0."""
     names = args.artifacts.split(",") if args.artifacts else None
+    if args.autotune and args.sustained is not None:
+        raise UsageError("--autotune and --sustained are two measurements: give one of them.")
+    if args.sustained is not None:
+        from sonoedge.benchmarks.commands.sustained import run_sustained
+
+        return run_sustained(args, names)
     if args.autotune:
         return _autotune(args, names)
     if args.device_run is not None:

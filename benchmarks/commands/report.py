@@ -6,7 +6,8 @@ import argparse
 import json
 from pathlib import Path
 
-from sonoedge.benchmarks.api import write_report
+from sonoedge.benchmarks.api import write_report, write_sustained
+from sonoedge.benchmarks.records.sustained import is_sustained
 from sonoedge.edge_runtime.errors import ModelError
 from sonoedge.train.arguments import call_with, take_defaults
 from sonoedge.train.terminal import shown
@@ -16,7 +17,9 @@ REGRESSION_EXIT_CODE = 10
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("runs", nargs="+", type=Path, metavar="FILE", help="run files, or report.json files")
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="FILE", help="run files, report.json files, sustained runs"
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="report folder")
     parser.add_argument(
         "--baseline", type=Path, metavar="FILE", help="earlier run file or report.json to compare with"
@@ -34,13 +37,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"Exit code {REGRESSION_EXIT_CODE}: something got worse than the baseline; 6: an artifact had failed.\n\n"
         "examples:\n"
         "  sonoedge report report/report.json pi5.json phone.json --out report-all\n"
-        "  sonoedge report today/report.json --baseline last-release/report.json --out ci-report"
+        "  sonoedge report today/report.json --baseline last-release/report.json --out ci-report\n"
+        "  sonoedge report pi5-sustained.json --out report-heat"
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Write the merged report. Exit code 6 if an artifact had failed, else 10 after a regression, else 0."""
+    sustained = [path for path in args.runs if is_sustained(path)]
+    args.runs = [path for path in args.runs if path not in sustained]
     with shown(lines=not args.json):
+        if sustained:
+            write_sustained(sustained, args.out)
+            if not args.runs and args.baseline is None:
+                return 0
         report = call_with(write_report, args)
     print(json.dumps(report.to_json(), allow_nan=False) if args.json else f"{report}\nwrote {report.path}")
     if report.failed:

@@ -132,7 +132,7 @@ def cross_validate(
         from sonoedge.train.experiments.cross_validation import cross_validate as run_folds
         from sonoedge.train.experiments.cross_validation import parse_rows
         from sonoedge.train.features.cache import default_cache
-        from sonoedge.train.fitting.steps import TrainSettings
+        from sonoedge.train.records.settings import TrainSettings
 
     chosen = parse_rows(rows if rows is None or isinstance(rows, str) else ",".join(rows))
     dataset = load_dataset(Path(data), classes=names_in(classes) or None, groups=path_of(groups), progress=progress)

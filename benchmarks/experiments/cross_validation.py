@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
-from sonoedge.benchmarks.report.html import beside, block, document, interval_cell, number_cell, table, text_cell
+from markupsafe import Markup
+
+from sonoedge.benchmarks.report.html import render
 from sonoedge.benchmarks.report.svg import Drawing, Scale
 from sonoedge.benchmarks.retention.wording import shown
 from sonoedge.edge_runtime.words import INTENDED_USE
 from sonoedge.train.data.dataset import Dataset
+from sonoedge.train.evaluation.calibration import expected_calibration_error
 from sonoedge.train.evaluation.fold_auc import mean_fold_auc, paired_fold_auc_difference
 from sonoedge.train.evaluation.intervals import Interval
-from sonoedge.train.evaluation.metrics import (
-    classification_metrics,
-    expected_calibration_error,
-    paired_mean_difference,
-    sigmoid,
-)
+from sonoedge.train.evaluation.metrics import classification_metrics, paired_mean_difference, sigmoid
 from sonoedge.train.experiments.cross_validation import ROWS, OutOfFold
 from sonoedge.train.markdown import markdown_table
 
@@ -149,32 +146,21 @@ def markdown(lines: Sequence[Line], pairs: Sequence[Pair], facts: str) -> str:
 
 def page(lines: Sequence[Line], pairs: Sequence[Pair], facts: str) -> str:
     """The page ``ablation.html``."""
-    rows = [
-        [
-            text_cell(line.row), text_cell(line.title, words=True), text_cell(line.split),
-            interval_cell(line.mean_auc), text_cell(_folds(line), words=True), interval_cell(line.auc),
-            interval_cell(line.stress_auc), interval_cell(line.accuracy), interval_cell(line.sensitivity),
-            interval_cell(line.specificity), interval_cell(line.brier), number_cell(line.calibration_error, ".3f"),
-        ]
-        for line in lines
-    ]  # fmt: skip
-    ablation = block("Ablation", _NOTE, _forest(lines) + table([*_HEAD, "calibration error"], rows, "Ablation"))
-    comparisons = ""
-    if pairs:
-        cells = [
-            [text_cell(p.second), text_cell(p.first), text_cell(p.metric), interval_cell(p.difference, "+.3f"),
-             text_cell(p.verdict)]
-            for p in pairs
-        ]  # fmt: skip
-        note = "Paired bootstrap on the same images that draws whole groups; not corrected for their number."
-        comparisons = block("Comparisons", note, table(_PAIRS, cells, "Comparisons"))
-    header = f'<h1>Ablation</h1><p class="lead">{escape(facts)}.</p><p class="use">{escape(INTENDED_USE)}</p>'
     navigation = [("ablation", "Ablation"), ("comparisons", "Comparisons")]
-    main = f'<div id="ablation">{ablation}</div><div id="comparisons">{comparisons}</div>'
-    return document("SonoEdge ablation", header, navigation[: 2 if pairs else 1], main, escape(INTENDED_USE))
+    return render(
+        "ablation",
+        navigation=navigation[: 2 if pairs else 1],
+        facts=facts,
+        note=_NOTE,
+        forest=_forest(lines),
+        lines=[(line, _folds(line)) for line in lines],
+        heads=[*_HEAD, "calibration error"],
+        pairs=pairs,
+        pair_heads=_PAIRS,
+    )
 
 
-def _forest(lines: Sequence[Line]) -> str:
+def _forest(lines: Sequence[Line]) -> Markup:
     """AUC and stress AUC of every row with their intervals."""
     step, width = 34, 560
     height = step * len(lines) + 50
@@ -202,8 +188,7 @@ def _forest(lines: Sequence[Line]) -> str:
                 continue
             drawing.line(x(interval.low), y + offset, x(interval.high), y + offset, "whisker", colour)
             drawing.marker(x(interval.value), y + offset, shape, colour, f"{line.row}: {shown(interval)}", 4)
-    numbers = [[text_cell(line.row), number_cell(line.mean_auc.value, ".3f")] for line in lines]
-    return beside(drawing.render(), table(["row", "mean AUC of the folds"], numbers, "Mean of folds"))
+    return drawing.render()
 
 
 def _folds(line: Line) -> str:

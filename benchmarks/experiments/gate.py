@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sonoedge.benchmarks.measure.environment import how_made, this_command
 from sonoedge.edge_runtime.bundle.manifest import load_bundle
 from sonoedge.edge_runtime.errors import DataError, UsageError
 from sonoedge.edge_runtime.files import sha256_bytes, sha256_file, write_text_atomic
@@ -45,6 +46,7 @@ from sonoedge.train.experiments.cross_validation import make_folds
 from sonoedge.train.features.cache import default_cache
 from sonoedge.train.models.fusion import load_model
 from sonoedge.train.quiet import quiet
+from sonoedge.train.records.run_card import TrainedCard
 
 FOLDS = 5
 
@@ -80,6 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--row", default="copies", help="row of cross-validate (default: %(default)s)")
     parser.add_argument("--cache", type=Path, default=Path("gate-cache"), help="default: ./gate-cache")
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write the JSON here")
+    parser.add_argument("--about-weights", default="the run's", metavar="TEXT", help="for the JSON")
     parser.add_argument("--seed", type=int, default=0, help="of the folds (default: %(default)s)")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
 
@@ -87,7 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Measure what this module describes; returns a JSON object."""
     bundle, run_folder = load_bundle(args.bundle), open_run(args.model)
-    if run_folder.card["settings"].get("fine_tune"):
+    if isinstance(run_folder.card, TrainedCard) and run_folder.card.settings.fine_tune:
         raise UsageError("Out of fold, the gate can be measured for frozen backbones only.")
     others = dict(pair.partition("=")[::2] for pair in args.other)
     dataset = load_dataset(args.data, classes=run_folder.split.labels)
@@ -285,7 +288,8 @@ def main() -> int:
     )
     add_arguments(parser)
     args = parser.parse_args()
-    text = json.dumps(run(args), indent=1)
+    made = how_made([this_command("python -m sonoedge.benchmarks.experiments.gate")], weights=args.about_weights)
+    text = json.dumps(made | run(args), indent=1)
     if args.out:
         write_text_atomic(args.out, text + "\n")
     print(text)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
-from html import escape
+from collections.abc import Sequence
 
 import numpy as np
+from markupsafe import Markup
 from PIL import Image
 
 from sonoedge.benchmarks.experiments import reproduction_plots as plots
@@ -21,24 +21,12 @@ from sonoedge.benchmarks.experiments.reproduction_facts import (
     notes,
     shown_in_plots,
 )
-from sonoedge.benchmarks.report.html import (
-    Cell,
-    beside,
-    block,
-    confusions,
-    document,
-    interval_cell,
-    number_cell,
-    table,
-    text_cell,
-)
-from sonoedge.benchmarks.report.svg import key
-from sonoedge.benchmarks.retention.retention import confusion
+from sonoedge.benchmarks.report.html import render
 from sonoedge.benchmarks.retention.wording import NAMES, shown
 from sonoedge.edge_runtime.imaging.image import read_image, resize
 from sonoedge.edge_runtime.words import INTENDED_USE
 from sonoedge.train.data.dataset import Dataset
-from sonoedge.train.evaluation.metrics import sigmoid
+from sonoedge.train.evaluation.metrics import Confusion, confusion, sigmoid
 from sonoedge.train.experiments.reproduction import Unit
 from sonoedge.train.experiments.systems import PROPOSED, SYSTEMS
 from sonoedge.train.markdown import markdown_table
@@ -50,26 +38,34 @@ _GRID_COLUMNS = 4
 def page(dataset: Dataset, units: Sequence[Unit], comparisons: Sequence[Comparison], provenance: str) -> str:
     """The whole page as HTML."""
     colours = {system: i for i, system in enumerate(dict.fromkeys(unit.system for unit in units))}
-    parts = [
-        ("tables", "Tables III, V", "".join(_figures(units, protocol, colours) for protocol in SPLIT_WORDS)),
-        ("comparisons", "Comparisons", _comparisons(comparisons, colours)),
-        ("bars", "Figure 11", _bars(shown_in_plots(units), colours)),
-        ("roc", "Figure 7", "".join(_roc(shown_in_plots(units), protocol, colours) for protocol in SPLIT_WORDS)),
-        ("confusion", "Figure 6", _confusions(dataset, units)),
-        ("curves", "Figures 4, 5", _curves(units)),
-        ("samples", "Figure 3", samples(dataset)),
-        ("differences", "Differences", _list("What differs from the paper", differences(units))),
-    ]
-    used = [(anchor, name, content) for anchor, name, content in parts if content]
-    lead = f"{data_line(dataset)}. One protocol for all systems, once as in the paper and once without the leak."
-    header = (
-        "<h1>The paper’s experiments, run again</h1>"
-        f'<p class="lead">{escape(lead)}</p><p class="use">{escape(INTENDED_USE)}</p>'
-        + "".join(f'<div class="banner">{escape(note)}</div>' for note in notes(units))
+    plotted, found_curves = shown_in_plots(units), _curves(units)
+    navigation = [
+        ("tables", "Tables III, V", True), ("comparisons", "Comparisons", comparisons), ("bars", "Figure 11", True),
+        ("roc", "Figure 7", True), ("confusion", "Figure 6", True), ("curves", "Figures 4, 5", found_curves),
+        ("samples", "Figure 3", True), ("differences", "Differences", True),
+    ]  # fmt: skip
+    return render(
+        "reproduction",
+        navigation=[(anchor, name) for anchor, name, there in navigation if there],
+        facts=data_line(dataset),
+        notes=notes(units),
+        units=units,
+        shown=plotted,
+        systems=SYSTEMS,
+        splits=SPLIT_WORDS,
+        names={name: NAMES[name] for name in METRICS},
+        sources=_sources,
+        colours=colours,
+        comparisons=comparisons,
+        bars=[plots.bars(plotted, metric, NAMES[metric], colours) for metric in ("accuracy", "auc")],
+        roc={p: plots.roc([unit for unit in plotted if unit.protocol == p], colours) for p in SPLIT_WORDS},
+        labels=dataset.labels,
+        matrices=_confusions(units),
+        curves=found_curves,
+        samples=samples(dataset),
+        differences=differences(units),
+        provenance=provenance,
     )
-    footer = f"{escape(INTENDED_USE)}<br>{escape(provenance)}<br>All figures are in reproduction.json."
-    main = "".join(f'<div id="{anchor}">{content}</div>' for anchor, _, content in used)
-    return document("SonoEdge reproduction", header, [(anchor, name) for anchor, name, _ in used], main, footer)
 
 
 def markdown(dataset: Dataset, units: Sequence[Unit], comparisons: Sequence[Comparison], provenance: str) -> str:
@@ -99,120 +95,40 @@ def markdown(dataset: Dataset, units: Sequence[Unit], comparisons: Sequence[Comp
     return "\n".join([*lines, "", f"{provenance} Values with 95 % intervals.", ""])
 
 
-def samples(dataset: Dataset) -> str:
-    """A grid of images by class, evenly spread over the folder, as in the paper's Fig. 3."""
-    figures = []
+def samples(dataset: Dataset) -> dict[str, list[tuple[str, str]]]:
+    """Paths and data URIs of a few images by class, evenly spread over the folder, as in the paper's Fig. 3."""
+    found = {}
     for label, name in enumerate(dataset.labels):
         mine = [sample for sample in dataset.samples if sample.label == label]
         chosen = [mine[i] for i in np.linspace(0, len(mine) - 1, min(_GRID_COLUMNS, len(mine))).astype(int)]
-        cells = "".join(
-            f'<div><img src="{_uri(resize(read_image(s.path), (_GRID_PIXELS, _GRID_PIXELS)))}" '
-            f'alt="{escape(f"{name}: {s.relative_path}", quote=True)}"><span>{escape(s.relative_path)}</span></div>'
-            for s in chosen
-        )
-        figures.append(f"<figure><figcaption>{escape(name)}</figcaption><div>{cells}</div></figure>")
-    grid = f'<div class="gallery">{"".join(figures)}</div>'
-    return block(
-        "Sample images", "Evenly spread over the folder, as the models see them; none picked by eye.", grid
-    )
+        size = (_GRID_PIXELS, _GRID_PIXELS)
+        found[name] = [(s.relative_path, _uri(resize(read_image(s.path), size))) for s in chosen]
+    return found
 
 
-def _figures(units: Sequence[Unit], protocol: str, colours: Mapping[str, int]) -> str:
-    rows = []
-    for unit in (unit for unit in units if unit.protocol == protocol):
-        published = SYSTEMS[unit.system].published
-        figures = []
-        for name in METRICS:
-            cell = interval_cell(unit.metrics[name])
-            known = f"<small>published {published[name]:.4f}</small>" if name in published else ""
-            figures.append(Cell(cell.content + known, cell.value))
-        counts = " / ".join(str(unit.images[subset]) for subset in ("train", "val", "test"))
-        rows.append(
-            [_name(unit.system, colours), text_cell(_sources(unit)), text_cell(counts),
-             number_cell(unit.leaks, "d"), *figures]
-        )  # fmt: skip
-    head = ["system", "backbone weights", "train / val / test", "test images with a copy in train"]
-    words = SPLIT_WORDS[protocol]
-    note = (
-        "As the paper did it: single images at random, Adam 1e-5, batch 16, 24 epochs, threshold 0.5."
-        if protocol == "paper"
-        else "Source images and patients stay on one side; head by logistic regression, threshold from validation."
-    )
-    title = f"{words[0].upper()}{words[1:]}"
-    return block(title, note, table([*head, *(NAMES[name] for name in METRICS)], rows, title))
-
-
-def _comparisons(comparisons: Sequence[Comparison], colours: Mapping[str, int]) -> str:
-    if not comparisons:
-        return ""
-    rows = [
-        [
-            _name(found.system, colours),
-            text_cell(SPLIT_WORDS[found.protocol]),
-            interval_cell(found.difference, "+.3f"),
-            text_cell(found.verdict, words=True),
-        ]
-        for found in comparisons
-    ]
-    note = (
-        "AUC of the paper's system minus that of the other, on the same test images; paired bootstrap that draws "
-        "whole groups. Not corrected for the number of comparisons."
-    )
-    return block(
-        "Fused against the others", note, table(["system", "split", "difference", "verdict"], rows, "Pairs")
-    )
-
-
-def _bars(units: Sequence[Unit], colours: Mapping[str, int]) -> str:
-    drawings = "".join(
-        f"<figure>{plots.bars(units, metric, NAMES[metric], colours)}</figure>" for metric in ("accuracy", "auc")
-    )
-    return block("Bars", "As Fig. 11, with intervals.", f'<div class="pair">{drawings}</div>')
-
-
-def _roc(units: Sequence[Unit], protocol: str, colours: Mapping[str, int]) -> str:
-    chosen = [unit for unit in units if unit.protocol == protocol]
-    rows = [[_name(unit.system, colours), interval_cell(unit.metrics["auc"])] for unit in chosen]
-    drawing = plots.roc(chosen, colours)
-    title = f"ROC, {SPLIT_WORDS[protocol]}"
-    return block(title, "As Fig. 7; dots are the operating points.",
-                 beside(drawing, table(["system", "AUC"], rows, title), narrow=True))  # fmt: skip
-
-
-def _confusions(dataset: Dataset, units: Sequence[Unit]) -> str:
+def _confusions(units: Sequence[Unit]) -> list[tuple[str, Confusion]]:
     matrices = []
     for unit in units:
         title = f"{SYSTEMS[unit.system].title}, {'random' if unit.protocol == 'paper' else 'grouped'}"
         called = sigmoid(unit.logits) >= unit.threshold
         matrices.append((title, confusion(np.array(unit.y), called)))
-    note = "Test images, and the share of the true class. The paper's Fig. 6: TP 886, TN 902, FP 13, FN 3."
-    return confusions(note, dataset.labels, matrices)
+    return matrices
 
 
-def _curves(units: Sequence[Unit]) -> str:
+def _curves(units: Sequence[Unit]) -> list[tuple[str, list[Markup]]]:
     """Learning curves of the paper's system, or of the first system if the paper's did not run.
 
     A head trained in one step has no curve.
     """
     system = PROPOSED if any(unit.system == PROPOSED for unit in units) else units[0].system
-    parts = []
-    for unit in units:
-        if unit.system != system or len(unit.histories[0]["loss"]) < 2:
-            continue
-        drawings = "".join(f"<figure>{plots.curves(unit, 0, m)}</figure>" for m in ("accuracy", "loss"))
-        title = f"{SYSTEMS[system].title}, {SPLIT_WORDS[unit.protocol]}"
-        parts.append(block(title, "As Figs. 4 and 5.", f'<div class="pair">{drawings}</div>'))
-    return "".join(parts)
-
-
-def _list(title: str, items: Sequence[str]) -> str:
-    inner = "".join(f"<li>{escape(item)}</li>" for item in items)
-    return f'<section class="block"><h3>{escape(title)}</h3><ul>{inner}</ul></section>'
-
-
-def _name(system: str, colours: Mapping[str, int]) -> Cell:
-    title = SYSTEMS[system].title
-    return Cell(key("circle", colours[system]) + escape(title), title)
+    return [
+        (
+            f"{SYSTEMS[system].title}, {SPLIT_WORDS[unit.protocol]}",
+            [plots.curves(unit, 0, metric) for metric in ("accuracy", "loss")],
+        )
+        for unit in units
+        if unit.system == system and len(unit.histories[0]["loss"]) >= 2
+    ]
 
 
 def _sources(unit: Unit) -> str:

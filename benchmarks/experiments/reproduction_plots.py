@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+
+from markupsafe import Markup
 
 from sonoedge.benchmarks.report import plots
+from sonoedge.benchmarks.report.plots import Colours
 from sonoedge.benchmarks.report.svg import DASHES, Drawing, Scale
 from sonoedge.train.evaluation.metrics import roc_points
 from sonoedge.train.experiments.reproduction import Unit
@@ -13,7 +16,7 @@ from sonoedge.train.experiments.systems import SYSTEMS
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 12, 44
 
 
-def bars(units: Sequence[Unit], metric: str, name: str, colours: Mapping[str, int]) -> str:
+def bars(units: Sequence[Unit], metric: str, name: str, colours: Colours) -> Markup:
     """One bar for each system and protocol, with its interval and a mark at the published figure, if any."""
     systems = list(dict.fromkeys(unit.system for unit in units))
     width, step = 560, 46
@@ -41,7 +44,7 @@ def bars(units: Sequence[Unit], metric: str, name: str, colours: Mapping[str, in
     return drawing.render()
 
 
-def roc(units: Sequence[Unit], colours: Mapping[str, int]) -> str:
+def roc(units: Sequence[Unit], colours: Colours) -> Markup:
     """ROC curves on the test images, with the operating points."""
     curves = [
         plots.Curve(SYSTEMS[u.system].title, colours[u.system], roc_points(u.y, u.logits)[:2], u.metrics)
@@ -50,7 +53,7 @@ def roc(units: Sequence[Unit], colours: Mapping[str, int]) -> str:
     return plots.roc(curves)
 
 
-def curves(unit: Unit, number: int, metric: str) -> str:
+def curves(unit: Unit, number: int, metric: str) -> Markup:
     """Training and validation ``loss`` or ``accuracy`` by epoch, of the unit's head ``number``."""
     history = unit.histories[number]
     series = [history[metric], history[f"val_{metric}"]]

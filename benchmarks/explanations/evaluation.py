@@ -14,7 +14,10 @@ from sonoedge.benchmarks.explanations.faithfulness import Faithfulness, faithful
 from sonoedge.benchmarks.explanations.figures import draw_panels, spread_choice
 from sonoedge.benchmarks.explanations.localisation import (
     CENTRE,
+    THRESHOLDS,
     Localisation,
+    Place,
+    best_threshold,
     localisations,
     places,
     priors,
@@ -30,7 +33,6 @@ from sonoedge.benchmarks.explanations.maps import (
     known_subset,
     sanity,
 )
-from sonoedge.benchmarks.explanations.metrics import THRESHOLDS, Place, best_threshold
 from sonoedge.benchmarks.explanations.report import ExplanationReport
 from sonoedge.benchmarks.explanations.timing import explanation_costs
 from sonoedge.benchmarks.measure.environment import machine_record
@@ -256,7 +258,7 @@ def _compare(images: Dataset, val: Dataset | None, request: ExplanationRequest) 
     ]
     for path in request.compare:
         opened = open_run(path)
-        name = str(opened.card["settings"]["backbones"]).replace(",", " + ")
+        name = opened.card.settings.backbones.replace(",", " + ")
         _require_unseen(images, opened.split, path)
         model, threshold = _keras(path)
         assert model is not None

@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
+from scipy.stats import rankdata
 from tqdm import tqdm
 
-from sonoedge.benchmarks.explanations.metrics import area_under, mean_interval, perturbation_curves
 from sonoedge.edge_runtime.explain.gradcam import stretch
 from sonoedge.edge_runtime.imaging.image import read_image, to_input
 from sonoedge.edge_runtime.model.classifier import Classifier
 from sonoedge.edge_runtime.types import Float32Array
 from sonoedge.train.data.dataset import Dataset
+from sonoedge.train.evaluation.bootstrap import mean_interval
 from sonoedge.train.evaluation.intervals import Interval
 
 
@@ -76,6 +77,47 @@ def faithfulness(
             )
         )
     return rows
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Scores of the explained class while pixels are deleted or inserted: ``steps`` + 1 points each."""
+
+    deletion: NDArray[np.float64]
+    insertion: NDArray[np.float64]
+
+
+def perturbation_curves(
+    score: Callable[[Float32Array], float],
+    image: Float32Array,
+    blurred: Float32Array,
+    order: Float32Array,
+    steps: int,
+) -> Curves:
+    """Deletion and insertion (Petsiuk et al., RISE, BMVC 2018), hottest pixels first.
+
+    Args:
+        score: gives the score of a model input (1, H, W, 3).
+        image: the model input.
+        blurred: the input, blurred; insertion starts with it.
+        order: signed map (H, W); only its ranks count.
+        steps: number of equal shares of the pixels.
+
+    Deletion replaces pixels by the image's mean colour.
+    """
+    ranks = rankdata(-order, method="ordinal").reshape(order.shape)
+    empty = np.broadcast_to(image.mean(axis=(1, 2), keepdims=True), image.shape)
+    deletion, insertion = [], []
+    for step in range(steps + 1):
+        chosen = (ranks <= step * order.size / steps)[None, :, :, None]
+        deletion.append(score(np.where(chosen, empty, image).astype(np.float32)))
+        insertion.append(score(np.where(chosen, image, blurred).astype(np.float32)))
+    return Curves(np.array(deletion), np.array(insertion))
+
+
+def area_under(curve: NDArray[np.float64]) -> float:
+    """Mean height of a curve with equal steps (trapezoids)."""
+    return float((curve[1:] + curve[:-1]).mean() / 2)
 
 
 def heat_order(cam: Float32Array, size: tuple[int, int]) -> Float32Array:

@@ -1,4 +1,7 @@
-"""Compare maps with lesion masks, with chance, and with a map that ignores the image (the centre prior)."""
+"""Compare maps with lesion masks, with chance, and with a map that ignores the image (the centre prior).
+
+Localisation is measured on the map as it is shown: >= 0, stretched to the image, with its peak at 1.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoedge.benchmarks.explanations.metrics import THRESHOLDS, Float, Place, centre_prior, mean_interval, place
 from sonoedge.edge_runtime.errors import DataError
 from sonoedge.edge_runtime.explain.gradcam import heat_map
 from sonoedge.edge_runtime.imaging.image import read_image
 from sonoedge.edge_runtime.imaging.masks import read_mask
 from sonoedge.edge_runtime.types import Float32Array
 from sonoedge.train.data.dataset import Dataset, Sample
+from sonoedge.train.evaluation.bootstrap import mean_interval
 from sonoedge.train.evaluation.intervals import Interval
 
 CENTRE = "centre prior"
+Float = NDArray[np.float64]
+THRESHOLDS: Float = np.round(np.arange(0.05, 1.0, 0.05), 2)
+"""Shares of the peak above which a region is cut out of a map; one is chosen on validation images."""
+HOT = 0.5
+"""The share of the peak from which a map counts as hot."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,64 @@ def with_masks(dataset: Dataset) -> NDArray[np.int64]:
     if not usable:
         raise DataError(f"No image in {dataset.root.name} has a lesion mask: localisation cannot be measured.")
     return np.array(usable)
+
+
+@dataclass(frozen=True)
+class Place:
+    """How one map lies relative to one lesion.
+
+    Attributes:
+        lesion: share of the image inside the mask.
+        pointing: 1.0 if the peak is inside the mask, else 0.0 (Zhang et al., IJCV 2018), without a margin.
+        energy: share of the map's sum inside the mask (Wang et al., Score-CAM, CVPRW 2020).
+        focus: share of the image that is hot, at least `HOT` of the peak; small is focused.
+        precision: share of the hot area inside the mask.
+        noise: mean of the map outside the mask.
+        iou: for each of `THRESHOLDS`, intersection over union of the region above the threshold and the mask.
+
+    A zero map points nowhere: pointing, energy, focus, precision and iou are 0.
+    """
+
+    lesion: float
+    pointing: float
+    energy: float
+    focus: float
+    precision: float
+    noise: float
+    iou: Float
+
+
+def place(heat: Float32Array, mask: NDArray[np.bool_]) -> Place:
+    """Compare a heat map (H, W), peak 1 or all zero, with a mask (H, W) that has an inside and an outside."""
+    lesion = float(mask.mean())
+    if not heat.any():
+        return Place(lesion, 0.0, 0.0, 0.0, 0.0, 0.0, np.zeros(THRESHOLDS.size))
+    inside = heat[mask]
+    total = float(heat.sum(dtype=np.float64))
+    hot = heat >= HOT
+    # Sort once, then count for each threshold the pixels at or above it, in all and inside.
+    above = heat.size - np.searchsorted(np.sort(heat, axis=None), THRESHOLDS)
+    above_inside = inside.size - np.searchsorted(np.sort(inside), THRESHOLDS)
+    return Place(
+        lesion=lesion,
+        pointing=float(mask.ravel()[int(heat.argmax())]),
+        energy=float(inside.sum(dtype=np.float64)) / total,
+        focus=float(hot.mean()),
+        precision=float((hot & mask).sum() / hot.sum()),
+        noise=float(heat[~mask].mean()),
+        iou=above_inside / (above + inside.size - above_inside),
+    )
+
+
+def best_threshold(places: Sequence[Place]) -> int:
+    """Index into `THRESHOLDS` of the largest mean IoU."""
+    return int(np.mean([p.iou for p in places], axis=0).argmax())
+
+
+def centre_prior(size: tuple[int, int], spread: float = 0.25) -> Float32Array:
+    """A Gaussian at the centre, standard deviation ``spread`` of each side; the same for every image."""
+    y, x = ((np.arange(n) + 0.5) / n - 0.5 for n in size)
+    return np.exp(-0.5 * (y[:, None] ** 2 + x[None, :] ** 2) / spread**2).astype(np.float32)
 
 
 def places(cams: Float32Array, dataset: Dataset) -> list[Place]:

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 from tqdm import tqdm
 
 from sonoedge.benchmarks.explanations.eigencam import eigen_cam
-from sonoedge.benchmarks.explanations.metrics import spearman, top_region_iou
 from sonoedge.benchmarks.retention.explanations import bound_of
 from sonoedge.benchmarks.retention.heatmaps import cosine
 from sonoedge.edge_runtime.bundle.contract import Bundle
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from sonoedge.export.convert.splitting import SplitModel
 
 KERAS = "Keras GradientTape"
+TOP_SHARE = 0.2
+"""The share of cells that counts as the top region of a map."""
 
 
 @dataclass(frozen=True)
@@ -175,6 +177,21 @@ def fidelity(name: str, precision: str, subset: str, maps: Maps, truth: Maps) ->
         share_error=maps.share_error,
         bound=bound_of(precision),
     )
+
+
+def spearman(a: Float32Array, b: Float32Array) -> float:
+    """Rank correlation of two maps of one shape; NaN if one map is constant."""
+    x, y = rankdata(a.ravel()), rankdata(b.ravel())
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        return float("nan")
+    return float(np.corrcoef(x, y)[0, 1])
+
+
+def top_region_iou(a: Float32Array, b: Float32Array, share: float = TOP_SHARE) -> float:
+    """Intersection over union of the hottest cells of two maps, ``share`` of all cells of each."""
+    count = max(1, round(share * a.size))
+    first, second = (set(np.argsort(-m.ravel(), kind="stable")[:count].tolist()) for m in (a, b))
+    return len(first & second) / len(first | second)
 
 
 def _spread(values: Sequence[float]) -> tuple[float, float, float]:

@@ -13,6 +13,7 @@ from sonoedge.benchmarks.explanations.faithfulness import Faithfulness
 from sonoedge.benchmarks.explanations.localisation import Localisation
 from sonoedge.benchmarks.explanations.maps import Fidelity, Sanity
 from sonoedge.benchmarks.explanations.timing import ExplanationCost
+from sonoedge.benchmarks.retention.wording import shown
 from sonoedge.edge_runtime.device.latency import Latency
 from sonoedge.edge_runtime.files import write_text_atomic
 from sonoedge.edge_runtime.words import INTENDED_USE
@@ -127,7 +128,7 @@ def localisation_table(rows: Sequence[Localisation]) -> str:
         chance = f"{found[0].metrics['lesion'].value:.3f}"
         lines.append([subset, "*chance*", found[0].images, chance, chance, chance, "–", chance, "–", "–"])
         for row in found:
-            cells = [_shown(row.metrics[name]) + _beside(row.versus_centre.get(name)) for name in _COLUMNS]
+            cells = [shown(row.metrics[name]) + _beside(row.versus_centre.get(name)) for name in _COLUMNS]
             cells[2] += f" ({row.threshold:.2f})"
             lines.append([subset, row.method, row.images, *cells, row.zero_maps])
     return f"{note}\n\n{markdown_table(['images', 'map', 'n', *_COLUMNS.values(), 'zero maps'], lines)}"
@@ -139,7 +140,7 @@ def faithfulness_table(rows: Sequence[Faithfulness]) -> str:
         "Area under the probability of the decided class while the hottest pixels are deleted first (low is "
         "faithful) or inserted first (high is faithful)."
     )
-    lines = [[r.method, r.images, _shown(r.deletion), _shown(r.insertion)] for r in rows]
+    lines = [[r.method, r.images, shown(r.deletion), shown(r.insertion)] for r in rows]
     return f"{note}\n\n{markdown_table(['order', 'images', 'deletion', 'insertion'], lines)}"
 
 
@@ -177,7 +178,3 @@ def _beside(difference: Interval | None) -> str:
     if difference is None:
         return ""
     return " ▲" if difference.low > 0 else " ▼" if difference.high < 0 else ""
-
-
-def _shown(interval: Interval) -> str:
-    return f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"

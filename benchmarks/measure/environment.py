@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import platform
 import re
+import shlex
 import subprocess
+import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -43,6 +46,25 @@ def machine_record(threads: int | None) -> dict[str, Any]:
     return {**plain, "threads": threads or default_threads()}
 
 
+def how_made(commands: Sequence[str], *, weights: str, threads: int | None = None) -> dict[str, Any]:
+    """The keys with which every file in docs/results says how it was made; documents print them below its figures.
+
+    ``commands`` have all their options, see `this_command`; ``weights`` says in words whose weights were measured.
+    """
+    return {
+        "commands": list(commands),
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": {**machine_record(threads), "int8_dot_products": system.int8_dot_products()},
+        "weights": weights,
+    }
+
+
+def this_command(program: str, argv: Sequence[str] | None = None) -> str:
+    """The running command with all its options; of a path outside the working directory only the name is told."""
+    given = sys.argv[1:] if argv is None else argv
+    return shlex.join([*program.split(), *(_without_folder(word) for word in given)])
+
+
 def thermal(root: Path = Path("/")) -> Thermal:
     """Temperature, clock and throttling flags now: from ``vcgencmd`` on a Raspberry Pi, else from sysfs."""
     temperature = _number(_vcgencmd("measure_temp"), r"temp=([\d.]+)")
@@ -71,6 +93,12 @@ def why_invalid(before: Thermal, during: Sequence[Thermal], after: Thermal) -> s
     flags |= started & 0xF
     reasons = [name for bit, name in _NOW.items() if flags >> bit & 1]
     return f"the processor was held back during the run: {', '.join(reasons)}" if reasons else None
+
+
+def _without_folder(word: str) -> str:
+    """``DATA`` of ``/some/where/DATA``, also in ``NAME=/some/where/DATA``."""
+    name, equals, value = word.rpartition("=")
+    return f"{name}{equals}{Path(value).name}" if value.startswith(("/", "~", "..")) else word
 
 
 def _vcgencmd(*arguments: str) -> str | None:

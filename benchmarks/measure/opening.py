@@ -18,8 +18,9 @@ from sonoedge.edge_runtime.bundle.trust import without_policy
 from sonoedge.edge_runtime.errors import ModelError, UsageError
 from sonoedge.edge_runtime.explain.gradcam import explanation, heat_map, overlay
 from sonoedge.edge_runtime.imaging.image import read_image, to_input
+from sonoedge.edge_runtime.imaging.pictures import open_picture
 from sonoedge.edge_runtime.model.cascade import Cascade
-from sonoedge.edge_runtime.model.classifier import Classifier, timed_image
+from sonoedge.edge_runtime.model.classifier import Classifier
 from sonoedge.edge_runtime.types import Float32Array
 
 WARM_UP = 1
@@ -125,8 +126,9 @@ def _executed(classifier: Classifier) -> dict[str, Any]:
 
 def _scorer(classifier: Classifier | Cascade) -> Callable[[str, bool], dict[str, Any]]:
     def score(path: str, timed: bool) -> dict[str, Any]:
-        image, decode_ms = timed_image(path)
-        prediction, outputs = classifier.explain_raw(image, decode_ms=decode_ms)
+        picture = open_picture(path)
+        image = picture.image
+        prediction, outputs = classifier.explain_raw(image, decode_ms=picture.decode_ms)
         answer: dict[str, Any] = {"logit": prediction.logit, "stages_ms": dict(prediction.latency_ms)}
         deciding_model = classifier.deciding_model(prediction)
         if isinstance(classifier, Cascade):

@@ -5,7 +5,7 @@ do not meet, and a crash ends one candidate only. The parent (`benchmarks.measur
 at a time, in turns.
 
     {"do": "open", "spec": …}            -> init_ms, first_ms, base_bytes, peak_bytes, executed
-    {"do": "time", "queries": n, "seconds": s}   -> samples_ms; a cascade in turns (`benchmarks.measure.turns`)
+    {"do": "time", "queries": n, "seconds": s}   -> samples_ms, peak_bytes; a cascade in turns
     {"do": "score", "path": …}           -> logit, stages_ms, cam (H, W) before the ReLU, escalated (a cascade)
 
 An answer ``{"error": …}`` is an expected failure; a closed pipe is a crash. Imports edge_runtime and NumPy; Keras
@@ -82,7 +82,7 @@ def _answer(opened: Opened, command: dict[str, Any]) -> dict[str, Any]:
             opened.both()
             frame, queries = in_turns(opened.frame, opened.both), max(2, queries)
         seconds = time_calls(frame, min_calls=queries, min_seconds=command["seconds"])
-        return {"samples_ms": [round(1e3 * value, 4) for value in seconds]}
+        return {"samples_ms": [round(1e3 * value, 4) for value in seconds], "peak_bytes": peak_bytes()}
     if command["do"] == "score":
         if opened.score is None:
             raise UsageError("This candidate only has a clock.")

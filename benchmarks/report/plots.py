@@ -7,11 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from markupsafe import Markup
+
 from sonoedge.benchmarks.report.svg import DASHES, SHAPES, Drawing, Scale, place_labels
 from sonoedge.benchmarks.retention.results import Result, Row
 from sonoedge.benchmarks.retention.wording import megabytes, milliseconds
 from sonoedge.train.evaluation.intervals import Interval
 
+Colours = Mapping[str, int]
+"""The number of the colour of each candidate."""
 _WIDE = 420
 _NAME = 62
 """The number of characters of a name that fit across a drawing."""
@@ -37,7 +41,7 @@ class Point:
     shape: str
 
 
-def pareto(points: Sequence[Point]) -> str:
+def pareto(points: Sequence[Point]) -> Markup:
     """Accuracy against latency, both with intervals, and the front; candidates that are not on it are grey."""
     width, height = _WIDE, 360
     # Draw the front last, over the others.
@@ -80,7 +84,7 @@ def pareto(points: Sequence[Point]) -> str:
     return drawing.render()
 
 
-def bars(result: Result, rows: Sequence[Row], colours: Mapping[str, int]) -> str:
+def bars(result: Result, rows: Sequence[Row], colours: Colours) -> Markup:
     """Bytes on disk and peak memory of each candidate's process."""
     step, height = 46, 46 * len(rows) + _BOTTOM + 6
     most = max([max(row.size_bytes, row.peak_bytes or 0) for row in rows], default=1) / 1e6
@@ -113,7 +117,7 @@ class Curve:
     metrics: Mapping[str, Interval]
 
 
-def roc(curves: Sequence[Curve]) -> str:
+def roc(curves: Sequence[Curve]) -> Markup:
     """ROC curves over each other, with the operating points."""
     areas = ", ".join(f"{curve.name} {curve.metrics['auc'].value:.3f}" for curve in curves)
     description = f"Sensitivity against 1 minus specificity. Areas: {areas}."
@@ -129,7 +133,7 @@ def roc(curves: Sequence[Curve]) -> str:
     return drawing.render()
 
 
-def reliability(rows: Sequence[Row], colours: Mapping[str, int]) -> str:
+def reliability(rows: Sequence[Row], colours: Colours) -> Markup:
     """Observed share of positives against predicted probability, with intervals."""
     errors = ", ".join(f"{r.name} {r.scores.metrics['calibration_error'].value:.3f}" for r in rows if r.scores)
     description = f"Expected calibration error: {errors}."
@@ -152,7 +156,7 @@ def reliability(rows: Sequence[Row], colours: Mapping[str, int]) -> str:
     return drawing.render()
 
 
-def distribution(result: Result, rows: Sequence[Row], colours: Mapping[str, int]) -> str:
+def distribution(result: Result, rows: Sequence[Row], colours: Colours) -> Markup:
     """A histogram of every candidate's queries, one row each, with marks at median and 90th percentile."""
     step, bins = 40, 60
     timings = [(row, row.speed, result.run.candidate(row.name).timing) for row in rows]
@@ -188,7 +192,7 @@ def distribution(result: Result, rows: Sequence[Row], colours: Mapping[str, int]
     return drawing.render()
 
 
-def scaling(rows: Sequence[Row], colours: Mapping[str, int], shapes: Mapping[str, str]) -> str:
+def scaling(rows: Sequence[Row], colours: Colours, shapes: Mapping[str, str]) -> Markup:
     """Median latency by number of threads."""
     width, height = _WIDE, 300
     counts = sorted({s.threads for row in rows for s in row.sweep})
@@ -216,7 +220,7 @@ def scaling(rows: Sequence[Row], colours: Mapping[str, int], shapes: Mapping[str
     return drawing.render()
 
 
-def guard_candidates(candidates: Sequence[Mapping[str, Any]]) -> str:
+def guard_candidates(candidates: Sequence[Mapping[str, Any]]) -> Markup:
     """The guard's candidates: paired difference in accuracy on validation images, its interval and the budget."""
     step, height = 44, 44 * len(candidates) + _BOTTOM + 8
     found = [(entry, Interval(*entry["accuracy_difference"])) for entry in candidates]

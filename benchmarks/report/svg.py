@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+from markupsafe import Markup
+
 SERIES = 8
 """Number of colours in the style sheet, ``--s0`` … ``--s7``: by Okabe and Ito, safe for colour-blind readers."""
 DASHES = ("", "7 3", "2 3", "9 3 2 3")
@@ -131,17 +133,18 @@ class Drawing:
             self.text(x - 7, y + 4, format(tick, form), "end", "tick")
         self.text(14, (scale.start + scale.end) / 2, name, "middle", turn=-90)
 
-    def render(self) -> str:
+    def render(self) -> Markup:
         """The SVG element."""
-        return (
+        return Markup(
             f'<svg viewBox="0 0 {self.width:g} {self.height:g}" role="img" aria-label="{self._label}">'
             f"{''.join(self._parts)}</svg>"
         )
 
 
-def key(shape: str, colour: int) -> str:
+def key(shape: str, colour: int) -> Markup:
     """The marker of a candidate alone, to put before its name."""
-    return f'<svg class="key" viewBox="0 0 16 16" aria-hidden="true">{_marker(8, 8, shape, colour, 6, "")}</svg>'
+    mark = _marker(8, 8, shape, colour, 6, "")
+    return Markup(f'<svg class="key" viewBox="0 0 16 16" aria-hidden="true">{mark}</svg>')
 
 
 def _marker(x: float, y: float, shape: str, colour: int, radius: float, tip: str) -> str:

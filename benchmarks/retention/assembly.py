@@ -93,7 +93,7 @@ def run_benchmark(
         heatmap_reference=compared,
         candidates=_candidates(bundle, planned, results, heat, scored=data is not None),
         gallery=shown,
-        ladders={a.name: a.metrics["ladder"] for a in bundle.artifacts if a.metrics.get("ladder")},
+        ladders={a.name: a.metrics["candidates"] for a in bundle.artifacts if a.metrics.get("candidates")},
         provenance=dict(provenance),
     )
 

@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 
 from sonoedge.benchmarks.records.runfile import Candidate, Run
-from sonoedge.train.evaluation.bootstrap import percentile_interval, resamples
-from sonoedge.train.evaluation.intervals import Interval, group_index, union
+from sonoedge.train.evaluation.bootstrap import bootstrap_interval
+from sonoedge.train.evaluation.intervals import Interval, union
 
 FLOAT_BOUND, INTEGER_BOUND = 0.9999, 0.98
 """The smallest median cosine at which a file keeps the explanation: for fp32, and for all other precisions."""
-_RESAMPLES = 2000
 Float = NDArray[np.float64]
 
 
@@ -73,11 +72,12 @@ def median_interval(values: Float, y: NDArray[np.int64], groups: Sequence[str]) 
     images below the median is binomial with probability 0.5). With fewer than 6 images the latter is 0–1.
     """
     order = np.argsort(values, kind="stable")
-    drawn = []
-    for weights in resamples(y, group_index(groups, values.size), _RESAMPLES, 0):
+
+    def median(weights: Float) -> Float:
         reached = np.cumsum(weights[:, order], axis=1)
-        drawn.append(values[order][(reached >= reached[:, -1:] / 2).argmax(axis=1)])
+        return values[order][(reached >= reached[:, -1:] / 2).argmax(axis=1)]
+
     middle = float(np.median(values))
     rank = int(binom.ppf(0.025, values.size, 0.5))  # fewer than this lie below the median in at most 2.5 % of cases
     low, high = (0.0, 1.0) if rank < 1 else (float(values[order[rank - 1]]), float(values[order[-rank]]))
-    return union(percentile_interval(middle, np.concatenate(drawn)), Interval(middle, low, high))
+    return union(bootstrap_interval(middle, median, y, groups), Interval(middle, low, high))

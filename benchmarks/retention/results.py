@@ -89,7 +89,7 @@ def result(run: Run) -> Result:
 def borrow_scores(found: Result, others: Sequence[Result]) -> tuple[tuple[Row, ...], Result] | None:
     """The rows of a device run with scores from another run of the same bundle that had images, and that other run.
 
-    None if the run has scores of its own or no timings, or if no other run scored this bundle.
+    None if the run has scores of its own or no timings, or if no other run scored a file that it timed.
     """
     if found.run.data is not None or not any(row.speed for row in found.rows):
         return None
@@ -101,8 +101,9 @@ def borrow_scores(found: Result, others: Sequence[Result]) -> tuple[tuple[Row, .
         points = {
             r.name: (r.speed.typical_ms, r.scores.metrics["accuracy"].value) for r in rows if r.speed and r.scores
         }
-        front = pareto(points)
-        return tuple(replace(row, front=row.name in front) for row in rows if row.name in points), donor
+        if points:
+            front = pareto(points)
+            return tuple(replace(row, front=row.name in front) for row in rows if row.name in points), donor
     return None
 
 

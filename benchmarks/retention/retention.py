@@ -15,19 +15,14 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from sonoedge.benchmarks.records.runfile import Candidate, Run
-from sonoedge.train.evaluation.bootstrap import percentile_interval, resamples
-from sonoedge.train.evaluation.intervals import (
-    UNDEFINED,
-    Interval,
-    flip_rate,
-    group_index,
-    paired_accuracy_difference,
-    union,
-    wilson,
-)
+from sonoedge.train.evaluation.calibration import Bin, calibration_error, reliability
+from sonoedge.train.evaluation.intervals import Interval, flip_rate, group_index, paired_accuracy_difference
 from sonoedge.train.evaluation.metrics import (
+    Confusion,
+    Float,
+    balanced_accuracy,
     classification_metrics,
-    expected_calibration_error,
+    confusion,
     paired_auc_difference,
     roc_points,
     sigmoid,
@@ -38,23 +33,6 @@ METRICS = (
     "calibration_error",
 )  # fmt: skip
 SHARES = (0.99, 0.999)
-BINS = 10
-Float = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Confusion:
-    """Counts; positive is the last label."""
-
-    true_positive: int
-    false_positive: int
-    true_negative: int
-    false_negative: int
-
-    @property
-    def rows(self) -> tuple[tuple[int, int], tuple[int, int]]:
-        """By true class, then by decision."""
-        return (self.true_negative, self.false_positive), (self.false_negative, self.true_positive)
 
 
 @dataclass(frozen=True)
@@ -87,15 +65,6 @@ class Retention:
     auc_difference: Interval
     flips: Flips
     verdicts: dict[str, str]
-
-
-@dataclass(frozen=True)
-class Bin:
-    """One bin of the reliability diagram."""
-
-    images: int
-    mean_probability: float
-    observed: Interval
 
 
 @dataclass(frozen=True)
@@ -142,69 +111,6 @@ def scores(run: Run, candidate: Candidate) -> Scores | None:
         roc=tuple(tuple(float(v) for v in axis) for axis in corners),
         retention=retention,
     )
-
-
-def confusion(y: NDArray[np.int64], decided: NDArray[np.bool_]) -> Confusion:
-    """Counts of labels (N,) and decisions (N,)."""
-    positive = y == 1
-    return Confusion(
-        int((decided & positive).sum()),
-        int((decided & ~positive).sum()),
-        int((~decided & ~positive).sum()),
-        int((~decided & positive).sum()),
-    )
-
-
-def balanced_accuracy(
-    sensitivity: Interval,
-    specificity: Interval,
-    y: NDArray[np.int64],
-    decided: NDArray[np.bool_],
-    groups: Sequence[str],
-) -> Interval:
-    """Mean of sensitivity and specificity, bootstrapped by group.
-
-    As in `train.evaluation.metrics`, the bootstrap is joined with an interval that does not shrink to nothing. Each
-    of its sides is half the root of the summed squares of the two intervals' sides (Newcombe, Statistics in
-    Medicine 17:873, 1998).
-    """
-    value = (sensitivity.value + specificity.value) / 2
-    if np.isnan(value):
-        return UNDEFINED
-    drawn = []
-    for weights in resamples(y, group_index(groups, y.size), 2000, 0):
-        hits, rejections = weights @ (decided & (y == 1)), weights @ (~decided & (y == 0))
-        drawn.append((hits / (weights @ (y == 1)) + rejections / (weights @ (y == 0))) / 2)
-    down = np.hypot(sensitivity.value - sensitivity.low, specificity.value - specificity.low) / 2
-    up = np.hypot(sensitivity.high - sensitivity.value, specificity.high - specificity.value) / 2
-    added = Interval(value, max(0.0, float(value - down)), min(1.0, float(value + up)))
-    return union(percentile_interval(value, np.concatenate(drawn)), added)
-
-
-def calibration_error(y: NDArray[np.int64], probability: Float, groups: Sequence[str]) -> Interval:
-    """Expected calibration error, bootstrapped by group. Resampling adds noise, so the interval leans upwards."""
-    value = expected_calibration_error(y, probability, BINS)
-    index = np.minimum((probability * BINS).astype(np.int64), BINS - 1)
-    gaps = np.zeros((y.size, BINS))
-    gaps[np.arange(y.size), index] = probability - y
-    drawn = [
-        np.abs(weights @ gaps).sum(axis=1) / weights.sum(axis=1)
-        for weights in resamples(y, group_index(groups, y.size), 2000, 0)
-    ]
-    return percentile_interval(value, np.concatenate(drawn))
-
-
-def reliability(y: NDArray[np.int64], probability: Float, groups: Sequence[str]) -> tuple[Bin, ...]:
-    """The bins of equal width that hold images; Wilson intervals count each group in a bin as one image."""
-    group = group_index(groups, y.size)
-    index = np.minimum((probability * BINS).astype(np.int64), BINS - 1)
-    bins = []
-    for k in np.unique(index):
-        inside = index == k
-        units = np.unique(group[inside]).size
-        observed = wilson(float(y[inside].mean()) * units, units)
-        bins.append(Bin(int(inside.sum()), float(probability[inside].mean()), observed))
-    return tuple(bins)
 
 
 def compare(

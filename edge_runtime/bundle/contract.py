@@ -1,9 +1,10 @@
 """The bundle: the folder that is the only contract between the workstation and the device.
 
     bundle/
-      bundle.json            this module's `Bundle`, schema version 1
+      bundle.json            this module's `Bundle`, schema version 2
       <artifact>/backbone.*  image -> one feature map per branch
       <artifact>/head.*      maps -> logit, probability, Grad-CAM maps, channel weights, shares
+      domain.npz             the gate (`edge_runtime.model.gate`), unless the export left it out
       golden.npz             generated images with the results that every artifact must reproduce
       agreement.jsonl        if the export was given unlabelled frames (`edge_runtime.device.agreement`)
       MODEL_CARD.md
@@ -13,7 +14,10 @@
       SHA256SUMS.sig         if the bundle is signed: who vouches for it (`edge_runtime.bundle.signature`)
 
 Reading is strict: an unknown key, a changed byte, a missing or an extra file, a link or a path that leaves the
-folder is a `BundleError`.
+folder is a `BundleError`. Schema version 1 is read, too (`edge_runtime.bundle.schema_1`).
+
+Schema 2 has fields for what this version does not do yet, so that later versions only fill them: it reads the one
+value that it runs and refuses others in one sentence.
 """
 
 from __future__ import annotations
@@ -25,13 +29,20 @@ from typing import Any
 
 from sonoedge.edge_runtime.errors import UsageError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""The version that is written; `READ_VERSIONS` are read."""
+READ_VERSIONS = (1, 2)
 MANIFEST = "bundle.json"
 GOLDEN = "golden.npz"
+GATE_FILE = "domain.npz"
 MODEL_CARD = "MODEL_CARD.md"
 SBOM = "sbom.cdx.json"
 RESIZE_RULE = "pillow-bilinear-antialiased-stretch"
 RUNTIMES = ("tflite", "openvino", "onnx")
+REASONS = ("outside_training", "unlike_training", "not_b_mode", "shifted_view")
+"""The codes of what can speak against a picture (`edge_runtime.model.assess`)."""
+SITE_VALUES = ("temperature", "threshold")
+"""What the overlay of a site may replace."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +55,19 @@ class InputSpec:
     low: float = 0.0
     high: float = 255.0
     resize: str = RESIZE_RULE
+
+
+@dataclass(frozen=True)
+class Decision:
+    """How scores become a label.
+
+    Attributes:
+        rule: ``threshold``: ``label`` if its probability is at least the artifact's threshold, else the other.
+        label: the class that the threshold is for, the positive one.
+    """
+
+    rule: str
+    label: str
 
 
 @dataclass(frozen=True)
@@ -69,6 +93,7 @@ class Artifact:
         size_bytes: of all files of this artifact together.
         threshold: an image is positive if its probability (0–1) is at least this.
         metrics: figures measured at export, by name.
+        input_dtype, output_dtype: of the files' tensors; ``float32``.
     """
 
     name: str
@@ -80,6 +105,8 @@ class Artifact:
     size_bytes: int
     threshold: float
     metrics: Mapping[str, Any]
+    input_dtype: str = "float32"
+    output_dtype: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -107,22 +134,41 @@ class CascadeSpec:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A checked bundle; ``artifacts`` are in order of preference.
+    """A checked bundle.
 
-    ``policy_checked`` says whether the device's policy was applied (`edge_runtime.bundle.trust`); bundle.json does
-    not hold it.
+    Attributes:
+        path: its folder; bundle.json does not hold it.
+        name: for people.
+        labels: the classes, at least two.
+        decision: how scores become a label.
+        input, branches: shapes of the backbones' inputs and outputs.
+        artifacts: in order of preference.
+        provenance: what the bundle was made from; its keys are the exporter's.
+        intended_use: a sentence for people.
+        cascade: None if the bundle has one model only.
+        gate: `GATE_FILE`, or None if the bundle has no gate.
+        reasons: the codes that an assessment may give; all of `REASONS`.
+        lesion_map: None; room for an output that outlines lesions.
+        site_overlay: which of `SITE_VALUES` the overlay of a site may replace.
+        schema_version: of the file that was read.
+        policy_checked: whether the device's policy was applied (`edge_runtime.bundle.trust`); not in bundle.json.
     """
 
     path: Path
     name: str
     labels: tuple[str, ...]
-    positive_label: str
+    decision: Decision
     input: InputSpec
     branches: tuple[Branch, ...]
     artifacts: tuple[Artifact, ...]
     provenance: Mapping[str, Any]
     intended_use: str
     cascade: CascadeSpec | None = None
+    gate: str | None = None
+    reasons: tuple[str, ...] = REASONS
+    lesion_map: None = None
+    site_overlay: tuple[str, ...] = SITE_VALUES
+    schema_version: int = field(default=SCHEMA_VERSION, compare=False)
     policy_checked: bool = field(default=False, compare=False, repr=False)
 
     def artifact(self, name: str) -> Artifact:
@@ -136,6 +182,11 @@ class Bundle:
                 return artifact
         names = ", ".join(a.name for a in self.artifacts)
         raise UsageError(f"The bundle {self.path} has no artifact {name!r}. It has: {names}.")
+
+    @property
+    def positive_label(self) -> str:
+        """The label that the threshold is for."""
+        return self.decision.label
 
     @property
     def negative_label(self) -> str:

@@ -5,22 +5,30 @@ from __future__ import annotations
 import json
 import re
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from sonoedge.edge_runtime.bundle.checksums import SHA256SUMS, check_digests, check_path, digests_text
 from sonoedge.edge_runtime.bundle.contract import (
+    GATE_FILE,
     MANIFEST,
+    READ_VERSIONS,
+    REASONS,
     RESIZE_RULE,
     RUNTIMES,
     SCHEMA_VERSION,
+    SITE_VALUES,
     Artifact,
     Branch,
     Bundle,
     CascadeSpec,
+    Decision,
     InputSpec,
 )
+from sonoedge.edge_runtime.bundle.fields import record
+from sonoedge.edge_runtime.bundle.schema_1 import as_schema_2
 from sonoedge.edge_runtime.errors import BundleError
 from sonoedge.edge_runtime.files import write_text_atomic
 
@@ -33,10 +41,9 @@ def write_manifest(bundle: Bundle) -> None:
     Raises:
         BundleError: the folder holds a link.
     """
-    body = {"schema_version": SCHEMA_VERSION, **asdict(bundle)}
+    gate = GATE_FILE if (bundle.path / GATE_FILE).is_file() else None
+    body = {"schema_version": SCHEMA_VERSION, **asdict(replace(bundle, gate=gate, schema_version=SCHEMA_VERSION))}
     del body["path"], body["policy_checked"]
-    if bundle.cascade is None:
-        del body["cascade"]
     write_text_atomic(
         bundle.path / MANIFEST, json.dumps(body, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     )
@@ -46,12 +53,17 @@ def write_manifest(bundle: Bundle) -> None:
 def load_bundle(path: str | Path) -> Bundle:
     """Read and check a bundle: digests of all files, then the schema of bundle.json.
 
+    ``path`` may be a link to the bundle, such as ``current`` of `sonoedge install`. It is followed once: whoever
+    has loaded a bundle stays with its files, even if the link then moves. Links inside a bundle are refused.
+
     Raises:
         BundleError: the folder is no sound bundle; the message says what is wrong, and in which file.
     """
     folder = Path(path)
     if not folder.is_dir():
         raise BundleError(f"No such bundle folder: {folder}")
+    if folder.is_symlink():
+        folder = folder.resolve()
     if not (folder / MANIFEST).is_file():
         raise BundleError(f"{folder} is not a bundle: it holds no {MANIFEST}.")
     check_digests(folder)
@@ -65,10 +77,12 @@ def read_manifest(folder: Path) -> Bundle:
         BundleError: see `decode_manifest`; or a model file is missing.
     """
     bundle = decode_manifest((folder / MANIFEST).read_bytes(), folder)
-    for artifact in bundle.artifacts:
-        for name in (artifact.backbone, artifact.head):
-            if not (folder / name).is_file():
-                raise BundleError(f"{MANIFEST} names {name}, which the bundle does not hold.")
+    named = [name for artifact in bundle.artifacts for name in (artifact.backbone, artifact.head)]
+    for name in [*named, *filter(None, [bundle.gate])]:
+        if not (folder / name).is_file():
+            raise BundleError(f"{MANIFEST} names {name}, which the bundle does not hold.")
+    if bundle.gate is None and (folder / GATE_FILE).exists():
+        raise BundleError(f"The bundle holds {GATE_FILE}, which {MANIFEST} does not name.")
     return bundle
 
 
@@ -92,42 +106,62 @@ def parse_manifest(body: Any, folder: Path) -> Bundle:
     Raises:
         BundleError: an unknown or missing key, a wrong type, a value out of range, or another schema version.
     """
-    cascade = body.get("cascade") if isinstance(body, dict) else None
-    top = _record(
-        {key: value for key, value in body.items() if key != "cascade"} if cascade is not None else body,
-        "bundle.json",
+    version = body.get("schema_version") if isinstance(body, dict) else None
+    if isinstance(version, int) and not isinstance(version, bool) and version not in READ_VERSIONS:
+        known = " and ".join(map(str, READ_VERSIONS))
+        raise BundleError(
+            f"bundle.json has schema_version {version}; this version reads {known}. "
+            "Update sonoedge on this machine, or export the bundle again."
+        )
+    if version == 1 and version is not True:
+        body = as_schema_2(body, gate=(folder / GATE_FILE).exists())
+    top = record(
+        body,
+        MANIFEST,
         schema_version=int,
         name=str,
         labels=list,
-        positive_label=str,
+        decision=dict,
+        reasons=list,
         input=dict,
         branches=list,
         artifacts=list,
+        gate=(str, NoneType),
+        lesion_map=object,
+        site_overlay=list,
+        cascade=(dict, NoneType),
         provenance=dict,
         intended_use=str,
     )
-    if top["schema_version"] != SCHEMA_VERSION:
-        raise BundleError(
-            f"bundle.json has schema_version {top['schema_version']}; this version reads {SCHEMA_VERSION}. "
-            "Update sonoedge on this machine, or export the bundle again."
-        )
     labels = tuple(top["labels"])
     if not all(isinstance(x, str) and x for x in labels) or len(set(labels)) != len(labels) or len(labels) < 2:
         raise BundleError(f"labels must be at least two different names. Received: {top['labels']!r}.")
-    if top["positive_label"] not in labels:
-        raise BundleError(f"positive_label {top['positive_label']!r} is not among the labels {labels}.")
     bundle = Bundle(
         path=folder,
         name=top["name"],
         labels=labels,
-        positive_label=top["positive_label"],
+        decision=_parse_decision(top["decision"], labels),
         input=_parse_input(top["input"]),
         branches=tuple(_parse_branch(item, f"branches[{i}]") for i, item in enumerate(top["branches"])),
         artifacts=tuple(_parse_artifact(item, f"artifacts[{i}]") for i, item in enumerate(top["artifacts"])),
         provenance=top["provenance"],
         intended_use=top["intended_use"],
-        cascade=None if cascade is None else _parse_cascade(cascade),
+        cascade=None if top["cascade"] is None else _parse_cascade(top["cascade"]),
+        gate=top["gate"],
+        reasons=tuple(top["reasons"]),
+        site_overlay=tuple(top["site_overlay"]),
+        schema_version=READ_VERSIONS[0] if version == READ_VERSIONS[0] else SCHEMA_VERSION,
     )
+    if bundle.reasons != REASONS:
+        raise BundleError(f"reasons must be {list(REASONS)} for this version. Received: {top['reasons']!r}.")
+    if top["lesion_map"] is not None:
+        raise BundleError("This version draws no lesion maps: lesion_map must be null. Update sonoedge.")
+    if [value for value in SITE_VALUES if value in bundle.site_overlay] != top["site_overlay"]:
+        raise BundleError(
+            f"site_overlay must be some of {list(SITE_VALUES)}, sorted. Received: {top['site_overlay']}."
+        )
+    if bundle.gate not in (None, GATE_FILE):
+        raise BundleError(f"gate must be {GATE_FILE!r} or null. Received: {bundle.gate!r}.")
     for what, names in (
         ("artifact", [a.name for a in bundle.artifacts]),
         ("branch", [b.name for b in bundle.branches]),
@@ -143,9 +177,18 @@ def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is not a JSON number")
 
 
+def _parse_decision(body: Any, labels: tuple[str, ...]) -> Decision:
+    decision = Decision(**record(body, "decision", rule=str, label=str))
+    if decision.rule != "threshold":
+        raise BundleError(f"This version decides by a threshold, not by {decision.rule!r}. Update sonoedge.")
+    if decision.label not in labels:
+        raise BundleError(f"decision.label {decision.label!r} is not among the labels {labels}.")
+    return decision
+
+
 def _parse_input(body: Any) -> InputSpec:
     spec = InputSpec(
-        **_record(
+        **record(
             body, "input", height=int, width=int, channels=str, low=(int, float), high=(int, float), resize=str
         )
     )
@@ -157,7 +200,7 @@ def _parse_input(body: Any) -> InputSpec:
 
 
 def _parse_branch(body: Any, where: str) -> Branch:
-    branch = Branch(**_record(body, where, name=str, height=int, width=int, channels=int))
+    branch = Branch(**record(body, where, name=str, height=int, width=int, channels=int))
     if _NAME.fullmatch(branch.name) is None or min(branch.height, branch.width, branch.channels) < 1:
         raise BundleError(f"{where} is not a feature map with a name and positive sizes: {branch}.")
     return branch
@@ -165,7 +208,7 @@ def _parse_branch(body: Any, where: str) -> Branch:
 
 def _parse_artifact(body: Any, where: str) -> Artifact:
     artifact = Artifact(
-        **_record(
+        **record(
             body,
             where,
             name=str,
@@ -177,6 +220,8 @@ def _parse_artifact(body: Any, where: str) -> Artifact:
             size_bytes=int,
             threshold=(int, float),
             metrics=dict,
+            input_dtype=str,
+            output_dtype=str,
         )
     )
     if _NAME.fullmatch(artifact.name) is None:
@@ -185,6 +230,11 @@ def _parse_artifact(body: Any, where: str) -> Artifact:
         raise BundleError(f"{where}.runtime {artifact.runtime!r} is unknown. Known: {', '.join(RUNTIMES)}.")
     if not 0.0 <= artifact.threshold <= 1.0:
         raise BundleError(f"{where}.threshold must be a probability. Received: {artifact.threshold}.")
+    if (artifact.input_dtype, artifact.output_dtype) != ("float32", "float32"):
+        raise BundleError(
+            f"{where}: this version sets and gets float32 only. "
+            f"Received: {artifact.input_dtype}, {artifact.output_dtype}."
+        )
     check_path(artifact.backbone, f"{where}.backbone")
     check_path(artifact.head, f"{where}.head")
     return artifact
@@ -193,9 +243,7 @@ def _parse_artifact(body: Any, where: str) -> Artifact:
 def _parse_cascade(body: Any) -> CascadeSpec:
     number = (int, float)
     texts = {"first": str, "first_artifact": str, "full_artifact": str}
-    spec = CascadeSpec(
-        **_record(body, "cascade", **texts, scale=number, offset=number, margin=number, metrics=dict)
-    )
+    spec = CascadeSpec(**record(body, "cascade", **texts, scale=number, offset=number, margin=number, metrics=dict))
     if any(_NAME.fullmatch(getattr(spec, key)) is None for key in texts):
         raise BundleError("cascade: names must be lower-case letters, digits, '.', '_', '-'.")
     # JSON has no infinity, but 1e999 becomes one, and a whole number may be larger than any float.
@@ -204,17 +252,3 @@ def _parse_cascade(body: Any) -> CascadeSpec:
     if not spec.scale > 0 or not spec.margin >= 0:
         raise BundleError(f"cascade: scale must be positive, margin not negative. Received: {spec}.")
     return spec
-
-
-def _record(body: Any, where: str, **types: Any) -> dict[str, Any]:
-    """The fields of a JSON object: exactly those of ``types``, each of its type (a bool is no number)."""
-    if not isinstance(body, dict):
-        raise BundleError(f"{where} must be a JSON object. Received: {type(body).__name__}.")
-    if unknown := sorted(set(body) - set(types)):
-        raise BundleError(f"{where} has unknown keys: {', '.join(unknown)}.")
-    if missing := sorted(set(types) - set(body)):
-        raise BundleError(f"{where} lacks: {', '.join(missing)}.")
-    for key, kind in types.items():
-        if not isinstance(body[key], kind) or isinstance(body[key], bool):
-            raise BundleError(f"{where}.{key} has the wrong type: {type(body[key]).__name__}.")
-    return dict(body)

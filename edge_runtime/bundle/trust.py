@@ -23,7 +23,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from sonoedge.edge_runtime.bundle.contract import MANIFEST, SCHEMA_VERSION, Artifact, Bundle, CascadeSpec
+from sonoedge.edge_runtime.bundle.contract import MANIFEST, READ_VERSIONS, Artifact, Bundle, CascadeSpec
 from sonoedge.edge_runtime.bundle.freshness import check_not_older, is_time, remember
 from sonoedge.edge_runtime.bundle.manifest import load_bundle, read_manifest
 from sonoedge.edge_runtime.bundle.signature import read_signature, verify_signature
@@ -51,7 +51,7 @@ class Policy:
     """
 
     allowed_signers: Mapping[str, str] = field(default_factory=dict)
-    minimum_schema_version: int = SCHEMA_VERSION
+    minimum_schema_version: int = READ_VERSIONS[0]
     required_metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     minimum_created: str = ""
     remember_newest: Path | None = None
@@ -106,10 +106,10 @@ def enforce(policy: Policy, bundle: Bundle) -> Bundle:
     """
     if policy.allowed_signers:
         verify_signature(bundle.path, policy.allowed_signers)
-    if policy.minimum_schema_version > SCHEMA_VERSION:
+    if policy.minimum_schema_version > bundle.schema_version:
         raise TrustError(
             f"The policy asks for bundle schema {policy.minimum_schema_version} or newer; this bundle has "
-            f"{SCHEMA_VERSION}."
+            f"{bundle.schema_version}."
         )
     check_not_older(bundle, policy.minimum_created, policy.remember_newest)
     reasons = {artifact.name: _unmet(policy, bundle, artifact) for artifact in bundle.artifacts}
@@ -152,7 +152,7 @@ def read_policy(path: str | Path) -> Policy:
             f"The policy {path} must be a JSON object with policy_version {POLICY_VERSION} and no keys but "
             f"{', '.join(sorted(known))}."
         )
-    signers, minimum = body.get("allowed_signers", {}), body.get("minimum_schema_version", SCHEMA_VERSION)
+    signers, minimum = body.get("allowed_signers", {}), body.get("minimum_schema_version", READ_VERSIONS[0])
     metrics = body.get("required_metrics", {})
     if not isinstance(signers, dict) or not all(isinstance(k, str) and _KEY.fullmatch(k) for k in signers.values()):
         raise UsageError(f"allowed_signers in {path} must map names to 64 lower-case hexadecimal digits.")

@@ -11,24 +11,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sonoedge.edge_runtime.api import load
 from sonoedge.edge_runtime.commands.predict import (
     FRAME,
     UNGATED,
     exit_code,
     image_paths,
     line,
-    of_frame,
     output_stems,
     refusal_note,
 )
-from sonoedge.edge_runtime.device.profile import add_profile, chosen
+from sonoedge.edge_runtime.device.profile import add_profile
 from sonoedge.edge_runtime.errors import DataError, UsageError
 from sonoedge.edge_runtime.explain.files import remove_explanation, write_explanation
-from sonoedge.edge_runtime.explain.gradcam import FUSED, Explanation, explanation
+from sonoedge.edge_runtime.explain.gradcam import FUSED
 from sonoedge.edge_runtime.imaging.masks import find_mask, read_mask
-from sonoedge.edge_runtime.model.answer import Answer
-from sonoedge.edge_runtime.model.cascade import Cascade, open_classifier
-from sonoedge.edge_runtime.model.classifier import Classifier, timed_image
+from sonoedge.edge_runtime.model.cascade import Cascade
+from sonoedge.edge_runtime.model.predictor import Predictor
+from sonoedge.edge_runtime.model.result import Result
 from sonoedge.edge_runtime.types import UInt8Image
 from sonoedge.edge_runtime.words import INTENDED_USE
 
@@ -72,35 +72,34 @@ def run(args: argparse.Namespace) -> int:
     paths = image_paths(args.images)
     if args.mask is not None:
         _check_masks(args.mask, paths)
-    artifact, threads = chosen(args)
-    classifier = open_classifier(args.bundle, artifact, threads=threads)
-    _check_names(classifier, args)
+    model = load(args.bundle, args.artifact, threads=args.threads, profile=args.profile)
+    _check_names(model, args)
     if not args.json:
         print(INTENDED_USE, file=sys.stderr)
     if not args.ungated:
-        _ = classifier.gated  # raises if only one model of a cascade has a gate
+        _ = model.gated  # raises if only one model of a cascade has a gate
+    label = None if args.label == PREDICTED else args.label
     failed = refused = unmasked = 0
     for path, stem in zip(paths, output_stems(paths), strict=True):
         try:
-            image, decode_ms = timed_image(path, args.frame)
-            mask = _mask(args.mask, path, image)
-            answer = classifier.predict(image, name=str(path), decode_ms=decode_ms, gated=not args.ungated)
+            result = model(path, frame=args.frame, ungated=args.ungated)
+            mask = _mask(args.mask, path, result.picture)
         except DataError as error:
             print(f"error: {error}", file=sys.stderr)
             failed += 1
             continue
         unmasked += args.mask is not None and mask is None
-        summary = {**answer.to_json(), **of_frame(args.frame), "method": "gradcam"}
-        result = _explain(classifier, answer, args)
-        if result is None:
+        summary = {**result.to_json(), "method": "gradcam"}
+        if result.withheld:
             refused += 1
             remove_explanation(args.out / stem)
-            print(json.dumps(summary, ensure_ascii=False) if args.json else line(answer, args.frame), flush=True)
+            print(json.dumps(summary, ensure_ascii=False) if args.json else line(result), flush=True)
             continue
         body = write_explanation(
-            args.out / stem, image, result, summary, branch=args.branch, mask=mask, opacity=args.opacity
-        )
-        print(json.dumps(body, ensure_ascii=False) if args.json else _line(answer, body, args.frame), flush=True)
+            args.out / stem, result.picture, result.explain(label), summary,
+            branch=args.branch, mask=mask, opacity=args.opacity,
+        )  # fmt: skip
+        print(json.dumps(body, ensure_ascii=False) if args.json else _line(result, body), flush=True)
     if unmasked:
         print(f"note: {unmasked} images have no mask in {args.mask}.", file=sys.stderr)
     if failed:
@@ -109,21 +108,13 @@ def run(args: argparse.Namespace) -> int:
     return exit_code(unreadable=failed, refused=refused)
 
 
-def _explain(classifier: Classifier | Cascade, answer: Answer, args: argparse.Namespace) -> Explanation | None:
-    """None for a refused image."""
-    outputs, label = answer.outputs, answer.label if args.label == PREDICTED else args.label
-    if outputs is None or label is None:
-        return None
-    return explanation(classifier.deciding_model(answer).bundle, outputs, label)
-
-
-def _check_names(classifier: Classifier | Cascade, args: argparse.Namespace) -> None:
+def _check_names(model: Predictor, args: argparse.Namespace) -> None:
     """Check the names of class and branch before the first image is computed."""
-    bundle = classifier.bundle
+    bundle = model.bundle
     if args.label not in (PREDICTED, *bundle.labels):
         known = ", ".join([PREDICTED, *bundle.labels])
         raise UsageError(f"Unknown class {args.label!r}. Choose from: {known}.")
-    if isinstance(classifier, Cascade) and args.branch != FUSED:
+    if isinstance(model, Cascade) and args.branch != FUSED:
         raise UsageError("Either model of the cascade may decide: name one with --artifact to show a branch of it.")
     branches = [FUSED, *(branch.name for branch in bundle.branches)]
     if args.branch not in branches:
@@ -142,7 +133,7 @@ def _mask(masks: Path | None, path: Path, image: UInt8Image) -> NDArray[np.bool_
     return None if found is None else read_mask(found, (image.shape[0], image.shape[1]))
 
 
-def _line(answer: Answer, body: dict[str, Any], frame: int | None) -> str:
+def _line(result: Result, body: dict[str, Any]) -> str:
     peak = body["peak_xy"]
     where = f"peak at x={peak[0]} y={peak[1]}" if peak else "nothing speaks for it"
-    return f"{line(answer, frame)}  [{body['explained_label']}: {where}]"
+    return f"{line(result)}  [{body['explained_label']}: {where}]"

@@ -9,16 +9,14 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from sonoedge.edge_runtime.api import load
 from sonoedge.edge_runtime.device.monitor import Monitor
-from sonoedge.edge_runtime.device.profile import add_profile, chosen
+from sonoedge.edge_runtime.device.profile import add_profile
 from sonoedge.edge_runtime.errors import REFUSED_EXIT_CODE, DataError, ImageError, UsageError
 from sonoedge.edge_runtime.explain.files import remove_explanation, write_explanation
-from sonoedge.edge_runtime.explain.gradcam import explanation
 from sonoedge.edge_runtime.files import write_text_atomic
 from sonoedge.edge_runtime.imaging.image import find_images
-from sonoedge.edge_runtime.model.answer import Answer
-from sonoedge.edge_runtime.model.cascade import open_classifier
-from sonoedge.edge_runtime.model.classifier import timed_image
+from sonoedge.edge_runtime.model.result import Result
 from sonoedge.edge_runtime.words import INTENDED_USE
 
 FRAME = "of a DICOM loop or a TIFF of several pages, from 1 (sonoedge stream answers all of them)"
@@ -51,14 +49,11 @@ def run(args: argparse.Namespace) -> int:
 
     An unreadable or refused image does not stop the others.
     """
-    artifact, threads = chosen(args)
-    classifier = open_classifier(args.bundle, artifact, threads=threads)
-    if args.explain_class and args.explain_class not in classifier.bundle.labels:
-        raise UsageError(
-            f"Unknown class {args.explain_class!r}. The bundle has: {', '.join(classifier.bundle.labels)}."
-        )
+    model = load(args.bundle, args.artifact, threads=args.threads, profile=args.profile)
+    if args.explain_class and args.explain_class not in model.bundle.labels:
+        raise UsageError(f"Unknown class {args.explain_class!r}. The bundle has: {', '.join(model.bundle.labels)}.")
     if not args.ungated:
-        _ = classifier.gated  # raises if only one model of a cascade has a gate
+        _ = model.gated  # raises if only one model of a cascade has a gate
     paths = image_paths(args.images)
     stems = output_stems(paths)
     if not args.json:
@@ -66,27 +61,22 @@ def run(args: argparse.Namespace) -> int:
     failed, refused, monitor = 0, 0, Monitor()
     for path, stem in zip(paths, stems, strict=True):
         try:
-            image, decode_ms = timed_image(path, args.frame)
-            answer = classifier.predict(image, name=str(path), decode_ms=decode_ms, gated=not args.ungated)
+            result = model(path, frame=args.frame, ungated=args.ungated)
         except ImageError as error:
             print(f"error: {error}", file=sys.stderr)
             failed += 1
             monitor.unreadable(type(error).__name__)
             continue
-        body = {**answer.to_json(), **of_frame(args.frame)}
-        refused += answer.withheld
-        deciding_model = classifier.deciding_model(answer)
-        if args.explain and answer.outputs is not None and answer.label is not None:
-            result = explanation(deciding_model.bundle, answer.outputs, args.explain_class or answer.label)
-            write_explanation(
-                Path(args.explain) / stem, image, result, {**answer.to_json(), **of_frame(args.frame)}
-            )
-        elif args.explain:
+        refused += result.withheld
+        if args.explain and result.withheld:
             remove_explanation(Path(args.explain) / stem)
-        monitor.answered(answer)
+        elif args.explain:
+            why = result.explain(args.explain_class)
+            write_explanation(Path(args.explain) / stem, result.picture, why, result.to_json())
+        monitor.answered(result)
         if args.counters:
-            monitor.watch(deciding_model, answer)
-        print(json.dumps(body, ensure_ascii=False) if args.json else line(answer, args.frame), flush=True)
+            monitor.watch(model.deciding_model(result), result)
+        print(json.dumps(result.to_json(), ensure_ascii=False) if args.json else line(result), flush=True)
     if args.counters:
         json_text = json.dumps(monitor.to_json(), ensure_ascii=False) + "\n"
         write_text_atomic(args.counters, monitor.prometheus() if args.counters.suffix == ".prom" else json_text)
@@ -94,11 +84,6 @@ def run(args: argparse.Namespace) -> int:
         print(f"error: {failed} of {len(paths)} images could not be read.", file=sys.stderr)
     refusal_note(refused, len(paths))
     return exit_code(unreadable=failed, refused=refused)
-
-
-def of_frame(frame: int | None) -> dict[str, int]:
-    """The key ``frame`` for the JSON object of an answer; empty if no frame was asked for."""
-    return {} if frame is None else {"frame": frame}
 
 
 def refusal_note(refused: int, count: int) -> None:
@@ -159,11 +144,13 @@ def image_paths(arguments: Sequence[str]) -> list[Path]:
     return list(dict.fromkeys(paths))
 
 
-def line(answer: Answer, frame: int | None = None) -> str:
-    """One answer as a line for the terminal, with the reasons if the verdict has any."""
-    total = sum(answer.latency_ms.values())
-    tail = f"{total:7.1f} ms  {answer.artifact}  {answer.image}" + (f" frame {frame}" if frame else "")
-    why = f"  [{answer.assessment.text}]" if answer.assessment.reasons else ""
-    if answer.probability is None:
-        return f"{answer.verdict:<10} {tail}{why}"
-    return f"{answer.label:<10} p={answer.probability:.4f} (threshold {answer.threshold:.4f})  {tail}{why}"
+def line(result: Result) -> str:
+    """One result as a line for the terminal, with the reasons if the verdict has any."""
+    total = sum(result.latency_ms.values())
+    tail = f"{total:7.1f} ms  {result.artifact}  {result.image}" + (
+        f" frame {result.frame}" if result.frame else ""
+    )
+    why = f"  [{result.text}]" if result.reasons else ""
+    if result.probability is None:
+        return f"{result.verdict:<10} {tail}{why}"
+    return f"{result.label:<10} p={result.probability:.4f} (threshold {result.threshold:.4f})  {tail}{why}"

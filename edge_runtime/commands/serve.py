@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from sonoedge.edge_runtime.bundle.contract import MANIFEST
-from sonoedge.edge_runtime.device.profile import add_profile, chosen
+from sonoedge.edge_runtime.device.profile import add_profile, choice
 from sonoedge.edge_runtime.errors import BundleError, UsageError
 from sonoedge.edge_runtime.words import INTENDED_USE
 
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--certificate and --key belong together.")
     if not (args.bundle / MANIFEST).is_file():
         raise BundleError(f"{args.bundle} is not a bundle: it holds no {MANIFEST}.")
-    artifact, threads = chosen(args)
+    artifact, threads = choice(Path(args.bundle), args.artifact, args.threads, args.profile)
     import uvicorn
 
     from sonoedge.edge_runtime.serve.access import is_loopback

@@ -16,15 +16,15 @@ from time import perf_counter
 import numpy as np
 from PIL import Image
 
+from sonoedge.edge_runtime.api import load
 from sonoedge.edge_runtime.commands.predict import UNGATED, exit_code, refusal_note
-from sonoedge.edge_runtime.device.profile import add_profile, chosen
+from sonoedge.edge_runtime.device.profile import add_profile
 from sonoedge.edge_runtime.dicom.read import read_dicom
 from sonoedge.edge_runtime.errors import DataError, MissingExtraError, UsageError
 from sonoedge.edge_runtime.files import write_bytes_atomic
 from sonoedge.edge_runtime.imaging.region import parse_crop
 from sonoedge.edge_runtime.model.assess import MAX_VIEWS
-from sonoedge.edge_runtime.model.cascade import Cascade, open_classifier
-from sonoedge.edge_runtime.model.classifier import Classifier
+from sonoedge.edge_runtime.model.predictor import Predictor
 from sonoedge.edge_runtime.stream.frames import Source, check_fps, open_source, paced
 from sonoedge.edge_runtime.stream.pipeline import FrameResult, FrameStream, annotate
 from sonoedge.edge_runtime.stream.recording import Recorder
@@ -91,10 +91,9 @@ def run(args: argparse.Namespace) -> int:
     if args.realtime and not source.live:
         source = paced(source)
     _check_report(args, source)
-    artifact, threads = chosen(args)
-    classifier = open_classifier(args.bundle, artifact, threads=threads)
+    model = load(args.bundle, args.artifact, threads=args.threads, profile=args.profile)
     stream = FrameStream(
-        classifier, source, crop=crop, smooth_seconds=args.smooth, gated=not args.ungated, views=args.views
+        model, source, crop=crop, smooth_seconds=args.smooth, ungated=args.ungated, views=args.views
     )
     if not args.json:
         print(INTENDED_USE, file=sys.stderr)
@@ -105,14 +104,14 @@ def run(args: argparse.Namespace) -> int:
             recorder = stack.enter_context(
                 Recorder(args.annotated, frame_ms=frame_ms, source=source.dicom, deidentify=args.deidentify)
             )
-        results, problem = _run(args, stream, recorder, classifier, source.count)
+        results, problem = _run(args, stream, recorder, source.count)
         if recorder:
             recorder.text = _summary_text(results)
     if args.report and results:
         if all(line.smoothed is None for line in results):
             print("note: every frame was refused: no report is written.", file=sys.stderr)
         else:
-            _write_report(args, source, classifier, results)
+            _write_report(args, source, model, results)
     if args.crop_picture and stream.first is not None:
         picture = stream.region.outline(stream.first) if stream.region else stream.first
         buffer = io.BytesIO()
@@ -132,7 +131,6 @@ def _run(
     args: argparse.Namespace,
     stream: FrameStream,
     recorder: Recorder | None,
-    classifier: Classifier | Cascade,
     count: int | None,
 ) -> tuple[list[_Line], DataError | None]:
     """Answer all frames. After Ctrl-C, or if the source breaks off, the answers so far are kept.
@@ -146,7 +144,7 @@ def _run(
         for result in islice(stream, args.max_frames):
             print(json.dumps(result.to_json()) if args.json else _text(result), flush=True)
             if recorder:
-                recorder.add(annotate(classifier, result), result.seconds)
+                recorder.add(annotate(result), result.seconds)
             lines.append(_Line(result))
             if recorder and recorder.full:
                 return lines, DataError(
@@ -188,9 +186,7 @@ def _check_report(args: argparse.Namespace, source: Source) -> None:
         raise MissingExtraError("highdicom", "sr")
 
 
-def _write_report(
-    args: argparse.Namespace, source: Source, classifier: Classifier | Cascade, lines: list[_Line]
-) -> None:
+def _write_report(args: argparse.Namespace, source: Source, model: Predictor, lines: list[_Line]) -> None:
     """Report the frame with the highest smoothed probability, of the source or of its deidentified capture."""
     from sonoedge.edge_runtime.dicom.structured_report import Finding, structured_report
 
@@ -203,12 +199,12 @@ def _write_report(
     finding = Finding(
         artifact=highest.artifact,
         probability=probability,
-        threshold=classifier.artifact.threshold,
+        threshold=model.artifact.threshold,
         assessment=highest.verdict,
         frame=frame if int(evidence.get("NumberOfFrames") or 1) > 1 else None,
         text=_summary_text(lines),
     )
-    write_bytes_atomic(args.report, structured_report(evidence, classifier.bundle, finding))
+    write_bytes_atomic(args.report, structured_report(evidence, model.bundle, finding))
 
 
 def _report(lines: list[_Line], stream: FrameStream) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,10 @@ from sonoedge.edge_runtime.bundle.manifest import load_bundle
 from sonoedge.edge_runtime.bundle.signature import read_public_keys, read_signature, verify_signature
 from sonoedge.edge_runtime.bundle.trust import device_policy, enforce, read_policy, without_policy
 from sonoedge.edge_runtime.device.agreement import FLOAT, Agreement, find_frames, measure_agreement
-from sonoedge.edge_runtime.device.replay import Replay, load_golden, replay
-from sonoedge.edge_runtime.device.sandbox import DEFAULT_SECONDS, replay_isolated
-from sonoedge.edge_runtime.errors import MissingExtraError, UsageError, VerificationError
-from sonoedge.edge_runtime.model.cascade import first_bundle
+from sonoedge.edge_runtime.device.health import replay_bundle, require_passed
+from sonoedge.edge_runtime.device.replay import Replay, load_golden
+from sonoedge.edge_runtime.device.sandbox import DEFAULT_SECONDS
+from sonoedge.edge_runtime.errors import UsageError, VerificationError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,13 +86,9 @@ def run(args: argparse.Namespace) -> int:
     kept = [artifact.name for artifact in bundle.artifacts] + (["cascade"] if bundle.cascade else [])
     left_out = [name for name in known if name not in kept]
     golden = load_golden(bundle)
-    names = [bundle.artifact(args.artifact).name] if args.artifact else [a.name for a in bundle.artifacts]
-    if args.in_process:
-        results = [replay(bundle, name, golden, threads=args.threads) for name in names]
-    else:
-        results = [replay_isolated(bundle, name, threads=args.threads, seconds=args.timeout) for name in names]
-    if bundle.cascade and not args.artifact:
-        results += _replay_first(bundle, args)
+    results = replay_bundle(
+        bundle, args.artifact, threads=args.threads, seconds=args.timeout, isolated=not args.in_process
+    )
     agreed = _agreement(bundle, args, {r.artifact for r in results if r.skipped or r.failure})
     if args.json:
         body = {
@@ -121,10 +117,7 @@ def run(args: argparse.Namespace) -> int:
                 f"{found.artifact}, decisions that differ from {found.reference}: "
                 f"{found.count.words(args.max_flips)}{unknown}"
             )
-    if all(result.skipped for result in results):
-        raise MissingExtraError("An interpreter for this bundle", "litert")
-    if failed := [r.artifact for r in results if not r.passed and not r.skipped]:
-        raise VerificationError(f"{', '.join(failed)} does not reproduce its golden results on this machine.")
+    require_passed(results)
     if failed := [a.artifact for a in agreed if a.count.verdict(args.max_flips) == "FAIL"]:
         raise VerificationError(f"{', '.join(failed)} decides too often unlike float32 on {args.agreement_data}.")
     return 0
@@ -142,21 +135,6 @@ def _agreement(bundle: Bundle, args: argparse.Namespace, broken: set[str]) -> li
         raise UsageError("--agreement-data compares files with float32: no other artifact runs here.")
     frames = find_frames(args.agreement_data)
     return [measure_agreement(bundle, artifact, frames, threads=args.threads) for artifact in chosen]
-
-
-def _replay_first(bundle: Bundle, args: argparse.Namespace) -> list[Replay]:
-    """Replay the golden vectors of a cascade's cheap model."""
-    first = without_policy(first_bundle(bundle))
-    assert bundle.cascade is not None
-    folder = bundle.cascade.first
-    results = []
-    for artifact in first.artifacts:
-        if args.in_process:
-            result = replay(first, artifact.name, load_golden(first), threads=args.threads)
-        else:
-            result = replay_isolated(first, artifact.name, threads=args.threads, seconds=args.timeout)
-        results.append(replace(result, artifact=f"{folder}/{artifact.name}"))
-    return results
 
 
 def _signer(bundle: Bundle, keys: list[Path]) -> str:

@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from sonoedge.edge_runtime.model.answer import Answer
-from sonoedge.edge_runtime.model.classifier import Classifier
 from sonoedge.edge_runtime.model.drift import Drift
+from sonoedge.edge_runtime.model.predictor import SingleModel
+from sonoedge.edge_runtime.model.result import Result
 
 PROBABILITY_BOUNDS = tuple(round(0.1 * i, 1) for i in range(1, 11))
 LATENCY_BOUNDS_MS = (5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10_000.0)
@@ -58,7 +58,7 @@ class Monitor:
         self._latency: dict[str, Histogram] = {}
         self._drift: dict[str, Drift | None] = {}
 
-    def answered(self, answer: Answer) -> None:
+    def answered(self, answer: Result) -> None:
         """Count one answer, refused or not; a withheld probability is in no histogram."""
         name = answer.artifact
         with self._lock:
@@ -70,7 +70,7 @@ class Monitor:
             total = sum(answer.latency_ms.values())
             self._latency.setdefault(name, Histogram(LATENCY_BOUNDS_MS)).add(total)
 
-    def watch(self, deciding_model: Classifier, answer: Answer) -> None:
+    def watch(self, deciding_model: SingleModel, answer: Result) -> None:
         """Count one image's features towards the drift, if the bundle has a gate; refused images count, too.
 
         Args:

@@ -93,31 +93,32 @@ def add_profile(parser: argparse.ArgumentParser) -> None:
     ))  # fmt: skip
 
 
-def chosen(args: argparse.Namespace) -> tuple[str | None, int | None]:
-    """The artifact and the number of threads: from ``--profile``, else from ``--artifact`` and ``--threads``.
+def choice(
+    bundle: Path, artifact: str | None, threads: int | None, path: Path | None
+) -> tuple[str | None, int | None]:
+    """The artifact and the number of threads: from the profile at ``path`` if there is one, else as given.
 
     Raises:
         DataError: see `read_profile`.
-        UsageError: the profile is for another bundle, or is given together with ``--artifact`` or ``--threads``.
+        UsageError: the profile is for another bundle, or artifact or threads are given as well.
     """
-    if args.profile is None:
-        return args.artifact, args.threads
-    if args.artifact is not None or args.threads is not None:
+    if path is None:
+        return artifact, threads
+    if artifact is not None or threads is not None:
         raise UsageError("--profile chooses artifact and threads: leave --artifact and --threads out.")
-    profile = read_profile(args.profile)
-    bundle = Path(args.bundle)
+    profile = read_profile(path)
     if not (bundle / SHA256SUMS).is_file():
         return profile.artifact, profile.threads  # there is no bundle: opening it raises the error
     digest = bundle_digest(bundle)
     if digest != profile.bundle_digest:
         raise UsageError(
-            f"{args.profile} was measured for another bundle than {bundle}: for {profile.bundle}, digest "
+            f"{path} was measured for another bundle than {bundle}: for {profile.bundle}, digest "
             f"{profile.bundle_digest[:12]}, not {digest[:12]}. Make one with: sonoedge benchmark --autotune"
         )
     cores = usable_cores()
     if (profile.architecture, profile.cores) != (platform.machine(), cores):
         print(
-            f"note: {args.profile} was measured on another machine ({profile.processor}, {profile.cores} cores).",
+            f"note: {path} was measured on another machine ({profile.processor}, {profile.cores} cores).",
             file=sys.stderr,
         )
     return profile.artifact, profile.threads

@@ -70,17 +70,30 @@ def write_explanation(
         _png(overlay(image, units[branch], opacity=opacity)),
         _png(panel(image, list(units.values()), mask, opacity=opacity)),
         _npz(arrays),
-        (json.dumps(body, indent=2, ensure_ascii=False) + "\n").encode(),
+        _json(body),
     )
-    for suffix, data in zip(_SUFFIXES, contents, strict=True):
-        write_bytes_atomic(stem.with_name(stem.name + suffix), data)
+    for path, data in zip(explanation_files(stem), contents, strict=True):
+        write_bytes_atomic(path, data)
     return body
+
+
+def explanation_files(stem: Path) -> list[Path]:
+    """The files of an image: overlay, panel, arrays, summary."""
+    return [stem.with_name(stem.name + suffix) for suffix in _SUFFIXES]
 
 
 def remove_explanation(stem: Path) -> None:
     """Delete an earlier run's files of an image that is refused now: a heat map without an answer misleads."""
-    for suffix in _SUFFIXES:
-        stem.with_name(stem.name + suffix).unlink(missing_ok=True)
+    for path in explanation_files(stem):
+        path.unlink(missing_ok=True)
+
+
+def write_refusal(stem: Path, summary: Mapping[str, Any]) -> Path:
+    """Write only the summary of an image that was refused, and delete its other files of an earlier run."""
+    remove_explanation(stem)
+    path = explanation_files(stem)[-1]
+    write_bytes_atomic(path, _json({**summary, "intended_use": INTENDED_USE}))
+    return path
 
 
 def panel_views(result: Explanation, branch: str = FUSED) -> dict[str, Float32Array]:
@@ -94,6 +107,10 @@ def _png(image: UInt8Image) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def _json(body: Mapping[str, Any]) -> bytes:
+    return (json.dumps(body, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def _npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:

@@ -20,16 +20,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sonoedge.edge_runtime.bundle.contract import Bundle
+from sonoedge.edge_runtime.bundle.contract import REASONS, Bundle
 from sonoedge.edge_runtime.model.gate import GateResult
 from sonoedge.edge_runtime.types import UInt8Image
 from sonoedge.edge_runtime.words import words
 
 SUSPICIOUS, NOT_SUSPICIOUS, UNCERTAIN, REFUSED = "suspicious", "not_suspicious", "uncertain", "refused"
 VERDICTS = (SUSPICIOUS, NOT_SUSPICIOUS, UNCERTAIN, REFUSED)
-OUTSIDE_TRAINING, UNLIKE_TRAINING = "outside_training", "unlike_training"
-NOT_B_MODE, SHIFTED_VIEW = "not_b_mode", "shifted_view"
-REASONS = (OUTSIDE_TRAINING, UNLIKE_TRAINING, NOT_B_MODE, SHIFTED_VIEW)
+OUTSIDE_TRAINING, UNLIKE_TRAINING, NOT_B_MODE, SHIFTED_VIEW = REASONS
 SPEAK_AGAINST_B_MODE = frozenset({"flat", "colour", "speckle"})
 """Hints (see `edge_runtime.imaging.quality`) that are the reason ``not_b_mode``."""
 SHAVE = 0.04

@@ -10,8 +10,9 @@ from sonoedge.edge_runtime.bundle.contract import MANIFEST, Bundle, CascadeSpec
 from sonoedge.edge_runtime.bundle.manifest import load_bundle
 from sonoedge.edge_runtime.bundle.trust import load_trusted, trusted, without_policy
 from sonoedge.edge_runtime.errors import BundleError
-from sonoedge.edge_runtime.model.answer import Answer, Prediction
-from sonoedge.edge_runtime.model.classifier import Classifier, Predictor
+from sonoedge.edge_runtime.model.classifier import Classifier
+from sonoedge.edge_runtime.model.predictor import Predictor
+from sonoedge.edge_runtime.model.result import Prediction, Result
 from sonoedge.edge_runtime.types import Float32Array, UInt8Image
 
 CASCADE = "cascade"
@@ -45,6 +46,11 @@ class Cascade(Predictor):
         self._first_name = f"{self.spec.first}/{self.first.artifact.name}"
         self._cut = logit_threshold(self.artifact.threshold)
 
+    def close(self) -> None:
+        """Free the interpreters of both models; every later call is a `UsageError`."""
+        self.full.close()
+        self.first.close()
+
     @property
     def models(self) -> dict[str, Classifier]:
         """Both models, as `Prediction.artifact` names them."""
@@ -65,7 +71,7 @@ class Cascade(Predictor):
             )
         return self.full.gated
 
-    def deciding_model(self, prediction: Prediction | Answer) -> Classifier:
+    def deciding_model(self, prediction: Prediction | Result) -> Classifier:
         """The model that gave an answer."""
         return self.models[prediction.artifact]
 

@@ -34,11 +34,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoedge.edge_runtime.bundle.contract import Bundle
+from sonoedge.edge_runtime.bundle.contract import GATE_FILE, Bundle
 from sonoedge.edge_runtime.errors import BundleError
 from sonoedge.edge_runtime.types import Float32Array
 
-GATE_FILE = "domain.npz"
 CUT_OFF = 4.0
 
 

@@ -20,11 +20,11 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 
+from sonoedge.edge_runtime.bundle.contract import GATE_FILE
 from sonoedge.edge_runtime.decode_limits import MAX_FRAMES
 from sonoedge.edge_runtime.device.monitor import drift_samples
 from sonoedge.edge_runtime.errors import FrameNeededError, ImageError, MissingExtraError, ModelError
 from sonoedge.edge_runtime.model.assess import MAX_VIEWS
-from sonoedge.edge_runtime.model.gate import GATE_FILE
 from sonoedge.edge_runtime.serve.access import COOKIE, Guard
 from sonoedge.edge_runtime.serve.admission import Admission, Busy
 from sonoedge.edge_runtime.serve.live import Live

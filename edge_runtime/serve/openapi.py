@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from sonoedge.edge_runtime.bundle.contract import REASONS
 from sonoedge.edge_runtime.decode_limits import MAX_FRAMES
-from sonoedge.edge_runtime.model.assess import REASONS, VERDICTS
+from sonoedge.edge_runtime.model.assess import VERDICTS
 from sonoedge.edge_runtime.words import INTENDED_USE
 
 

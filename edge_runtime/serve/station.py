@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -16,18 +17,18 @@ import numpy as np
 from PIL import Image
 
 from sonoedge.edge_runtime.bundle.checksums import SHA256SUMS, bundle_digest
-from sonoedge.edge_runtime.bundle.contract import Bundle
+from sonoedge.edge_runtime.bundle.contract import GATE_FILE, Bundle
 from sonoedge.edge_runtime.bundle.trust import load_trusted
 from sonoedge.edge_runtime.errors import DataError, ImageError
 from sonoedge.edge_runtime.explain.colormap import COLORMAP
 from sonoedge.edge_runtime.explain.gradcam import explanation
+from sonoedge.edge_runtime.files import keep_from_removal
 from sonoedge.edge_runtime.imaging.image import decode_image, is_dicom, to_input
 from sonoedge.edge_runtime.imaging.quality import hint_texts
 from sonoedge.edge_runtime.imaging.region import detect_region
 from sonoedge.edge_runtime.model.cascade import Cascade, open_classifier
 from sonoedge.edge_runtime.model.classifier import Classifier
 from sonoedge.edge_runtime.model.drift import Drift
-from sonoedge.edge_runtime.model.gate import GATE_FILE
 from sonoedge.edge_runtime.types import Region, UInt8Image
 from sonoedge.edge_runtime.words import INTENDED_USE, words
 
@@ -78,10 +79,13 @@ class Station:
         # One thread more than interpreters: it decodes the next frame while all interpreters are busy.
         self.executor = ThreadPoolExecutor(workers + 1, thread_name_prefix="station")
         self._classifiers: SimpleQueue[Classifier | Cascade] = SimpleQueue()
+        self._hold: int | None = None
 
     def open(self) -> None:
         """Check the bundle and open the interpreters; raises what `open_classifier` raises."""
         self.bundle = load_trusted(self._path)
+        # Browsers ask for its files at any time: an update must not remove them while we run.
+        self._hold = keep_from_removal(self.bundle.path)
         self.digest = bundle_digest(self.bundle.path)
         for _ in range(self.workers):
             classifier = open_classifier(self.bundle, self._artifact, threads=self._threads)
@@ -95,6 +99,9 @@ class Station:
     def close(self) -> None:
         """Finish the frames in work and end the threads."""
         self.executor.shutdown(wait=True, cancel_futures=True)
+        if self._hold is not None:
+            os.close(self._hold)
+            self._hold = None
 
     def describe(self) -> dict[str, Any]:
         """The bundle for the page, ready for JSON: identity, input, threshold, files, colours, texts."""

@@ -7,14 +7,12 @@ from dataclasses import asdict, dataclass, replace
 from time import perf_counter
 from typing import Any
 
-import numpy as np
-
-from sonoedge.edge_runtime.explain.gradcam import explanation, heat_map, overlay
+from sonoedge.edge_runtime.explain.caption import captioned
+from sonoedge.edge_runtime.explain.gradcam import heat_map, overlay
 from sonoedge.edge_runtime.imaging.region import detect_region
-from sonoedge.edge_runtime.model.answer import Answer
 from sonoedge.edge_runtime.model.assess import Assessment, over_time
-from sonoedge.edge_runtime.model.cascade import Cascade
-from sonoedge.edge_runtime.model.classifier import Classifier
+from sonoedge.edge_runtime.model.predictor import Predictor
+from sonoedge.edge_runtime.model.result import Result
 from sonoedge.edge_runtime.stream.frames import Frame, Source, newest
 from sonoedge.edge_runtime.stream.smoothing import DEFAULT_SECONDS, Recent, Smoother
 from sonoedge.edge_runtime.types import Region, UInt8Image
@@ -33,18 +31,16 @@ class FrameResult:
         assessment: the frame's own if it has a reason, else by ``smoothed``.
         dropped: frames overtaken so far.
         total_ms: milliseconds from taking the frame to this answer, everything included.
-        image: the classified part of the frame, uint8 (height, width, 3).
     """
 
     frame: int
     seconds: float
-    answer: Answer
+    answer: Result
     smoothed: float | None
     recent: Recent | None
     assessment: Assessment
     dropped: int
     total_ms: float
-    image: UInt8Image
 
     def to_json(self) -> dict[str, Any]:
         """One line of ``sonoedge stream --json``."""
@@ -64,15 +60,15 @@ class FrameResult:
 
 
 class FrameStream:
-    """Runs a source through a classifier.
+    """Runs a source through a model.
 
     Args:
-        classifier: open.
+        model: open.
         source: see `edge_runtime.stream.frames`; from a live source only the newest frame is taken.
         crop: ``none``, ``auto``, or a rectangle. ``auto`` takes the region that the source states, else detects one
             on the first frame and keeps it, so that the picture does not jitter.
         smooth_seconds: time constant of the filter; 0 switches it off. Refused frames do not change the filter.
-        gated: False gives the numbers of refused frames, too.
+        ungated: give the numbers of refused frames, too.
         views: 1 to 9; above 1, ``views`` - 1 slightly shifted crops of each frame are classified, too.
 
     Attributes:
@@ -87,18 +83,18 @@ class FrameStream:
 
     def __init__(
         self,
-        classifier: Classifier | Cascade,
+        model: Predictor,
         source: Source,
         *,
         crop: str | Region = "none",
         smooth_seconds: float = DEFAULT_SECONDS,
-        gated: bool = True,
+        ungated: bool = False,
         views: int = 1,
     ) -> None:
-        self._classifier, self._source, self._crop = classifier, source, crop
-        if gated:
-            _ = classifier.gated  # raises if only one model of a cascade has a gate
-        self._gated, self._views = gated, views
+        self._model, self._source, self._crop = model, source, crop
+        if not ungated:
+            _ = model.gated  # raises if only one model of a cascade has a gate
+        self._ungated, self._views = ungated, views
         self._smoother = Smoother(smooth_seconds)
         self.dropped = self.unreadable = 0
         self.region: Region | None = None
@@ -123,11 +119,11 @@ class FrameStream:
         if not part.size:
             # The frame is smaller than the first one, and the rectangle lies outside.
             part = image
-        answer = self._classifier.predict(part, name=f"frame {frame.number}", gated=self._gated, views=self._views)
+        answer = self._model.predict(part, name=f"frame {frame.number}", ungated=self._ungated, views=self._views)
         smoothed, recent, assessment = None, None, answer.assessment
         if answer.logit is not None:
             smoothed, recent = self._smoother.add(answer.logit, frame.seconds)
-            assessment = over_time(self._classifier.bundle, assessment, smoothed, answer.threshold)
+            assessment = over_time(self._model.bundle, assessment, smoothed, answer.threshold)
         return FrameResult(
             frame=frame.number,
             seconds=frame.seconds,
@@ -137,7 +133,6 @@ class FrameStream:
             assessment=assessment,
             dropped=self.dropped,
             total_ms=1e3 * (perf_counter() - start),
-            image=part,
         )
 
     def _choose_region(self, image: UInt8Image) -> Region | None:
@@ -149,23 +144,14 @@ class FrameStream:
         return None
 
 
-def annotate(classifier: Classifier | Cascade, result: FrameResult) -> UInt8Image:
+def annotate(result: FrameResult) -> UInt8Image:
     """The frame with its heat map for the positive class and two lines of text: uint8 (height + 36, width, 3).
 
     A refused frame has no heat map and no number.
     """
-    from PIL import Image, ImageDraw
-
-    label = classifier.bundle.positive_label
-    picture, number = result.image, ""
+    label = result.answer.bundle.positive_label
+    picture, number = result.answer.picture, ""
     if result.answer.outputs is not None:
-        bundle = classifier.deciding_model(result.answer).bundle
-        heat = heat_map(explanation(bundle, result.answer.outputs, label).cam, picture.shape[:2])
+        heat = heat_map(result.answer.explain(label).cam, picture.shape[:2])
         picture, number = overlay(picture, heat), f"  p({label})={result.smoothed:.3f}"
-    height, width = picture.shape[:2]
-    canvas = Image.new("RGB", (width, height + 36))
-    canvas.paste(Image.fromarray(picture))
-    draw = ImageDraw.Draw(canvas)
-    draw.text((4, height + 3), result.assessment.verdict + number, fill=(230, 230, 230))
-    draw.text((4, height + 19), f"frame {result.frame}  research use only", fill=(240, 163, 74))
-    return np.asarray(canvas)
+    return captioned(picture, result.assessment.verdict + number, f"frame {result.frame}  research use only")

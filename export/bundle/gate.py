@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ from sonoedge.train.folders import atomic_directory
 
 if TYPE_CHECKING:
     from sonoedge.export.gate.fit import FittedGate
+    from sonoedge.train.records.run_card import RunCard
 
 StrPath = str | os.PathLike[str]
 SIGNATURE = "SHA256SUMS.sig"
@@ -168,7 +169,7 @@ def runnable(bundle: Bundle, artifacts: str | Sequence[str] | None) -> list[str]
     return found
 
 
-def publish_gate(bundle: Bundle, fitted: FittedGate, card: Mapping[str, Any] | None = None) -> Bundle:
+def publish_gate(bundle: Bundle, fitted: FittedGate, card: RunCard | None = None) -> Bundle:
     """Publish the bundle again with ``domain.npz`` in it; an old gate is replaced, a signature is removed.
 
     Args:

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from sonoedge.edge_runtime.bundle.contract import Bundle
+from sonoedge.train.evaluation.results import shown
 from sonoedge.train.evaluation.subgroups import subgroup_table
 from sonoedge.train.markdown import markdown_table
+from sonoedge.train.records.run_card import DistilledCard, RunCard, SlimCard, TrainedCard
 
 
-def model_card(bundle: Bundle, card: Mapping[str, Any] | None) -> str:
+def model_card(bundle: Bundle, card: RunCard | None) -> str:
     """Markdown text of the model card.
 
     Args:
@@ -109,31 +111,30 @@ def _promises(bundle: Bundle) -> list[str]:
     return lines
 
 
-def _training(card: Mapping[str, Any]) -> list[str]:
-    settings, dataset = card["settings"], card["dataset"]
-    counts = ", ".join(f"{n} {subset}" for subset, n in dataset["images"].items())
-    weights = _weights(settings["weights"])
-    if "divisor" in settings:
+def _training(card: RunCard) -> list[str]:
+    settings, dataset = card.settings, card.dataset
+    counts = ", ".join(f"{n} {subset}" for subset, n in dataset.images.items())
+    weights = _weights(settings.weights)
+    if isinstance(card, SlimCard):
         how = (
-            f"Backbones {settings['backbones']} of a larger model (weights: {weights}), the multiply-adds of its "
-            f"VGG divided by {settings['divisor']:g} in closed form"
+            f"Backbones {settings.backbones} of a larger model (weights: {weights}), the multiply-adds of its "
+            f"VGG divided by {card.settings.divisor:g} in closed form"
         )
-    elif "distillation" in card:
-        how = f"Backbone {settings['backbones']} (started from: {weights}), taught by a larger model"
+    elif isinstance(card, DistilledCard):
+        how = f"Backbone {settings.backbones} (started from: {weights}), taught by a larger model"
     else:
-        how = f"Backbones {settings['backbones']} (frozen; weights: {weights}), protocol `{settings['protocol']}`"
+        how = f"Backbones {settings.backbones} (frozen; weights: {weights}), protocol `{card.settings.protocol}`"
     lines = [
-        f"- {how}, split `{settings['split']}`, seed {settings['seed']}.",
-        f"- Images: {counts}; data digest `{dataset['digest'][:16]}`; "
-        f"{dataset['groups_on_both_sides']} held-out images with a copy in training.",
+        f"- {how}, split `{settings.split}`, seed {settings.seed}.",
+        f"- Images: {counts}; data digest `{dataset.digest[:16]}`; "
+        f"{dataset.groups_on_both_sides} held-out images with a copy in training.",
     ]
-    for subset, metrics in card["metrics"].items():
+    for subset, metrics in card.metrics.items():
         figures = ", ".join(
-            f"{name} {metrics[name][0]:.3f} [{metrics[name][1]:.3f}, {metrics[name][2]:.3f}]"
-            for name in ("accuracy", "auc", "sensitivity", "specificity")
+            f"{name} {shown(*metrics[name])}" for name in ("accuracy", "auc", "sensitivity", "specificity")
         )
         lines.append(f"- Full model, {subset}: {figures} (95 % intervals).")
-    if table := subgroup_table(card.get("subgroups", {})):
+    if table := subgroup_table(card.subgroups if isinstance(card, TrainedCard) else {}):
         lines += ["", "Subgroups of the test images, 95 % intervals by group:", "", table]
     return lines
 

@@ -11,7 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from sonoedge.edge_runtime.bundle.contract import GOLDEN, MANIFEST, MODEL_CARD, SBOM, Artifact, Bundle, InputSpec
+from sonoedge.edge_runtime.bundle.contract import (
+    GATE_FILE,
+    GOLDEN,
+    MANIFEST,
+    MODEL_CARD,
+    SBOM,
+    Artifact,
+    Bundle,
+    Decision,
+    InputSpec,
+)
 from sonoedge.edge_runtime.bundle.freshness import dated
 from sonoedge.edge_runtime.bundle.manifest import load_bundle, write_manifest
 from sonoedge.edge_runtime.bundle.trust import without_policy
@@ -20,14 +30,15 @@ from sonoedge.edge_runtime.device.replay import load_golden, replay, run_golden
 from sonoedge.edge_runtime.errors import VerificationError
 from sonoedge.edge_runtime.files import write_bytes_atomic, write_text_atomic
 from sonoedge.edge_runtime.model.classifier import Classifier
-from sonoedge.edge_runtime.model.gate import GATE_FILE, load_gate
+from sonoedge.edge_runtime.model.gate import load_gate
 from sonoedge.edge_runtime.types import Float32Array
 from sonoedge.edge_runtime.words import INTENDED_USE
 from sonoedge.export.bundle.golden import check_maps, golden_images, pack, reference, tolerances
+from sonoedge.export.bundle.limits import Limits, keep_within
 from sonoedge.export.bundle.model_card import model_card
 from sonoedge.export.bundle.sbom import sbom
 from sonoedge.export.convert.splitting import SplitModel
-from sonoedge.export.formats import ExportFormat, Source
+from sonoedge.export.formats import FORMATS, ExportFormat, Source
 from sonoedge.export.gate.fit import make_gate, write_gate
 from sonoedge.export.gate.images import GateImages
 from sonoedge.export.guard.candidate_table import promise
@@ -37,6 +48,7 @@ from sonoedge.train.data.split import SUBSETS, subset_of
 from sonoedge.train.evaluation.run_folder import Run, versions
 from sonoedge.train.features.cache import default_cache
 from sonoedge.train.folders import atomic_directory
+from sonoedge.train.records.reader import plain
 from sonoedge.train.terminal import LOG
 
 DIGEST_DIGITS = 16
@@ -60,6 +72,7 @@ class ExportRequest:
         cache: folder of what quantization caches; None: the default folder.
         gate: images that the out-of-domain gate is fitted to; None leaves the gate out.
         features: folder of `train.features.cache`; None: the default folder.
+        limits: what an artifact may cost here; None for no limits.
     """
 
     model: SplitModel
@@ -74,6 +87,7 @@ class ExportRequest:
     cache: Path | None = None
     gate: GateImages | None = None
     features: Path | None = None
+    limits: Limits | None = None
 
 
 def export_bundle(request: ExportRequest, out: Path, *, progress: bool) -> Bundle:
@@ -85,7 +99,7 @@ def export_bundle(request: ExportRequest, out: Path, *, progress: bool) -> Bundl
         progress: show bars.
 
     Raises:
-        AccuracyError: the guard found no int8 file; see `export.guard.int8.write_int8`.
+        AccuracyError, LimitError: no file fits; see `write_int8` and `export.bundle.limits.keep_within`.
         ModelError: a format cannot express the model.
         UsageError: ``out`` holds something else, or the formats need images that are not there.
         VerificationError: an artifact does not agree with Keras; nothing is published.
@@ -104,15 +118,20 @@ def export_bundle(request: ExportRequest, out: Path, *, progress: bool) -> Bundl
                 f"[{number}/{len(request.formats)}] {row.name:<15} {artifact.size_bytes / 1e6:7.1f} MB  "
                 f"{perf_counter() - started:6.1f} s"
             )
+        provenance = _provenance(request)
+        if request.limits is not None:
+            choice = keep_within(request.limits, folder, artifacts, request.model.input_size)
+            LOG.info("\n".join(choice.lines()))
+            artifacts, provenance["limits"] = list(choice.artifacts), choice.to_json()
         bundle = Bundle(
             path=folder,
             name=request.name,
             labels=request.labels,
-            positive_label=request.labels[-1],
+            decision=Decision("threshold", request.labels[-1]),
             input=InputSpec(*request.model.input_size),
             branches=request.model.head.branches,
             artifacts=tuple(artifacts),
-            provenance=_provenance(request),
+            provenance=provenance,
             intended_use=INTENDED_USE,
         )
         bundle = _write_golden(without_policy(dated(bundle)), request.model)
@@ -123,7 +142,7 @@ def export_bundle(request: ExportRequest, out: Path, *, progress: bool) -> Bundl
             write_text_atomic(folder / ANSWERS, request.int8.agreement.lines())
         write_text_atomic(folder / SBOM, sbom(bundle))
         write_manifest(bundle)
-        _verify(folder, request.formats, gated=request.gate is not None)
+        _verify(folder, [FORMATS[a.name] for a in artifacts], gated=request.gate is not None)
         LOG.info(f"verified: {len(artifacts)} artifacts reloaded and replayed against the Keras model")
     return load_bundle(out)
 
@@ -161,14 +180,7 @@ def write_artifact(
             metrics["promise"] = promise(None, request.int8.budget)
     else:
         choice = write_int8(
-            source,
-            row.runtime,
-            backbone,
-            head,
-            request.int8,
-            request.threshold,
-            scratch,
-            progress=progress,
+            source, row.runtime, backbone, head, request.int8, request.threshold, scratch, progress=progress
         )
         recipe, precision, threshold = choice.recipe.to_json(), choice.recipe.precision, choice.threshold
         features = choice.features or {}
@@ -177,7 +189,7 @@ def write_artifact(
             metrics["validation"] = choice.candidate.to_json(request.int8.budget)
         metrics["calibration"] = choice.activations
         if choice.table is not None:
-            metrics["ladder"] = [c.to_json(request.int8.budget) for c in choice.table.candidates]
+            metrics["candidates"] = [c.to_json(request.int8.budget) for c in choice.table.candidates]
     artifact = Artifact(
         name=row.name,
         runtime=row.runtime,
@@ -201,8 +213,7 @@ def _write_golden(bundle: Bundle, model: SplitModel) -> Bundle:
     artifacts = []
     for artifact in bundle.artifacts:
         own_logits, own_cams = run_golden(Classifier(bundle, artifact.name), images)
-        arrays[f"{artifact.name}.logit"] = own_logits
-        arrays[f"{artifact.name}.cam"] = own_cams
+        arrays |= {f"{artifact.name}.logit": own_logits, f"{artifact.name}.cam": own_cams}
         arrays[f"{artifact.name}.tolerance"] = tolerances(artifact.precision, own_logits, logits)
         errors = {
             "golden_logit_error": round(float(np.abs(own_logits - logits).max()), 7),
@@ -271,17 +282,17 @@ _PLACES = {"data", "weights", "teacher", "groups", "sweep", "split"}
 def _training(run: Run) -> dict[str, Any]:
     card = run.card
     # Paths say nothing to the receiver of a bundle, and may reveal too much.
-    settings = {key: value for key, value in card["settings"].items() if key not in _PLACES}
+    settings = {key: value for key, value in plain(card.settings).items() if key not in _PLACES}
     settings["split"] = run.split.strategy
     subsets: dict[str, list[str]] = {subset: [] for subset in SUBSETS}
     for digest, subset in sorted(subset_of(run.split).items()):
         subsets[subset].append(digest[:DIGEST_DIGITS])
     return {
         "settings": settings,
-        "weights": dict(card["weights"]),
-        "dataset_digest": card["dataset"]["digest"],
-        "images": card["dataset"]["images"],
-        "metrics": card["metrics"],
+        "weights": dict(card.weights),
+        "dataset_digest": card.dataset.digest,
+        "images": card.dataset.images,
+        "metrics": plain(card.metrics),
         # From these a benchmark knows which images the model has seen.
         "subsets": subsets,
     }

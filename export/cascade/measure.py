@@ -11,9 +11,9 @@ import numpy as np
 from sonoedge.edge_runtime.bundle.contract import Bundle
 from sonoedge.edge_runtime.errors import DataError
 from sonoedge.edge_runtime.imaging.image import read_image
-from sonoedge.edge_runtime.model.answer import Prediction
 from sonoedge.edge_runtime.model.cascade import Cascade
 from sonoedge.edge_runtime.model.classifier import Classifier
+from sonoedge.edge_runtime.model.result import Prediction
 from sonoedge.edge_runtime.types import UInt8Image
 from sonoedge.export.cascade.fit import Float, agreement
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sonoedge.export.api import PRECISIONS, export
 from sonoedge.export.bundle.exported import ExportedBundle
+from sonoedge.export.bundle.limits import add_limits
 from sonoedge.train.arguments import call_with, take_defaults
 from sonoedge.train.terminal import shown
 
@@ -57,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     guard.add_argument("--layer-report", type=Path, metavar="DIR", help=(
         "write the error of every tensor against float32, as JSON and plot"
     ))  # fmt: skip
+    add_limits(parser)
     parser.add_argument("--cache", type=Path, metavar="DIR", help="default: ~/.cache/sonoedge/quantized")
     parser.add_argument("--feature-cache", type=Path, metavar="DIR", help=(
         "the --cache of train, for the out-of-domain gate (default: ~/.cache/sonoedge/features)"
@@ -81,6 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "examples:\n"
         "  sonoedge export --format tflite-int8\n"
         "  sonoedge export --model runs/busi --format all --out bundle\n"
+        "  sonoedge export --model runs/busi --format all --max-ms 100 --max-mb 30\n"
         "  sonoedge export --model my.keras --labels benign,malignant --calibration-data frames/ --out bundle"
     )
 

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sonoedge.edge_runtime.model.gate import GATE_FILE
+from sonoedge.edge_runtime.bundle.contract import GATE_FILE
 from sonoedge.export.bundle.gate import GateCheck, add_gate, check_gate
 from sonoedge.train.arguments import call_with, take_defaults
 from sonoedge.train.terminal import shown

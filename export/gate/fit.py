@@ -25,11 +25,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoedge.edge_runtime.bundle.contract import Artifact, Bundle
+from sonoedge.edge_runtime.bundle.contract import GATE_FILE, Artifact, Bundle
 from sonoedge.edge_runtime.errors import DataError
 from sonoedge.edge_runtime.files import write_bytes_atomic
 from sonoedge.edge_runtime.model.classifier import Classifier
-from sonoedge.edge_runtime.model.gate import GATE_FILE, Gate, load_gate, standardise
+from sonoedge.edge_runtime.model.gate import Gate, load_gate, standardise
 from sonoedge.export.convert.splitting import SplitModel
 from sonoedge.export.gate.features import Features, file_features, float_features, looked_at, spread, view_features
 from sonoedge.export.gate.images import GateImages

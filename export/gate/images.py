@@ -9,6 +9,7 @@ from pathlib import Path
 from sonoedge.edge_runtime.errors import DataError
 from sonoedge.train.data.dataset import Dataset, Sample
 from sonoedge.train.evaluation.run_folder import Run
+from sonoedge.train.records.run_card import TrainedCard
 
 MINIMUM = 8
 """Training images that a gate needs at least."""
@@ -52,10 +53,9 @@ def images_of_run(data: dict[str, Dataset], copies: int) -> GateImages:
 
 def copies_of(run: Run) -> int:
     """Augmented copies of each training image whose features are in the cache: at most `COPIES`."""
-    settings = run.card["settings"]
     # Tuned backbones and students have seen the copies, but their features are not cached.
-    kept = "fine_tune" in settings and not settings["fine_tune"]
-    return min(int(settings["augment"]), COPIES) if kept else 0
+    kept = isinstance(run.card, TrainedCard) and not run.card.settings.fine_tune
+    return min(run.card.settings.augment, COPIES) if kept else 0
 
 
 def images_of_folder(paths: Sequence[Path], digests: Sequence[str]) -> GateImages:

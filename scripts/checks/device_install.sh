@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Prove the device install: the wheel with one interpreter, in an environment of its own, runs a bundle and has
-# pulled in nothing of the workstation's packages.
+# Prove the device install: the wheel with one interpreter, in an environment of its own, runs a bundle, and neither
+# its distributions nor its megabytes have grown (device_size.py).
 #   bash scripts/checks/device_install.sh BUNDLE IMAGE
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -10,12 +10,8 @@ trap 'rm -rf "$work"' EXIT
 "${PYTHON:-python3}" -m venv "$work/venv"
 rm -rf build # of an earlier version: its modules would be in the wheel
 "$work/venv/bin/pip" wheel --quiet --disable-pip-version-check --no-deps --wheel-dir "$work" .
-"$work/venv/bin/pip" install --quiet --disable-pip-version-check --constraint constraints.txt "$(ls "$work"/*.whl)[litert]"
-"$work/venv/bin/python" - <<'PYTHON'
-from importlib.util import find_spec
-heavy = [name for name in ("tensorflow", "keras", "sklearn", "scipy", "matplotlib", "openvino", "onnx") if find_spec(name)]
-raise SystemExit(f"the device install brought {heavy}" if heavy else 0)
-PYTHON
+"$work/venv/bin/pip" install --quiet --disable-pip-version-check --constraint constraints.txt "$(ls "$work"/*.whl)[pi]"
+"$work/venv/bin/python" scripts/checks/device_size.py
 if unzip -Z1 "$work"/*.whl | grep -vE '^sonoedge(/|-[^/]*\.dist-info/)'; then
   echo "error: the wheel holds more than sonoedge" >&2
   exit 1
@@ -30,4 +26,3 @@ if venv/bin/sonoedge train --data . >/dev/null 2>message; then
   exit 1
 fi
 grep -qF '.[train]' message
-echo "device install: $(du -sm venv | cut -f1) MB, of which $(du -sm "$work"/venv/lib/python*/site-packages/pip | cut -f1) MB pip"

@@ -49,16 +49,16 @@ FAULTS = (
     ),
     Fault(
         "refused: no probability, no label",
-        "edge_runtime/model/classifier.py",
-        "withheld = gated and assessment.refused",
-        "withheld = gated and not assessment.text",
+        "edge_runtime/model/predictor.py",
+        "withheld = assessment.refused and not ungated",
+        "withheld = not assessment.text and not ungated",
         (_ASSESS + "test_a_refused_image_has_no_numbers_unless_ungated",),
     ),
     Fault(
         "refused: no heat map",
         "edge_runtime/commands/explain.py",
-        "gated=not args.ungated)",
-        "gated=False)",
+        "ungated=args.ungated)",
+        "ungated=True)",
         ("tests/edge_runtime/model/test_refusals.py::test_explain_writes_nothing_of_refused_images",),
     ),
     Fault(
@@ -72,7 +72,7 @@ FAULTS = (
     ),
     Fault(
         "verdict: no number is no answer",
-        "edge_runtime/model/classifier.py",
+        "edge_runtime/model/predictor.py",
         "if not np.isfinite([prediction.probability, prediction.logit]).all():",
         "if not prediction.artifact:",
         (_ASSESS + "test_what_is_not_a_number_is_no_answer",),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from scripts.faults.fault import Fault
 
+_INSTALLATION = "tests/edge_runtime/device/test_installation.py::"
 _CHECKSUMS = "tests/edge_runtime/bundle/test_checksums.py::"
 _MANIFEST = "tests/edge_runtime/bundle/test_manifest.py::"
 _SIGNATURE = "tests/edge_runtime/bundle/test_signature.py::"
@@ -42,8 +43,8 @@ FAULTS = (
     Fault(
         "bundle: an unknown schema is refused",
         "edge_runtime/bundle/manifest.py",
-        'if top["schema_version"] != SCHEMA_VERSION:',
-        'if not top["schema_version"]:',
+        "not isinstance(version, bool) and version not in READ_VERSIONS:",
+        "not isinstance(version, bool) and not version:",
         (_MANIFEST + "test_schema_errors",),
     ),
     # --- verify
@@ -124,5 +125,44 @@ FAULTS = (
         "trusted(bundle) if isinstance(bundle, Bundle) else load_trusted(bundle)",
         "bundle if isinstance(bundle, Bundle) else load_trusted(bundle)",
         ("tests/edge_runtime/bundle/test_policy.py::test_every_way_of_opening_obeys_the_policy",),
+    ),
+    # --- install
+    Fault(
+        "install: a bundle that does not work here is not used",
+        "edge_runtime/device/installation.py",
+        "            check(copied)\n",
+        "",
+        (_INSTALLATION + "test_a_bundle_that_fails_its_check_does_not_become_current",),
+    ),
+    Fault(
+        "install: the bundle in use changes in one step",
+        "edge_runtime/device/installation.py",
+        "        new.replace(self.link)\n",
+        "        self.link.unlink(missing_ok=True)\n        new.rename(self.link)\n",
+        (_INSTALLATION + "test_killed_before_any_file_operation",),
+    ),
+    Fault(
+        "install: the bundle that a server has open stays",
+        "edge_runtime/device/installation.py",
+        "                    if free:\n",
+        "                    if one:\n",
+        (_INSTALLATION + "test_a_bundle_in_use_is_not_removed",),
+    ),
+    Fault(
+        "install: a rollback is checked",
+        "edge_runtime/commands/install.py",
+        "    check(load_bundle(back[1].path))\n",
+        "",
+        (
+            "tests/edge_runtime/commands/test_install.py::test_a_rollback_is_checked",
+            "tests/edge_runtime/commands/test_install.py::test_a_policy_that_remembers_the_newest",
+        ),
+    ),
+    Fault(
+        "bundle: a link to it is followed once",
+        "edge_runtime/bundle/manifest.py",
+        "        folder = folder.resolve()\n",
+        "        pass\n",
+        (_INSTALLATION + "test_a_loaded_bundle_keeps_its_files",),
     ),
 )

@@ -1,4 +1,4 @@
-"""Splitting, calibration, and the guard of the export."""
+"""Splitting, calibration, the guard of the export, pages, and the size of the device install."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from scripts.faults.fault import Fault
 _CANDIDATES = "tests/export/guard/test_candidate_table.py::"
 _COMPARISON = "tests/export/guard/test_comparison.py::"
 _INT8 = "tests/export/guard/test_int8.py::"
+_REQUEST = "tests/train/config/test_request.py::"
 _SPLIT = "tests/train/data/test_split.py::"
 
 FAULTS = (
@@ -54,6 +55,43 @@ FAULTS = (
         ("tests/train/fitting/test_trainer.py::test_the_threshold_comes_from_validation_scores_alone",),
         heavy=True,
     ),
+    # --- what a training is asked for, and what it leaves
+    Fault(
+        "options: what does nothing is refused",
+        "train/config/request.py",
+        "if need.option in names and not need.met(settings):",
+        "if need.option in names and not need.option:",
+        (_REQUEST + "test_an_option_that_does_nothing_is_refused_if_it_was_given",),
+    ),
+    Fault(
+        "--config: what is given wins over the file",
+        "train/config/request.py",
+        '((in_file, f"{config}: "), (given, "--"))',
+        '((given, "--"), (in_file, f"{config}: "))',
+        (_REQUEST + "test_a_yaml_file_speaks_both_spellings_and_what_is_given_wins",),
+    ),
+    Fault(
+        "records: a key that is not known is refused",
+        "train/records/reader.py",
+        "frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field",
+        "frozen=True, kw_only=True, tag_field",
+        ("tests/train/records/test_reader.py::test_whatever_is_not_a_card_is_refused",),
+    ),
+    Fault(
+        "--log: no path leaves the run folder",
+        "train/tracking.py",
+        "**words_only(card.settings)",
+        "**words_only(card.settings), **{name: getattr(card.settings, name) for name in ('data', 'weights')}",
+        ("tests/train/test_tracking.py::test_mlflow_is_told_figures_and_no_path",),
+    ),
+    Fault(
+        "--config: a run that is repeated has the same settings",
+        "train/fitting/trainer.py",
+        '"settings": plain(with_whole_paths(settings)),',
+        '"settings": plain(with_whole_paths(TrainSettings(settings.data))),',
+        ("tests/train/test_api.py::test_a_run_is_repeated_from_its_folder",),
+        heavy=True,
+    ),
     # --- the guard
     Fault(
         "guard: changed decisions count",
@@ -94,9 +132,31 @@ FAULTS = (
     Fault(
         "export: the last check before publishing",
         "export/bundle/pipeline.py",
-        "        _verify(folder, request.formats, gated=request.gate is not None)\n",
+        "        _verify(folder, [FORMATS[a.name] for a in artifacts], gated=request.gate is not None)\n",
         "",
         ("tests/export/commands/test_export.py::test_a_file_that_computes_something_else_is_not_published",),
         heavy=True,
+    ),
+    Fault(
+        "export: what costs more than a limit is left out",
+        "export/bundle/limits.py",
+        "if limit is not None and value > limit:",
+        "if limit is not None and value > 2 * limit:",
+        ("tests/export/bundle/test_limits.py::test_what_exceeds_a_limit_is_left_out_and_the_fastest_comes_first",),
+    ),
+    # --- pages and install
+    Fault(
+        "report: names from files stay text",
+        "benchmarks/report/html.py",
+        "autoescape=True",
+        "autoescape=False",
+        ("tests/benchmarks/report/test_page.py::test_names_from_files_stay_text",),
+    ),
+    Fault(
+        "install: a device gets no library more",
+        "scripts/checks/device_size.py",
+        "if came := found.keys() - OURS - OF_LITERT:",
+        "if came := set():",
+        ("tests/scripts/test_device_size.py::test_a_distribution_more_a_distribution_less",),
     ),
 )

@@ -3,7 +3,7 @@
 training    24 epochs by the paper's protocol on cached features, against one forward pass over the images, and
             against the same fit without the cache
 predict     backbone and head through `Classifier`, against the raw interpreter's invoke of the backbone
-import      ``from sonoedge.edge_runtime import Classifier, explanation``, over ``import numpy, PIL.Image``
+import      ``import sonoedge; sonoedge.load``, over ``import numpy, PIL.Image``
 memory      peak resident memory of ``sonoedge train`` on simulated images
 """
 
@@ -22,13 +22,14 @@ from typing import Any
 
 import numpy as np
 
-from sonoedge.benchmarks.measure.environment import machine_record
+from sonoedge.benchmarks.measure.environment import how_made, this_command
 from sonoedge.edge_runtime.backends import default_threads
 from sonoedge.edge_runtime.backends.tflite import load_interpreter_class
 from sonoedge.edge_runtime.device.latency import measure
 from sonoedge.edge_runtime.files import write_text_atomic
 from sonoedge.edge_runtime.model.classifier import Classifier
 from sonoedge.train.quiet import quiet
+from sonoedge.train.records.run_card import read_card
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -38,12 +39,16 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--data", type=Path, required=True, help="data folder")
     parser.add_argument("--weights", default="imagenet", help="imagenet, none or a folder (default: %(default)s)")
+    parser.add_argument("--about-weights", metavar="TEXT", help="what the weights are, for the JSON")
     parser.add_argument("--bundle", type=Path, default=Path("bundle"), help="bundle folder (default: ./bundle)")
     parser.add_argument("--out", type=Path, default=Path("costs.json"), help="default: ./costs.json")
     parser.add_argument("--uncached-images", type=int, default=96, help="images of the uncached fit (default: 96)")
     parser.add_argument("--memory-images", type=int, default=1200, help="simulated images (default: 1200; 0: skip)")
     args = parser.parse_args(argv)
-    results: dict[str, Any] = {"machine": machine_record(None), "data": args.data.resolve().name}
+    made = how_made(
+        [this_command("python scripts/measure/costs.py", argv)], weights=args.about_weights or args.weights
+    )
+    results: dict[str, Any] = {**made, "data": args.data.resolve().name}
     results |= {"import": import_cost(), "predict": predict_cost(args.bundle)}
     results["training"] = training_cost(args.data, args.weights, args.uncached_images)
     if args.memory_images:
@@ -56,8 +61,8 @@ def main(argv: list[str] | None = None) -> int:
 def import_cost(repeats: int = 15) -> dict[str, float]:
     """Median seconds of the two imports in fresh interpreters, in turns."""
     base = "import numpy, PIL.Image"
-    # Everything that a bare `import sonoedge.edge_runtime` leaves for later.
-    ours = f"{base}; from sonoedge.edge_runtime import Classifier, explanation"
+    # A bare `import sonoedge` leaves everything for later.
+    ours = f"{base}; import sonoedge; sonoedge.load, sonoedge.Result"
     seconds: dict[str, list[float]] = {base: [], ours: []}
     for _ in range(repeats):
         for statement, found in seconds.items():
@@ -108,8 +113,9 @@ def training_cost(data: Path, weights: str, uncached_images: int) -> dict[str, f
         from sonoedge.train.features.cache import extract_features
         from sonoedge.train.fitting.feature_set import FeatureSet
         from sonoedge.train.fitting.fine_tuning import ImageBatches
-        from sonoedge.train.fitting.heads import PAPER, fit_keras, fit_paper
+        from sonoedge.train.fitting.heads import fit_keras, fit_paper
         from sonoedge.train.models.fusion import build_model
+        from sonoedge.train.records.settings import PAPER
 
     dataset = load_dataset(data)
     subsets = apply_split(dataset, make_split(dataset))
@@ -173,8 +179,7 @@ def memory_cost(images: int, weights: str) -> dict[str, float]:
         subprocess.run([*sonoedge, "phantoms", "--out", str(data), "--cases", str(images // 4)], check=True)
         command = [*sonoedge, "train", "--data", str(data), "--weights", weights, "--out", str(out), "--quiet"]
         subprocess.run([*command, "--cache", str(Path(folder) / "cache")], check=True)
-        card = json.loads((out / "run.json").read_text())
-        return {"images": images, "peak_bytes": card["peak_memory_bytes"]}
+        return {"images": images, "peak_bytes": read_card(out / "run.json").peak_memory_bytes or 0}
 
 
 if __name__ == "__main__":

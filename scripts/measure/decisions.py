@@ -19,7 +19,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -29,12 +28,12 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from scripts.readme_tables import decisions
-from sonoedge.benchmarks.measure.environment import machine
-from sonoedge.edge_runtime import Classifier, load_bundle
-from sonoedge.edge_runtime.device.system import int8_dot_products
+from scripts.results.tables import decisions
+from sonoedge.benchmarks.measure.environment import how_made
+from sonoedge.edge_runtime.bundle.manifest import load_bundle
 from sonoedge.edge_runtime.files import write_text_atomic
 from sonoedge.edge_runtime.imaging.image import read_image, to_input
+from sonoedge.edge_runtime.model.classifier import Classifier
 from sonoedge.edge_runtime.proportion import GroupedCount
 from sonoedge.train.data.dataset import Dataset, load_dataset
 from sonoedge.train.data.split import Split, SplitEntry, write_split
@@ -47,7 +46,7 @@ TEST, EXTERNAL = "test.json", "external.json"
 
 
 def main() -> int:
-    """Measure, write the JSON, and print the table that `readme_tables.py` puts into the README; exit code 0."""
+    """Measure, write the JSON, and print the table that `result_tables.py` puts into the documents; exit code 0."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
@@ -57,6 +56,7 @@ def main() -> int:
     parser.add_argument("--format", default="tflite-int8", metavar="A,B", help="default: %(default)s")
     parser.add_argument("--work", type=Path, default=Path("work"), help="runs and bundles (default: ./work)")
     parser.add_argument("--out", type=Path, default=Path("docs/results/decisions.json"))
+    parser.add_argument("--about-weights", metavar="TEXT", help="what the weights are, for the JSON")
     parser.add_argument("--finished", action="store_true", help="run nothing: report what an earlier call finished")
     args = parser.parse_args()
     body: dict[str, Any] = {}
@@ -68,14 +68,13 @@ def main() -> int:
 
 def measured(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Yield all figures so far after each run: seeds first, then the other source, then the folds."""
-    dataset, here = load_dataset(args.data), machine()
+    dataset = load_dataset(args.data)
+    commands = (
+        "sonoedge train --data BUSI --weights WEIGHTS --out RUN [--seed SEED | --split FOLD]",
+        f"sonoedge export --model RUN --format {args.format} --out BUNDLE",
+    )
     body: dict[str, Any] = {
-        "commands": [
-            "sonoedge train --data BUSI --weights WEIGHTS --out RUN [--seed SEED | --split FOLD]",
-            f"sonoedge export --model RUN --format {args.format} --out BUNDLE",
-        ],
-        "date": datetime.now(UTC).date().isoformat(),
-        "machine": {"processor": here.processor, "cores": here.cores, "int8_dot_products": int8_dot_products()},
+        **how_made(commands, weights=args.about_weights or f"files of {args.weights.name}"),
         "seeds": [],
         "folds": [],
     }
@@ -133,7 +132,10 @@ def split_of(dataset: Dataset, parts: dict[str, Dataset]) -> Split:
         SplitEntry(s.relative_path, s.sha256, s.label, s.group, subset[s.relative_path])
         for s in sorted(dataset.samples, key=lambda s: s.relative_path)
     )
-    return Split(dataset.root.resolve().as_posix(), dataset.labels, "grouped", 0, (0.7, 0.1, 0.2), entries)
+    return Split(
+        data_root=dataset.root.resolve().as_posix(), labels=dataset.labels, strategy="grouped", seed=0,
+        fractions=(0.7, 0.1, 0.2), entries=entries,
+    )  # fmt: skip
 
 
 def counted(folder: Path, dataset: Dataset, *, external: bool = False) -> dict[str, Any]:
@@ -149,7 +151,7 @@ def counted(folder: Path, dataset: Dataset, *, external: bool = False) -> dict[s
         images, full = test_logits(run, dataset.root)
     ours = sigmoid(full) >= run.threshold
     facts: dict[str, Any] = {
-        "test_auc": [round(float(x), 4) for x in run.card["metrics"]["test"]["auc"]],
+        "test_auc": [round(float(x), 4) for x in run.card.metrics["test"]["auc"]],
         "threshold": round(run.threshold, 4),
         "files": {},
     }
@@ -180,7 +182,7 @@ def test_logits(run: Run, root: Path) -> tuple[Dataset, np.ndarray]:
 
 def full_logits(run: Run, dataset: Dataset) -> np.ndarray:
     """The Keras model's logits (N,)."""
-    from sonoedge.train.commands.score import logits_of
+    from sonoedge.train.experiments.scoring import logits_of
     from sonoedge.train.features.cache import default_cache
 
     return logits_of(run, dataset, default_cache(), progress=True)

@@ -18,7 +18,7 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
-from sonoedge.benchmarks.measure.environment import machine_record
+from sonoedge.benchmarks.measure.environment import how_made, this_command
 from sonoedge.edge_runtime.device.peak_memory import peak_bytes
 from sonoedge.edge_runtime.files import write_text_atomic
 from sonoedge.train.quiet import quiet
@@ -34,6 +34,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--images", type=int, default=300, help="calibration images (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=1, help="default: %(default)s")
     parser.add_argument("--out", type=Path, default=Path("quantization_cost.json"), help="default: %(default)s")
+    parser.add_argument("--about-weights", default="the run's", metavar="TEXT", help="for the JSON")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.side:
@@ -46,8 +47,9 @@ def main(argv: list[str] | None = None) -> int:
             found = _in_own_process(side, args)
             seconds[side].append(found["seconds"])
             memory[side] = max(memory[side], found["peak_bytes"])
+    command = this_command("python scripts/measure/quantization_cost.py", argv)
     body = {
-        "machine": machine_record(None),
+        **how_made([command], weights=args.about_weights),
         "images": args.images,
         "seconds": {side: round(median(values), 2) for side, values in seconds.items()},
         "peak_bytes": memory,

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from sonoedge.benchmarks.measure.environment import how_made, this_command
 from sonoedge.edge_runtime.errors import DataError
 from sonoedge.edge_runtime.imaging.image import find_images
 
@@ -50,12 +51,14 @@ def main(argv: list[str] | None = None) -> int:
     command = [sys.executable, "-m", "sonoedge.edge_runtime", "serve", "--bundle", str(args.bundle), "--port", "0"]
     command += ["--artifact", args.artifact] if args.artifact else []
     command += ["--threads", str(args.threads)] if args.threads else []
+    typed = this_command("python scripts/measure/station.py", argv)
+    made = how_made([typed], weights=f"those of the bundle {args.bundle.name}", threads=args.threads)
     began = time.perf_counter()
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
             url = _address(process)
             first_page, ready = _start_times(url, began)
-            report: dict[str, Any] = {"first_page_s": first_page, "ready_s": ready}
+            report: dict[str, Any] = {**made, "first_page_s": first_page, "ready_s": ready}
             report["uploads"] = _uploads(url, images, args.uploads)
             report["live"] = _live(url, images, min(args.seconds, MAX_SECONDS), process.pid)
         finally:

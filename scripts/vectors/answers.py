@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scripts.vectors.generated import CASCADED, DRAWN, VECTORS, drawn, mixed, noise, pack
-from sonoedge.edge_runtime import Classifier, load_bundle
+from sonoedge.edge_runtime.bundle.manifest import load_bundle
 from sonoedge.edge_runtime.explain.colormap import COLORMAP
 from sonoedge.edge_runtime.explain.gradcam import explanation, heat_map, overlay
 from sonoedge.edge_runtime.model.assess import Band, assess
 from sonoedge.edge_runtime.model.cascade import Cascade
+from sonoedge.edge_runtime.model.classifier import Classifier
 from sonoedge.edge_runtime.model.gate import GateResult
 
 _ANSWERED = [(48, 48), (96, 131), (30, 41), (768, 1024)]
@@ -130,7 +131,7 @@ def verdict_vectors() -> list[dict[str, Any]]:
     for name, model in models:
         for picture in DRAWN:
             for gated, views in ((True, 1), (False, 1), (True, 5)):
-                answer = model.predict(drawn(*picture), gated=gated, views=views)
+                answer = model.predict(drawn(*picture), ungated=not gated, views=views)
                 body = answer.to_json()
                 del body["image"], body["latency_ms"]
                 if answer.gate is not None:

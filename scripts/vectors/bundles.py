@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scripts.vectors.generated import CASCADED, DRAWN, VECTORS, drawn, mixed, noise
-from sonoedge.edge_runtime import Classifier, load_bundle
-from sonoedge.edge_runtime.bundle.contract import CascadeSpec
-from sonoedge.edge_runtime.bundle.manifest import read_manifest, write_manifest
+from sonoedge.edge_runtime.bundle.contract import GATE_FILE, CascadeSpec
+from sonoedge.edge_runtime.bundle.manifest import load_bundle, read_manifest, write_manifest
 from sonoedge.edge_runtime.files import write_bytes_atomic
 from sonoedge.edge_runtime.imaging.image import to_input
 from sonoedge.edge_runtime.model.cascade import estimate, logit_threshold
-from sonoedge.edge_runtime.model.gate import GATE_FILE, features_of
+from sonoedge.edge_runtime.model.classifier import Classifier
+from sonoedge.edge_runtime.model.gate import features_of
 
 _FITTED = [(("grey", "mixed", "noise")[seed % 3], 60 + seed, 60 + 7 * (seed % 23), seed) for seed in range(120)]
 
@@ -64,8 +64,8 @@ def write_gates(folder: Path) -> None:
 
     folders = [path for path in (folder / "first", folder) if path.is_dir()]
     for path in folders:
-        (path / GATE_FILE).unlink(missing_ok=True)
         bundle = read_manifest(path)
+        (path / GATE_FILE).unlink(missing_ok=True)
         write_manifest(bundle)
         models = {a.name: Classifier(bundle, a.name, threads=1) for a in bundle.artifacts}
         gate = fit_gate(_features(models[bundle.artifacts[-1].name], _FITTED), bundle, directions=4)

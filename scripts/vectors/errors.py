@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from scripts.vectors.generated import VECTORS
-from sonoedge.edge_runtime import load_bundle
+from sonoedge.edge_runtime.bundle.manifest import load_bundle
 from sonoedge.edge_runtime.model.cascade import first_bundle
 
 
@@ -37,13 +37,23 @@ def bundle_error_vectors() -> list[dict[str, Any]]:
         {"change": {"sums": ["  MODEL_CARD.md\n", "  z.md\n"]}, "words": ["not sorted"]},
         {"change": {"text": '{"schema_version": 1,'}, "words": ["bundle.json is not valid JSON"]},
         {"change": {"text": "[]"}, "words": ["must be a JSON object"]},
-        {"change": manifest(["schema_version"], 2), "words": ["schema_version 2", "reads 1", "Update"]},
+        {"change": manifest(["schema_version"], 3), "words": ["schema_version 3", "reads 1 and 2", "Update"]},
         {"change": manifest(["colour"], "blue"), "words": ["unknown keys", "colour"]},
         {"change": {"manifest": ["name"], "remove": True}, "words": ["lacks", "name"]},
         {"change": manifest(["name"], 7), "words": ["name has the wrong type"]},
         {"change": manifest(["labels"], ["benign"]), "words": ["at least two different names"]},
         {"change": manifest(["labels"], ["benign", "benign"]), "words": ["at least two different names"]},
-        {"change": manifest(["positive_label"], "odd"), "words": ["positive_label", "odd"]},
+        {"change": manifest(["decision", "label"], "odd"), "words": ["decision.label", "odd"]},
+        {"change": manifest(["decision", "rule"], "argmax"), "words": ["decides by a threshold", "argmax"]},
+        {"change": manifest(["decision"], None), "words": ["decision has the wrong type"]},
+        {"change": manifest(["reasons"], ["not_b_mode"]), "words": ["reasons must be"]},
+        {"change": manifest(["lesion_map"], {}), "words": ["draws no lesion maps"]},
+        {"change": manifest(["site_overlay"], ["labels"]), "words": ["site_overlay must be some of"]},
+        {"change": manifest(["site_overlay"], ["threshold", "temperature"]), "words": ["site_overlay must be"]},
+        {"change": manifest(["gate"], "other.npz"), "words": ["gate must be", "other.npz"]},
+        {"change": manifest(["gate"], None), "words": ["holds domain.npz", "does not name"]},
+        {"change": manifest(["gate"], 7), "words": ["gate has the wrong type"]},
+        {"change": manifest(["artifacts", 0, "input_dtype"], "int8"), "words": ["float32 only", "int8"]},
         {"change": manifest(["input", "channels"], "BGR"), "words": ["only runs RGB", "BGR"]},
         {"change": manifest(["input", "resize"], "nearest"), "words": ["only runs RGB", "nearest"]},
         {"change": manifest(["input", "height"], 0), "words": ["input size must be positive"]},
@@ -83,8 +93,7 @@ def cascade_error_vectors() -> list[dict[str, Any]]:
         {"change": {"flip": model}, "words": [model, "SHA-256 differs"]},
         {"change": {"delete": model}, "words": ["incomplete", model]},
         {"change": {"add": f"{spec.first}/notes.txt"}, "words": ["does not list", f"{spec.first}/notes.txt"]},
-        {"change": _manifest(["cascade"], None), "words": ["bundle.json has unknown keys", "cascade"]},
-        {"change": _manifest(["cascade"], []), "words": ["cascade must be a JSON object"]},
+        {"change": _manifest(["cascade"], []), "words": ["cascade has the wrong type"]},
         {"change": section("colour", "blue"), "words": ["cascade has unknown keys", "colour"]},
         {"change": {"manifest": ["cascade", "margin"], "remove": True}, "words": ["cascade lacks", "margin"]},
         {"change": section("scale", "2"), "words": ["cascade.scale has the wrong type"]},
@@ -108,7 +117,7 @@ def cascade_error_vectors() -> list[dict[str, Any]]:
             "change": first(_manifest(["labels"], ["malignant", "benign"])),
             "words": ["the same labels", "malignant"],
         },
-        {"change": first(_manifest(["positive_label"], "benign")), "words": ["the same labels"]},
+        {"change": first(_manifest(["decision", "label"], "benign")), "words": ["the same labels"]},
         {"change": first(_manifest(["input", "channels"], "BGR")), "words": ["only runs RGB", "BGR"]},
         {
             "change": first(_manifest(["cascade"], {**asdict(spec), "full_artifact": spec.first_artifact})),

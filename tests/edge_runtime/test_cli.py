@@ -131,6 +131,7 @@ EXPECTED = [
     (errors.MissingExtraError("openvino", "openvino"), 7, 'pip install ".[openvino]"'),
     (errors.AccuracyError("text"), 8, "text"),
     (errors.TrustError("text"), 9, "text"),
+    (errors.LimitError("text"), 12, "text"),
     (errors.FrameNeededError("text", 2), 3, "text"),
     (OSError(errno.ENOSPC, "No space left on device", "out.bin"), 1, "No space left on device: out.bin"),
     (OSError(errno.ENOSPC, "No space left on device"), 1, "No space left on device"),
@@ -162,7 +163,7 @@ def test_every_error_has_its_own_exit_code() -> None:
         type(error) for error, _, _ in EXPECTED if isinstance(error, errors.SonoEdgeError)
     }
     codes = {kind.__name__: kind.exit_code for kind in kinds if not issubclass(kind, errors.ImageError)}
-    assert sorted(codes.values()) == list(range(1, 10))
+    assert sorted(codes.values()) == [*range(1, 10), 12]  # 10 and 11 are answers, not errors
 
 
 def test_interrupt(register: Callable, capsys: pytest.CaptureFixture[str]) -> None:

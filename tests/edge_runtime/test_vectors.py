@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sonoedge.edge_runtime import BundleError, Classifier, SonoEdgeError, load_bundle
 from sonoedge.edge_runtime.bundle.checksums import SHA256SUMS, digests_text
 from sonoedge.edge_runtime.bundle.contract import MANIFEST
+from sonoedge.edge_runtime.bundle.manifest import load_bundle
 from sonoedge.edge_runtime.device.replay import load_golden, replay
+from sonoedge.edge_runtime.errors import BundleError, SonoEdgeError
 from sonoedge.edge_runtime.model.assess import REASONS, VERDICTS
 from sonoedge.edge_runtime.model.cascade import Cascade
+from sonoedge.edge_runtime.model.classifier import Classifier
 from sonoedge.edge_runtime.words import words
 from tests.helpers.places import ROOT
 
@@ -70,7 +72,7 @@ def test_the_files_are_current(writer: Any, tmp_path: Path) -> None:
         else:
             assert kept.exists(), path.name
     names = {p.name for p in tmp_path.iterdir()}
-    assert {p.name for p in VECTORS.iterdir()} == names | {"bundle", "cascade"}
+    assert {p.name for p in VECTORS.iterdir()} == names | {"bundle", "cascade", "schema-1"}
 
 
 def test_the_answers_decide_both_ways() -> None:

@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from sonoedge.edge_runtime.bundle.checksums import SHA256SUMS, digests_text
-from sonoedge.edge_runtime.bundle.contract import GOLDEN, MANIFEST, MODEL_CARD, Artifact, Branch, Bundle, InputSpec
+from sonoedge.edge_runtime.bundle.contract import (
+    GOLDEN,
+    MANIFEST,
+    MODEL_CARD,
+    Artifact,
+    Branch,
+    Bundle,
+    Decision,
+    InputSpec,
+)
 from sonoedge.edge_runtime.bundle.manifest import write_manifest
 from sonoedge.edge_runtime.words import INTENDED_USE
 
@@ -46,7 +55,7 @@ def build(folder: Path) -> Bundle:
         path=folder,
         name="dummy – Prüfling",
         labels=("benign", "malignant"),
-        positive_label="malignant",
+        decision=Decision("threshold", "malignant"),
         input=InputSpec(height=224, width=160),
         branches=(Branch("vgg19", 7, 5, 512), Branch("efficientnetb0", 7, 5, 1280)),
         artifacts=(artifact("tflite-fp32", "tflite", "tflite"), artifact("openvino-int8", "openvino", "xml")),

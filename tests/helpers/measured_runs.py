@@ -1,4 +1,4 @@
-"""Measured runs without measuring: builders of `Run` with chosen logits and timings."""
+"""Measured runs without measuring: builders of `Run` with chosen logits and timings, and of run cards."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from sonoedge.benchmarks.records.runfile import (
     Timing,
 )
 from sonoedge.edge_runtime.words import INTENDED_USE
+from sonoedge.train.records.run_card import DataFacts, Pipeline, TrainedCard
+from sonoedge.train.records.settings import PAPER, TrainSettings
 
 FULL = "full Keras model"
 QUIET = Thermal(None, None, None)
@@ -104,3 +106,16 @@ def scored_run() -> Run:
 
 
 FILES = ["report.csv", "report.html", "report.json", "report.md"]
+
+
+def run_card(settings: TrainSettings) -> TrainedCard:
+    """The card of a run with these settings that measured nothing."""
+    return TrainedCard(
+        labels=("benign", "malignant"), threshold=0.5, threshold_rule="0.5",
+        dataset=DataFacts("0" * 64, (), {"train": 4, "val": 2, "test": 2}, 0), weights={},
+        metrics={"test": {"auc": (0.8, 0.6, 0.9), "precision": (None, None, None)}},
+        history={"loss": [0.7, 0.6], "val_loss": [0.8, None]}, seconds={"features": 1.0, "fit": 2.0},
+        peak_memory_bytes=None, backend="tensorflow", versions={}, intended_use=INTENDED_USE,
+        settings=settings, chosen_fit=PAPER, candidates=(), temperature=1.0, sweep=(), subgroups={},
+        fine_tune_history=None, pipeline=Pipeline(1, 8, 1.0, None),
+    )  # fmt: skip

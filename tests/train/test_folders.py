@@ -199,6 +199,7 @@ while time.monotonic() < end:
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="locks and the exchange of Linux")
 def test_processes_that_write_the_same_things_at_once(tmp_path: Path) -> None:
     """None takes another's staging file or folder for abandoned, and readers see whole files of one of them."""

@@ -6,20 +6,10 @@ With ``--out`` it writes audit.json, audit.md, worst-pairs.png and groups.csv, w
 from __future__ import annotations
 
 import argparse
-import csv
-import io
-import json
-from dataclasses import asdict
 from pathlib import Path
 
-from sonoedge.edge_runtime.errors import UsageError
-from sonoedge.edge_runtime.files import write_text_atomic
-from sonoedge.edge_runtime.imaging.image import read_image
-from sonoedge.train.data.audit import Audit, WorstPair, audit_folder, markdown, render
-from sonoedge.train.folders import atomic_directory
-
-SHEET_PAIRS = 12
-"""Pairs on the contact sheet worst-pairs.png."""
+from sonoedge.train.records.reader import record_text
+from sonoedge.train.terminal import shown
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,48 +31,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Audit a folder and print a table or JSON; exit code 0, whatever the audit finds.
+    """Audit a folder and print a table or JSON; exit code 0, whatever the audit finds."""
+    from sonoedge.train.api import audit
+    from sonoedge.train.data.audit import render
 
-    Raises:
-        DataError: the folder cannot be read, see `train.data.dataset.load_dataset`.
-        UsageError: ``--out`` is a file, or another folder with content.
-    """
-    classes = args.classes.split(",") if args.classes else None
-    if args.out is not None and args.out.exists() and not args.out.is_dir():
-        raise UsageError(f"{args.out} exists and is not a folder.")
-    audit = audit_folder(args.data, classes=classes, skip_unreadable=args.skip_unreadable, progress=not args.json)
-    if args.out is not None:
-        write_audit(audit, args.out)
-    print(json.dumps(asdict(audit), indent=1, ensure_ascii=False) if args.json else render(audit))
+    with shown(lines=not args.json):
+        found = audit(
+            args.data,
+            classes=args.classes,
+            skip_unreadable=args.skip_unreadable,
+            out=args.out,
+            progress=not args.json,
+        )
+    print(record_text(found, indent=1) if args.json else render(found), end="" if args.json else "\n")
     return 0
-
-
-def write_audit(audit: Audit, out: Path) -> None:
-    """Write the folder of ``--out``.
-
-    Raises:
-        UsageError: ``out`` is another folder with content.
-    """
-    from sonoedge.train.evaluation.figures import plot_pairs
-
-    with atomic_directory(out, marker="audit.json") as folder:
-        table = io.StringIO()
-        rows = sorted(audit.group_of.items())
-        csv.writer(table, lineterminator="\n").writerows([("image", "group"), *rows])
-        write_text_atomic(folder / "groups.csv", table.getvalue())
-        root = Path(audit.root)
-        pictures = [
-            (read_image(root / p.first), read_image(root / p.second), _caption(p))
-            for p in audit.worst[:SHEET_PAIRS]
-        ]
-        if pictures:
-            plot_pairs(pictures, folder / "worst-pairs.png")
-        write_text_atomic(folder / "audit.md", markdown(audit))
-        write_text_atomic(folder / "audit.json", json.dumps(asdict(audit), indent=1, ensure_ascii=False) + "\n")
-
-
-def _caption(pair: WorstPair) -> str:
-    turn = f", turned {pair.angle}°" if pair.angle else ""
-    mirror = ", mirrored" if pair.mirrored else ""
-    warning = "" if pair.same_label else "DIFFERENT LABELS\n"
-    return f"{warning}{pair.first}\n{pair.second}\ncorrelation {pair.correlation:.2f}{turn}{mirror}"

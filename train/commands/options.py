@@ -1,33 +1,6 @@
-"""Checks of the commands' options, before anything heavy is imported."""
+"""Checks of options, for the commands of other packages, too."""
 
-from __future__ import annotations
+from sonoedge.train.config.checks import check_new_run, check_ranges
+from sonoedge.train.config.options import PIXEL_RANGE, SEED_RANGE
 
-from pathlib import Path
-
-from sonoedge.edge_runtime.errors import UsageError
-
-SEED_RANGE = (0, 2**31 - 1)
-PIXEL_RANGE = (32, 4096)
-DEFAULT_COPIES = 2
-"""Augmented copies of every training image, if nothing else is asked for: see docs/results/augmentation.md."""
-
-
-def check_new_run(out: Path, *, overwrite: bool) -> None:
-    """Check that a run folder may be written.
-
-    Raises:
-        UsageError: the folder holds a finished run, and ``overwrite`` is false.
-    """
-    if (out / "run.json").exists() and not overwrite:
-        raise UsageError(f"{out} holds a finished run. Choose another --out, or --overwrite.")
-
-
-def check_ranges(*options: tuple[str, float, float, float]) -> None:
-    """Check values of options; each row holds name, value, smallest and largest value.
-
-    Raises:
-        UsageError: a value outside its range.
-    """
-    for name, value, low, high in options:
-        if not low <= value <= high:
-            raise UsageError(f"{name} must be from {low} to {high}. Received: {value}.")
+__all__ = ["PIXEL_RANGE", "SEED_RANGE", "check_new_run", "check_ranges"]

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
-from sonoedge.train.commands.options import SEED_RANGE, check_new_run, check_ranges
+from sonoedge.train.records.reader import record_text
+from sonoedge.train.records.settings import SlimSettings
+from sonoedge.train.terminal import shown
+
+_USUAL = SlimSettings("", "")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``sonoedge slim``."""
     parser.add_argument("--teacher", required=True, type=Path, metavar="RUN", help="finished run with a VGG")
     parser.add_argument("--data", required=True, metavar="DIR", help="the images that it was trained on")
-    parser.add_argument("--divisor", type=float, default=8.0, metavar="X", help=(
+    parser.add_argument("--divisor", type=float, default=_USUAL.divisor, metavar="X", help=(
         "multiply-adds of the VGG's 3 x 3 layers are divided by this (default: %(default)s)"
     ))  # fmt: skip
-    parser.add_argument("--images", type=int, default=64, metavar="N", help=(
+    parser.add_argument("--images", type=int, default=_USUAL.images, metavar="N", help=(
         "training images that decide which directions are kept (default: %(default)s)"
     ))  # fmt: skip
-    parser.add_argument("--augment", type=int, default=3, metavar="N", help=(
+    parser.add_argument("--augment", type=int, default=_USUAL.augment, metavar="N", help=(
         "augmented copies per training image, for the head (default: %(default)s)"
     ))  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, help="of the draw of these images")
+    parser.add_argument("--seed", type=int, default=_USUAL.seed, help="of the draw of these images")
     parser.add_argument("--out", type=Path, required=True, metavar="RUN2", help="run folder of the slim model")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing run")
     parser.add_argument("--cache", type=Path, metavar="DIR", help="default: ~/.cache/sonoedge/features")
@@ -39,19 +42,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Make the slim model and write its run folder; returns the exit code."""
-    check_new_run(args.out, overwrite=args.overwrite)
-    check_ranges(
-        ("--divisor", args.divisor, 1.0, 64.0),
-        ("--images", args.images, 1, 10_000),
-        ("--augment", args.augment, 0, 100),
-        ("--seed", args.seed, *SEED_RANGE),
-    )
-    from sonoedge.train.quiet import quiet
+    from sonoedge.train.api import slim
 
-    with quiet():
-        from sonoedge.train.distillation.slim import SlimSettings, slim
-    settings = SlimSettings(str(args.teacher), args.data, args.divisor, args.images, args.augment, args.seed)
-    card = slim(settings, args.out, cache=args.cache, progress=not args.quiet, verbose=not args.json)
+    with shown(lines=not args.json):
+        finished = slim(
+            args.teacher,
+            args.data,
+            divisor=args.divisor,
+            images=args.images,
+            augment=args.augment,
+            seed=args.seed,
+            out=args.out,
+            overwrite=args.overwrite,
+            cache=args.cache,
+            progress=not args.quiet,
+        )
     if args.json:
-        print(json.dumps(card))
+        print(record_text(finished.card, indent=None), end="")
     return 0

@@ -3,68 +3,95 @@
 from __future__ import annotations
 
 import argparse
-import json
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from sonoedge.edge_runtime.errors import UsageError
-from sonoedge.train.commands.options import DEFAULT_COPIES, PIXEL_RANGE, SEED_RANGE, check_new_run, check_ranges
+from sonoedge.train.config.options import OPTIONS
+from sonoedge.train.records.reader import record_text
+from sonoedge.train.records.settings import DEFAULT_COPIES, PAPER, TrainSettings
+from sonoedge.train.terminal import shown
+
+_USUAL = TrainSettings("")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of ``sonoedge train``."""
+    """Add the arguments of ``sonoedge train``.
+
+    None of them has a default here: an option that is not given is left to the file of ``--config``, or else to
+    `train.records.settings.TrainSettings`.
+    """
+    switch: dict[str, Any] = {"action": argparse.BooleanOptionalAction, "default": None}
+    parser.add_argument("--config", metavar="FILE", help=(
+        "a YAML file with options, or a run to repeat (its folder or its run.json); options given here win"
+    ))  # fmt: skip
+    parser.add_argument("--print-config", action="store_true", help="print such a YAML file instead of training")
     data = parser.add_argument_group("data")
-    data.add_argument("--data", required=True, metavar="DIR", help="class folders, BUSI, BUS-BRA or the Kaggle set")
+    data.add_argument("--data", metavar="DIR", help="class folders, BUSI, BUS-BRA or the Kaggle set")
     data.add_argument("--classes", metavar="A,B", help="class names, the positive one last")
-    data.add_argument("--split", default="grouped", metavar="grouped|paper|FILE", help=(
+    data.add_argument("--split", metavar="grouped|paper|FILE", help=(
         "grouped: by source image or patient (default); paper: stratified random; or the split.json of another run"
     ))  # fmt: skip
     data.add_argument("--groups", metavar="FILE", help="groups.csv of an audit, instead of the folder's own groups")
-    data.add_argument("--skip-unreadable", action="store_true", help="leave broken images out instead of stopping")
+    data.add_argument("--skip-unreadable", **switch, help="leave broken images out instead of stopping")
     model = parser.add_argument_group("model")
-    model.add_argument("--backbones", default="vgg19,efficientnetb0", metavar="A,B", help="default: %(default)s")
-    model.add_argument("--weights", default="imagenet", metavar="imagenet|none|DIR", help=(
-        "DIR holds <backbone>_notop.weights.h5 (default: %(default)s)"
+    model.add_argument("--backbones", metavar="A,B", help=f"default: {_USUAL.backbones}")
+    model.add_argument("--weights", metavar="imagenet|none|DIR", help=(
+        f"DIR holds <backbone>_notop.weights.h5 (default: {_USUAL.weights})"
     ))  # fmt: skip
-    model.add_argument("--preprocessing", default="native", choices=["native", "unit"], help=(
+    model.add_argument("--preprocessing", choices=["native", "unit"], help=(
         "native: what each backbone was trained on (default); unit: [0, 1] for all, as the paper says"
     ))  # fmt: skip
     model.add_argument("--maps", choices=["last", "stages"], help=(
         "last: each backbone's last map, as in the paper; stages: EfficientNetB0's earlier stages too, which costs "
         "nothing (default: stages, with --protocol paper last)"
     ))  # fmt: skip
-    model.add_argument("--pooling", default="gap", choices=["gap", "flatten"], help="default: %(default)s")
-    model.add_argument("--units", default="256", metavar="N,…", help="widths of the dense layers (default: 256)")
-    model.add_argument("--dropout", type=float, default=0.5, help="default: %(default)s")
-    model.add_argument("--input-size", type=int, default=224, metavar="PIXELS", help="default: %(default)s")
+    model.add_argument("--pooling", choices=["gap", "flatten"], help=f"default: {_USUAL.pooling}")
+    model.add_argument("--units", metavar="N,…", help=(
+        f"widths of the dense layers (default: {','.join(map(str, _USUAL.units))})"
+    ))  # fmt: skip
+    model.add_argument("--dropout", type=float, help=f"of gradient training (default: {_USUAL.dropout})")
+    model.add_argument("--input-size", type=int, metavar="PIXELS", help=f"default: {_USUAL.input_size}")
     fit = parser.add_argument_group("fit")
-    fit.add_argument("--protocol", default="default", choices=["default", "paper"], help=(
+    fit.add_argument("--protocol", choices=["default", "paper"], help=(
         "default: logistic regression, written into the dense layers; paper: Adam 1e-5, batch 16, 24 epochs"
     ))  # fmt: skip
-    fit.add_argument("--seed", type=int, default=0, help="of the split, the initial weights and the batches")
+    fit.add_argument(
+        "--seed", type=int, help=f"of the split, the initial weights and the batches (default: {_USUAL.seed})"
+    )
     fit.add_argument("--sweep", metavar="FILE", help=(
         "TOML with lists of learning_rate, batch_size, units, weight_decay: the best on validation is trained"
     ))  # fmt: skip
     fit.add_argument("--augment", type=int, metavar="N", help=(
         f"augmented copies per training image (default: {DEFAULT_COPIES}, with --protocol paper 0)"
     ))  # fmt: skip
+    fit.add_argument("--epochs", type=int, help=f"with --protocol paper, at most (default: {PAPER.epochs})")
+    fit.add_argument("--batch-size", type=int, metavar="N", help=(
+        f"with --protocol paper or --fine-tune (default: {PAPER.batch_size})"
+    ))  # fmt: skip
+    fit.add_argument("--learning-rate", type=float, metavar="RATE", help=(
+        f"with --protocol paper (default: {PAPER.learning_rate})"
+    ))  # fmt: skip
     fit.add_argument("--fine-tune", metavar="REGEX", help="then train these layers too, e.g. 'vgg19/block5_.*'")
-    fit.add_argument("--fine-tune-epochs", type=int, default=10, help="default: %(default)s")
-    fit.add_argument("--fine-tune-rate", type=float, default=1e-5, metavar="RATE", help="default: %(default)s")
-    fit.add_argument("--average-weights", action="store_true", help=(
+    fit.add_argument("--fine-tune-epochs", type=int, help=f"default: {_USUAL.fine_tune_epochs}")
+    fit.add_argument("--fine-tune-rate", type=float, metavar="RATE", help=f"default: {_USUAL.fine_tune_rate}")
+    fit.add_argument("--average-weights", **switch, help=(
         "fine-tuning keeps the running mean of the weights, not the last ones"
     ))  # fmt: skip
-    fit.add_argument("--workers", type=int, default=1, metavar="N", help=(
-        "processes that compute features; the result is the same (default: %(default)s)"
+    fit.add_argument("--workers", type=int, metavar="N", help=(
+        "processes that compute features; the result is the same (default: 1)"
     ))  # fmt: skip
-    fit.add_argument("--mixed-precision", action="store_true", help="float16 computation on a GPU (Keras policy)")
-    fit.add_argument("--data-parallel", action="store_true", help="all GPUs (Keras distribution; JAX backend)")
+    fit.add_argument("--mixed-precision", **switch, help="float16 computation on a GPU (Keras policy)")
+    fit.add_argument("--data-parallel", **switch, help="all GPUs (Keras distribution; JAX backend)")
     out = parser.add_argument_group("output")
     out.add_argument("--out", type=Path, metavar="RUN", help="run folder (default: runs/<date>-<time>)")
-    out.add_argument("--overwrite", action="store_true", help="replace an existing run")
-    out.add_argument(
-        "--cache", type=Path, metavar="DIR", help="feature cache (default: ~/.cache/sonoedge/features)"
-    )
+    out.add_argument("--overwrite", action="store_true", default=None, help="replace an existing run")
+    out.add_argument("--cache", type=Path, metavar="DIR", help=(
+        "feature cache (default: ~/.cache/sonoedge/features)"
+    ))  # fmt: skip
+    out.add_argument("--log", action="extend", type=lambda text: text.split(","), metavar="A,B", help=(
+        "csv: history.csv and metrics.csv in the run folder; tensorboard: its folder tensorboard; mlflow: where "
+        "MLFLOW_TRACKING_URI says"
+    ))  # fmt: skip
     out.add_argument("--quiet", action="store_true", help="no progress bars")
     out.add_argument("--json", action="store_true", help="print the run card as one JSON object")
     parser.epilog = (
@@ -72,71 +99,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "examples:\n"
         "  sonoedge train --data BUSI --out runs/busi\n"
         "  sonoedge train --data BUSI --weights weights/ --protocol paper --split paper --out runs/paper\n"
-        "  sonoedge train --data BUSI --backbones mobilenetv2 --augment 4 --fine-tune 'mobilenetv2/block_16_.*'"
+        "  sonoedge train --data BUSI --backbones mobilenetv2 --augment 4 --fine-tune 'mobilenetv2/block_16_.*'\n"
+        "  sonoedge train --config runs/busi --seed 1 --out runs/busi-1"
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Train and write the run folder; returns the exit code."""
-    out = args.out or Path("runs") / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    check_new_run(out, overwrite=args.overwrite)
-    if args.sweep and args.protocol == "paper":
-        raise UsageError("--sweep chooses what --protocol paper fixes: use one of them.")
-    units = _integers(args.units, "--units")
-    copies = args.augment if args.augment is not None else 0 if args.protocol == "paper" else DEFAULT_COPIES
-    check_ranges(
-        ("--dropout", args.dropout, 0.0, 0.99),
-        ("--input-size", args.input_size, *PIXEL_RANGE),
-        ("--augment", copies, 0, 100),
-        ("--fine-tune-epochs", args.fine_tune_epochs, 1, 10_000),
-        ("--fine-tune-rate", args.fine_tune_rate, 1e-9, 1.0),
-        ("--workers", args.workers, 1, 256),
-        ("--seed", args.seed, *SEED_RANGE),
-    )
-    # Keras takes seconds to import: only now, after the arguments are known to be good.
-    from sonoedge.train.quiet import quiet
+    options = {name: value for name, value in vars(args).items() if name in OPTIONS}
+    if args.print_config:
+        from sonoedge.train.config.request import config_text, request_of
 
-    with quiet():
-        from sonoedge.train.fitting.trainer import TrainSettings, train
+        print(config_text(request_of(options, args.config).settings), end="")
+        return 0
+    from sonoedge.train.api import train
 
-    settings = TrainSettings(
-        data=args.data,
-        classes=tuple(args.classes.split(",")) if args.classes else None,
-        split=args.split,
-        groups=args.groups,
-        skip_unreadable=args.skip_unreadable,
-        backbones=args.backbones,
-        weights=args.weights,
-        preprocessing=args.preprocessing,
-        maps=args.maps or ("last" if args.protocol == "paper" else "stages"),
-        pooling=args.pooling,
-        units=units,
-        dropout=args.dropout,
-        input_size=args.input_size,
-        protocol=args.protocol,
-        seed=args.seed,
-        sweep=args.sweep,
-        augment=copies,
-        fine_tune=args.fine_tune,
-        fine_tune_epochs=args.fine_tune_epochs,
-        fine_tune_rate=args.fine_tune_rate,
-        average_weights=args.average_weights,
-        mixed_precision=args.mixed_precision,
-        data_parallel=args.data_parallel,
-    )
-    card = train(
-        settings, out, cache=args.cache, workers=args.workers, progress=not args.quiet, verbose=not args.json
-    )
+    with shown(lines=not args.json):
+        finished = train(**options, config=args.config, progress=not args.quiet)
     if args.json:
-        print(json.dumps(card))
+        print(record_text(finished.card, indent=None), end="")
     return 0
-
-
-def _integers(text: str, option: str) -> tuple[int, ...]:
-    try:
-        values = tuple(int(part) for part in text.split(",") if part.strip())
-    except ValueError as error:
-        raise UsageError(f"{option} takes whole numbers separated by commas. Received: {text!r}.") from error
-    if any(value < 1 for value in values):
-        raise UsageError(f"{option} takes positive numbers. Received: {text!r}.")
-    return values

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+import msgspec
 import numpy as np
 
 from sonoedge.edge_runtime.errors import DataError
@@ -22,6 +23,7 @@ from sonoedge.train.data.grouping import groups_from_pairs, near_duplicate_pairs
 from sonoedge.train.data.layouts import subset_folder
 from sonoedge.train.data.split import Strategy, leak_count, make_split
 from sonoedge.train.markdown import markdown_table
+from sonoedge.train.records.reader import Record
 
 LEAK_SEEDS = (0, 1, 2, 3, 4)
 """Seeds of the splits over which a leak is averaged."""
@@ -31,16 +33,14 @@ MAX_WORST = 200
 Groups = tuple[tuple[str, ...], ...]
 
 
-@dataclass(frozen=True)
-class Leak:
+class Leak(msgspec.Struct, frozen=True):
     """Share (0–1) of test images that have a copy or near-duplicate in train: the mean over `LEAK_SEEDS`."""
 
     random_split: float
     grouped_split: float
 
 
-@dataclass(frozen=True)
-class WorstPair:
+class WorstPair(msgspec.Struct, frozen=True):
     """Two images of the same content, by relative path; see `train.data.copies.CopyPair`."""
 
     first: str
@@ -51,8 +51,7 @@ class WorstPair:
     mirrored: bool
 
 
-@dataclass(frozen=True)
-class Audit:
+class Audit(Record, frozen=True, kw_only=True, tag="sonoedge-audit"):
     """The findings. A group is a tuple of relative paths; a single image is not listed as a group.
 
     Attributes:
@@ -73,6 +72,7 @@ class Audit:
         notes: lines to print.
     """
 
+    schema_version: Literal[1] = 1
     root: str
     images: int
     classes: dict[str, int]
@@ -85,7 +85,7 @@ class Audit:
     leak_note: str
     own_split_leak: tuple[int, int] | None
     worst: tuple[WorstPair, ...]
-    group_of: Mapping[str, str]
+    group_of: dict[str, str]
     notes: tuple[str, ...]
 
 

@@ -2,45 +2,45 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, get_args
 
+import msgspec
 import numpy as np
 
 from sonoedge.edge_runtime.errors import DataError, UsageError, few
-from sonoedge.edge_runtime.files import write_text_atomic
 from sonoedge.train.data.dataset import Dataset, Sample
 from sonoedge.train.data.layouts import safe_relative
+from sonoedge.train.records.reader import Record, read_record, write_record
 
-SUBSETS = ("train", "val", "test")
+Subset = Literal["train", "val", "test"]
+SUBSETS: tuple[Subset, ...] = get_args(Subset)
 Strategy = Literal["grouped", "paper"]
-_STRATEGIES = ("grouped", "paper")
+_STRATEGIES = get_args(Strategy)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-@dataclass(frozen=True)
-class SplitEntry:
+class SplitEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One image and the subset it belongs to; ``label`` indexes `Split.labels`."""
 
     relative_path: str
     sha256: str
     label: int
     group: str
-    subset: str
+    subset: Subset
 
 
-@dataclass(frozen=True)
-class Split:
+class Split(Record, frozen=True, kw_only=True, tag="sonoedge-split"):
     """Assignment of images to `SUBSETS`: entries are sorted by relative path, fractions are in that order."""
 
+    schema_version: Literal[2] = 2
     data_root: str
     labels: tuple[str, ...]
-    strategy: str
+    strategy: Strategy
     seed: int
     fractions: tuple[float, float, float]
     entries: tuple[SplitEntry, ...]
@@ -78,7 +78,7 @@ def make_split(
         families[sample.label, sample.group if grouped else sample.relative_path].append(sample.relative_path)
     if grouped and len({group for _, group in families}) < len(families):
         raise DataError("Groups with conflicting labels cannot be split by group: leave them out first.")
-    subset_of_path: dict[str, str] = {}
+    subset_of_path: dict[str, Subset] = {}
     for label, name in enumerate(dataset.labels):
         units = {key: paths for (owner, key), paths in families.items() if owner == label}
         if len(units) < len(SUBSETS):
@@ -96,31 +96,32 @@ def make_split(
         for s in sorted(dataset.samples, key=lambda sample: sample.relative_path)
     )
     root = dataset.root.resolve().as_posix()
-    return Split(root, dataset.labels, strategy, seed, fractions, tuple(entries))
+    return Split(
+        data_root=root, labels=dataset.labels, strategy=strategy, seed=seed, fractions=fractions,
+        entries=tuple(entries),
+    )  # fmt: skip
 
 
 def write_split(split: Split, path: str | Path) -> None:
     """Write split.json atomically: a reader sees the old file or the new one."""
-    text = json.dumps({"schema_version": 1, **asdict(split)}, indent=1, ensure_ascii=False)
-    write_text_atomic(Path(path), text + "\n")
+    write_record(split, Path(path), indent=1)
 
 
 def read_split(path: str | Path) -> Split:
     """Read split.json and refuse everything that `write_split` would not write.
 
     Raises:
-        DataError: the file is missing or not JSON, or holds unknown or missing keys, wrong types, an unknown
-            subset or label, an image listed twice, or a path outside the data folder.
+        DataError: the file is missing, not JSON or of another version, or holds unknown or missing keys, wrong
+            types, an unknown subset or label, an image listed twice, or a path outside the data folder.
     """
     path = Path(path)
+    again = "Make it again: sonoedge train writes one into every run folder."
+    split = read_record(path, Split, what="split", again=again, earlier_key="entries")
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"Cannot read the split {path}: {error}") from error
-    try:
-        return _parse(document)
+        _check(split)
     except DataError as error:
         raise DataError(f"{path} is not a split of this version: {error}") from error
+    return split
 
 
 def apply_split(dataset: Dataset, split: Split) -> dict[str, Dataset]:
@@ -196,7 +197,7 @@ def subset_of(split: Split) -> dict[str, str]:
     return {entry.sha256: entry.subset for entry in ranked}
 
 
-def _assign(sizes: dict[str, int], fractions: tuple[float, float, float]) -> dict[str, str]:
+def _assign(sizes: dict[str, int], fractions: tuple[float, float, float]) -> dict[str, Subset]:
     """Give each group of one class a subset: the largest first, to the subset that lacks most.
 
     Among the subsets in which the group still fits, the lack is relative to the subset's target, so that all three
@@ -205,7 +206,7 @@ def _assign(sizes: dict[str, int], fractions: tuple[float, float, float]) -> dic
     total = sum(sizes.values())
     target = {subset: fraction * total for subset, fraction in zip(SUBSETS, fractions, strict=True)}
     lack = dict(target)
-    assigned: dict[str, str] = {}
+    assigned: dict[str, Subset] = {}
     largest_first = sorted(sizes, key=lambda key: -sizes[key])
     for position, key in enumerate(largest_first):
         empty = [subset for subset in SUBSETS if lack[subset] == target[subset]]
@@ -225,50 +226,17 @@ def _matches(sample: Sample | None, entry: SplitEntry) -> bool:
     return sample is not None and sample.sha256 == entry.sha256
 
 
-def _parse(document: Any) -> Split:
-    values = _object(document, {"schema_version", *(field.name for field in fields(Split))})
-    if values.pop("schema_version") != 1:
-        raise DataError("schema_version must be 1.")
-    labels = _list(values, "labels", str)
-    fractions = _list(values, "fractions", (int, float))
-    for name, kind in (("data_root", str), ("strategy", str), ("seed", int), ("entries", list)):
-        # bool is an int to Python, but no seed.
-        right = isinstance(values[name], kind) and not isinstance(values[name], bool)
-        _require(right, f"{name} has the wrong type.")
-    _require(values["strategy"] in _STRATEGIES, f"unknown strategy {values['strategy']!r}.")
+def _check(split: Split) -> None:
+    """What the types do not say."""
+    labels = split.labels
     _require(len(labels) >= 2 and len(set(labels)) == len(labels), "labels must be two or more different names.")
-    _require(len(fractions) == len(SUBSETS), "fractions must be three numbers.")
-    entries = tuple(_parse_entry(item, len(labels)) for item in values["entries"])
-    doubled = [path for path, n in Counter(entry.relative_path for entry in entries).items() if n > 1]
+    for entry in split.entries:
+        path, label = entry.relative_path, entry.label
+        _require(safe_relative(path) == path, f"the path {path!r} is not in its shortest form.")
+        _require(_SHA256.fullmatch(entry.sha256) is not None, f"{path}: sha256 must be 64 hexadecimal digits.")
+        _require(0 <= label < len(labels), f"{path}: unknown label {label!r}.")
+    doubled = [path for path, n in Counter(entry.relative_path for entry in split.entries).items() if n > 1]
     _require(not doubled, f"images listed more than once: {few(doubled)}")
-    a, b, c = (float(fraction) for fraction in fractions)
-    return Split(values["data_root"], tuple(labels), values["strategy"], values["seed"], (a, b, c), entries)
-
-
-def _parse_entry(item: Any, label_count: int) -> SplitEntry:
-    values = _object(item, {field.name for field in fields(SplitEntry)})
-    for name in ("relative_path", "sha256", "group", "subset"):
-        _require(isinstance(values[name], str), f"{name} must be text.")
-    path, label = values["relative_path"], values["label"]
-    _require(safe_relative(path) == path, f"the path {path!r} is not in its shortest form.")
-    _require(_SHA256.fullmatch(values["sha256"]) is not None, f"{path}: sha256 must be 64 hexadecimal digits.")
-    _require(type(label) is int and 0 <= label < label_count, f"{path}: unknown label {label!r}.")
-    _require(values["subset"] in SUBSETS, f"{path}: unknown subset {values['subset']!r}.")
-    return SplitEntry(**values)
-
-
-def _object(value: Any, keys: set[str]) -> dict[str, Any]:
-    _require(isinstance(value, dict), f"expected an object with the keys {', '.join(sorted(keys))}.")
-    _require(not value.keys() - keys, f"unknown keys: {few(sorted(value.keys() - keys))}")
-    _require(not keys - value.keys(), f"missing keys: {few(sorted(keys - value.keys()))}")
-    return dict(value)
-
-
-def _list(values: dict[str, Any], name: str, kind: type | tuple[type, ...]) -> list[Any]:
-    items = values[name]
-    right = isinstance(items, list) and all(isinstance(x, kind) and not isinstance(x, bool) for x in items)
-    _require(right, f"{name} has the wrong type.")
-    return list(items)
 
 
 def _require(condition: bool, message: str) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import keras
 
@@ -26,10 +25,13 @@ from sonoedge.train.evaluation.results import (
     shown,
     subset_metrics,
 )
-from sonoedge.train.evaluation.run_folder import CARD, MODEL, PREDICTIONS, SPLIT, Run, versions
+from sonoedge.train.evaluation.run_folder import MODEL, PREDICTIONS, SPLIT, Run, versions
 from sonoedge.train.evaluation.thresholds import STEADY_RULE, steady_threshold
+from sonoedge.train.records.reader import as_record, write_record
+from sonoedge.train.records.run_card import CARD, DistilledCard, SlimCard
 
 _JUDGED = ("val", "test")
+Derived = TypeVar("Derived", DistilledCard, SlimCard)
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,8 @@ class DerivedRun:
 
 
 def write_derived_run(
-    folder: Path, teacher: Run, subsets: dict[str, Dataset], derived: DerivedRun
-) -> dict[str, Any]:
+    folder: Path, teacher: Run, subsets: dict[str, Dataset], derived: DerivedRun, kind: type[Derived]
+) -> Derived:
     """Write the files of a run folder.
 
     Args:
@@ -67,27 +69,29 @@ def write_derived_run(
         teacher: the run that the model was made from.
         subsets: images by subset.
         derived: the model.
+        kind: of the run card.
 
     Returns:
         The run card.
     """
     logits = derived.logits
     threshold = steady_threshold(subsets["val"].y, logits["val"])
-    card: dict[str, Any] = {
+    found: dict[str, Any] = {
+        "kind": kind.__struct_config__.tag,
         "settings": {**derived.settings, "split": teacher.split.strategy},
         "labels": list(teacher.split.labels),
         "threshold": threshold,
         "threshold_rule": STEADY_RULE,
         "dataset": {
             "digest": joined(subsets).digest,
-            "notes": list(teacher.card["dataset"]["notes"]),
+            "notes": list(teacher.card.dataset.notes),
             "images": {subset: len(subsets[subset]) for subset in SUBSETS},
             "groups_on_both_sides": leak_count(teacher.split),
         },
         "weights": dict(derived.weights),
         "metrics": {s: subset_metrics(subsets[s], logits[s], threshold) for s in _JUDGED},
         "distillation": {
-            "teacher": {"weights": teacher.card["weights"], "metrics": teacher.card["metrics"]},
+            "teacher": {"weights": teacher.card.weights, "metrics": teacher.card.metrics},
             "auc_minus_teacher": {
                 s: interval_list(
                     paired_auc_difference(subsets[s].y, derived.teacher_logits[s], logits[s], subsets[s].groups)
@@ -103,20 +107,20 @@ def write_derived_run(
         "versions": versions("sonoedge", "keras", "tensorflow", "numpy", "scikit-learn"),
         "intended_use": INTENDED_USE,
     }
-    card = without_nan(card)
+    card = as_record(without_nan(found), kind)
     derived.model.save(folder / MODEL)
     write_split(teacher.split, folder / SPLIT)
     write_text_atomic(folder / PREDICTIONS, predictions_csv(subsets, logits, teacher.split.labels))
     draw_figures(folder, subsets, logits, teacher.split.labels, threshold, derived.history)
-    write_text_atomic(folder / CARD, json.dumps(card, indent=2, allow_nan=False) + "\n")
+    write_record(card, folder / CARD)
     return card
 
 
-def compared(card: Mapping[str, Any]) -> str:
+def compared(card: Derived) -> str:
     """One line: the model against its teacher on the test images."""
-    found = card["distillation"]
-    cosine = found["map_cosine_median"]["test"]
+    found = card.distillation
+    cosine = found.map_cosine_median["test"]
     return (
-        f"AUC on test minus the teacher's: {shown(*found['auc_minus_teacher']['test'])}; median cosine of the "
+        f"AUC on test minus the teacher's: {shown(*found.auc_minus_teacher['test'])}; median cosine of the "
         f"Grad-CAM maps: {'undefined' if cosine is None else f'{cosine:.3f}'}"
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
+from sonoedge.train.callbacks import keras_listeners
 from sonoedge.train.distillation.least_squares import fit_dense
 from sonoedge.train.distillation.targets import Targets
 from sonoedge.train.distillation.teacher import Maps, Teacher
@@ -19,25 +19,10 @@ from sonoedge.train.evaluation.results import History
 from sonoedge.train.fitting.heads import EpochBar
 from sonoedge.train.fitting.stopping import EpochOrder
 from sonoedge.train.models.fusion import HeadSpec, build_head
+from sonoedge.train.records.settings import DistillFit
 
 _BLOCK = 64
 _THIN_IMAGES = 512
-
-
-@dataclass(frozen=True)
-class DistillFit:
-    """How to teach. ``temperature`` and the weights belong to the terms of the loss; see `Distiller`."""
-
-    learning_rate: float = 5e-4
-    batch_size: int = 32
-    epochs: int = 10
-    weight_decay: float = 1e-4
-    temperature: float = 2.0
-    pooled_weight: float = 1.0
-    map_weight: float = 0.5
-    cam_weight: float = 1.0
-    logit_weight: float = 1.0
-    label_weight: float = 0.5
 
 
 class Distiller(keras.Model):
@@ -229,7 +214,8 @@ def teach(
         epochs=fit.epochs,
         callbacks=[
             EpochOrder(batches),
-            EpochBar(fit.epochs, progress),
+            EpochBar(fit.epochs, progress, "teach"),
+            *keras_listeners(),
             _Best(backup),
             keras.callbacks.BackupAndRestore(backup / "epochs"),
         ],

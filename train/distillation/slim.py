@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import keras
 import numpy as np
@@ -16,42 +14,31 @@ import numpy as np
 from sonoedge.edge_runtime.device.peak_memory import reset_peak
 from sonoedge.edge_runtime.errors import ModelError
 from sonoedge.edge_runtime.files import sha256_bytes
+from sonoedge.train.callbacks import RunFinished, tell
 from sonoedge.train.data.dataset import Dataset, Sample
 from sonoedge.train.data.split import SUBSETS
 from sonoedge.train.distillation.derived_run import DerivedRun, compared, write_derived_run
 from sonoedge.train.distillation.low_rank import Maps, is_chain, multiply_adds, slim_chain
-from sonoedge.train.distillation.objective import Distiller, DistillFit, map_cosine, start_head, teach
+from sonoedge.train.distillation.objective import Distiller, map_cosine, start_head, teach
 from sonoedge.train.distillation.targets import Targets, targets_of
 from sonoedge.train.distillation.teacher import Teacher, open_teacher
 from sonoedge.train.evaluation.results import summary
-from sonoedge.train.evaluation.run_folder import CARD, load_subsets, open_run
+from sonoedge.train.evaluation.run_folder import load_subsets, open_run
 from sonoedge.train.features.cache import compute_features, default_cache, load_input
 from sonoedge.train.fitting.trainer import describe_split
 from sonoedge.train.folders import atomic_directory
 from sonoedge.train.models.backbones import weights_digest
 from sonoedge.train.models.fusion import load_model
-from sonoedge.train.quiet import silent
+from sonoedge.train.records.reader import plain
+from sonoedge.train.records.run_card import CARD, SlimCard
+from sonoedge.train.records.settings import DistillFit, SlimSettings
+from sonoedge.train.terminal import LOG
 
 RIDGE = 0.1
 """How firmly the head's first layer is held to the teacher's when it is refitted, before it is taught."""
 
 
-@dataclass(frozen=True)
-class SlimSettings:
-    """Everything that decides a slim model; see ``sonoedge slim --help`` for what the fields mean."""
-
-    teacher: str
-    data: str
-    divisor: float = 8.0
-    images: int = 64
-    augment: int = 3
-    seed: int = 0
-    fit: DistillFit = field(default_factory=lambda: DistillFit(learning_rate=1e-3))
-
-
-def slim(
-    settings: SlimSettings, out: Path, *, cache: Path | None = None, progress: bool = True, verbose: bool = True
-) -> dict[str, Any]:
+def slim(settings: SlimSettings, out: Path, *, cache: Path | None = None, progress: bool = True) -> SlimCard:
     """Write the run folder of the slim model (see `train.evaluation.run_folder`); returns the run card.
 
     The head is refitted in closed form to the outputs of the teacher's, then taught like a student's (see
@@ -63,13 +50,11 @@ def slim(
         out: the run folder.
         cache: folder of cached features; by default `train.features.cache.default_cache`.
         progress: show bars.
-        verbose: print what is done.
 
     Raises:
         DataError: the data are not those of the teacher's split.
         ModelError: the run cannot be read, or has no backbone that is a plain chain of convolutions.
     """
-    say = print if verbose else silent
     reset_peak()
     run = open_run(settings.teacher)
     keras.config.set_dtype_policy("float32")
@@ -80,8 +65,7 @@ def slim(
         raise ModelError(f"{run.path} has no backbone that is a plain chain of convolutions, such as VGG.")
     with atomic_directory(out, marker=CARD) as folder:
         subsets = load_subsets(run, settings.data, progress=progress)
-        for line in describe_split(subsets, run.split):
-            say(line)
+        describe_split(subsets, run.split)
         started = perf_counter()
         unfinished = cache.with_name("slimming") / f"{_digest(settings, model, subsets['train'])}.keras"
         if not unfinished.is_file():
@@ -93,7 +77,7 @@ def slim(
         for chain in chains:
             before, after = multiply_adds(chain), multiply_adds(whole.get_layer(chain.name))
             ratio = f"{before / after:.2f} x fewer"
-            say(f"{chain.name}: {before / 1e9:.2f} -> {after / 1e9:.2f} G multiply-adds, {ratio}")
+            LOG.info(f"{chain.name}: {before / 1e9:.2f} -> {after / 1e9:.2f} G multiply-adds, {ratio}")
         slim_s = perf_counter() - started
         branch = keras.Model(whole.inputs[0], whole.get_layer("features").output)
 
@@ -105,7 +89,7 @@ def slim(
         )
         features_s = perf_counter() - started - slim_s
         distiller = _distiller(teacher, targets["train"], settings.fit)
-        described = [json.dumps(asdict(settings)), weights_digest(whole)]
+        described = [json.dumps(plain(settings)), weights_digest(whole)]
         backup = cache.with_name("distilling") / sha256_bytes("\n".join(described).encode())[:32]
         history = teach(
             distiller, targets["train"], targets["val"], seed=settings.seed, backup=backup, progress=progress
@@ -113,10 +97,10 @@ def slim(
         for layer in distiller.dense:
             whole.get_layer(layer.name).set_weights(layer.get_weights())
         answers = {s: distiller.predict(targets[s].x[: len(subsets[s])], verbose=0) for s in SUBSETS}
-        of_run = {name: run.card["settings"].get(name) for name in ("weights", "backbones")}
+        of_run = {"weights": run.card.settings.weights, "backbones": run.card.settings.backbones}
         result = DerivedRun(
             whole,
-            {**of_run, **asdict(settings), "input_size": teacher.input_size[0]},
+            {**of_run, **plain(settings), "input_size": teacher.input_size[0]},
             {layer.name: weights_digest(layer) for layer in whole.layers if isinstance(layer, keras.Model)},
             logits={s: np.asarray(answers[s]["logit"], np.float64) for s in SUBSETS},
             teacher_logits={s: targets[s].logit[: len(subsets[s])] for s in SUBSETS},
@@ -124,10 +108,11 @@ def slim(
             history=history,
             seconds={"features": slim_s + features_s, "fit": perf_counter() - started - slim_s - features_s},
         )
-        card = write_derived_run(folder, run, subsets, result)
+        card = write_derived_run(folder, run, subsets, result, SlimCard)
     unfinished.unlink(missing_ok=True)
-    say(summary(card, out))
-    say(compared(card))
+    LOG.info(summary(card, out))
+    LOG.info(compared(card))
+    tell(RunFinished(out, card))
     return card
 
 

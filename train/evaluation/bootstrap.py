@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sonoedge.edge_runtime.errors import DataError
-from sonoedge.train.evaluation.intervals import Interval
+from sonoedge.train.evaluation.intervals import UNDEFINED, Interval, group_index
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
@@ -68,6 +68,50 @@ def weighted_auc(y: Int, score: Float, weights: Float) -> Float:
     pairs = positive.sum(axis=1) * negative.sum(axis=1)
     with np.errstate(invalid="ignore"):
         return (positive * below).sum(axis=1) / pairs
+
+
+def bootstrap_interval(
+    value: float,
+    statistic: Callable[[Float], Float],
+    y: Int,
+    groups: Sequence[str] | None,
+    *,
+    num_bootstrap: int = 2000,
+    seed: int = 0,
+) -> Interval:
+    """`percentile_interval` of a statistic over resamples of whole groups.
+
+    Args:
+        value: the estimate.
+        statistic: the statistic (R,) for image weights (R, N).
+        y: labels (N,), 0 or 1.
+        groups: N names; None: each image is its own group.
+        num_bootstrap, seed: of `resamples`.
+    """
+    drawn = [statistic(weights) for weights in resamples(y, group_index(groups, y.size), num_bootstrap, seed)]
+    return percentile_interval(value, np.concatenate(drawn))
+
+
+def mean_interval(values: Sequence[float] | Float, y: Int, groups: Sequence[str]) -> Interval:
+    """Mean over N images with its 95 % bootstrap interval by group; NaN values are left out.
+
+    Args:
+        values: one per image.
+        y: labels, 0 or 1, by which the bootstrap is stratified.
+        groups: group of each image.
+    """
+    array = np.asarray(values, np.float64)
+    known = ~np.isnan(array)
+    if not known.any():
+        return UNDEFINED
+    array = array[known]
+    named = [group for group, k in zip(groups, known, strict=True) if k]
+
+    def mean(weights: Float) -> Float:
+        with np.errstate(invalid="ignore"):
+            return (weights @ array) / weights.sum(axis=1)
+
+    return bootstrap_interval(float(array.mean()), mean, y[known], named)
 
 
 def percentile_interval(value: float, drawn: Float) -> Interval:

@@ -14,14 +14,13 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 from sklearn.metrics import auc
 
 from sonoedge.edge_runtime.errors import DataError
 from sonoedge.edge_runtime.files import write_bytes_atomic
-from sonoedge.train.evaluation.intervals import wilson
-from sonoedge.train.evaluation.metrics import expected_calibration_error, roc_points
+from sonoedge.train.evaluation.metrics import roc_points
 
 FOOTER = "Research use only – not a medical device"
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -148,41 +147,6 @@ def plot_pairs(pairs: Sequence[tuple[ArrayLike, ArrayLike, str]], path: Path) ->
         for offset, image in enumerate((first, second)):
             grid[row, 2 * column + offset].imshow(image)
         grid[row, 2 * column].set_title(caption, fontsize=7, loc="left")
-    save_figure(figure, path)
-
-
-def plot_reliability(y_true: ArrayLike, probability: ArrayLike, path: Path, bins: int = 10) -> None:
-    """Reliability diagram: observed malignant share against probability, Wilson bars, image counts below.
-
-    Args:
-        y_true: 0 or 1 (N,).
-        probability: of the malignant class (N,), 0–1.
-        path: PNG file to write.
-        bins: number of bins, of equal width.
-
-    Raises:
-        DataError: as for `train.evaluation.metrics.expected_calibration_error`, whose value is in the title.
-    """
-    error = expected_calibration_error(y_true, probability, bins)
-    y, p = np.asarray(y_true), np.asarray(probability, np.float64)
-    index = np.minimum((p * bins).astype(np.int64), bins - 1)
-    counts = np.bincount(index, minlength=bins)
-    used = np.flatnonzero(counts)
-    mean = np.bincount(index, p, minlength=bins)[used] / counts[used]
-    observed = [wilson(float(y[index == k].sum()), int(counts[k])) for k in used]
-    bars = [[i.value - i.low for i in observed], [i.high - i.value for i in observed]]
-    figure = Figure(figsize=(4.8, 5.4), layout="constrained")
-    axes, histogram = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
-    axes.plot((0, 1), (0, 1), color="0.7", linewidth=1)
-    axes.errorbar(mean, [i.value for i in observed], bars, fmt="o-", color=COLORS[0], capsize=3, markersize=4)
-    axes.set(title=f"Probability calibration (error {error:.3f})", ylabel="Observed malignant share")
-    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    histogram.bar((np.arange(bins) + 0.5) / bins, counts, 0.92 / bins, color=COLORS[4])
-    histogram.set(xlabel="Predicted probability of malignant", ylabel="Images")
-    histogram.yaxis.set_major_locator(MaxNLocator(3, integer=True))
-    tidy(axes)
-    tidy(histogram)
     save_figure(figure, path)
 
 

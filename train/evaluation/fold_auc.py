@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoedge.train.evaluation.bootstrap import percentile_interval, resamples, weighted_auc
-from sonoedge.train.evaluation.intervals import UNDEFINED, Interval, group_index
+from sonoedge.train.evaluation.bootstrap import bootstrap_interval, weighted_auc
+from sonoedge.train.evaluation.intervals import UNDEFINED, Interval
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
@@ -79,8 +79,7 @@ def _interval(
     value = float(statistic(np.ones((1, y.size)))[0])
     if np.isnan(value):
         return UNDEFINED
-    drawn = [statistic(weights) for weights in resamples(y, group_index(groups, y.size), num_bootstrap, seed)]
-    return percentile_interval(value, np.concatenate(drawn))
+    return bootstrap_interval(value, statistic, y, groups, num_bootstrap=num_bootstrap, seed=seed)
 
 
 def _mean_auc(y: Int, logits: Float, fold: Int, weights: Float) -> Float:

@@ -15,6 +15,7 @@ used only if all resamples agree: no variable in 0–1 with the same mean varies
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,7 +23,13 @@ from scipy.special import expit
 from sklearn.metrics import roc_curve
 
 from sonoedge.edge_runtime.errors import DataError
-from sonoedge.train.evaluation.bootstrap import collapsed, percentile_interval, resamples, weighted_auc
+from sonoedge.train.evaluation.bootstrap import (
+    bootstrap_interval,
+    collapsed,
+    percentile_interval,
+    resamples,
+    weighted_auc,
+)
 from sonoedge.train.evaluation.intervals import (
     UNDEFINED,
     Interval,
@@ -135,18 +142,18 @@ def paired_auc_difference(
     """
     y, a = checked_scores(y_true, logit_a)
     _, b = checked_scores(y_true, logit_b)
-    group = group_index(groups, y.size)
     whole = np.ones((1, y.size))
     value = float((weighted_auc(y, b, whole) - weighted_auc(y, a, whole))[0])
     if np.isnan(value):
         return UNDEFINED
-    drawn = [
-        weighted_auc(y, b, weights) - weighted_auc(y, a, weights)
-        for weights in resamples(y, group, num_bootstrap, seed)
-    ]
-    interval = percentile_interval(value, np.concatenate(drawn))
+
+    def difference(weights: Float) -> Float:
+        return weighted_auc(y, b, weights) - weighted_auc(y, a, weights)
+
+    interval = bootstrap_interval(value, difference, y, groups, num_bootstrap=num_bootstrap, seed=seed)
     if not collapsed(interval):
         return interval
+    group = group_index(groups, y.size)
     matches = min(np.unique(group[y == 0]).size, np.unique(group[y == 1]).size)
     return union(interval, paired_difference(max(-value, 0) * matches, max(value, 0) * matches, matches))
 
@@ -174,34 +181,69 @@ def paired_mean_difference(
     """
     y, a = checked_scores(y_true, np.asarray(first, np.float64))
     _, b = checked_scores(y_true, np.asarray(second, np.float64))
-    group = group_index(groups, y.size)
     value = float(np.mean(b - a))
-    drawn = [w @ (b - a) / w.sum(axis=1) for w in resamples(y, group, num_bootstrap, seed)]
-    interval = percentile_interval(value, np.concatenate(drawn))
+
+    def difference(weights: Float) -> Float:
+        return weights @ (b - a) / weights.sum(axis=1)
+
+    interval = bootstrap_interval(value, difference, y, groups, num_bootstrap=num_bootstrap, seed=seed)
     if not collapsed(interval):
         return interval
-    units = int(group.max()) + 1
+    units = int(group_index(groups, y.size).max()) + 1
     return union(interval, paired_difference(max(-value, 0) * units, max(value, 0) * units, units))
 
 
-def expected_calibration_error(y_true: ArrayLike, probability: ArrayLike, bins: int = 10) -> float:
-    """Mean absolute gap between probability and observed share, over bins of equal width, weighted by their counts.
+@dataclass(frozen=True)
+class Confusion:
+    """Counts; positive is the last label."""
 
-    (Naeini et al., AAAI 2015, for the probability of the positive class.)
+    true_positive: int
+    false_positive: int
+    true_negative: int
+    false_negative: int
 
-    Args:
-        y_true: int (N,), 0 or 1.
-        probability: (N,), 0–1.
-        bins: at least 1.
+    @property
+    def rows(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """By true class, then by decision."""
+        return (self.true_negative, self.false_positive), (self.false_negative, self.true_positive)
 
-    Raises:
-        DataError: as for `classification_metrics`, a probability outside 0–1, or no bins.
+
+def confusion(y: NDArray[np.int64], decided: NDArray[np.bool_]) -> Confusion:
+    """Counts of labels (N,) and decisions (N,)."""
+    positive = y == 1
+    return Confusion(
+        int((decided & positive).sum()),
+        int((decided & ~positive).sum()),
+        int((~decided & ~positive).sum()),
+        int((~decided & positive).sum()),
+    )
+
+
+def balanced_accuracy(
+    sensitivity: Interval,
+    specificity: Interval,
+    y: NDArray[np.int64],
+    decided: NDArray[np.bool_],
+    groups: Sequence[str],
+) -> Interval:
+    """Mean of sensitivity and specificity, bootstrapped by group.
+
+    As in `classification_metrics`, the bootstrap is joined with an interval that does not shrink to nothing. Each
+    of its sides is half the root of the summed squares of the two intervals' sides (Newcombe, Statistics in
+    Medicine 17:873, 1998).
     """
-    y, p = checked_scores(y_true, probability)
-    if p.min() < 0 or p.max() > 1 or bins < 1:
-        raise DataError(f"Probabilities must lie in 0–1, bins be positive. Received: {p.min()}–{p.max()}, {bins}.")
-    index = np.minimum((p * bins).astype(np.int64), bins - 1)
-    return float(np.abs(np.bincount(index, p - y, minlength=bins)).sum() / y.size)
+    value = (sensitivity.value + specificity.value) / 2
+    if np.isnan(value):
+        return UNDEFINED
+
+    def balanced(weights: Float) -> Float:
+        hits, rejections = weights @ (decided & (y == 1)), weights @ (~decided & (y == 0))
+        return (hits / (weights @ (y == 1)) + rejections / (weights @ (y == 0))) / 2
+
+    down = np.hypot(sensitivity.value - sensitivity.low, specificity.value - specificity.low) / 2
+    up = np.hypot(sensitivity.high - sensitivity.value, specificity.high - specificity.value) / 2
+    added = Interval(value, max(0.0, float(value - down)), min(1.0, float(value + up)))
+    return union(bootstrap_interval(value, balanced, y, groups), added)
 
 
 def roc_points(y_true: ArrayLike, logit: ArrayLike) -> tuple[Float, Float, Float]:

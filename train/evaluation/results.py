@@ -6,7 +6,6 @@ import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from sonoedge.train.data.split import SUBSETS
 from sonoedge.train.evaluation.figures import plot_confusion, plot_curves, plot_roc
 from sonoedge.train.evaluation.intervals import Interval
 from sonoedge.train.evaluation.metrics import classification_metrics, sigmoid
+from sonoedge.train.records.run_card import RunCard, TrainedCard
 
 Logits = NDArray[np.float64]
 History = dict[str, list[float]]
@@ -68,22 +68,22 @@ def draw_figures(
     plot_roc(curves, folder / "roc.png")
 
 
-def summary(card: dict[str, Any], out: Path) -> str:
+def summary(card: RunCard, out: Path) -> str:
     """What the terminal shows of a finished run: ``card`` is the run card, ``out`` the run folder."""
     lines = [f"\n{'':<8}{'accuracy':>22}{'AUC':>22}{'sensitivity':>22}{'specificity':>22}   (95 % intervals)"]
-    for subset, metrics in card["metrics"].items():
+    for subset, metrics in card.metrics.items():
         cells = [shown(*metrics[name]) for name in ("accuracy", "auc", "sensitivity", "specificity")]
         lines.append(f"{subset:<8}" + "".join(f"{cell:>22}" for cell in cells))
-    seconds = card["seconds"]
+    seconds = card.seconds
     lines.append(
-        f"threshold {card['threshold']:.3f} ({card['threshold_rule']}); weights: {card['settings']['weights']}; "
+        f"threshold {card.threshold:.3f} ({card.threshold_rule}); weights: {card.settings.weights}; "
         f"features {seconds['features']:.0f} s, fit {seconds['fit']:.0f} s"
     )
-    pipeline = card.get("pipeline", {})
-    if pipeline.get("waiting_share") is not None:
+    pipeline = card.pipeline if isinstance(card, TrainedCard) else None
+    if pipeline is not None and pipeline.waiting_share is not None:
         lines.append(
-            f"{pipeline['images_computed']} images computed in {pipeline['seconds']:.0f} s; waiting for images: "
-            f"{pipeline['waiting_share']:.1%} of it"
+            f"{pipeline.images_computed} images computed in {pipeline.seconds:.0f} s; waiting for images: "
+            f"{pipeline.waiting_share:.1%} of it"
         )
     lines += [f"wrote {out}", INTENDED_USE]
     return "\n".join(lines)
@@ -91,4 +91,5 @@ def summary(card: dict[str, Any], out: Path) -> str:
 
 def shown(value: float | None, low: float | None, high: float | None) -> str:
     """Value and interval as text, such as ``0.948 [0.856, 0.988]``; ``undefined`` if the value is None."""
-    return "undefined" if value is None else f"{value:.3f} [{low:.3f}, {high:.3f}]"
+    undefined = value is None or low is None or high is None
+    return "undefined" if undefined else f"{value:.3f} [{low:.3f}, {high:.3f}]"

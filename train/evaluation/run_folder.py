@@ -10,13 +10,11 @@ curves.png, confusion.png, roc.png
 from __future__ import annotations
 
 import csv
-import json
+import os
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,20 +22,30 @@ from numpy.typing import NDArray
 from sonoedge.edge_runtime.errors import DataError, ModelError, UsageError
 from sonoedge.train.data.dataset import Dataset, scan_folder
 from sonoedge.train.data.split import Split, apply_split, read_split
+from sonoedge.train.records.run_card import CARD, Metrics, RunCard, read_card
 
-CARD = "run.json"
 SPLIT = "split.json"
 MODEL = "model.keras"
 PREDICTIONS = "predictions.csv"
 
 
 @dataclass(frozen=True)
-class Run:
-    """A finished training run."""
+class TrainedRun(os.PathLike[str]):
+    """A finished run. It can be given wherever the path of a run folder can.
+
+    Attributes:
+        path: the run folder.
+        card: what its run.json says: settings, metrics, versions, ….
+        split: which image is in which subset.
+    """
 
     path: Path
-    card: Mapping[str, Any]
+    card: RunCard
     split: Split
+
+    def __fspath__(self) -> str:
+        """Path of the run folder."""
+        return str(self.path)
 
     @property
     def model_path(self) -> Path:
@@ -47,13 +55,23 @@ class Run:
     @property
     def threshold(self) -> float:
         """The probability from which on an image is called positive, chosen on validation."""
-        return float(self.card["threshold"])
+        return self.card.threshold
+
+    @property
+    def metrics(self) -> dict[str, Metrics]:
+        """By subset and name, value and 95 % interval: ``run.metrics["test"]["auc"]``."""
+        return self.card.metrics
 
 
-def open_run(path: str | Path) -> Run:
+Run = TrainedRun
+"""The short name, for our own packages."""
+
+
+def open_run(path: str | os.PathLike[str]) -> TrainedRun:
     """Read a run folder.
 
     Raises:
+        DataError: run.json is of an earlier or later version of SonoEdge.
         ModelError: a file is missing or unreadable.
     """
     folder = Path(path)
@@ -62,13 +80,9 @@ def open_run(path: str | Path) -> Run:
     for name in (CARD, SPLIT, MODEL):
         if not (folder / name).is_file():
             raise ModelError(f"{folder} is not a run folder: it holds no {name}.")
+    card = read_card(folder / CARD)
     try:
-        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
-        card["threshold"]
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ModelError(f"{folder / CARD} is not a run card: {error}") from error
-    try:
-        return Run(folder, card, read_split(folder / SPLIT))
+        return TrainedRun(folder, card, read_split(folder / SPLIT))
     except DataError as error:
         raise ModelError(f"{folder / SPLIT}: {error}") from error
 

@@ -16,6 +16,7 @@ from sonoedge.train.data.layouts import row_path
 from sonoedge.train.evaluation.metrics import classification_metrics
 from sonoedge.train.evaluation.results import interval_list
 from sonoedge.train.markdown import markdown_table
+from sonoedge.train.records.run_card import Subgroup
 
 USUAL_COLUMNS = ("device", "scanner", "birads")
 """Columns by which a run reports its test images, if the CSV has them."""
@@ -109,12 +110,12 @@ def by_size(dataset: Dataset) -> dict[str, list[int]]:
     return {name: rows for name, rows in named.items() if rows}
 
 
-def subgroup_table(found: Mapping[str, Mapping[str, Any]]) -> str:
-    """The result of `subgroups` as a table in Markdown; empty without subgroups."""
+def subgroup_table(found: Mapping[str, Subgroup]) -> str:
+    """A run card's subgroups as a table in Markdown; empty without subgroups."""
     rows = []
     for name, part in found.items():
-        cells = [cell(part["metrics"][metric]) for metric in ("auc", "sensitivity", "specificity")]
-        rows.append([name, f"{part['images']} ({part['malignant']})", *cells])
+        cells = [cell(part.metrics[metric]) for metric in ("auc", "sensitivity", "specificity")]
+        rows.append([name, f"{part.images} ({part.malignant})", *cells])
     head = ["subgroup", "images (malignant)", "AUC", "sensitivity", "specificity"]
     return markdown_table(head, rows) if rows else ""
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from msgspec import structs
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
@@ -22,15 +23,17 @@ from sonoedge.edge_runtime.files import sha256_bytes, sha256_file, write_text_at
 from sonoedge.train.data.dataset import Dataset
 from sonoedge.train.data.split import Strategy
 from sonoedge.train.evaluation.thresholds import steady_threshold
-from sonoedge.train.fitting.heads import LOGISTIC, FitSettings
-from sonoedge.train.fitting.steps import TrainSettings, build, fit_subsets
+from sonoedge.train.fitting.heads import LOGISTIC
+from sonoedge.train.fitting.steps import build, fit_subsets
 from sonoedge.train.models.backbones import parse_backbones, weights_file
 from sonoedge.train.models.fusion import FusionModel
+from sonoedge.train.records.reader import plain
+from sonoedge.train.records.settings import FitSettings, TrainSettings
 
 _VERSION = 4
 _INNER = 7  # one seventh of the training folds stops the fit
 _PLAIN = FitSettings(1e-3, 32, epochs=60, patience=10, weight_decay=1e-2)
-_STRONG = replace(_PLAIN, weight_decay=1.0)
+_STRONG = structs.replace(_PLAIN, weight_decay=1.0)
 _LAST_BLOCKS = "efficientnetb0/(block[67]|top).*"
 
 
@@ -52,9 +55,9 @@ ROWS = {
     for row in (
         Row("plain", "the last maps, Adam at 1e-3, decay 0.01", {"fits": (_PLAIN,)}),
         Row("decay", "… decay 1", {"fits": (_STRONG,)}),
-        Row("balanced", "… decay 1, class weights", {"fits": (replace(_STRONG, balanced=True),)}),
-        Row("mixup", "… decay 1, mixed features", {"fits": (replace(_STRONG, mixup=True),)}),
-        Row("averaged", "… decay 1, mean of the weights", {"fits": (replace(_STRONG, averaged=True),)}),
+        Row("balanced", "… decay 1, class weights", {"fits": (structs.replace(_STRONG, balanced=True),)}),
+        Row("mixup", "… decay 1, mixed features", {"fits": (structs.replace(_STRONG, mixup=True),)}),
+        Row("averaged", "… decay 1, mean of the weights", {"fits": (structs.replace(_STRONG, averaged=True),)}),
         Row("logistic", "the last maps, logistic regression", {"fits": (LOGISTIC,)}),
         Row("stages", "B0's earlier stages too, logistic regression", _STAGES),
         Row("copies", "… and 2 augmented copies an image", _COPIES),
@@ -143,7 +146,7 @@ def cross_validate(
     """
     results = []
     for name in rows:
-        chosen = replace(settings, protocol="default", **ROWS[name].settings)
+        chosen = structs.replace(settings, protocol="default", **ROWS[name].settings)
         model: FusionModel | None = None
         for split in splits:
             parts = []
@@ -255,7 +258,7 @@ def _fingerprint(settings: TrainSettings, subsets: Mapping[str, Dataset], stress
             if weights_file(settings.weights, name).is_file()
         }
     )
-    values = {**asdict(settings), "data": None, "weights": files or settings.weights}
+    values = {**plain(settings), "data": None, "weights": files or settings.weights}
     return sha256_bytes(json.dumps([_VERSION, values, images, labels, stress], sort_keys=True).encode())
 
 

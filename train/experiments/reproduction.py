@@ -31,9 +31,11 @@ from sonoedge.train.evaluation.thresholds import steady_threshold
 from sonoedge.train.experiments.systems import SYSTEMS
 from sonoedge.train.features.cache import Features, extract_features
 from sonoedge.train.fitting.feature_set import FeatureSet
-from sonoedge.train.fitting.heads import DEFAULT_GRID, PAPER, FitResult, fit_default, fit_paper, head_logits
+from sonoedge.train.fitting.heads import DEFAULT_GRID, FitResult, fit_default, fit_paper, head_logits
 from sonoedge.train.models.backbones import imagenet_at_hand, imagenet_reachable, weights_file
 from sonoedge.train.models.fusion import Head, build_head, build_model
+from sonoedge.train.records.reader import plain
+from sonoedge.train.records.settings import PAPER
 
 Protocol = Literal["paper", "honest"]
 STRATEGIES: dict[Protocol, Strategy] = {"paper": "paper", "honest": "grouped"}
@@ -165,7 +167,7 @@ class _Lab:
             for name, source in sources.items()
             if source == "file"
         }
-        fit = asdict(PAPER) if protocol == "paper" else [asdict(fit) for fit in DEFAULT_GRID]
+        fit = plain(PAPER) if protocol == "paper" else [plain(fit) for fit in DEFAULT_GRID]
         settings = [self._settings.input_size, self._settings.seed]
         described = [_VERSION, plan.backbones, plan.join, protocol, sources, files, groups, fit, settings]
         return sha256_bytes(json.dumps(described, sort_keys=True).encode())

@@ -12,8 +12,7 @@ import hashlib
 import io
 import json
 import os
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from time import perf_counter
@@ -26,11 +25,13 @@ from tqdm import tqdm
 
 from sonoedge.edge_runtime.files import sha256_bytes, write_bytes_atomic
 from sonoedge.edge_runtime.imaging.image import read_image, resize
+from sonoedge.train.callbacks import FeaturesComputed, tell
 from sonoedge.train.data.dataset import Sample
 from sonoedge.train.features.augment import VERSION as AUGMENT_VERSION
 from sonoedge.train.features.augment import augmented_copy
 from sonoedge.train.features.input_wait import InputWait, prefetched
 from sonoedge.train.models.backbones import weights_digest
+from sonoedge.train.terminal import LOG
 
 _KEY_VERSION = 3
 """Raise it when cached features may be wrong. (Keys once described a nested model by name and weights alone.)"""
@@ -84,13 +85,21 @@ def extract_features(
     unique = list({names[i]: i for i in missing}.values())
     size = next(iter(branches.values())).input_shape[1:3]
     input_wait = input_wait or InputWait()
+    done = 0
     with tqdm(total=len(unique), desc="features", unit="img", disable=not progress or not unique) as bar:
+
+        def advance(count: int) -> None:
+            nonlocal done
+            done += count
+            bar.update(count)
+            tell(FeaturesComputed(done, len(unique)))
+
         for start in range(0, len(unique), SHARD_IMAGES):
             shard = [rows[i] for i in unique[start : start + SHARD_IMAGES]]
             shard_names = [_row_name(sample, copy) for sample, copy in shard]
             # A backbone that knows these rows, perhaps from another model, does not see them again.
             asked = {n: b for n, b in branches.items() if any(row not in known[n] for row in shard_names)}
-            computed = _run(asked, shard, size, bar, input_wait)
+            computed = _run(asked, shard, size, advance, input_wait)
             for name, features in computed.items():
                 _write_shard(folders[name], shard_names, features)
                 known[name].update(zip(shard_names, features, strict=True))
@@ -137,7 +146,7 @@ def compute_features(
 ) -> dict[str, Features]:
     """What `extract_features` returns, computed without the cache: per backbone float32 (N * (1 + copies), …)."""
     size = next(iter(branches.values())).input_shape[1:3]
-    return _run(branches, with_copies(samples, copies), size, None, InputWait())
+    return _run(branches, with_copies(samples, copies), size, lambda count: None, InputWait())
 
 
 def with_copies(samples: Sequence[Sample], copies: int) -> list[tuple[Sample, int]]:
@@ -149,7 +158,7 @@ def _run(
     branches: dict[str, keras.Model],
     rows: Sequence[tuple[Sample, int]],
     size: tuple[int, int],
-    bar: tqdm | None,
+    advance: Callable[[int], None],
     input_wait: InputWait,
 ) -> dict[str, Features]:
     def load(start: int) -> NDArray[np.float32]:
@@ -164,8 +173,7 @@ def _run(
         for name, branch in branches.items():
             parts[name].append(np.asarray(branch.predict_on_batch(batch), np.float32)[:filled])
         input_wait.images += filled
-        if bar is not None:
-            bar.update(filled)
+        advance(filled)
     return {name: np.concatenate(chunks) for name, chunks in parts.items()}
 
 
@@ -240,9 +248,7 @@ def _known(shards: tuple[tuple[Path, int], ...]) -> dict[str, Features]:
         except FileNotFoundError:
             continue  # found damaged and removed by another process
         if sha256_bytes(data) != path.stem:
-            tqdm.write(
-                f"warning: the cached features {path.name} are damaged and will be computed again.", file=sys.stderr
-            )
+            LOG.warning(f"the cached features {path.name} are damaged and will be computed again.")
             path.unlink(missing_ok=True)
             continue
         with np.load(io.BytesIO(data)) as shard:

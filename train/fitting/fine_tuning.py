@@ -14,10 +14,11 @@ from sonoedge.train.data.dataset import Sample
 from sonoedge.train.evaluation.results import History
 from sonoedge.train.features.cache import load_input, with_copies
 from sonoedge.train.fitting.feature_set import FeatureSet
-from sonoedge.train.fitting.heads import FitSettings, fit_keras
+from sonoedge.train.fitting.heads import fit_keras
 from sonoedge.train.fitting.stopping import EpochOrder
 from sonoedge.train.models.cut import Tail, unfreeze
 from sonoedge.train.models.fusion import FusionModel
+from sonoedge.train.records.settings import FitSettings
 
 
 def fine_tune(
@@ -63,6 +64,7 @@ def fine_tune(
         progress=progress,
         backup=backup,
         callbacks=[EpochOrder(batches)],
+        stage="fine-tune",
     )
 
 
@@ -86,6 +88,7 @@ def fine_tune_tail(
         train.y,
         progress=progress,
         backup=backup,
+        stage="fine-tune",
     )
 
 

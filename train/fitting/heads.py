@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from scipy.optimize import minimize_scalar
 from sklearn.metrics import roc_auc_score
 from tqdm import tqdm
 
+from sonoedge.train.callbacks import EpochEnded, Stage, keras_listeners, tell
 from sonoedge.train.evaluation.metrics import sigmoid
 from sonoedge.train.evaluation.results import History
 from sonoedge.train.features.cache import Features
@@ -21,38 +22,8 @@ from sonoedge.train.fitting.feature_set import FeatureSet, mixed, moments, stand
 from sonoedge.train.fitting.logistic import logistic_regression, map_variances, write_linear
 from sonoedge.train.fitting.stopping import Stopping
 from sonoedge.train.models.fusion import Head
-
-
-@dataclass(frozen=True)
-class FitSettings:
-    """Settings of one fit.
-
-    Attributes:
-        learning_rate: of Adam.
-        batch_size: rows.
-        epochs: at most.
-        patience: epochs without a lower validation loss after which the fit stops.
-        weight_decay: decoupled (AdamW); 0 is plain Adam.
-        balanced: weigh each class by the inverse of its size.
-        mixup: add as many mixtures of two training rows as there are rows, labels mixed alike (Adam only).
-        logistic: above 0, the variance of the prior of `train.fitting.logistic`, which replaces Adam.
-        averaged: validate and keep the running mean of the weights (Polyak and Juditsky, 1992) over about
-            `_AVERAGED_STEPS` steps, instead of the last weights.
-    """
-
-    learning_rate: float
-    batch_size: int
-    epochs: int
-    patience: int
-    weight_decay: float = 0.0
-    balanced: bool = False
-    mixup: bool = False
-    logistic: float = 0.0
-    averaged: bool = False
-
-
-PAPER = FitSettings(learning_rate=1e-5, batch_size=16, epochs=24, patience=10)
-"""Table II of the paper: Adam 1e-5, batch 16, 24 epochs, early stopping with patience 10 on val_loss."""
+from sonoedge.train.records.reader import plain
+from sonoedge.train.records.settings import PAPER, FitSettings
 
 _ROWS = 1024
 _AVERAGED_STEPS = 100
@@ -84,10 +55,12 @@ def head_logits(model: Head, data: FeatureSet) -> NDArray[np.float64]:
     return np.concatenate(parts).astype(np.float64).reshape(-1)
 
 
-def fit_paper(model: Head, train: FeatureSet, val: FeatureSet, *, seed: int, progress: bool) -> FitResult:
-    """Fit by Table II of the paper (`PAPER`), on the features as they are."""
-    history = _fit_head(model.head, train, val, PAPER, seed=seed, progress=progress)
-    return FitResult(PAPER, history, [])
+def fit_paper(
+    model: Head, train: FeatureSet, val: FeatureSet, *, seed: int, progress: bool, settings: FitSettings = PAPER
+) -> FitResult:
+    """Fit by Table II of the paper (`PAPER`) or changed settings, on the features as they are."""
+    history = _fit_head(model.head, train, val, settings, seed=seed, progress=progress)
+    return FitResult(settings, history, [])
 
 
 def fit_default(
@@ -127,7 +100,7 @@ def fit_default(
         logits = head_logits(model, val)
         auc, loss = float(roc_auc_score(val.y, logits)), log_loss(val.y, logits)
         epochs_run = 0 if settings.logistic else len(history["loss"])
-        candidates.append({**asdict(settings), "val_auc": auc, "val_loss": loss, "epochs_run": epochs_run})
+        candidates.append({**plain(settings), "val_auc": auc, "val_loss": loss, "epochs_run": epochs_run})
         rank = (auc, -loss)
         if best is None or rank > best[0]:
             best = (rank, settings, history, model.head.get_weights())
@@ -162,6 +135,7 @@ def fit_keras(
     progress: bool,
     backup: Path | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    stage: Stage = "head",
 ) -> History:
     """Compile and fit with early stopping on val_loss; the best epoch's weights are kept.
 
@@ -175,6 +149,7 @@ def fit_keras(
         progress: show a bar.
         backup: folder; without one an interrupted fit starts again.
         callbacks: run before ours.
+        stage: what the user's callbacks are told.
     """
     average: dict[str, Any] = {"use_ema": settings.averaged, "ema_momentum": 1 - 1 / _AVERAGED_STEPS}
     optimizer = (
@@ -191,7 +166,7 @@ def fit_keras(
     stop = Stopping(settings.patience, backup)
     # This comes after the backup, which needs the last weights, and before `Stopping`, which keeps the best mean.
     mean = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if settings.averaged else []
-    bar = EpochBar(settings.epochs, progress)
+    bar = EpochBar(settings.epochs, progress, stage)
     inputs, targets = x if isinstance(x, tuple) else (x, None)
     model.fit(
         inputs,
@@ -201,17 +176,18 @@ def fit_keras(
         batch_size=settings.batch_size if targets is not None else None,
         class_weight=weights,
         shuffle=targets is not None,  # a `PyDataset` has an order of its own
-        callbacks=[*callbacks, *restore, *mean, stop, bar],
+        callbacks=[*callbacks, *restore, *mean, stop, bar, *keras_listeners()],
         verbose=0,
     )
     return stop.history
 
 
 class EpochBar(keras.callbacks.Callback):
-    """One bar over epochs: Keras' own prints a line for each."""
+    """One bar over epochs (Keras' own prints a line for each), and the news to the user's callbacks."""
 
-    def __init__(self, epochs: int, progress: bool) -> None:
+    def __init__(self, epochs: int, progress: bool, stage: Stage) -> None:
         super().__init__()
+        self._epochs, self._stage = epochs, stage
         self._bar: Callable[[], tqdm] = lambda: tqdm(total=epochs, desc="epochs", disable=not progress)
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -219,8 +195,10 @@ class EpochBar(keras.callbacks.Callback):
         self._open = self._bar()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Count the epoch and show its losses."""
+        """Count the epoch, show its losses and tell it."""
         self._open.update(1)
+        figures = {name: float(value) for name, value in (logs or {}).items()}
+        tell(EpochEnded(self._stage, epoch + 1, self._epochs, figures))
         self._open.set_postfix({name: f"{value:.3f}" for name, value in (logs or {}).items() if "loss" in name})
 
     def on_train_end(self, logs: Any = None) -> None:

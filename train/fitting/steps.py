@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Literal
 
 import keras
 import numpy as np
+from msgspec import structs
 from numpy.typing import NDArray
 
 from sonoedge.edge_runtime.errors import UsageError
@@ -26,49 +26,20 @@ from sonoedge.train.fitting.fine_tuning import fine_tune, fine_tune_tail
 from sonoedge.train.fitting.heads import (
     DEFAULT_GRID,
     FitResult,
-    FitSettings,
     fit_default,
     fit_paper,
     head_logits,
     temperature,
 )
-from sonoedge.train.models.backbones import Maps, Preprocessing, map_channels, parse_backbones, weights_digest
+from sonoedge.train.models.backbones import map_channels, parse_backbones, weights_digest
 from sonoedge.train.models.cut import Tail, cut, unfreeze
-from sonoedge.train.models.fusion import FusionModel, HeadSpec, Pooling, build_model
+from sonoedge.train.models.fusion import FusionModel, HeadSpec, build_model
+from sonoedge.train.records.reader import plain
+from sonoedge.train.records.settings import PAPER, FitSettings, TrainSettings
 
 Logits = NDArray[np.float64]
 _TAIL_BYTES = 3 << 30
 """If the cached maps are larger than this, they are not held in memory: fine-tuning then reads images."""
-
-
-@dataclass(frozen=True)
-class TrainSettings:
-    """Everything that decides a run; see ``sonoedge train --help`` for what the fields mean."""
-
-    data: str
-    weights: str = "imagenet"
-    backbones: str = "vgg19,efficientnetb0"
-    classes: tuple[str, ...] | None = None
-    split: str = "grouped"
-    groups: str | None = None
-    skip_unreadable: bool = False
-    preprocessing: Preprocessing = "native"
-    maps: Maps = "last"
-    pooling: Pooling = "gap"
-    units: tuple[int, ...] = (256,)
-    dropout: float = 0.5
-    input_size: int = 224
-    protocol: Literal["default", "paper"] = "default"
-    seed: int = 0
-    augment: int = 0
-    fits: tuple[FitSettings, ...] | None = None
-    sweep: str | None = None
-    fine_tune: str | None = None
-    fine_tune_epochs: int = 10
-    fine_tune_rate: float = 1e-5
-    average_weights: bool = False
-    mixed_precision: bool = False
-    data_parallel: bool = False
 
 
 def build(settings: TrainSettings) -> FusionModel:
@@ -154,7 +125,8 @@ def fit_subsets(
     features_s = perf_counter() - started
     seed = settings.seed
     if settings.protocol == "paper":
-        result = fit_paper(model, data["train"], data["val"], seed=seed, progress=progress)
+        fit = paper_fit(settings)
+        result = fit_paper(model, data["train"], data["val"], seed=seed, progress=progress, settings=fit)
     else:
         grid = settings.fits or DEFAULT_GRID
         result = fit_default(model, data["train"], data["val"], seed=seed, progress=progress, grid=grid)
@@ -199,7 +171,7 @@ def fit_subsets(
     # Everything at once: each call calculates the digests of the backbones again.
     everything = logits_of([sample for subset in SUBSETS for sample in subsets[subset].samples])
     bounds = np.cumsum([0, *(len(subsets[subset]) for subset in SUBSETS)])
-    logits = {
+    logits: dict[str, Logits] = {
         subset: everything[low:high] for subset, low, high in zip(SUBSETS, bounds[:-1], bounds[1:], strict=True)
     }
     if stress:
@@ -230,7 +202,7 @@ def head_features(
     features = extract_features(model.branches, samples, cache=cache, progress=progress, input_wait=input_wait)
     bounds = np.cumsum([0, *(len(subsets[subset]) for subset in SUBSETS)])
     channels = {name: map_channels(backbone) for name, backbone in model.backbones.items()}
-    result = {
+    result: dict[str, FeatureSet] = {
         subset: FeatureSet({name: x[low:high] for name, x in features.items()}, subsets[subset].y, 1, channels)
         for subset, low, high in zip(SUBSETS, bounds[:-1], bounds[1:], strict=True)
     }
@@ -258,9 +230,19 @@ def _trunk_features(
     }
 
 
+def paper_fit(settings: TrainSettings) -> FitSettings:
+    """The fit of ``--protocol paper``: Table II, or what the settings have in its place."""
+    changed = {name: getattr(settings, name) for name in ("learning_rate", "batch_size", "epochs")}
+    return structs.replace(PAPER, **{name: value for name, value in changed.items() if value is not None})
+
+
 def _fine_tune_fit(settings: TrainSettings) -> FitSettings:
     return FitSettings(
-        settings.fine_tune_rate, 16, settings.fine_tune_epochs, patience=10, averaged=settings.average_weights
+        settings.fine_tune_rate,
+        settings.batch_size or PAPER.batch_size,
+        settings.fine_tune_epochs,
+        PAPER.patience,
+        averaged=settings.average_weights,
     )
 
 
@@ -268,5 +250,5 @@ def _backup(model: FusionModel, subsets: dict[str, Dataset], settings: TrainSett
     """Folder in which an interrupted fine-tuning is found again: its name is a digest of all that decides it."""
     weights = [weights_digest(backbone) for backbone in model.backbones.values()]
     data = [subsets["train"].digest, subsets["val"].digest]
-    described = json.dumps([asdict(settings), AUGMENT_VERSION, weights, data], sort_keys=True)
+    described = json.dumps([plain(settings), AUGMENT_VERSION, weights, data], sort_keys=True)
     return cache / "fine-tune" / sha256_bytes(described.encode())[:32]

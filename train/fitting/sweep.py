@@ -13,20 +13,23 @@ from __future__ import annotations
 import itertools
 import tomllib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 from matplotlib.figure import Figure
 
 from sonoedge.edge_runtime.errors import UsageError
+from sonoedge.train.callbacks import listening
 from sonoedge.train.evaluation.figures import COLORS, save_figure, tidy
 from sonoedge.train.fitting.feature_set import FeatureSet
-from sonoedge.train.fitting.heads import FitSettings, fit_default
+from sonoedge.train.fitting.heads import fit_default
 from sonoedge.train.markdown import markdown_table
 from sonoedge.train.models.fusion import Head, HeadSpec, build_head
+from sonoedge.train.records.run_card import Point
+from sonoedge.train.records.settings import FitSettings
 
 _DEFAULTS: dict[str, list[Any]] = {
     "learning_rate": [1e-3],
@@ -48,22 +51,6 @@ _RANGES: dict[str, tuple[Any, float, float]] = {
 }
 MAX_POINTS = 1000
 """Combinations that a sweep may hold."""
-
-
-@dataclass(frozen=True)
-class Point:
-    """One combination (width of the head, settings of the fit) and its validation figures."""
-
-    units: int
-    fit: FitSettings
-    val_auc: float
-    val_loss: float
-    epochs_run: int
-
-    @property
-    def rank(self) -> tuple[float, float]:
-        """Larger is better: AUC, then the loss."""
-        return self.val_auc, -self.val_loss
 
 
 def read_sweep(path: Path) -> list[tuple[int, FitSettings]]:
@@ -119,11 +106,13 @@ def sweep(
     from tqdm import tqdm
 
     found = []
-    for units, fit in tqdm(points, desc="sweep", disable=not progress):
-        head = fresh_head(train, replace(spec, units=(units,)), seed)
-        candidate = fit_default(head, train, val, seed=seed, progress=False, grid=(fit,)).candidates[0]
-        figures = (candidate["val_auc"], candidate["val_loss"], candidate["epochs_run"])
-        found.append(Point(units, fit, *figures))
+    with listening(()):  # so many epochs, and each of a fit that may not be taken
+        for units, fit in tqdm(points, desc="sweep", disable=not progress):
+            head = fresh_head(train, replace(spec, units=(units,)), seed)
+            candidate = fit_default(head, train, val, seed=seed, progress=False, grid=(fit,)).candidates[0]
+            loss = candidate["val_loss"]
+            figures = (candidate["val_auc"], loss if isfinite(loss) else None, candidate["epochs_run"])
+            found.append(Point(units, fit, *figures))
     return found
 
 
@@ -138,10 +127,14 @@ def table(points: Sequence[Point]) -> str:
     head = ["rate", "batch", "width", "decay", "class weights", "validation AUC", "validation loss", "epochs"]
     rows = []
     for point in sorted(points, key=lambda p: p.rank, reverse=True):
-        fit, figures = point.fit, (f"{point.val_auc:.4f}", f"{point.val_loss:.4f}", point.epochs_run)
+        fit, figures = point.fit, (_digits(point.val_auc), _digits(point.val_loss), point.epochs_run)
         settings = (f"{fit.learning_rate:g}", fit.batch_size, point.units, f"{fit.weight_decay:g}")
         rows.append([*settings, "yes" if fit.balanced else "no", *figures])
     return markdown_table(head, rows) + "\n"
+
+
+def _digits(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.4f}"
 
 
 def plot_sweep(points: Sequence[Point], path: Path) -> None:
@@ -157,7 +150,7 @@ def plot_sweep(points: Sequence[Point], path: Path) -> None:
         for point in points:
             if (point.fit.batch_size, point.units) == (batch, units):
                 rate = point.fit.learning_rate
-                best[rate] = max(best.get(rate, 0.0), point.val_auc)
+                best[rate] = max(best.get(rate, 0.0), point.val_auc or 0.0)
         rates = sorted(best)
         colour, dash = COLORS[number % len(COLORS)], ("-", "--", ":")[number // len(COLORS) % 3]
         axes.plot(
@@ -168,8 +161,3 @@ def plot_sweep(points: Sequence[Point], path: Path) -> None:
     tidy(axes)
     axes.legend(frameon=False, fontsize=8)
     save_figure(figure, path)
-
-
-def as_json(points: Sequence[Point]) -> list[dict[str, Any]]:
-    """The points as plain JSON types, for the run card."""
-    return [{**asdict(point), "val_loss": None if np.isnan(point.val_loss) else point.val_loss} for point in points]

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
 import keras
+from msgspec import structs
 
 from sonoedge.edge_runtime.device.peak_memory import peak_bytes, reset_peak
 from sonoedge.edge_runtime.errors import DataError, UsageError
 from sonoedge.edge_runtime.files import write_text_atomic
 from sonoedge.edge_runtime.words import INTENDED_USE
+from sonoedge.train.callbacks import RunFinished, tell
 from sonoedge.train.data.dataset import Dataset, load_dataset, scan_folder
 from sonoedge.train.data.split import (
     SUBSETS,
@@ -28,20 +29,22 @@ from sonoedge.train.data.split import (
 )
 from sonoedge.train.evaluation.intervals import without_nan
 from sonoedge.train.evaluation.results import draw_figures, predictions_csv, subset_metrics, summary
-from sonoedge.train.evaluation.run_folder import CARD, MODEL, SPLIT, versions
+from sonoedge.train.evaluation.run_folder import MODEL, SPLIT, versions
 from sonoedge.train.evaluation.subgroups import subgroups
 from sonoedge.train.evaluation.thresholds import STEADY_RULE, steady_threshold
 from sonoedge.train.features.cache import cost_in_words, default_cache
 from sonoedge.train.features.input_wait import InputWait
-from sonoedge.train.fitting.steps import TrainSettings, build, configure_keras, fit_subsets, head_features
-from sonoedge.train.fitting.sweep import Point, as_json, fresh_head, plot_sweep, read_sweep, sweep, table
+from sonoedge.train.fitting.steps import build, configure_keras, fit_subsets, head_features
+from sonoedge.train.fitting.sweep import fresh_head, plot_sweep, read_sweep, sweep, table
 from sonoedge.train.fitting.workers import Task, compute_features_apart
 from sonoedge.train.folders import atomic_directory
 from sonoedge.train.models.backbones import parse_backbones, weights_digest
 from sonoedge.train.models.fusion import HeadSpec
-from sonoedge.train.quiet import silent
-
-__all__ = ["TrainSettings", "describe_split", "train"]
+from sonoedge.train.records.reader import as_record, plain, write_record
+from sonoedge.train.records.run_card import CARD, Point, TrainedCard
+from sonoedge.train.records.settings import TrainSettings, with_whole_paths
+from sonoedge.train.terminal import LOG
+from sonoedge.train.tracking import check_logs, log_beside, log_into
 
 
 def train(
@@ -51,8 +54,9 @@ def train(
     cache: Path | None = None,
     workers: int = 1,
     progress: bool = True,
-    verbose: bool = True,
-) -> dict[str, Any]:
+    logs: Sequence[str] = (),
+    same_images: str | None = None,
+) -> TrainedCard:
     """Train and write the run folder (see `train.evaluation.run_folder`); returns the run card.
 
     Args:
@@ -61,33 +65,38 @@ def train(
         cache: folder of cached features; by default `train.features.cache.default_cache`.
         workers: processes that compute features; the result is the same.
         progress: show bars.
-        verbose: print what is done.
+        logs: see `train.tracking.LOGS`.
+        same_images: digest of the images of the run that this one repeats; other images are worth a warning.
 
     Raises:
         DataError: the data cannot be used.
         MissingExtraError, ModelError: the weights cannot be had.
         UsageError: settings that contradict each other or the data, or ``out`` holds something else.
     """
-    say = print if verbose else silent
     reset_peak()
     parse_backbones(settings.backbones)  # a wrong name fails before the images are read
     _check_split(settings)
-    if settings.sweep:
-        read_sweep(Path(settings.sweep))
+    # What a sweep has chosen is not searched again.
+    grid = read_sweep(Path(settings.sweep)) if settings.sweep and settings.fits is None else []
+    check_logs(logs)
     configure_keras(settings)
     with atomic_directory(out, marker=CARD) as folder:
         subsets, split, notes = _data(settings, progress)
-        for line in (*notes, *describe_split(subsets, split)):
-            say(line)
+        for note in notes:
+            LOG.info(note)
+        describe_split(subsets, split)
+        digest = joined(subsets).digest
+        if same_images not in {None, digest}:
+            LOG.warning("the images are not those of the run that is repeated: the result will differ.")
 
         model = build(settings)
         if settings.weights == "none":
-            say("note: untrained backbones (--weights none): good for trying the pipeline, not for accuracy.")
+            LOG.info("note: untrained backbones (--weights none): good for trying the pipeline, not for accuracy.")
         cache = cache or default_cache()
         input_wait = InputWait()
         everything = [sample for subset in SUBSETS for sample in subsets[subset].samples]
         if cost := cost_in_words(model.branches, everything, subsets["train"].samples, settings.augment, cache):
-            say(cost)
+            LOG.info(cost)
         if workers > 1:
             tasks: list[Task] = [(everything, 0)]
             if settings.augment:
@@ -97,12 +106,12 @@ def train(
         if settings.sweep:
             data = head_features(model, subsets, settings.augment, cache, progress)
             spec = HeadSpec(settings.pooling, settings.units, settings.dropout)
-            grid = read_sweep(Path(settings.sweep))
-            points = sweep(grid, data["train"], data["val"], spec=spec, seed=settings.seed, progress=progress)
-            best = max(points, key=lambda point: point.rank)
-            settings = replace(settings, units=(best.units,), fits=(best.fit,))
-            say(f"sweep: {len(points)} combinations, best validation AUC {best.val_auc:.3f}")
-            model = build(settings)
+            if grid:
+                points = sweep(grid, data["train"], data["val"], spec=spec, seed=settings.seed, progress=progress)
+                best = max(points, key=lambda point: point.rank)
+                settings = structs.replace(settings, units=(best.units,), fits=(best.fit,))
+                LOG.info(f"sweep: {len(points)} combinations, best validation AUC {best.rank[0]:.3f}")
+                model = build(settings)
             start = fresh_head(data["train"], replace(spec, units=settings.units), settings.seed)
             model.head.set_weights(start.head.get_weights())
         fitted = fit_subsets(model, subsets, settings, cache=cache, progress=progress)
@@ -110,17 +119,18 @@ def train(
         val_y = subsets["val"].y
         threshold = 0.5 if settings.protocol == "paper" else steady_threshold(val_y, logits["val"])
         metrics = {subset: subset_metrics(subsets[subset], logits[subset], threshold) for subset in ("val", "test")}
-        card = {
-            "settings": asdict(settings),
+        found = {
+            "kind": "sonoedge-run",
+            "settings": plain(with_whole_paths(settings)),
             "labels": list(split.labels),
             "threshold": threshold,
             "threshold_rule": "0.5" if settings.protocol == "paper" else STEADY_RULE,
-            "chosen_fit": asdict(result.settings),
+            "chosen_fit": plain(result.settings),
             "candidates": result.candidates,
             "temperature": fitted.temperature,
-            "sweep": as_json(points),
+            "sweep": plain(points),
             "dataset": {
-                "digest": joined(subsets).digest,
+                "digest": digest,
                 "notes": list(notes),
                 "images": {subset: len(subsets[subset]) for subset in SUBSETS},
                 "groups_on_both_sides": leak_count(split),
@@ -137,7 +147,7 @@ def train(
             "versions": versions("sonoedge", "keras", "tensorflow", "jax", "torch", "numpy", "scikit-learn"),
             "intended_use": INTENDED_USE,
         }
-        card = without_nan(card)
+        card = as_record(without_nan(found), TrainedCard)
         model.full.save(folder / MODEL)
         write_split(split, folder / SPLIT)
         write_text_atomic(folder / "predictions.csv", predictions_csv(subsets, logits, split.labels))
@@ -145,8 +155,11 @@ def train(
             write_text_atomic(folder / "sweep.md", table(points))
             plot_sweep(points, folder / "sweep.png")
         draw_figures(folder, subsets, logits, split.labels, threshold, tuned or result.history)
-        write_text_atomic(folder / CARD, json.dumps(card, indent=2, allow_nan=False) + "\n")
-    say(summary(card, out))
+        log_into(logs, card, folder)
+        write_record(card, folder / CARD)
+    LOG.info(summary(card, out))
+    tell(RunFinished(out, card))
+    log_beside(logs, card, out)
     return card
 
 
@@ -181,7 +194,7 @@ def _data(settings: TrainSettings, progress: bool) -> tuple[dict[str, Dataset], 
         dataset = scan_folder(
             settings.data, classes=classes, skip_unreadable=settings.skip_unreadable, progress=progress
         ).dataset
-        split = replace(split, data_root=dataset.root.resolve().as_posix())
+        split = structs.replace(split, data_root=dataset.root.resolve().as_posix())
     return apply_split(dataset, split), split, dataset.notes
 
 
@@ -200,13 +213,11 @@ def _check_split(settings: TrainSettings) -> None:
         raise UsageError("--groups cannot be used with --split FILE, which has groups of its own. Use one of them.")
 
 
-def describe_split(subsets: dict[str, Dataset], split: Split) -> list[str]:
-    """Lines to print: images, groups and classes of each subset, and a warning about leaks."""
-    lines = []
+def describe_split(subsets: dict[str, Dataset], split: Split) -> None:
+    """Log images, groups and classes of each subset, and a warning about leaks."""
     for subset in SUBSETS:
         data = subsets[subset]
         counts = ", ".join(f"{int((data.y == k).sum())} {label}" for k, label in enumerate(data.labels))
-        lines.append(f"{subset:<6}{len(data):>6} images in {len(set(data.groups))} groups ({counts})")
+        LOG.info(f"{subset:<6}{len(data):>6} images in {len(set(data.groups))} groups ({counts})")
     if leaks := leak_count(split):
-        lines.append(f"warning: {leaks} validation and test images have a copy or the same patient in training.")
-    return lines
+        LOG.warning(f"{leaks} validation and test images have a copy or the same patient in training.")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -18,10 +17,11 @@ from typing import TYPE_CHECKING
 
 from sonoedge.edge_runtime.children import safe_path
 from sonoedge.train.features.input_wait import InputWait
+from sonoedge.train.terminal import LOG
 
 if TYPE_CHECKING:
     from sonoedge.train.data.dataset import Sample
-    from sonoedge.train.fitting.steps import TrainSettings
+    from sonoedge.train.records.settings import TrainSettings
 
 Task = tuple[Sequence["Sample"], int]
 """Images, and the number of augmented copies of each."""
@@ -63,7 +63,7 @@ def compute_features_apart(
             for part in parts:
                 input_wait += part.result()
         except BrokenProcessPool:
-            print("warning: a worker ended early; its images are computed by this process.", file=sys.stderr)
+            LOG.warning("a worker ended early; its images are computed by this process.")
     return input_wait
 
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import h5py
 import keras
@@ -25,9 +25,7 @@ import numpy as np
 
 from sonoedge.edge_runtime.errors import ModelError, UsageError
 from sonoedge.train.models import lite0
-
-Preprocessing = Literal["native", "unit"]
-Maps = Literal["last", "stages"]
+from sonoedge.train.records.settings import Maps, Preprocessing
 
 CAFFE_MEAN_RGB = (123.68, 116.779, 103.939)
 _TORCH_MEAN_RGB = (0.485, 0.456, 0.406)

@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import keras
 
 from sonoedge.edge_runtime.errors import ModelError, UsageError
-from sonoedge.train.models.backbones import Maps, Preprocessing, build_branch
-
-Pooling = Literal["gap", "flatten"]
+from sonoedge.train.models.backbones import build_branch
+from sonoedge.train.records.settings import Maps, Pooling, Preprocessing
 
 
 @dataclass(frozen=True)

@@ -3,70 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from typing import Any
 
 from sonoedge.benchmarks.records.runfile import Run, Thermal
-from sonoedge.benchmarks.report.html import block, interval_cell, number_cell, table, text_cell
-from sonoedge.benchmarks.report.panels.common import tag
-from sonoedge.benchmarks.retention.results import Result, Row
-from sonoedge.benchmarks.retention.wording import megabytes, milliseconds, percent
+from sonoedge.benchmarks.report.html import panel
+from sonoedge.benchmarks.retention.results import Result, pick
 
 
 def cards(found: Result) -> str:
-    """One card for each candidate except bare interpreters: the main figures and one sentence."""
-    items = [_card(found, row) for row in found.rows if row.kind != "bare" and not row.error]
-    return f'<div class="cards">{"".join(items)}</div>'
-
-
-def _card(found: Result, row: Row) -> str:
-    retention = row.scores.retention if row.scores else None
-    figures = []
-    if retention is not None:
-        figures.append((percent(retention.accuracy_kept), "accuracy kept"))
-    elif row.scores is not None:
-        figures.append((percent(row.scores.metrics["accuracy"].value), "accuracy"))
-    if row.speed:
-        what = "average latency" if row.cascade else "median latency"
-        figures.append((f"{milliseconds(row.speed.typical_ms)} ms", what))
-    figures.append((f"{megabytes(row.size_bytes)} MB", "on disk"))
-    if row.peak_bytes:
-        figures.append((f"{megabytes(row.peak_bytes)} MB", "peak memory"))
-    big = "".join(f"<div><b>{escape(value)}</b><span>{escape(what)}</span></div>" for value, what in figures)
-    tags = [tag({"full": "full model", "peer": "peer"}.get(row.kind, found.run.candidate(row.name).precision), "")]
-    if row.front:
-        tags.append(tag("on the front", ""))
-    verdicts = [tag(f"{share}: {text}", text) for share, text in retention.verdicts.items()] if retention else []
-    if row.explanation is not None:
-        verdicts.append(tag(f"explanation: {row.explanation.verdict}", row.explanation.verdict))
-    return (
-        f'<article class="card"><h3>{escape(row.name)} {" ".join(tags)}</h3><div class="big">{big}</div>'
-        f"<p>{' '.join(verdicts)}</p><p>It {escape(row.headline)}.</p></article>"
-    )
+    """What to pick, and a card for each candidate except bare interpreters: the main figures and one sentence."""
+    rows = [row for row in found.rows if row.kind != "bare" and not row.error]
+    return panel("run", "cards", found, rows, pick(found))
 
 
 def overview(results: Sequence[Result]) -> str:
     """All runs in one table: accuracy by data set, latency by machine."""
     names = list(dict.fromkeys(row.name for found in results for row in found.rows if row.kind != "bare"))
-    heads = ["model"]
     many = len({found.run.bundle_digest for found in results}) > 1
+    columns: list[tuple[str, str, dict[str, Any]]] = []
     for number, found in enumerate(results, start=1):
-        data, machine = found.run.data, found.run.machine.processor
         run = f"run {number}, {found.run.bundle}" if many else f"run {number}"
-        heads += [f"{run}: accuracy, {data.name} ({data.kind})"] if data else []
-        heads += [f"{run}: p50 ms, {machine}"] if any(row.speed for row in found.rows) else []
-    lines = []
-    for name in names:
-        line = [text_cell(name)]
-        for found in results:
-            row = next((r for r in found.rows if r.name == name), None)
-            if found.run.data:
-                line.append(interval_cell(row.scores.metrics["accuracy"] if row and row.scores else None))
-            if any(r.speed for r in found.rows):
-                line.append(number_cell(row.speed.typical_ms if row and row.speed else None, milliseconds))
-        lines.append(line)
-    note = "A test set says how the files compare; only external images say how the model travels."
-    return block("All runs", note, table(heads, lines, "All runs"))
+        if data := found.run.data:
+            accuracies = {row.name: row.scores.metrics["accuracy"] for row in found.rows if row.scores}
+            columns.append((f"{run}: accuracy, {data.name} ({data.kind})", "interval", accuracies))
+        if times := {row.name: row.speed.typical_ms for row in found.rows if row.speed}:
+            columns.append((f"{run}: p50 ms, {found.run.machine.processor}", "number", times))
+    return panel("run", "overview", names, columns)
 
 
 def provenance(run: Run) -> str:
@@ -86,34 +48,13 @@ def provenance(run: Run) -> str:
             (f"{run.data.name}, digest {run.data.digest}", run.data.note, *run.data.notes)
         )
     entries |= {key.replace("_", " "): value for key, value in run.provenance.items()}
-    items = "".join(f"<dt>{escape(key)}</dt><dd>{escape(_words(value))}</dd>" for key, value in entries.items())
-    return block("Provenance", "What was measured, on what, with what.", f"<dl>{items}</dl>")
+    return panel("run", "provenance", {name: _words(value) for name, value in entries.items()})
 
 
 def limits(results: Sequence[Result]) -> str:
     """The limits of the report: what a reader must not conclude."""
     counts = [len({image.group for image in found.run.data.images}) for found in results if found.run.data]
-    few = ""
-    if counts:
-        bound = percent(1 - 0.025 ** (1 / min(counts)))
-        few = f"With {min(counts)} groups of images, zero flips still allow {bound} (exact 95 % bound). "
-    items = [
-        f"{few}PASS means that the whole interval is within the budget, FAIL that it is outside, INCONCLUSIVE that "
-        "it crosses the budget: these images cannot tell. Intervals are by group (patient or source image).",
-        "Thresholds were chosen on validation images. Test figures belong to the hospital and scanner of the "
-        "training data, "
-        "external ones to theirs.",
-        "Latency holds for this machine, these versions and nothing else running. An integer file can be faster "
-        "on one "
-        "processor and slower on another: run the benchmark on the device that will be used.",
-        "Integer results differ by a few units in the last place between x86 and Arm kernels.",
-        "Calibration error and its interval lean upwards for few images. No interval is corrected for the number "
-        "of files "
-        "compared.",
-        "A heat map that stays the same says that the file explains like the full model, not that the "
-        "explanation is right.",
-    ]
-    return f'<section class="block"><ul>{"".join(f"<li>{escape(item)}</li>" for item in items)}</ul></section>'
+    return panel("run", "limits", min(counts, default=0))
 
 
 def _thermal(moment: Thermal) -> str:

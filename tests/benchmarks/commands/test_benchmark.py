@@ -90,7 +90,7 @@ def test_scores_are_those_of_predict(report: Path, run_bundle: Path, phantoms: P
 
     paths = {sha256_file(path)[:16]: path for path in find_images(phantoms)}
     classifier = Classifier(run_bundle, "tflite-int8", threads=1)
-    own = [classifier.predict_file(paths[image.digest], gated=False).logit for image in run.data.images]
+    own = [classifier(paths[image.digest], ungated=True).logit for image in run.data.images]
     np.testing.assert_allclose(run.candidate("tflite-int8").logits, own, atol=1e-5)
     full, fp32 = (np.array(run.candidate(name).logits) for name in ("full Keras model", "tflite-fp32"))
     np.testing.assert_allclose(full, fp32, atol=1e-3)

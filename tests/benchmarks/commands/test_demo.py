@@ -11,8 +11,13 @@ import pytest
 
 from sonoedge.benchmarks.commands import demo
 from sonoedge.edge_runtime.cli import COMMANDS
+from sonoedge.train.config.options import OPTIONS
+from sonoedge.train.config.request import request_of
 from sonoedge.train.data.dataset import load_dataset
 from sonoedge.train.data.split import make_split, write_split
+from sonoedge.train.evaluation.run_folder import open_run
+from sonoedge.train.records.reader import write_record
+from tests.helpers.measured_runs import run_card
 
 pytestmark = pytest.mark.tensorflow  # the commands import it to name their options
 
@@ -35,7 +40,8 @@ class Steps:
         if name == "train":
             args.out.mkdir(parents=True)
             write_split(make_split(load_dataset(self.phantoms)), args.out / "split.json")
-            (args.out / "run.json").write_text('{"threshold": 0.5}')
+            settings = request_of({name: getattr(args, name) for name in OPTIONS}).settings
+            write_record(run_card(settings), args.out / "run.json")
             (args.out / "model.keras").write_bytes(b"")
         return 7 if name == self.fails else 0
 
@@ -54,7 +60,8 @@ def test_steps_options_and_last_lines(
     assert run(tmp_path / "demo") == 0
     assert list(steps.seen) == ["phantoms", "train", "export", "verify", "predict"]
     assert 2 * steps.seen["phantoms"].cases >= 20
-    assert steps.seen["train"].backbones == "vgg19,efficientnetb0" and steps.seen["train"].input_size == 224
+    settings = open_run(tmp_path / "demo" / "run").card.settings
+    assert settings.backbones == "vgg19,efficientnetb0" and settings.input_size == 224
     assert steps.seen["export"].precision == "guard"
     images = [Path(image) for image in steps.seen["predict"].images]
     assert [image.parent.name for image in images] == ["benign", "malignant"]

@@ -8,13 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from markupsafe import escape
 
+from sonoedge.benchmarks.experiments.cross_validation import Line, Pair, page
 from sonoedge.train.data.dataset import load_dataset
 from sonoedge.train.evaluation.fold_auc import mean_fold_auc, paired_fold_auc_difference
+from sonoedge.train.evaluation.intervals import UNDEFINED, Interval
 from sonoedge.train.evaluation.metrics import classification_metrics, paired_mean_difference
 from sonoedge.train.experiments import cross_validation
 from sonoedge.train.experiments.cross_validation import ROWS, Row, make_folds, parse_rows
-from sonoedge.train.fitting.heads import FitSettings
+from sonoedge.train.records.settings import FitSettings
 from sonoedge.train.simulation.paper_like import write_paper_like
 from tests.helpers.commands import Result
 
@@ -150,3 +153,13 @@ def test_the_mean_of_folds_does_not_depend_on_their_scales() -> None:
     assert worse.high < 0
     alone = classification_metrics(y, scaled)["auc"].value
     assert alone < mean.value  # pooled, the scales of the folds get in the way
+
+
+def test_text_stays_text_on_the_page() -> None:
+    attack = "\"><script>alert(1)</script> & '{{ 7 * 7 }}'"
+    found = Interval(0.9, 0.85, 0.95)
+    line = Line(attack, attack, attack, found, found, (0.9,), None, *[found] * 3, UNDEFINED, 0.1)
+    text = page([line], [Pair(attack, attack, "AUC", found)], attack)
+    assert text.count("<script>") == 1 and "49" not in text.split()
+    assert text.count(str(escape(attack))) > 10
+    assert 'href="#comparisons"' in text and 'href="#comparisons"' not in page([line], [], "")

@@ -16,8 +16,8 @@ from sonoedge.train.evaluation.metrics import classification_metrics, sigmoid
 from sonoedge.train.experiments import reproduction
 from sonoedge.train.experiments.reproduction import mean_probability, subsample
 from sonoedge.train.experiments.systems import PROPOSED, SYSTEMS, System
-from sonoedge.train.fitting.heads import FitSettings
 from sonoedge.train.models.backbones import build_branch
+from sonoedge.train.records.settings import FitSettings
 from tests.helpers.commands import Result
 
 Run = Callable[..., Result]

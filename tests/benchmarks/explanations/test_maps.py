@@ -13,19 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from sonoedge.benchmarks.explanations.metrics import (
-    THRESHOLDS,
-    area_under,
-    best_threshold,
-    centre_prior,
-    mean_interval,
-    perturbation_curves,
-    place,
-    spearman,
-    top_region_iou,
-)
+from sonoedge.benchmarks.explanations.faithfulness import area_under, perturbation_curves
+from sonoedge.benchmarks.explanations.localisation import THRESHOLDS, best_threshold, centre_prior, place
+from sonoedge.benchmarks.explanations.maps import spearman, top_region_iou
 from sonoedge.benchmarks.retention.heatmaps import cosine
 from sonoedge.edge_runtime.words import INTENDED_USE
+from sonoedge.train.evaluation.bootstrap import mean_interval
 from sonoedge.train.simulation.phantoms import generate_phantoms
 from tests.helpers.commands import Result, call
 

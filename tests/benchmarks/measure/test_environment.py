@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sonoedge.benchmarks.measure.environment import machine, thermal, why_invalid
+from sonoedge.benchmarks.measure.environment import how_made, machine, thermal, this_command, why_invalid
 from sonoedge.benchmarks.records.runfile import Thermal
 
 
@@ -72,3 +72,13 @@ def test_throttled_runs_are_invalid(
     moments = [Thermal(None, None, flags) for flags in (before, *during, after)]
     found = why_invalid(moments[0], moments[1:-1], moments[-1])
     assert found is None if reason is None else found is not None and found.endswith(reason)
+
+
+def test_what_is_measured_says_how() -> None:
+    command = this_command(
+        "python x.py", ["--data", "/some/where/BUSI", "--other", "uc=/a/b/UC", "--out", "work/a.json"]
+    )
+    assert command == "python x.py --data BUSI --other uc=UC --out work/a.json"
+    made = how_made([command], weights="random", threads=3)
+    assert made["commands"] == [command] and made["weights"] == "random" and made["machine"]["threads"] == 3
+    assert len(made["date"]) == 10 and isinstance(made["machine"]["int8_dot_products"], list)

@@ -87,6 +87,7 @@ def test_contradictions_are_refused() -> None:
             parse_run(broken, "run")
 
 
+@pytest.mark.long
 @settings(max_examples=60)
 @example(seed=727176)  # a reference of no size
 @example(seed=1_001_078)  # heat maps compared with a model that is not there

@@ -8,8 +8,10 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from jinja2 import UndefinedError
 
 from sonoedge.benchmarks.records.runfile import Picture, Run, Timing
+from sonoedge.benchmarks.report.html import panel
 from sonoedge.benchmarks.report.page import page
 from sonoedge.benchmarks.report.svg import Scale, linear_ticks, place_labels
 from sonoedge.benchmarks.retention.regression import Limits, compare_reports
@@ -17,6 +19,7 @@ from sonoedge.benchmarks.retention.results import borrow_scores, pick, result
 from sonoedge.edge_runtime.words import INTENDED_USE
 from tests.helpers.measured_runs import FULL, candidate, make_run, scored_run
 
+ATTACK = """"><script>alert(1)</script> & '{{ 7 * 7 }}' {% endif %} {# no #}"""
 _VOID = {"meta", "img", "br", "rect", "line", "path", "circle"}
 
 
@@ -109,16 +112,45 @@ def test_everything_is_described() -> None:
 
 
 def test_names_from_files_stay_text() -> None:
-    attack = '"><script>alert(1)</script>'
-    picture = Picture(attack, "javascript:alert(1)", {attack: "data:text/html,x"}, {})
-    run = replace(full_run(), bundle=attack, gallery=(picture,), provenance={attack: attack})
+    attack = ATTACK
+    pixel = 'data:image/jpeg;base64,"onload="alert(1)'
+    picture = Picture(attack, "javascript:alert(1)", {attack: "data:text/html,x", f"ok {attack}": pixel}, {})
+    run = full_run()
+    (entry, _) = run.ladders["same"]
+    named = {c.name: f"{c.name} {attack}" for c in run.candidates}
+    assert run.data is not None and run.reference is not None
     run = replace(
-        run, candidates=tuple(replace(c, note=attack, executed={"interpreter": attack}) for c in run.candidates)
+        run,
+        bundle=attack,
+        gallery=(picture,),
+        provenance={attack: attack},
+        invalid=attack,
+        data=replace(run.data, name=attack, note=attack, labels=(attack, f"not {attack}")),
+        machine=replace(run.machine, processor=attack),
+        reference=named[run.reference],
+        heatmap_reference=named["same"],
+        ladders={attack: [{**entry, "candidate": attack, "verdict": attack}]},
+        candidates=tuple(
+            replace(c, name=named[c.name], of=named.get(c.of or ""), note=attack, executed={"interpreter": attack})
+            for c in run.candidates
+        ),
     )
-    read = Reader(page([result(run)], None))
+    text = page([result(run), result(replace(run, bundle_digest="c" * 16, invalid=None))], None)
+    read = Reader(text)
     assert sum(tag == "script" for tag, _ in read.tags) == 1
-    assert not [tag for tag, _ in read.tags if tag in {"img", "b "}]
-    assert "<b>no & such kernel</b>" in "".join(read.words)
+    assert [attributes["src"] for tag, attributes in read.tags if tag == "img"] == [pixel] * 2
+    assert {name for _, attributes in read.tags for name in attributes if name.startswith("on")} == set()
+    words = "".join(read.words)
+    assert "<b>no & such kernel</b>" in words
+    # Braces are no template either.
+    assert words.count(attack) > 100 and "49" not in words.split()
+    described = [value for _, attributes in read.tags for value in attributes.values() if value and attack in value]
+    assert len(described) > 50
+
+
+def test_a_name_that_a_template_does_not_know_is_an_error() -> None:
+    with pytest.raises(UndefinedError, match="'columns' was not provided"):
+        panel("run", "overview", ["same"])
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
@@ -141,6 +173,10 @@ def test_a_device_borrows_the_accuracy_of_its_bundle() -> None:
     other = replace(device, bundle_digest="c" * 16)
     assert borrow_scores(result(other), [result(scored)]) is None
     assert borrow_scores(result(scored), [result(scored)]) is None
+    # None of the files that the device timed was scored.
+    stranger = replace(device, candidates=(candidate("unknown"),))
+    assert borrow_scores(result(stranger), [result(scored)]) is None
+    assert "Trade-off" not in page([result(stranger)], None)
 
 
 def test_baseline_banner() -> None:

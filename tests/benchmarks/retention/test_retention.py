@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sklearn import metrics as sk
 
-from sonoedge.benchmarks.retention.retention import METRICS, compare, mcnemar, reliability, scores, verdict
+from sonoedge.benchmarks.retention.retention import METRICS, compare, mcnemar, scores, verdict
+from sonoedge.train.evaluation.calibration import reliability
 from sonoedge.train.evaluation.intervals import Interval
 from sonoedge.train.evaluation.metrics import sigmoid
 from tests.helpers.measured_runs import FULL, candidate, make_run, scored_run

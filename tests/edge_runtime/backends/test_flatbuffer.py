@@ -173,6 +173,7 @@ def test_constants_behind_the_flatbuffer() -> None:
             check_tflite(one_constant(offset, size, padding + b"\0" * 15))
 
 
+@pytest.mark.long
 def test_sharing_does_not_multiply_the_work(model: bytes) -> None:
     """Vectors may share their elements: a file of a megabyte must not ask for an hour."""
     count = 400_000

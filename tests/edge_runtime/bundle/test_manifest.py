@@ -31,7 +31,7 @@ def test_load_gives_back_what_was_written(bundle: Bundle) -> None:
 def test_manifest_is_utf8_json_with_the_schema_version_first(bundle: Bundle) -> None:
     text = (bundle.path / MANIFEST).read_bytes().decode("utf-8")
     body = json.loads(text)
-    assert next(iter(body.items())) == ("schema_version", 1)
+    assert next(iter(body.items())) == ("schema_version", 2)
     assert "Prüfling" in text
     assert "path" not in body
 
@@ -95,7 +95,8 @@ SCHEMA_ERRORS = {
     "missing key of an artifact": (drop("artifacts", 0, "threshold"), r"artifacts\[0\] lacks: threshold"),
     "missing key of the input": (drop("input", "resize"), "input lacks: resize"),
     "missing key of a branch": (drop("branches", 1, "name"), r"branches\[1\] lacks: name"),
-    "other schema version": (set_in("schema_version", to=2), "schema_version 2"),
+    "other schema version": (set_in("schema_version", to=3), "schema_version 3; this version reads 1 and 2"),
+    "schema version of long ago": (set_in("schema_version", to=0), "schema_version 0"),
     "schema version as a bool": (set_in("schema_version", to=True), "schema_version has the wrong type: bool"),
     "schema version as text": (set_in("schema_version", to="1"), "schema_version has the wrong type: str"),
     "name as a number": (set_in("name", to=1), "name has the wrong type"),
@@ -105,7 +106,20 @@ SCHEMA_ERRORS = {
     "empty label": (set_in("labels", to=["", "malignant"]), "at least two"),
     "a number as a label": (set_in("labels", to=[0, "malignant"]), "at least two"),
     "a list as a label": (set_in("labels", to=[["benign"], "malignant"]), "at least two"),
-    "unknown positive label": (set_in("positive_label", to="cyst"), "'cyst' is not among"),
+    "a decision for no label": (set_in("decision", "label", to="cyst"), "'cyst' is not among"),
+    "another rule": (set_in("decision", "rule", to="argmax"), "decides by a threshold, not by 'argmax'"),
+    "other reasons": (set_in("reasons", to=["shifted_view"]), "reasons must be"),
+    "reasons of any kind": (set_in("reasons", to=[{}]), "reasons must be"),
+    "a lesion map": (set_in("lesion_map", to={}), "draws no lesion maps"),
+    "an overlay of labels": (set_in("site_overlay", to=["labels"]), "site_overlay must be some of"),
+    "an overlay of any kind": (set_in("site_overlay", to=[[]]), "site_overlay must be some of"),
+    "a gate by another name": (set_in("gate", to="gate.npz"), "gate must be"),
+    "a gate that is not there": (
+        set_in("gate", to="domain.npz"),
+        "names domain.npz, which the bundle does not hold",
+    ),
+    "integer input": (set_in("artifacts", 0, "input_dtype", to="int8"), "sets and gets float32 only"),
+    "integer output": (set_in("artifacts", 0, "output_dtype", to="uint8"), "sets and gets float32 only"),
     "input as a list": (set_in("input", to=[]), "input has the wrong type"),
     "height as a bool": (set_in("input", "height", to=True), "height has the wrong type: bool"),
     "height as a float": (set_in("input", "height", to=224.0), "height has the wrong type: float"),

@@ -15,6 +15,7 @@ from sonoedge.edge_runtime.bundle.contract import Bundle
 from sonoedge.edge_runtime.bundle.manifest import load_bundle
 from sonoedge.edge_runtime.errors import BundleError, TrustError, UsageError
 from tests.helpers.bundles import policy_file, rewrite, set_in
+from tests.helpers.places import VECTORS
 
 
 @pytest.mark.slow  # test_any_changed_byte_is_found tries a sample of them
@@ -79,8 +80,13 @@ def test_policy_metrics_choose_artifacts(bundle: Bundle) -> None:
 
 
 def test_policy_schema(bundle: Bundle) -> None:
-    with pytest.raises(TrustError, match="schema 2"):
-        trust.enforce(trust.Policy(minimum_schema_version=2), bundle)
+    with pytest.raises(TrustError, match="schema 3 or newer; this bundle has 2"):
+        trust.enforce(trust.Policy(minimum_schema_version=3), bundle)
+    assert trust.enforce(trust.Policy(minimum_schema_version=2), bundle)
+    old = load_bundle(VECTORS / "schema-1" / "cascade")
+    with pytest.raises(TrustError, match="schema 2 or newer; this bundle has 1"):
+        trust.enforce(trust.Policy(minimum_schema_version=2), old)
+    assert trust.enforce(trust.Policy(), old)
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sonoedge.edge_runtime import Classifier, read_image
 from sonoedge.edge_runtime.bundle.manifest import load_bundle
 from sonoedge.edge_runtime.errors import BundleError
 from sonoedge.edge_runtime.explain.gradcam import explanation
+from sonoedge.edge_runtime.imaging.image import read_image
+from sonoedge.edge_runtime.model.classifier import Classifier
 from sonoedge.edge_runtime.words import INTENDED_USE
 from sonoedge.train.simulation.phantoms import phantom
 from tests.helpers.commands import Result

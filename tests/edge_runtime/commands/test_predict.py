@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from sonoedge.edge_runtime import Classifier, ImageError
 from sonoedge.edge_runtime.commands.predict import output_stems
+from sonoedge.edge_runtime.errors import ImageError
+from sonoedge.edge_runtime.model.classifier import Classifier
 from tests.helpers.commands import Result
 
 Run = Callable[..., Result]
@@ -96,7 +97,7 @@ def test_all_good_is_exit_code_0_and_a_line_each(sonoedge: Run, run_bundle: Path
 
 def test_decision_is_probability_against_the_artifacts_threshold(run_bundle: Path, phantoms: Path) -> None:
     classifier = Classifier(run_bundle)
-    for prediction in classifier.predict_files(sorted(phantoms.glob("*/*.png"))[:12], gated=False):
+    for prediction in classifier.stream(sorted(phantoms.glob("*/*.png"))[:12], ungated=True):
         assert not isinstance(prediction, ImageError)
         positive = prediction.probability >= classifier.artifact.threshold
         assert prediction.label == ("malignant" if positive else "benign")
@@ -155,9 +156,9 @@ def test_a_bundle_that_is_replaced_while_it_runs(run_bundle: Path, phantoms: Pat
     shutil.copytree(run_bundle, copy)
     classifier = Classifier(copy, "tflite-int8")
     image = phantoms / "benign" / "benign_0001_a.png"
-    before = classifier.predict_file(image, gated=False).logit
+    before = classifier(image, ungated=True).logit
     (copy / "tflite-int8" / "backbone.tflite").write_bytes(b"")
-    assert classifier.predict_file(image, gated=False).logit == before
+    assert classifier(image, ungated=True).logit == before
 
 
 def test_a_bundle_without_an_artifact_for_this_device_names_those_it_has(

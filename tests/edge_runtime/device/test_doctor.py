@@ -160,6 +160,7 @@ def test_command(run_bundle: Path, tmp_path: Path, sonoedge: Callable) -> None:
     assert sonoedge("doctor", "--measure", 3).code == 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("python", [(3, 11), (3, 12), (3, 13)])
 def test_a_32_bit_system_without_a_wheel(python: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     """tflite-runtime's last wheels for 32-bit Arm end at Python 3.11: no extra helps after that."""

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from sonoedge.edge_runtime.device.monitor import LATENCY_BOUNDS_MS, PROBABILITY_BOUNDS, Histogram, Monitor
-from sonoedge.edge_runtime.model.answer import Answer
 from sonoedge.edge_runtime.model.assess import Assessment
+from sonoedge.edge_runtime.model.result import Result
 
 
 def answer(
@@ -23,8 +23,8 @@ def answer(
     verdict: str = "suspicious",
     reasons: tuple[str, ...] = (),
     artifact: str = "tflite-int8",
-) -> Answer:
-    return Answer(
+) -> Result:
+    return Result(
         image="patients/Jane Doe.png",
         label=None,
         probability=probability,

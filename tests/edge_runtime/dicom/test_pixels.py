@@ -197,6 +197,7 @@ def deflated(size: int) -> bytes:
     return saved(data)
 
 
+@pytest.mark.long
 def test_a_deflated_file_is_not_inflated_without_limit() -> None:
     data = deflated(200 << 20)
     assert len(data) < 1 << 20

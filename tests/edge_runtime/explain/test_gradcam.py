@@ -12,7 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from sonoedge.edge_runtime.bundle.contract import Branch, Bundle, InputSpec
+from sonoedge.edge_runtime.bundle.contract import Branch, Bundle, Decision, InputSpec
 from sonoedge.edge_runtime.errors import BundleError, UsageError
 from sonoedge.edge_runtime.explain.gradcam import (
     Explanation,
@@ -28,7 +28,7 @@ BUNDLE = Bundle(
     path=Path("nowhere"),
     name="hand-made",
     labels=("benign", "malignant"),
-    positive_label="malignant",
+    decision=Decision("threshold", "malignant"),
     input=InputSpec(height=224, width=224),
     branches=(Branch("vgg19", 2, 3, 4), Branch("lite0", 1, 2, 4)),
     artifacts=(),

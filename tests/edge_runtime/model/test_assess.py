@@ -14,15 +14,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sonoedge.edge_runtime.bundle.contract import GATE_FILE, Decision
 from sonoedge.edge_runtime.bundle.manifest import load_bundle
 from sonoedge.edge_runtime.errors import BundleError, ModelError
 from sonoedge.edge_runtime.explain.gradcam import explanation
 from sonoedge.edge_runtime.imaging.quality import Quality, hints
-from sonoedge.edge_runtime.model.answer import Answer
 from sonoedge.edge_runtime.model.assess import REASONS, SHIFTED_VIEW, VERDICTS, Assessment, Band, assess, over_time
 from sonoedge.edge_runtime.model.cascade import Cascade
 from sonoedge.edge_runtime.model.classifier import Classifier
-from sonoedge.edge_runtime.model.gate import GATE_FILE, GateResult
+from sonoedge.edge_runtime.model.gate import GateResult
+from sonoedge.edge_runtime.model.result import Result
 from sonoedge.edge_runtime.serve.station import AnswerOptions, Station
 from sonoedge.edge_runtime.stream.frames import Frame, Source
 from sonoedge.edge_runtime.stream.pipeline import FrameStream, annotate
@@ -67,7 +68,9 @@ def test_a_shifted_view_is_named_only_where_one_changed_the_answer(
 
 
 def test_a_label_with_braces_is_a_label() -> None:
-    bundle = replace(load_bundle(VECTORS / "bundle"), labels=("benign", "{reasons}"), positive_label="{reasons}")
+    bundle = replace(
+        load_bundle(VECTORS / "bundle"), labels=("benign", "{reasons}"), decision=Decision("threshold", "{reasons}")
+    )
     assert assess(bundle, 0.9, 0.5).text == "Suspicious: the model reads this picture as {reasons}."
 
 
@@ -82,7 +85,7 @@ def test_over_time_the_reasons_of_the_frame_stay() -> None:
 
 
 def test_a_refused_image_has_no_numbers_unless_ungated(classifier: Classifier) -> None:
-    answer, ungated = classifier.predict(board()), classifier.predict(board(), gated=False)
+    answer, ungated = classifier.predict(board()), classifier.predict(board(), ungated=True)
     raw, outputs = classifier.explain_raw(board())
     assert (answer.verdict, answer.withheld) == ("refused", True)
     assert answer.assessment.reasons == ("outside_training", "not_b_mode")
@@ -109,11 +112,11 @@ def test_an_ordinary_image_is_answered_from_memory_and_from_a_file(classifier: C
     Image.fromarray(board()).save(tmp_path / "y.png")
     answer = classifier.predict(grey())
     assert (answer.verdict, answer.assessment.reasons) == ("suspicious", ())
-    again, refused = classifier.predict_files([tmp_path / "x.png", tmp_path / "y.png"])
-    assert isinstance(again, Answer) and isinstance(refused, Answer)
+    again, refused = classifier.stream([tmp_path / "x.png", tmp_path / "y.png"])
+    assert isinstance(again, Result) and isinstance(refused, Result)
     assert (again.probability, again.verdict) == (answer.probability, answer.verdict)
     assert refused.withheld
-    assert not next(classifier.predict_files([tmp_path / "y.png"], gated=False)).withheld  # type: ignore[union-attr]
+    assert not next(classifier.stream([tmp_path / "y.png"], ungated=True)).withheld  # type: ignore[union-attr]
 
 
 def test_views_are_off_unless_asked_for(classifier: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +125,7 @@ def test_views_are_off_unless_asked_for(classifier: Classifier, monkeypatch: pyt
     with_views = classifier.predict(grey(), views=5)
     assert with_views.band is not None and with_views.band.views == 5
     monkeypatch.setattr(
-        "sonoedge.edge_runtime.model.classifier.shifted_views", lambda image, count: [grey(2)] * count
+        "sonoedge.edge_runtime.model.predictor.shifted_views", lambda image, count: [grey(2)] * count
     )
     assert classifier.predict(grey()).verdict == "suspicious"
     turned = classifier.predict(grey(), views=3)
@@ -144,7 +147,7 @@ def test_a_cascade_half_without_a_gate_answers_nothing_gated() -> None:
     cascade.first.__dict__["gate"] = None
     with pytest.raises(BundleError, match="the cheap model has no gate"):
         cascade.predict(grey())
-    assert cascade.predict(grey(), gated=False).probability is not None
+    assert cascade.predict(grey(), ungated=True).probability is not None
 
 
 def test_what_is_not_a_number_is_no_answer(classifier: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,11 +233,11 @@ def test_a_refused_frame_has_no_number_and_leaves_the_filter_alone(classifier: C
     # As if there had been a pause.
     pause = Source(lambda: iter([Frame(1, 0.0, grey(1)), Frame(3, 0.2, grey(2))]))
     assert results[2].smoothed == list(FrameStream(classifier, pause))[1].smoothed
-    drawn = annotate(classifier, results[1])
+    drawn = annotate(results[1])
     np.testing.assert_array_equal(drawn[:130], board())
-    ungated = list(FrameStream(classifier, frames(grey(1), board()), gated=False))[1]
+    ungated = list(FrameStream(classifier, frames(grey(1), board()), ungated=True))[1]
     assert ungated.smoothed is not None and ungated.assessment.verdict == "refused"
-    assert (annotate(classifier, ungated)[:130] != board()).any()
+    assert (annotate(ungated)[:130] != board()).any()
 
 
 def test_frames_that_differ_are_no_shifted_view(classifier: Classifier) -> None:
@@ -247,7 +250,7 @@ def test_frames_that_differ_are_no_shifted_view(classifier: Classifier) -> None:
 
 def test_stream_views_on_request(classifier: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "sonoedge.edge_runtime.model.classifier.shifted_views", lambda image, count: [grey(2)] * count
+        "sonoedge.edge_runtime.model.predictor.shifted_views", lambda image, count: [grey(2)] * count
     )
     (result,) = FrameStream(classifier, frames(grey(1)), views=2)
     assert result.assessment.reasons == ("shifted_view",)

@@ -14,20 +14,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from sonoedge.edge_runtime.bundle.contract import Branch, Bundle, InputSpec
+from sonoedge.edge_runtime.bundle.contract import GATE_FILE, Branch, Bundle, Decision, InputSpec
 from sonoedge.edge_runtime.bundle.manifest import load_bundle, write_manifest
 from sonoedge.edge_runtime.errors import BundleError, DataError
 from sonoedge.edge_runtime.imaging.image import find_images
 from sonoedge.edge_runtime.model.assess import assess
 from sonoedge.edge_runtime.model.classifier import Classifier
-from sonoedge.edge_runtime.model.gate import GATE_FILE, GateResult, load_gate
+from sonoedge.edge_runtime.model.gate import GateResult, load_gate
 from sonoedge.export.gate.fit import Limits, distances, fit_gate, limits_from, pack
 from sonoedge.export.gate.views import another_view
 
 
 def plain_bundle() -> Bundle:
     branches = (Branch("a", 2, 2, 20), Branch("b", 1, 1, 12))
-    return Bundle(Path("x"), "x", ("n", "p"), "p", InputSpec(8, 8), branches, (), {}, "")
+    return Bundle(Path("x"), "x", ("n", "p"), Decision("threshold", "p"), InputSpec(8, 8), branches, (), {}, "")
 
 
 def cloud(count: int, seed: int) -> np.ndarray:

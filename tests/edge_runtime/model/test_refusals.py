@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sonoedge.edge_runtime.bundle.contract import GATE_FILE
 from sonoedge.edge_runtime.bundle.manifest import load_bundle, write_manifest
 from sonoedge.edge_runtime.errors import REFUSED_EXIT_CODE, DataError, SonoEdgeError
-from sonoedge.edge_runtime.model.gate import GATE_FILE
 from tests.helpers.pictures import ARTIFACT, board, grey
 from tests.helpers.places import VECTORS
 

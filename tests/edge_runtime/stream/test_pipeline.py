@@ -33,7 +33,7 @@ def test_the_crop_is_found_once_and_kept(float_bundle: Path, tmp_path: Path) -> 
         screen[60:260, 80 + index : 330] = picture(index, 200, 250 - index) + 30
         Image.fromarray(screen).save(tmp_path / f"{index}.png")
     stream = FrameStream(Classifier(float_bundle, "tflite-fp32"), open_source(str(tmp_path)), crop="auto")
-    shapes = {result.image.shape for result in stream}
+    shapes = {result.answer.picture.shape for result in stream}
     assert len(shapes) == 1
     assert stream.region is not None
     assert abs(stream.region.left - 80) < 4

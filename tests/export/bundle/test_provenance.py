@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 from sonoedge.export.bundle.pipeline import _training
 from sonoedge.train.data.split import Split, SplitEntry
 from sonoedge.train.evaluation.run_folder import Run
-from sonoedge.train.fitting.steps import TrainSettings
+from sonoedge.train.records.settings import TrainSettings
+from tests.helpers.measured_runs import run_card
 
 
 def test_no_local_path_reaches_the_bundle(tmp_path: Path) -> None:
@@ -19,14 +19,11 @@ def test_no_local_path_reaches_the_bundle(tmp_path: Path) -> None:
         sweep=f"{secret}/sweep.toml", seed=7,
     )  # fmt: skip
     entry = SplitEntry("benign/a.png", "0" * 64, 0, "a", "train")
-    split = Split(f"{secret}/data", ("benign", "malignant"), "grouped", 7, (0.7, 0.15, 0.15), (entry,))
-    card = {
-        "settings": {**asdict(settings), "teacher": f"{secret}/teacher"},
-        "weights": {},
-        "dataset": {"digest": "0", "images": {}},
-        "metrics": {},
-    }
-    training = _training(Run(tmp_path, card, split))
+    split = Split(
+        data_root=f"{secret}/data", labels=("benign", "malignant"), strategy="grouped", seed=7,
+        fractions=(0.7, 0.15, 0.15), entries=(entry,),
+    )  # fmt: skip
+    training = _training(Run(tmp_path, run_card(settings), split))
     assert "dr_smith" not in json.dumps(training)
     assert training["settings"]["split"] == "grouped"
     assert training["settings"]["seed"] == 7

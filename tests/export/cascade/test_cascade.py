@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sonoedge.edge_runtime.bundle.contract import CascadeSpec
+from sonoedge.edge_runtime.bundle.contract import CascadeSpec, Decision
 from sonoedge.edge_runtime.bundle.manifest import load_bundle, write_manifest
 from sonoedge.edge_runtime.errors import BundleError, DataError, SonoEdgeError
 from sonoedge.edge_runtime.imaging.image import read_image
@@ -92,7 +92,7 @@ def test_within_the_margin_the_full_model_decides(run_bundle: Path, tmp_path: Pa
     cascade = open_classifier(with_spec(run_bundle, tmp_path / "cascade", margin=1e9))
     alone = Classifier(run_bundle, "tflite-fp32")
     for path in images:
-        prediction, wanted = cascade.predict_file(path, gated=False), alone.predict_file(path, gated=False)
+        prediction, wanted = cascade(path, ungated=True), alone(path, ungated=True)
         assert prediction.artifact == "tflite-fp32"
         assert (prediction.label, prediction.logit) == (wanted.label, pytest.approx(wanted.logit, abs=1e-5))
 
@@ -152,7 +152,7 @@ def test_bundles_that_do_not_fit(
 ) -> None:
     other = shutil.copytree(run_bundle, tmp_path / "other")
     bundle = load_bundle(other)
-    write_manifest(replace(bundle, labels=("benign", "cancer"), positive_label="cancer"))
+    write_manifest(replace(bundle, labels=("benign", "cancer"), decision=Decision("threshold", "cancer")))
     leaky = shutil.copytree(run_bundle, tmp_path / "leaky")
     bundle = load_bundle(leaky)
     subsets = bundle.provenance["training"]["subsets"]

@@ -32,7 +32,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory, run_bundle: Path, phantoms:
     full = load_bundle(run_bundle)
     first = Classifier(full, "tflite-int8", threads=1)
     cut = logit_threshold(full.artifact("tflite-fp32").threshold)
-    logits = [prediction.logit for prediction in first.predict_files(find_images(phantoms), gated=False)]  # type: ignore[union-attr]
+    logits = [prediction.logit for prediction in first.stream(find_images(phantoms), ungated=True)]  # type: ignore[union-attr]
     margin = float(np.median(np.abs(np.array(logits) - cut)))
     out = tmp_path_factory.mktemp("cascades") / "half"
     write_cascade(full, full, CascadeSpec("first", "tflite-int8", "tflite-fp32", 1.0, 0.0, margin, {}), out)
@@ -69,9 +69,7 @@ def test_the_benchmark_has_a_row_for_both_models_together(
     digests = [image.digest for image in run.data.images]
     from sonoedge.edge_runtime.files import sha256_file
 
-    predictions = {
-        sha256_file(path)[:16]: cascade.predict_file(path, gated=False) for path in find_images(phantoms)
-    }
+    predictions = {sha256_file(path)[:16]: cascade(path, ungated=True) for path in find_images(phantoms)}
     np.testing.assert_allclose(own.logits, [predictions[d].logit for d in digests], atol=1e-5)
     asked = [predictions[d].artifact == "tflite-fp32" for d in digests]
     assert own.escalated == np.mean(asked)
@@ -127,7 +125,7 @@ def test_a_stream_says_which_model_answered(
     lines = [json.loads(line) for line in found.out.splitlines()]
     assert {line["artifact"] for line in lines} == {"first/tflite-int8", "tflite-fp32"}
     cascade = Cascade(load_bundle(bundle))
-    wanted = [cascade.predict_file(path, gated=False).logit for path in sorted(frames.iterdir())]
+    wanted = [cascade(path, ungated=True).logit for path in sorted(frames.iterdir())]
     np.testing.assert_allclose([line["logit"] for line in lines], wanted, atol=1e-4)
     assert len(list((tmp_path / "drawn").iterdir())) == len(lines)
 

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sonoedge.edge_runtime import Classifier, load_bundle
 from sonoedge.edge_runtime.bundle.checksums import check_digests
+from sonoedge.edge_runtime.bundle.manifest import load_bundle
 from sonoedge.edge_runtime.device.replay import load_golden
 from sonoedge.edge_runtime.imaging.image import find_images
+from sonoedge.edge_runtime.model.classifier import Classifier
 from sonoedge.export.bundle import pipeline
 from sonoedge.export.formats import FORMATS
 from sonoedge.train.models.fusion import load_model
@@ -33,7 +34,7 @@ def test_every_format_agrees_with_keras(name: str, full_bundle: Path, small_kera
     images = find_images(phantoms / "malignant")[:6]
     wanted = keras_logits(small_keras, images, 48)
     classifier = Classifier(full_bundle, name)
-    found = np.array([classifier.predict_file(path, gated=False).logit for path in images])
+    found = np.array([classifier(path, ungated=True).logit for path in images])
     row = FORMATS[name]
     scale = max(1.0, float(np.abs(wanted).max()))
     # int8 and dynamic: not a promise, but a broken scale or zero point would be far outside.
@@ -128,6 +129,7 @@ def test_a_swapped_artifact_is_found_by_the_replay(sonoedge: Run, full_bundle: P
     assert "tflite-fp32 does not reproduce" in result.err
 
 
+@pytest.mark.slow
 def test_as_typed(sonoedge: Run, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """``export --format tflite-…`` takes the newest run under ./runs and writes ./bundle."""
     monkeypatch.chdir(tmp_path)

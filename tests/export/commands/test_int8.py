@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sonoedge.edge_runtime import load_bundle
+from sonoedge.edge_runtime.bundle.manifest import load_bundle
 from sonoedge.export.guard.comparison import Comparison, compare
 from sonoedge.train.data.dataset import Dataset
 from sonoedge.train.evaluation.metrics import sigmoid
@@ -187,7 +187,7 @@ def test_the_guard_from_the_command_line(sonoedge: Run, tiny_run: Path, tmp_path
     assert "verdict" in result.out
     bundle = load_bundle(tmp_path / "b")
     for artifact in bundle.artifacts:
-        assert artifact.metrics["ladder"][0]["candidate"].startswith("w8a8")
+        assert artifact.metrics["candidates"][0]["candidate"].startswith("w8a8")
         assert artifact.threshold == pytest.approx(artifact.metrics["validation"]["threshold"], abs=1e-5)
 
 

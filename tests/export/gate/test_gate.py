@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sonoedge.edge_runtime.bundle.contract import Artifact, Branch, Bundle, InputSpec
+from sonoedge.edge_runtime.bundle.contract import GATE_FILE, Artifact, Branch, Bundle, InputSpec
 from sonoedge.edge_runtime.bundle.manifest import load_bundle
 from sonoedge.edge_runtime.errors import DataError
 from sonoedge.edge_runtime.imaging.image import find_images
-from sonoedge.edge_runtime.model.gate import GATE_FILE, load_gate
+from sonoedge.edge_runtime.model.gate import load_gate
 from sonoedge.export.bundle import pipeline
 from sonoedge.export.bundle.gate import SIGNATURE
 from sonoedge.export.convert.splitting import split_model
@@ -66,7 +66,7 @@ def test_every_artifact_of_an_exported_bundle_has_a_gate(exported: Path, tiny_ru
 
 def test_the_int8_limits_follow_the_distances_of_the_int8_file(exported: Path, tiny_run: Path) -> None:
     """Quantization moves every distance; the limit moves with it, so that the same images are inside."""
-    from sonoedge.edge_runtime import Classifier
+    from sonoedge.edge_runtime.model.classifier import Classifier
     from sonoedge.train.evaluation.run_folder import load_subsets
 
     bundle = load_bundle(exported)
@@ -120,7 +120,7 @@ def test_features_come_from_the_cache_of_the_training(
     run = open_run(tiny_run)
     samples = load_subsets(run, None)["train"].samples
     found = float_features(split_model(load_model(tiny_run)), samples, default_cache())
-    from sonoedge.edge_runtime import Classifier
+    from sonoedge.edge_runtime.model.classifier import Classifier
 
     expected = file_features(Classifier(load_bundle(exported), "tflite-fp32"), [s.path for s in samples])
     np.testing.assert_allclose(found, expected, atol=1e-4)
@@ -185,6 +185,7 @@ def test_an_artifact_without_limits_is_not_published(
     assert not (tmp_path / "bundle").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("grids", [(2, 2), (2, 1), (2,)], ids=["one grid", "two grids", "one branch"])
 @pytest.mark.parametrize("join", ["gap", "flatten"])
 def test_keras_and_the_file_give_the_same_features(
@@ -193,7 +194,7 @@ def test_keras_and_the_file_give_the_same_features(
     """Maps of different sizes, one branch, maps that are flattened rather than pooled."""
     import keras
 
-    from sonoedge.edge_runtime import Classifier
+    from sonoedge.edge_runtime.model.classifier import Classifier
     from sonoedge.train.models.fusion import load_model
 
     if join == "flatten" and len(set(grids)) > 1:

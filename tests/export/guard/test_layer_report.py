@@ -22,6 +22,7 @@ from sonoedge.export.quantize.recipes import Recipe
 from tests.helpers.int8_models import SIZE, bench, two_branches
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", ["tflite", "openvino"])
 def test_the_fragile_operator_loses_most(runtime: str, tmp_path: Path) -> None:
     place = bench(tmp_path, two_branches(1), runtime, images=6)

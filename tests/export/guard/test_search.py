@@ -14,6 +14,7 @@ from sonoedge.export.quantize.recipes import assignments
 from tests.helpers.int8_models import LOOSE, Bench, bench, lacking, two_branches
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fragile", [0, 1])
 def test_the_fragile_branch_is_found_whichever_it_is(fragile: int, tmp_path: Path) -> None:
     place = bench(tmp_path, two_branches(fragile))

@@ -28,6 +28,7 @@ def data(phantoms: Path) -> dict[str, Dataset]:
     return apply_split(dataset, make_split(dataset))
 
 
+@pytest.mark.long
 def test_images_come_from_training_balanced_and_repeatable(data: dict[str, Dataset]) -> None:
     found = calibration_from_run(data, count=8, seed=0)
     training = {sample.sha256: sample.label for sample in data["train"].samples}

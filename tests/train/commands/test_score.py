@@ -11,10 +11,10 @@ import keras
 import numpy as np
 import pytest
 
-from sonoedge.train.commands.score import LOG
 from sonoedge.train.data.dataset import load_dataset
 from sonoedge.train.evaluation.metrics import classification_metrics, sigmoid
 from sonoedge.train.evaluation.run_folder import open_run
+from sonoedge.train.experiments.scoring import SCORINGS
 from sonoedge.train.models.fusion import load_model
 from sonoedge.train.simulation.phantoms import generate_phantoms
 from tests.helpers.commands import Result
@@ -62,7 +62,7 @@ def test_external_figures_are_those_of_the_saved_model_and_are_logged(
     again = sonoedge(*command)
     assert "scored on these images 1 times before" in again.out
     assert "Not a medical device" in again.out
-    lines = [json.loads(line) for line in (run / LOG).read_text().splitlines()]
+    lines = [json.loads(line) for line in (run / SCORINGS).read_text().splitlines()]
     assert [line["earlier_scorings"] for line in lines] == [0, 1]
 
 

@@ -25,6 +25,7 @@ def squares(pictures: list[Image.Image]) -> np.ndarray:
     return np.stack([centre_square(np.asarray(picture)) for picture in pictures])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("angle", [-29.0, -13.5, 0.0, 7.2, 30.0])
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_turned_and_mirrored_copies_are_found_with_their_angle(

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from sonoedge.edge_runtime.errors import DataError, UsageError
 from sonoedge.train.data.dataset import Dataset, Sample
@@ -148,22 +149,24 @@ def change(document: dict[str, Any], keys: tuple[str | int, ...], value: object)
 @pytest.mark.parametrize(
     ("keys", "value", "message"),
     [
-        (("more",), 1, "unknown keys: more"),
-        (("schema_version",), 2, "schema_version"),
-        (("strategy",), "random", "unknown strategy"),
-        (("seed",), "0", "seed has the wrong type"),
-        (("seed",), True, "seed has the wrong type"),
+        (("more",), 1, "unknown field `more`"),
+        (("kind",), "sonoedge-run", "its kind is sonoedge-run"),
+        (("schema_version",), 1, "has schema_version 1; this version reads 2. Make it again"),
+        (("schema_version",), 3, "has schema_version 3; this version reads 2. Update SonoEdge"),
+        (("strategy",), "random", r"'random' - at `\$.strategy`"),
+        (("seed",), "0", r"got `str` - at `\$.seed`"),
+        (("seed",), True, r"got `bool` - at `\$.seed`"),
         (("labels",), ["one"], "labels"),
-        (("labels",), "ab", "labels has the wrong type"),
+        (("labels",), "ab", r"got `str` - at `\$.labels`"),
         (("fractions",), [1.0], "fractions"),
         (("entries",), {}, "entries"),
-        (("entries", 0), [], "expected an object"),
-        (("entries", 0, "subset"), "dev", "unknown subset 'dev'"),
+        (("entries", 0), [], "Expected `object`, got `array`"),
+        (("entries", 0, "subset"), "dev", "'dev' - at"),
         (("entries", 0, "label"), 2, "unknown label"),
-        (("entries", 0, "label"), True, "unknown label"),
+        (("entries", 0, "label"), True, "got `bool`"),
         (("entries", 0, "sha256"), "ABC", "sha256"),
-        (("entries", 0, "group"), None, "group must be text"),
-        (("entries", 0, "note"), "", "unknown keys: note"),
+        (("entries", 0, "group"), None, "got `null`"),
+        (("entries", 0, "note"), "", "unknown field `note`"),
         (("entries", 0, "relative_path"), "../x.png", "stay in the folder"),
         (("entries", 0, "relative_path"), "/x.png", "stay in the folder"),
         (("entries", 0, "relative_path"), "./x.png", "shortest form"),
@@ -187,6 +190,15 @@ def test_read_split_of_something_else(tmp_path: Path, text: str) -> None:
     (tmp_path / "split.json").write_text(text)
     with pytest.raises(DataError, match=r"split\.json"):
         read_split(tmp_path / "split.json")
+
+
+def test_a_split_of_an_earlier_version_is_made_again(tmp_path: Path, split: Split) -> None:
+    path = tmp_path / "split.json"
+    write_split(split, path)
+    earlier = {key: value for key, value in json.loads(path.read_text()).items() if key != "kind"}
+    path.write_text(json.dumps({**earlier, "schema_version": 1}))
+    with pytest.raises(DataError, match=r"earlier version of SonoEdge\. Make it again"):
+        read_split(path)
 
 
 def test_read_split_of_a_missing_file(tmp_path: Path) -> None:
@@ -236,5 +248,5 @@ def test_subset_of_counts_as_test_only_what_was_never_trained_on(split: Split) -
     test = next(entry for entry in split.entries if entry.subset == "test")
     train = next(entry for entry in split.entries if entry.subset == "train")
     for pair in ((test, train), (train, test)):
-        twins = tuple(replace(entry, sha256="a" * 64) for entry in pair)
-        assert subset_of(replace(split, entries=twins)) == {"a" * 64: "train"}
+        twins = tuple(structs.replace(entry, sha256="a" * 64) for entry in pair)
+        assert subset_of(structs.replace(split, entries=twins)) == {"a" * 64: "train"}

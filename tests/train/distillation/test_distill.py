@@ -19,7 +19,6 @@ from sonoedge.train.data.dataset import load_dataset
 from sonoedge.train.distillation import objective as distilling
 from sonoedge.train.distillation.objective import (
     Distiller,
-    DistillFit,
     _Batches,
     map_cosine,
     teach,
@@ -30,6 +29,7 @@ from sonoedge.train.distillation.teacher import open_teacher
 from sonoedge.train.evaluation.metrics import sigmoid
 from sonoedge.train.evaluation.run_folder import open_run
 from sonoedge.train.models.fusion import load_model
+from sonoedge.train.records.settings import DistillFit
 from sonoedge.train.simulation.phantoms import generate_phantoms
 from tests.helpers.commands import Result, call
 from tests.helpers.models import SIZE, model_inputs

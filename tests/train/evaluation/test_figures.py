@@ -9,8 +9,7 @@ import pytest
 from PIL import Image
 
 from sonoedge.edge_runtime.errors import DataError
-from sonoedge.train.evaluation.figures import plot_confusion, plot_curves, plot_reliability, plot_roc
-from sonoedge.train.evaluation.metrics import sigmoid
+from sonoedge.train.evaluation.figures import plot_confusion, plot_curves, plot_roc
 
 rng = np.random.default_rng(0)
 Y = np.arange(120) % 2
@@ -24,8 +23,6 @@ FIGURES = {
     "confusion of three": lambda path: plot_confusion([0, 1, 2, 2], [0, 1, 1, 2], ["a", "b", "c"], path),
     "roc": lambda path: plot_roc({"fp32": (Y, LOGIT), "int8": (Y, np.round(LOGIT))}, path),
     "roc of one class": lambda path: plot_roc({"external": (np.ones(5, int), np.arange(5.0))}, path),
-    "reliability": lambda path: plot_reliability(Y, sigmoid(LOGIT), path),
-    "reliability of one image": lambda path: plot_reliability([1], [1.0], path),
 }
 
 
@@ -50,6 +47,7 @@ def test_equal_data_give_equal_bytes_and_replace_the_old_file(tmp_path: Path) ->
     assert path.read_bytes() == first
 
 
+@pytest.mark.long
 def test_pyplot_stays_out(tmp_path: Path) -> None:
     """In a process of its own: other tests may have imported pyplot."""
     code = (
@@ -68,7 +66,6 @@ def test_pyplot_stays_out(tmp_path: Path) -> None:
         (lambda path: plot_confusion([], [], ["a", "b"], path), "same shape"),
         (lambda path: plot_confusion([0, 2], [0, 1], ["a", "b"], path), "one per label"),
         (lambda path: plot_roc({"x": ([0, 1], [0.0, np.nan])}, path), "finite"),
-        (lambda path: plot_reliability([0, 1], [0.2, 1.2], path), "0–1"),
     ],
 )
 def test_unusable_data_leave_no_file(call, message: str, tmp_path: Path) -> None:

@@ -103,6 +103,7 @@ SIZES = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sizes", SIZES)
 @pytest.mark.parametrize("alike", [0.0, 0.5, 1.0])
 def test_grouped_intervals_cover_the_truth(sizes: str, alike: float) -> None:

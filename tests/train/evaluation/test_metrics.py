@@ -12,13 +12,13 @@ from scipy.stats import norm
 from sklearn.metrics import f1_score, precision_score, roc_auc_score
 
 from sonoedge.edge_runtime.errors import DataError
+from sonoedge.train.evaluation.calibration import expected_calibration_error
 from sonoedge.train.evaluation.intervals import (
     wilson,
 )
 from sonoedge.train.evaluation.metrics import (
     METRIC_NAMES,
     classification_metrics,
-    expected_calibration_error,
     paired_auc_difference,
     roc_points,
     sigmoid,

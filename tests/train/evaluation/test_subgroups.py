@@ -15,7 +15,7 @@ from sonoedge.train.data.split import SUBSETS, make_split, write_split
 from sonoedge.train.evaluation.run_folder import Run, load_subsets
 from sonoedge.train.evaluation.subgroups import by_column
 from sonoedge.train.fitting import trainer as training
-from sonoedge.train.fitting.steps import TrainSettings
+from sonoedge.train.records.settings import TrainSettings
 
 
 @pytest.fixture(scope="module")

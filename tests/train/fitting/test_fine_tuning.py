@@ -14,10 +14,10 @@ from sonoedge.train.data.split import apply_split, make_split
 from sonoedge.train.fitting import fine_tuning
 from sonoedge.train.fitting import steps as stages
 from sonoedge.train.fitting.fine_tuning import ImageBatches, fine_tune
-from sonoedge.train.fitting.heads import FitSettings
-from sonoedge.train.fitting.steps import TrainSettings, fit_subsets
+from sonoedge.train.fitting.steps import fit_subsets
 from sonoedge.train.fitting.stopping import Stopping
 from sonoedge.train.models.fusion import FusionModel, HeadSpec, build_model
+from sonoedge.train.records.settings import FitSettings, TrainSettings
 
 SIZE = 32
 

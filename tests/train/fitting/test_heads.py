@@ -15,8 +15,9 @@ from sonoedge.train.features.cache import compute_features, load_input
 from sonoedge.train.fitting import heads as fit
 from sonoedge.train.fitting.feature_set import FeatureSet
 from sonoedge.train.fitting.fine_tuning import fine_tune
-from sonoedge.train.fitting.heads import PAPER, FitSettings, fit_default, fit_paper, head_logits, log_loss
+from sonoedge.train.fitting.heads import fit_default, fit_paper, head_logits, log_loss
 from sonoedge.train.models.fusion import FusionModel, HeadSpec, build_model
+from sonoedge.train.records.settings import PAPER, FitSettings
 
 
 @pytest.fixture

@@ -46,6 +46,7 @@ def test_bad_files(tmp_path: Path, text: str, words: str) -> None:
         read_sweep(path)
 
 
+@pytest.mark.slow
 def test_the_best_on_validation_is_trained(
     sonoedge: Run, tiny_backbones: tuple[str, str], phantoms: Path, tmp_path: Path
 ) -> None:

@@ -87,6 +87,7 @@ def test_another_runs_split_is_reused(
     assert open_run(out).split.entries == open_run(tiny_run).split.entries
 
 
+@pytest.mark.slow
 def test_fine_tuning_flatten_and_copies(
     sonoedge: Run, tiny_backbones: tuple[str, str], phantoms: Path, tmp_path: Path
 ) -> None:

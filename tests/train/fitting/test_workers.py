@@ -59,7 +59,7 @@ def test_what_a_worker_meets_is_told(phantoms: Path, tmp_path: Path) -> None:
 
 
 def workers_settings(phantoms: Path, weights: Path) -> Any:
-    from sonoedge.train.fitting.steps import TrainSettings
+    from sonoedge.train.records.settings import TrainSettings
 
     return TrainSettings(str(phantoms), weights=str(weights), backbones="mobilenetv2", input_size=64)
 

@@ -10,9 +10,10 @@ from sonoedge.edge_runtime.errors import UsageError
 from sonoedge.train.evaluation.metrics import sigmoid
 from sonoedge.train.fitting.feature_set import FeatureSet
 from sonoedge.train.fitting.fine_tuning import fine_tune_tail
-from sonoedge.train.fitting.heads import FitSettings, log_loss, temperature
+from sonoedge.train.fitting.heads import log_loss, temperature
 from sonoedge.train.models.cut import cut, unfreeze
 from sonoedge.train.models.fusion import FusionModel, HeadSpec, build_model
+from sonoedge.train.records.settings import FitSettings
 
 
 def images(count: int, size: int, seed: int = 0) -> np.ndarray:

@@ -31,6 +31,7 @@ def branch_features(model: FusionModel, batch: np.ndarray) -> list[np.ndarray]:
     return [branch.predict_on_batch(batch) for branch in model.branches.values()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("names", "size", "joined"),
     [
@@ -215,6 +216,7 @@ def test_load_model_refuses(tiny_backbones: tuple[str, str], tmp_path: Path) -> 
         load_model(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "grid"), [(64, 2), (80, 3)])
 def test_earlier_stages_are_pooled_on_the_last_maps_grid(size: int, grid: int) -> None:
     keras.utils.set_random_seed(0)

@@ -30,6 +30,7 @@ def samples() -> dict[str, list[tuple[Case, np.ndarray, np.ndarray]]]:
     return drawn
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("label", LABELS)
 def test_images_are_8_bit_with_a_mask_of_the_same_size(samples, label) -> None:
     for case, image, mask in samples[label]:
@@ -102,6 +103,7 @@ def test_views_share_the_lesion_but_not_the_speckle() -> None:
     assert (first != second).mean() > 0.9
 
 
+@pytest.mark.long
 def test_generate_is_reproducible_and_complete(tmp_path: Path) -> None:
     first = generate_phantoms(tmp_path / "a", cases_per_class=2, views_per_case=2, seed=1)
     second = generate_phantoms(tmp_path / "new" / "b", cases_per_class=2, views_per_case=2, seed=1)

@@ -12,6 +12,7 @@ import org.robolectric.RuntimeEnvironment
 import org.robolectric.Shadows.shadowOf
 import org.robolectric.android.controller.ActivityController
 import org.sonoedge.core.JsonReader
+import org.sonoedge.core.MANIFEST
 import org.sonoedge.core.RgbImage
 import org.sonoedge.core.SUMS
 import org.sonoedge.core.sha256
@@ -98,6 +99,7 @@ fun installBundle(bundle: File = Vectors.bundle, gated: Boolean = false, change:
 fun removeGate(folder: File) {
     for (part in listOf(File(folder, "first"), folder).filter { it.isDirectory }) {
         File(part, "domain.npz").delete()
+        File(part, MANIFEST).run { writeText(readText().replace("\"gate\": \"domain.npz\"", "\"gate\": null")) }
         val names = part.walk().filter { it.isFile }.map { it.relativeTo(part).invariantSeparatorsPath }
         val listed = names.filter { it != SUMS }.sorted()
         File(part, SUMS).writeText(listed.joinToString("") { "${sha256(File(part, it))}  $it\n" })

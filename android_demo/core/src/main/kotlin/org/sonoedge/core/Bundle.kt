@@ -2,7 +2,7 @@ package org.sonoedge.core
 
 import java.io.File
 
-const val SCHEMA_VERSION = 1
+private val READ_VERSIONS = listOf(1L, 2L)
 const val MANIFEST = "bundle.json"
 const val GOLDEN = "golden.npz"
 const val RESIZE_RULE = "pillow-bilinear-antialiased-stretch"
@@ -114,32 +114,28 @@ internal fun readBundle(folder: File, pinnedDigest: String? = null): Bundle {
 
 /** Build a [Bundle] from decoded JSON: unknown, missing and wrongly typed keys are refused. */
 internal fun parseManifest(body: Any?, folder: File, digest: String): Bundle {
-    val cascade = (body as? Map<*, *>)?.get(CASCADE)
-    val keys = setOf(
-        "schema_version", "name", "labels", "positive_label", "input", "branches", "artifacts", "provenance",
-        "intended_use",
-    )
-    val top = Record(body, MANIFEST, if (cascade == null) keys else keys + CASCADE)
-    val version = top.long("schema_version")
-    if (version != SCHEMA_VERSION.toLong()) {
+    val version = (body as? Map<*, *>)?.get("schema_version")
+    if (version is Long && version !in READ_VERSIONS) {
         throw BundleException(
-            "bundle.json has schema_version $version; this version reads $SCHEMA_VERSION. " +
+            "bundle.json has schema_version $version; this version reads ${READ_VERSIONS.joinToString(" and ")}. " +
                 "Update the app, or export the bundle again.",
         )
     }
+    val manifest = if (version == 1L) asSchema2(body, File(folder, GATE_FILE).exists()) else body
+    val top = Record(manifest, MANIFEST, SCHEMA_2_KEYS)
+    top.long("schema_version")
     val labels = top.list("labels").map { it as? String ?: "" }
     if (labels.size < 2 || labels.any { it.isEmpty() } || labels.toSet().size != labels.size) {
         throw BundleException("labels must be at least two different names. Received: ${top.list("labels")}.")
     }
-    if (top.string("positive_label") !in labels) {
-        throw BundleException("positive_label '${top.string("positive_label")}' is not among the labels $labels.")
-    }
+    checkReserved(top, folder)
     top.record("provenance")
+    val cascade = top.recordOrNull(CASCADE)
     val bundle = Bundle(
         folder = folder,
         name = top.string("name"),
         labels = labels,
-        positiveLabel = top.string("positive_label"),
+        positiveLabel = positiveLabel(top.record("decision"), labels),
         input = parseInput(top.record("input")),
         branches = top.list("branches").mapIndexed { i, item -> parseBranch(item, "branches[$i]") },
         artifacts = top.list("artifacts").mapIndexed { i, item -> parseArtifact(item, "artifacts[$i]") },
@@ -188,7 +184,10 @@ private fun parseBranch(body: Any?, where: String): Branch {
 private fun parseArtifact(body: Any?, where: String): Artifact {
     val item = Record(
         body, where,
-        setOf("name", "runtime", "precision", "recipe", "backbone", "head", "size_bytes", "threshold", "metrics"),
+        setOf(
+            "name", "runtime", "precision", "recipe", "backbone", "head", "size_bytes", "threshold", "metrics",
+            "input_dtype", "output_dtype",
+        ),
     )
     item.record("recipe")
     item.record("metrics")
@@ -209,6 +208,10 @@ private fun parseArtifact(body: Any?, where: String): Artifact {
     }
     if (artifact.threshold !in 0.0..1.0) {
         throw BundleException("$where.threshold must be a probability. Received: ${artifact.threshold}.")
+    }
+    val dtypes = listOf(item.string("input_dtype"), item.string("output_dtype"))
+    if (dtypes.any { it != "float32" }) {
+        throw BundleException("$where: this version sets and gets float32 only. Received: ${dtypes.joinToString()}.")
     }
     checkPath(artifact.backbone, "$where.backbone")
     checkPath(artifact.head, "$where.head")
@@ -231,6 +234,9 @@ internal class Record(body: Any?, private val where: String, keys: Set<String>) 
     fun number(key: String): Double = (fields[key] as? Number ?: wrong(key)).toDouble()
     fun list(key: String): List<*> = fields[key] as? List<*> ?: wrong(key)
     fun record(key: String): Map<*, *> = fields[key] as? Map<*, *> ?: wrong(key)
+    fun recordOrNull(key: String): Map<*, *>? = if (fields[key] == null) null else record(key)
+    fun stringOrNull(key: String): String? = if (fields[key] == null) null else string(key)
+    fun isNull(key: String): Boolean = fields[key] == null
     private fun wrong(key: String): Nothing = throw BundleException("$where.$key has the wrong type.")
 }
 

@@ -32,6 +32,14 @@ class BundleTest {
         assertEquals(sha256(File(Vectors.bundle, SUMS)), bundle.digest)
     }
 
+    @Test
+    fun `reads a cascade of schema 1 as what it became`() {
+        val (old, new) = listOf(Vectors.oldCascade, Vectors.cascade).map(::loadBundle)
+        assertEquals(new, old.copy(folder = new.folder, digest = new.digest, first = new.first))
+        val (oldFirst, newFirst) = listOf(old, new).map { it.first ?: error("a cascade holds two bundles") }
+        assertEquals(newFirst, oldFirst.copy(folder = newFirst.folder, digest = newFirst.digest))
+    }
+
     @TestFactory
     fun `a changed bundle is refused in the words that Python uses`() = refused("bundle_errors", Vectors.bundle)
 

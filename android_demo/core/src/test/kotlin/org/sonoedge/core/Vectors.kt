@@ -10,6 +10,7 @@ object Vectors {
     val folder = File(System.getProperty("vectors") ?: error("run through ./check, or with -Dvectors=…/tests/vectors"))
     val bundle = File(folder, "bundle")
     val cascade = File(folder, "cascade")
+    val oldCascade = File(folder, "schema-1/cascade")
 
     /** The cases of a file; [heat] has an object at its top. */
     @Suppress("UNCHECKED_CAST")

@@ -1,0 +1,146 @@
+"""The tables of measured figures: each is a function of one JSON file of docs/results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sonoedge.train.markdown import markdown_table
+
+
+def front(body: dict[str, Any]) -> str:
+    """Table of the README; ``body`` is benchmark.json."""
+    names = {
+        "full Keras model": "full Keras model",
+        "tflite-int8": "`tflite-int8`",
+        "openvino-int8": "`openvino-int8`",
+        "TFLite converter, int8": "TensorFlow Lite's own int8 converter",
+    }
+    rows = {row["name"]: row for row in body["rows"]}
+    lines = []
+    for name, shown in names.items():
+        row = rows[name]
+        lines.append([shown, changed_of(body, row), f"{row['size_bytes'] / 1e6:.1f}", f"{row['p50_ms']:.0f}"])
+    return markdown_table(["file", "decisions changed", "MB", "ms a frame"], lines)
+
+
+def benchmark(body: dict[str, Any]) -> str:
+    """Table of quality and cost of every file; ``body`` is benchmark.json."""
+    head = ["file", "MB", "ms (p50)", "decisions changed", "accuracy", "AUC [95 %]", "heat map kept", "peak MB"]
+    lines = []
+    for row in body["rows"]:
+        name = {"artifact": f"`{row['name']}`", "peer": f"*{row['name']}*"}.get(row["kind"], row["name"])
+        kept = "–" if row["heatmap_cosine"] is None else f"{row['heatmap_cosine']:.4f}"
+        value, low, high = row["auc"]
+        lines.append([
+            name, f"{row['size_bytes'] / 1e6:.1f}", f"{row['p50_ms']:.0f}", changed_of(body, row),
+            f"{row['accuracy'][0]:.3f}", f"{value:.3f} [{low:.3f}, {high:.3f}]", kept,
+            f"{row['peak_bytes'] / 1e6:.0f}",
+        ])  # fmt: skip
+    return markdown_table(head, lines)
+
+
+def decisions(body: dict[str, Any]) -> str:
+    """Table of changed decisions by split and file; ``body`` is decisions.json."""
+    head = ["split", "full model, test AUC", "file", "int8", "changed, validation", "changed, test [95 % by group]"]
+    lines = []
+    for row in body["seeds"]:
+        auc = row["test_auc"]
+        for name, file in row["files"].items():
+            flipped, images = file["validation"]
+            lines.append([
+                f"seed {row['seed']}", f"{auc[0]:.3f} [{auc[1]:.3f}, {auc[2]:.3f}]", f"`{name}`",
+                f"{100 * file['int8_share']:.0f} %", f"{flipped} of {images}", counted(file["changed"]),
+            ])  # fmt: skip
+    for name, count in body.get("pooled", {}).items():
+        lines.append(["all images, each out of fold", "", f"`{name}`", "", "", counted(count)])
+    for name, file in body.get("external", {}).get("files", {}).items():
+        lines.append(["another source, seed 0", "", f"`{name}`", "", "", counted(file["changed"])])
+    return markdown_table(head, lines)
+
+
+def candidates(body: dict[str, Any]) -> str:
+    """Table of the guard's figures for each candidate; ``body`` is candidates.json."""
+    head = ["file", "candidate", "MB", "int8", "p50 ms (float32)", "flipped [95 % by group]", "expected flips"]
+    lines = []
+    for name, rows in body["candidates"].items():
+        exact = body["float32_p50_ms"][name.partition("-")[0]]
+        for row in rows:
+            bold = "**" if row.get("taken") else ""
+            _, low, high = row["flips"]
+            lines.append([
+                f"`{name}`", f"{bold}{row['candidate']}{bold}", f"{row['size_bytes'] / 1e6:.1f}",
+                f"{100 * row['int8_share']:.0f} %", f"{row['p50_ms']:.0f} ({exact:.0f})",
+                f"{row['flipped']} of {row['images']} [{100 * low:.1f}, {100 * high:.1f} %]",
+                f"{100 * row['expected_flips']:.1f} %", f"{row['logit_error']:.3f}",
+            ])  # fmt: skip
+    return markdown_table([*head, "RMS logit error"], lines)
+
+
+def gate(body: dict[str, Any]) -> str:
+    """Table of what the out-of-domain gate refuses and flags; ``body`` is gate.json."""
+    titles = {
+        "photos": "photographs, in colour",
+        "photos, grey": "the same in grey",
+        "uclm": "BUS-UCLM (Siemens)",
+        "uc": "BUS-UC (web atlas, mixed scanners)",
+        "bra": "BUS-BRA (external, chose nothing)",
+    }
+    own = body["out_of_fold"]
+    head = ["images", "n", "refused", "of these by distance", "flagged or refused", "AUC, all and answered"]
+    share, _, high = map(percent, own["refused_share"])
+    lines = [[
+        "BUSI, out of fold", own["images"], f"**{share}** (95 % interval 0–{high})", own["refused_by_distance"],
+        percent((own["refused"] + own["flagged"]) / own["images"]),
+        f"{own['auc']:.3f}, {own['auc_of_answered']:.3f}",
+    ]]  # fmt: skip
+    for name, row in body["others"].items():
+        auc = f"{row['auc']:.3f}, {row['auc_of_answered']:.3f}" if "auc" in row else "–"
+        shares = (row["refused"], row["refused_by_distance"], row["refused"] + row["flagged"])
+        lines.append([titles.get(name, name), row["images"], *map(percent, shares), auc])
+    return markdown_table(head, lines)
+
+
+def augmentation(body: dict[str, Any]) -> str:
+    """Table of training with and without augmented copies; ``body`` is augmentation.json."""
+    titles = {"stages": "no copies", "copies": "2 copies (default)"}
+    head = ["row", "AUC, mean of folds", "AUC, stress", "accuracy", "sensitivity", "specificity"]
+    lines = [
+        [
+            titles[row["row"]], *(interval(row[key]) for key in ("mean_auc", "stress_auc")),
+            *(f"{row[key]['value']:.3f}" for key in ("accuracy", "sensitivity", "specificity")),
+        ]
+        for row in body["rows"]
+    ]  # fmt: skip
+    return markdown_table(head, lines)
+
+
+def interval(found: dict[str, float]) -> str:
+    """``0.931 [0.906, 0.955]``."""
+    return f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
+
+
+def changed_of(body: dict[str, Any], row: dict[str, Any]) -> str:
+    """``0 of 94``; a dash for the full model."""
+    return "–" if row["changed"] is None else f"{row['changed']} of {body['data']['images']}"
+
+
+def percent(share: float) -> str:
+    """``0.6 %``."""
+    return f"{100 * share:.1f} %"
+
+
+def counted(count: dict[str, Any]) -> str:
+    """``0 of 94 [0.0, 5.1 %]``."""
+    low, high = count["interval"]
+    return f"{count['events']} of {count['images']} [{100 * low:.1f}, {100 * high:.1f} %]"
+
+
+TABLES: dict[str, tuple[Callable[[dict[str, Any]], str], str]] = {
+    "front": (front, "benchmark.json"),
+    "benchmark": (benchmark, "benchmark.json"),
+    "decisions": (decisions, "decisions.json"),
+    "candidates": (candidates, "candidates.json"),
+    "gate": (gate, "gate.json"),
+    "augmentation": (augmentation, "augmentation.json"),
+}

@@ -1,0 +1,1 @@
+"""What the files of a run hold, as types, and the one strict reader of such files."""
