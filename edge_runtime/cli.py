@@ -11,39 +11,56 @@ import faulthandler
 import os
 import signal
 import sys
+from collections.abc import Iterable
+from difflib import get_close_matches
 from importlib import import_module
-from typing import Any
+from itertools import takewhile
+from types import ModuleType
+from typing import Any, NoReturn
 
 from sonoedge.edge_runtime.errors import MissingExtraError, SonoEdgeError
+from sonoedge.edge_runtime.terminal import hanging
 
-_TABLE = (
-    ("demo", "benchmarks", "the whole path on generated phantoms; no download needed"),
-    ("phantoms", "train", "generate speckle phantoms with lesion masks"),
-    ("paper-like", "train", "the paper's kind of data set, from a folder of source images"),
-    ("audit", "train", "duplicates, augmented copies and conflicting labels in a data folder"),
-    ("train", "train", "train the fused classifier: images -> model.keras"),
-    ("reproduce", "benchmarks", "the paper's systems, tables and figures, and the honest ones"),
-    ("cross-validate", "benchmarks", "ablation by grouped folds; what a leaky split pretends"),
-    ("score", "train", "a finished run on other images, by subgroup, with a log of every scoring"),
-    ("distill", "train", "teach a compact student what a trained run knows"),
-    ("slim", "train", "a VGG with a fraction of its multiply-adds, without training it again"),
-    ("export", "export", "model -> bundle of small files for the device"),
-    ("cascade", "export", "a cheap model first, the full one only where it is not sure"),
-    ("verify", "edge_runtime", "replay a bundle's golden vectors on this machine"),
-    ("install", "edge_runtime", "put a bundle in use on this device, or go back to the one before"),
-    ("sign", "edge_runtime", "sign a bundle, so that devices accept it by its signer"),
-    ("doctor", "edge_runtime", "what is missing or slow on this device"),
-    ("predict", "edge_runtime", "classify images with a bundle, explained on request"),
-    ("explain", "edge_runtime", "heat maps: where the answer comes from, by class and branch"),
-    ("serve", "edge_runtime", "the point-of-care page and API, on this machine"),
-    ("stream", "edge_runtime", "classify a camera, a clip, a DICOM cine loop or a folder"),
-    ("gate", "export", "teach an older bundle to refuse images unlike those of training"),
-    ("benchmark", "benchmarks", "accuracy, size, memory and latency of every artifact"),
-    ("benchmark-explain", "benchmarks", "are explanations kept, right and cheap?"),
-    ("report", "benchmarks", "merge benchmark runs into one report, catch regressions"),
-)
+_GROUPS = {
+    "start: no data and no model needed": (
+        ("demo", "benchmarks", "the whole path on generated phantoms; no download needed"),
+        ("phantoms", "train", "generate speckle phantoms with lesion masks"),
+        ("completion", "train", "commands, options and files completed by the Tab key"),
+    ),
+    "model: from images to a bundle": (
+        ("train", "train", "train the fused classifier: images -> model.keras"),
+        ("distill", "train", "teach a compact student what a trained run knows"),
+        ("slim", "train", "a VGG with a fraction of its multiply-adds, without training it again"),
+        ("export", "export", "model -> bundle of small files for the device"),
+        ("cascade", "export", "a cheap model first, the full one only where it is not sure"),
+        ("gate", "export", "teach an older bundle to refuse images unlike those of training"),
+        ("sign", "edge_runtime", "sign a bundle, so that devices accept it by its signer"),
+    ),
+    "evidence: data, accuracy and cost": (
+        ("audit", "train", "duplicates, augmented copies and conflicting labels in a data folder"),
+        ("score", "train", "a finished run on other images, by subgroup, with a log of every scoring"),
+        ("paper-like", "train", "the paper's kind of data set, from a folder of source images"),
+        ("cross-validate", "benchmarks", "ablation by grouped folds; what a leaky split pretends"),
+        ("reproduce", "benchmarks", "the paper's systems, tables and figures, and the honest ones"),
+        ("benchmark", "benchmarks", "accuracy, size, memory and latency of every artifact"),
+        ("benchmark-explain", "benchmarks", "are explanations kept, right and cheap?"),
+        ("report", "benchmarks", "merge benchmark runs into one report, catch regressions"),
+    ),
+    "device: run a bundle": (
+        ("doctor", "edge_runtime", "what is missing or slow on this device"),
+        ("verify", "edge_runtime", "replay a bundle's golden vectors on this machine"),
+        ("install", "edge_runtime", "put a bundle in use on this device, or go back to the one before"),
+        ("predict", "edge_runtime", "classify images with a bundle, explained on request"),
+        ("explain", "edge_runtime", "heat maps: where the answer comes from, by class and branch"),
+        ("stream", "edge_runtime", "classify a camera, a clip, a DICOM cine loop or a folder"),
+        ("serve", "edge_runtime", "the point-of-care page and API, on this machine"),
+    ),
+}
+"""The commands as the overview shows them: a row has name, package and summary."""
 COMMANDS = {
-    name: (f"sonoedge.{package}.commands.{name.replace('-', '_')}", summary) for name, package, summary in _TABLE
+    name: (f"sonoedge.{package}.commands.{name.replace('-', '_')}", summary)
+    for rows in _GROUPS.values()
+    for name, package, summary in rows
 }
 """Module and summary of each command; the module is ``commands/<name>.py`` of its package."""
 
@@ -55,7 +72,10 @@ _EXTRA_OF_MODULE = {
     "matplotlib": "train",
     "h5py": "train",
     "tqdm": "train",
+    "jinja2": "train",
     "msgspec": "train",
+    "rich": "train",
+    "shtab": "train",
     "yaml": "train",
     "litert_quantizer": "export",
     "nncf": "export",
@@ -88,24 +108,20 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     name, *rest = arguments
     if name not in COMMANDS:
-        print(f"error: unknown command {name!r}. Commands: {', '.join(COMMANDS)}.", file=sys.stderr)
+        near = nearest(name, COMMANDS)
+        advice = f"Did you mean {near!r}?" if near else f"Commands: {', '.join(COMMANDS)}."
+        print(f"error: unknown command {name!r}. {advice}", file=sys.stderr)
         return 2
     return run_command(name, rest)
 
 
 def run_command(name: str, arguments: list[str]) -> int:
     """Import one command's module, parse its arguments and run it; expected errors become exit codes."""
-    module, summary = COMMANDS[name]
     # A service manager stops programs with SIGTERM: clean up as after Ctrl-C.
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        command = import_module(module)
-        parser = argparse.ArgumentParser(
-            prog=f"sonoedge {name}",
-            description=summary[0].upper() + summary[1:] + ".",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        command.add_arguments(parser)
+        command, parser = open_command(name)
+        parser.given = tuple(arguments)
         return int(command.run(parser.parse_args(arguments)))
     except SonoEdgeError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -128,6 +144,44 @@ def run_command(name: str, arguments: list[str]) -> int:
         return 130
 
 
+class CommandParser(argparse.ArgumentParser):
+    """Says in an error which option was meant by an unknown one of ``given``, the arguments of the command."""
+
+    given: tuple[str, ...] = ()
+
+    def error(self, message: str) -> NoReturn:
+        """Print usage, message and the options that may have been meant; exit code 2."""
+        options = [name for action in self._actions for name in action.option_strings]
+        shown = [name for action in self._actions if action.help != argparse.SUPPRESS
+                 for name in action.option_strings if name.startswith("--")]  # fmt: skip
+        meant = []
+        for word in takewhile(lambda word: word != "--", self.given):
+            name = word.partition("=")[0]
+            # The beginning of an option's name stands for it.
+            if name.startswith("--") and not any(option.startswith(name) for option in options):
+                near = nearest(name.lstrip("-"), [option.lstrip("-") for option in shown])
+                meant += [f"--{near} instead of {name}"] if near else []
+        super().error(f"{message}. Did you mean {', '.join(meant)}?" if meant else message)
+
+
+def open_command(name: str) -> tuple[ModuleType, CommandParser]:
+    """Import a command's module and make its parser; this imports none of the workstation's heavy libraries."""
+    module, summary = COMMANDS[name]
+    command = import_module(module)
+    parser = CommandParser(
+        prog=f"sonoedge {name}",
+        description=summary[0].upper() + summary[1:] + ("" if summary.endswith("?") else "."),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_arguments(parser)
+    return command, parser
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that an unknown one resembles; None if it resembles none."""
+    return next(iter(get_close_matches(name, known, 1)), None)
+
+
 def _missing_module(error: ModuleNotFoundError) -> int:
     package = (error.name or "").partition(".")[0]
     if package not in _EXTRA_OF_MODULE:
@@ -147,10 +201,8 @@ def _overview() -> str:
         "",
         "Put a breast-ultrasound classifier on an edge device: train, export, verify, run, benchmark.",
         "Research use only; not a medical device.",
-        "",
-        "commands:",
-        *(f"  {name:<18}{summary}" for name, (_, summary) in COMMANDS.items()),
-        "",
-        "`sonoedge COMMAND --help` shows options and examples.",
     ]
-    return "\n".join(lines)
+    for title, rows in _GROUPS.items():
+        lines += ["", title]
+        lines += [hanging(f"  {name:<19}", summary) for name, _, summary in rows]
+    return "\n".join([*lines, "", "`sonoedge COMMAND --help` shows options and examples."])

@@ -14,10 +14,11 @@ T = TypeVar("T")
 def take_defaults(parser: argparse.ArgumentParser, function: Callable[..., Any]) -> None:
     """Give the parser's options the defaults of the function's parameters of the same names.
 
-    ``progress`` stays as the parser has it: a command shows bars unless told otherwise, a function does not.
+    Two stay as the parser has them: a command shows bars (``progress``) unless told otherwise, a function does not;
+    and the environment may name the ``bundle`` of a command.
     """
     for name, parameter in signature(function).parameters.items():
-        if name != "progress" and parameter.default is not Parameter.empty:
+        if name not in {"bundle", "progress"} and parameter.default is not Parameter.empty:
             parser.set_defaults(**{name: parameter.default})
 
 

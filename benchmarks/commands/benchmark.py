@@ -8,7 +8,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sonoedge.benchmarks.records.runfile import MODE
+from sonoedge.edge_runtime.commands.options import (
+    ARTIFACTS,
+    CLASSES,
+    DATA,
+    JSON,
+    MAX_IMAGES,
+    MODEL,
+    OUT,
+    QUIET,
+    RUNNABLE,
+    SKIP_UNREADABLE,
+    add_bundle,
+    add_threads,
+)
 from sonoedge.edge_runtime.errors import ModelError, UsageError
+from sonoedge.edge_runtime.terminal import Column, fitted
 from sonoedge.edge_runtime.words import INTENDED_USE
 
 if TYPE_CHECKING:
@@ -18,12 +33,10 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("--bundle", type=Path, default=Path("bundle"), help="bundle folder (default: ./bundle)")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="the training data, or external images")
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="REPORT", help="report folder; run file or profile of a device"
-    )
-    parser.add_argument("--model", type=Path, metavar="RUN", help="run folder: the full Keras model as reference")
+    add_bundle(parser)
+    DATA.add(parser, "the training data, or external images", type=Path)
+    OUT.add(parser, "the report; with --device-run and --autotune, a file", required=True)
+    MODEL.add(parser, "its full Keras model is the reference")
     parser.add_argument(
         "--device-run", type=Path, metavar="BUNDLE",
         help="only time this bundle on this machine and write a run file; needs the device install",
@@ -36,9 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "only run one artifact (--artifacts, else the first that can run) without a pause for a time such as 90s, "
         "10m or 1h, and write how latency, temperature and clock went; needs the device install"
     ))  # fmt: skip
-    parser.add_argument("--artifacts", metavar="A,B", help="only these (default: all that can run here)")
-    parser.add_argument("--classes", metavar="A,B", help="class folders, the positive one last")
-    parser.add_argument("--threads", type=int, help="interpreter threads (default: cores, at most 4)")
+    ARTIFACTS.add(parser, shown=RUNNABLE)
+    CLASSES.add(parser)
+    add_threads(parser)
     parser.add_argument(
         "--mode", default=MODE, metavar="rapid|quick|normal|none",
         help=(
@@ -50,10 +63,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "also bare interpreters, other quantizers and clocks (default: in quick and normal)"
     ))  # fmt: skip
     parser.add_argument("--no-gallery", dest="gallery", action="store_false", help="without images in the report")
-    parser.add_argument("--max-images", type=int, metavar="N", help="at most this many images (default: all)")
-    parser.add_argument("--skip-unreadable", action="store_true", help="leave broken images out")
-    parser.add_argument("--quiet", dest="progress", action="store_false", help="no progress bars")
-    parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
+    MAX_IMAGES.add(parser, shown="all")
+    SKIP_UNREADABLE.add(parser)
+    QUIET.add(parser)
+    JSON.add(parser, "the report")
     parser.epilog = (
         "Images that the model was trained on are recognised by their digest and left out; images it never saw\n"
         "are external data. An interrupted run goes on where it was. Exit code 6: an artifact failed; the rest is\n"
@@ -119,27 +132,32 @@ def _autotune(args: argparse.Namespace, names: list[str] | None) -> int:
 
 def profile_table(profile: DeviceProfile, out: Path) -> str:
     """The tried files and threads, the choice and its reason, in plain text."""
-    lines = [f"{'':<20}{'threads':>8}{'ms':>9}{'rounds':>18}"]
+    rows = []
     for t in sorted(profile.measured, key=lambda t: (t.typical_ms is None, t.typical_ms or 0.0)):
-        time = f"{t.typical_ms:9.1f}" if t.typical_ms is not None else " " * 9
+        time = f"{t.typical_ms:.1f}" if t.typical_ms is not None else ""
         rounds = f"{t.low_ms:.1f}–{t.high_ms:.1f}" if t.low_ms is not None else ""
-        lines.append(f"{t.artifact:<20}{t.threads or '':>8}{time}{rounds:>18}  {t.note}")
-    return "\n".join([*lines, "", f"{profile.reason}.", f"wrote {out}; use it with --profile {out}", INTENDED_USE])
+        rows.append([t.artifact, str(t.threads or ""), time, rounds, t.note])
+    titles = {"threads": 8, "ms": 9, "rounds": 18}
+    columns = [Column("", 20, left=True), *(Column(*title) for title in titles.items()), Column("", left=True)]
+    lines = [fitted(columns, rows), "", f"{profile.reason}."]
+    return "\n".join([*lines, f"wrote {out}; use it with --profile {out}", INTENDED_USE])
 
 
 def device_table(measured: Run) -> str:
     """Latency and memory in plain text; needs no package that a device lacks."""
     from sonoedge.benchmarks.measure.turns import typical_ms
 
-    lines = [f"{'':<32}{'init ms':>9}{'first ms':>10}{'p50 ms':>9}{'peak MB':>9}"]
+    rows = []
     for c in measured.candidates:
         if c.error:
-            lines.append(f"{c.name:<32}failed: {c.error}")
+            rows.append([c.name, f"failed: {c.error}"])
             continue
         p50 = f"{typical_ms(c.timing, c.escalated):.1f}" if c.timing else ""
         memory = f"{c.peak_bytes / 1e6:.0f}" if c.peak_bytes else ""
         init, first = (f"{value:.1f}" if value is not None else "" for value in (c.init_ms, c.first_ms))
-        lines.append(f"{c.name:<32}{init:>9}{first:>10}{p50:>9}{memory:>9}")
+        rows.append([c.name, init, first, p50, memory])
+    titles = {"init ms": 9, "first ms": 10, "p50 ms": 9, "peak MB": 9}
+    lines = [fitted([Column("", 32, left=True), *(Column(*title) for title in titles.items())], rows)]
     if measured.invalid:
         lines.append(f"INVALID: {measured.invalid}")
     lines.append(measured.intended_use)

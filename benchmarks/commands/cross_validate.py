@@ -4,34 +4,36 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 
 from sonoedge.benchmarks.experiments.ablation import cross_validate
+from sonoedge.edge_runtime.commands.options import CLASSES, DATA, DEFAULT, JSON, OUT, QUIET
 from sonoedge.train.arguments import call_with, take_defaults
+from sonoedge.train.commands.options import GROUPS, INPUT_SIZE, SEED, WEIGHTS, add_feature_cache
+from sonoedge.train.tables import for_terminal
 from sonoedge.train.terminal import shown
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("--data", required=True, metavar="DIR", help="labelled images, as for train")
-    parser.add_argument("--classes", metavar="A,B", help="class names, the positive one last")
-    parser.add_argument("--groups", metavar="FILE", help="groups.csv of an audit")
-    parser.add_argument("--weights", metavar="imagenet|none|DIR", help="default: %(default)s")
+    DATA.add(parser, "as for train", required=True)
+    CLASSES.add(parser)
+    GROUPS.add(parser, "instead of the folder's own groups")
+    WEIGHTS.add(parser, "as for train", shown=DEFAULT)
     parser.add_argument("--rows", metavar="A,B", help="rows of the table; the first is the baseline (default: all)")
     parser.add_argument("--split", metavar="grouped,paper", help=(
         "grouped: whole groups; paper: single images, which leaks; both: the difference is the leak "
         "(default: %(default)s)"
     ))  # fmt: skip
-    parser.add_argument("--folds", type=int, help="default: %(default)s")
+    parser.add_argument("--folds", type=int, metavar="N", help="default: %(default)s")
     parser.add_argument("--without-stress", dest="stress", action="store_false", help=(
         "no test on augmented copies, for which all backbones run once more"
     ))  # fmt: skip
-    parser.add_argument("--input-size", type=int, metavar="PIXELS", help="default: %(default)s")
-    parser.add_argument("--seed", type=int, help="of folds and fits")
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="table and folds")
-    parser.add_argument("--cache", type=Path, metavar="DIR", help="feature cache, as for train")
-    parser.add_argument("--quiet", dest="progress", action="store_false", help="no progress bars")
-    parser.add_argument("--json", action="store_true", help="print the result as one object")
+    INPUT_SIZE.add(parser, shown=DEFAULT)
+    SEED.add(parser, "for folds and fits", shown=DEFAULT)
+    OUT.add(parser, "the table, and the folds", required=True)
+    add_feature_cache(parser, old="--cache")
+    QUIET.add(parser)
+    JSON.add(parser, "ablation.json")
     take_defaults(parser, cross_validate)
     parser.epilog = (
         "Choose by this table and never by an external set. Interrupted, it goes on after the last fold.\n\n"
@@ -45,5 +47,5 @@ def run(args: argparse.Namespace) -> int:
     """Run the missing folds and write ablation.md, ablation.html and ablation.json. Exit code 0."""
     with shown(lines=not args.json):
         table = call_with(cross_validate, args)
-    print(json.dumps(table.to_json()) if args.json else table)
+    print(json.dumps(table.to_json()) if args.json else for_terminal(str(table)))
     return 0

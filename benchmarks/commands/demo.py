@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from importlib import import_module
 from pathlib import Path
 from time import perf_counter
 
+from sonoedge.edge_runtime.commands.options import OUT, QUIET
 from sonoedge.edge_runtime.errors import UsageError
 from sonoedge.edge_runtime.words import INTENDED_USE
+from sonoedge.train.commands.options import CASES, FORMAT, SEED, WEIGHTS
 
 DEMO_FORMATS = "tflite-int8,tflite-fp32"
 CALIBRATION_IMAGES = 16
@@ -18,16 +19,12 @@ _STEPS = 5
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for everything (default: ./demo)")
-    parser.add_argument("--weights", metavar="imagenet|none|DIR", help=(
-        "default: imagenet where the files are at hand or can be downloaded, else none"
-    ))  # fmt: skip
-    parser.add_argument("--cases", type=int, default=10, help=(
-        "simulated cases per class, two images each (default: %(default)s)"
-    ))  # fmt: skip
-    parser.add_argument("--format", default=DEMO_FORMATS, metavar="A,B|all", help="default: %(default)s")
-    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    OUT.add(parser, "everything", default=Path("demo"), shown="./demo")
+    WEIGHTS.add(parser, shown="imagenet if the files are at hand or can be downloaded, else none")
+    CASES.add(parser, "two images each", default=10)
+    FORMAT.add(parser, "as for export", default=DEMO_FORMATS)
+    SEED.add(parser, default=0)
+    QUIET.add(parser)
     parser.epilog = (
         "Simulated images -> train -> export with the accuracy guard -> verify -> predict and explain. The\n"
         "benchmark is left out; the last lines say how to run it. To be quick, the demo trains without augmented\n"
@@ -48,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     out: Path = args.out
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} exists and is not a folder.")
-    bars = ["--quiet"] if args.quiet else []
+    bars = ["--quiet"] if not args.progress else []
     with quiet():
         from sonoedge.train.models.backbones import imagenet_at_hand, imagenet_reachable
     weights = args.weights
@@ -63,13 +60,13 @@ def run(args: argparse.Namespace) -> int:
     data, model, bundle, explained = (out / name for name in ("phantoms", "run", "bundle", "explained"))
     seed = ["--seed", str(args.seed)]
     steps: list[tuple[str, list[str]]] = [
-        ("phantoms", ["--out", str(data), "--cases", str(args.cases), *seed]),
+        ("phantoms", ["--out", str(data), "--cases", str(args.cases), *seed, *bars]),
         ("train", ["--data", str(data), "--weights", weights, "--augment", "0", "--out", str(model), "--overwrite",
-                   *seed, "--cache", str(out / "cache"), *bars]),
+                   *seed, "--feature-cache", str(out / "cache"), *bars]),
         # A few phantoms decide little: --allow-drop lets the demo go on with the nearest candidate, and says so.
         ("export", ["--model", str(model), "--format", args.format, "--allow-drop", "--num-calibration-samples",
-                    str(CALIBRATION_IMAGES), "--out", str(bundle), "--cache", str(out / "quantized"),
-                    "--feature-cache", str(out / "cache"), *bars]),
+                    str(CALIBRATION_IMAGES), "--out", str(bundle), "--quantized-cache",
+                    str(out / "quantized"), "--feature-cache", str(out / "cache"), *bars]),
         ("verify", [str(bundle)]),
     ]  # fmt: skip
     for number, (name, arguments) in enumerate(steps, start=1):
@@ -99,13 +96,11 @@ def _test_images(model: Path, data: Path) -> list[Path]:
 
 def _call(number: int, name: str, arguments: list[str]) -> int:
     """Run a subcommand in this process, so that its errors end this command, too; returns its exit code."""
-    from sonoedge.edge_runtime.cli import COMMANDS
+    from sonoedge.edge_runtime.cli import open_command
 
     print(f"\n== {number}/{_STEPS} sonoedge {name} {' '.join(arguments)}", flush=True)
     started = perf_counter()
-    parser = argparse.ArgumentParser(prog=f"sonoedge {name}")
-    command = import_module(COMMANDS[name][0])
-    command.add_arguments(parser)
+    command, parser = open_command(name)
     code: int = command.run(parser.parse_args(arguments))
     print(f"   ({perf_counter() - started:.0f} s)", flush=True)
     return code

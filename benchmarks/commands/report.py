@@ -5,12 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sonoedge.benchmarks.api import write_report, write_sustained
 from sonoedge.benchmarks.records.sustained import is_sustained
+from sonoedge.edge_runtime.commands.options import JSON, OUT
 from sonoedge.edge_runtime.errors import ModelError
 from sonoedge.train.arguments import call_with, take_defaults
 from sonoedge.train.terminal import shown
+
+if TYPE_CHECKING:
+    pass
 
 REGRESSION_EXIT_CODE = 10
 
@@ -20,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "runs", nargs="+", type=Path, metavar="FILE", help="run files, report.json files, sustained runs"
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="report folder")
+    OUT.add(parser, "the report", required=True)
     parser.add_argument(
         "--baseline", type=Path, metavar="FILE", help="earlier run file or report.json to compare with"
     )
@@ -31,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="of accuracy and AUC (default: %(default)s)",
     )
-    parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
+    JSON.add(parser, "the report")
     take_defaults(parser, write_report)
     parser.epilog = (
         f"Exit code {REGRESSION_EXIT_CODE}: something got worse than the baseline; 6: an artifact had failed.\n\n"

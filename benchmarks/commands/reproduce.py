@@ -7,10 +7,19 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from sonoedge.edge_runtime.commands.options import CLASSES, DATA, JSON, OUT, QUIET, SKIP_UNREADABLE
 from sonoedge.edge_runtime.errors import UsageError
 from sonoedge.edge_runtime.files import write_text_atomic
 from sonoedge.edge_runtime.words import INTENDED_USE
-from sonoedge.train.commands.options import PIXEL_RANGE, SEED_RANGE, check_ranges
+from sonoedge.train.commands.options import (
+    INPUT_SIZE,
+    PIXEL_RANGE,
+    SEED,
+    SEED_RANGE,
+    WEIGHTS,
+    add_feature_cache,
+    check_ranges,
+)
 
 RESULT = "reproduction.json"
 
@@ -19,25 +28,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     from sonoedge.train.experiments.systems import SYSTEMS
 
-    parser.add_argument("--data", required=True, metavar="DIR", help="labelled images, as for train")
-    parser.add_argument("--classes", metavar="A,B", help="class names, the positive one last")
-    parser.add_argument("--skip-unreadable", action="store_true", help="leave broken images out")
-    parser.add_argument("--weights", default="imagenet", metavar="imagenet|none|DIR", help=(
-        "a backbone whose weights cannot be had runs untrained, and its systems enter no comparison "
-        "(default: %(default)s)"
-    ))  # fmt: skip
+    DATA.add(parser, "as for train", required=True)
+    CLASSES.add(parser)
+    SKIP_UNREADABLE.add(parser)
+    WEIGHTS.add(parser, (
+        "one whose weights cannot be had runs untrained, and its systems enter no comparison"
+    ), default="imagenet")  # fmt: skip
     parser.add_argument("--systems", metavar="A,B", help=f"default: all of {', '.join(SYSTEMS)}")
     parser.add_argument("--untrained-images", type=int, default=200, metavar="N", help=(
         "images for systems with untrained backbones, 0 for all (default: %(default)s)"
     ))  # fmt: skip
-    parser.add_argument("--input-size", type=int, default=224, metavar="PIXELS", help="default: %(default)s")
-    parser.add_argument("--seed", type=int, default=0, help="of splits, heads and untrained weights")
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="page and results")
-    parser.add_argument("--cache", type=Path, metavar="DIR", help="feature cache, as for train")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
-    parser.add_argument("--json", action="store_true", help=f"print {RESULT} as one object")
+    INPUT_SIZE.add(parser, default=224)
+    SEED.add(parser, "for splits, heads and untrained weights", default=0)
+    OUT.add(parser, "the page, and the results", required=True)
+    add_feature_cache(parser, old="--cache")
+    QUIET.add(parser)
+    JSON.add(parser, RESULT)
     parser.epilog = (
-        "Interrupted, it goes on where it was: finished systems are kept in FOLDER, features in the cache.\n\n"
+        "Interrupted, it goes on where it was: finished systems are kept in DIR, features in the cache.\n\n"
         "examples:\n"
         "  sonoedge reproduce --data BUSI --out reproduction\n"
         "  sonoedge reproduce --data BUSI --weights weights/ --systems vgg19+efficientnetb0,vgg19 --out again"
@@ -78,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
     )
     say = silent if args.json else print
-    dataset, units = reproduce(settings, out, cache=args.cache or default_cache(), progress=not args.quiet, say=say)
+    dataset, units = reproduce(settings, out, cache=args.cache or default_cache(), progress=args.progress, say=say)
     comparisons = compare(units)
     found = versions("sonoedge", "keras", "tensorflow", "numpy")
     provenance = (

@@ -8,7 +8,12 @@ from collections.abc import Callable
 
 from sonoedge.benchmarks.records.sustained import Moment, Sustained
 from sonoedge.edge_runtime.errors import ModelError, UsageError
+from sonoedge.edge_runtime.terminal import Column, fitted
 
+_COLUMNS = (
+    Column("seconds", 13), Column("frames", 9), Column("p50 ms", 9), Column("p90 ms", 9), Column("p99 ms", 9),
+    Column("°C", 7), Column("MHz", 8),
+)  # fmt: skip
 _INTERRUPTED = 130
 
 
@@ -28,9 +33,9 @@ def run_sustained(args: argparse.Namespace, names: list[str] | None) -> int:
         seconds,
         artifact=names[0] if names else None,
         threads=args.threads,
-        tell=_teller(seconds, quiet=args.quiet),
+        tell=_teller(seconds, progress=args.progress),
     )
-    if not args.quiet and sys.stderr.isatty():
+    if args.progress and sys.stderr.isatty():
         print(file=sys.stderr)
     print(args.out.read_text(encoding="utf-8") if args.json else sustained_table(measured))
     if not args.json:
@@ -43,16 +48,17 @@ def run_sustained(args: argparse.Namespace, names: list[str] | None) -> int:
 
 def sustained_table(measured: Sustained) -> str:
     """About ten lines over the time, the whole run and the verdict, in plain text."""
-    lines = [f"{'seconds':>13}{'frames':>9}{'p50 ms':>9}{'p90 ms':>9}{'p99 ms':>9}{'°C':>7}{'MHz':>8}"]
+    rows = []
     step = -(-len(measured.windows) // 12)
     for window in measured.windows[::step]:
         moment = next((m for m in measured.moments if m.at_s >= window.start_s), measured.moments[-1])
         figures = (window.p50_ms, window.p90_ms, window.p99_ms)
-        lines.append(
-            f"{f'{window.start_s:.0f}–{window.end_s:.0f}':>13}{window.frames:>9}"
-            + "".join(f"{'' if value is None else f'{value:.1f}':>9}" for value in figures)
-            + f"{_rounded(moment.temperature_c):>7}{_rounded(moment.clock_mhz):>8}"
+        rows.append(
+            [f"{window.start_s:.0f}–{window.end_s:.0f}", str(window.frames)]
+            + ["" if value is None else f"{value:.1f}" for value in figures]
+            + [_rounded(moment.temperature_c), _rounded(moment.clock_mhz)]
         )
+    lines = [fitted(_COLUMNS, rows)]
     whole = measured.whole
     lines.append(
         f"{measured.artifact}, {measured.threads} threads: {whole.frames} frames in {whole.end_s:.0f} s, "
@@ -64,13 +70,13 @@ def sustained_table(measured: Sustained) -> str:
     return "\n".join([*lines, measured.verdict, measured.intended_use])
 
 
-def _teller(seconds: float, *, quiet: bool) -> Callable[[float, float, Moment], None]:
+def _teller(seconds: float, *, progress: bool) -> Callable[[float, float, Moment], None]:
     """Progress: one line that changes on a terminal, about ten lines elsewhere."""
     changing, told = sys.stderr.isatty(), [-1]
 
     def tell(gone: float, p50_ms: float, moment: Moment) -> None:
         tenth = int(10 * gone / seconds)
-        if quiet or (not changing and tenth == told[0]):
+        if not progress or (not changing and tenth == told[0]):
             return
         told[0] = tenth
         heat = "" if moment.temperature_c is None else f", {moment.temperature_c:.0f} °C"

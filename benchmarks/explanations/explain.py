@@ -26,7 +26,7 @@ def benchmark_explain(
     external: StrPath | None = None,
     artifacts: str | Sequence[str] = "",
     compare: str | Sequence[StrPath] = "",
-    limit: int = 0,
+    max_images: int = 0,
     faithfulness_images: int = 24,
     timing_runs: int = 20,
     panels: int = 5,
@@ -43,7 +43,7 @@ def benchmark_explain(
         external: images of another source, reported beside.
         artifacts: names; maps of the first are localised; empty: all that can run here.
         compare: runs to compare, of the same split.
-        limit: images of a set, at most; 0: all.
+        max_images: at most this many images of each set; 0: all.
         faithfulness_images: for deletion and insertion, which run the model some 60 times an image; 0: none.
         timing_runs: calls that are timed; 0: none.
         panels: images per class in the pictures.
@@ -56,7 +56,7 @@ def benchmark_explain(
     if data is None:
         raise UsageError("--data DIR is needed.")
     for option, value in (
-        ("--limit", limit),
+        ("--max-images", max_images),
         ("--faithfulness-images", faithfulness_images),
         ("--timing-runs", timing_runs),
         ("--panels", panels),
@@ -78,7 +78,7 @@ def benchmark_explain(
         external=path_of(external),
         artifacts=tuple(names_in(artifacts)),
         compare=tuple(Path(run) for run in (compare.split(",") if isinstance(compare, str) else compare) if run),
-        limit=limit,
+        limit=max_images,
         faithfulness_images=faithfulness_images,
         timing_runs=timing_runs,
         panels=panels,

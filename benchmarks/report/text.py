@@ -11,8 +11,14 @@ from sonoedge.benchmarks.retention.results import Result, Row, pick
 from sonoedge.benchmarks.retention.wording import NAMES, megabytes, milliseconds, shown
 from sonoedge.edge_runtime.words import INTENDED_USE
 from sonoedge.train.markdown import markdown_table
+from sonoedge.train.tables import Column, fitted
 
 SHOWN = ("accuracy", "sensitivity", "specificity", "auc")
+_COLUMNS = (
+    Column("", 29, left=True), Column("MB", 7), *(Column(NAMES[name], 22) for name in SHOWN), Column("flips", 7),
+    Column("99 %", 14), Column("heat map", 9), Column("kept", 14), Column("p50 ms", 9), Column("p90 ms", 9),
+    Column("peak MB", 9),
+)  # fmt: skip
 
 
 def machine_line(run: Run) -> str:
@@ -48,22 +54,7 @@ def table(results: Sequence[Result], comparison: Comparison | None) -> str:
     for found in results:
         run = found.run
         lines += [data_line(run), machine_line(run), f"reference: {run.reference or 'none'}", ""]
-        header = f"{'':<29}{'MB':>7}" + "".join(f"{NAMES[name]:>22}" for name in SHOWN)
-        lines.append(
-            f"{header}{'flips':>7}{'99 %':>14}{'heat map':>9}{'kept':>14}{'p50 ms':>9}{'p90 ms':>9}{'peak MB':>9}"
-        )
-        for row in found.rows:
-            if row.error:
-                lines.append(f"{row.name:<29} failed: {row.error}")
-                continue
-            cells = "".join(f"{shown(row.scores.metrics[name]) if row.scores else '':>22}" for name in SHOWN)
-            flips, verdict, cosine, kept = _verdicts(row)
-            s = row.speed
-            lines.append(
-                f"{row.name:<29}{megabytes(row.size_bytes):>7}{cells}{flips:>7}{verdict:>14}{cosine:>9}{kept:>14}"
-                f"{milliseconds(s.typical_ms) if s else '':>9}{milliseconds(s.p90_ms) if s else '':>9}"
-                f"{megabytes(row.peak_bytes):>9}"
-            )
+        lines.append(fitted(_COLUMNS, [_cells(row) for row in found.rows]))
         lines += _cascades(found)
         if sentence := pick(found):
             lines += ["", sentence]
@@ -97,18 +88,22 @@ def markdown(results: Sequence[Result], comparison: Comparison | None) -> str:
         if sentence := pick(found):
             lines += [sentence, ""]
         lines += [f"- **{row.name}** {row.headline}." for row in found.rows if row.kind != "bare"]
-        head = ["", "MB", *(NAMES[name] for name in SHOWN), "flips", "99 %", "heat map", "kept"]
-        cells = []
-        for row in found.rows:
-            metrics = [shown(row.scores.metrics[name]) if row.scores else "" for name in SHOWN]
-            s = row.speed
-            speeds = [milliseconds(s.typical_ms), milliseconds(s.p90_ms)] if s else ["", ""]
-            figures = [megabytes(row.size_bytes), *metrics, *_verdicts(row), *speeds, megabytes(row.peak_bytes)]
-            cells.append([row.name, *(figures if not row.error else [f"failed: {row.error}"])])
-        lines += ["", markdown_table([*head, "p50 ms", "p90 ms", "peak MB"], cells), ""]
+        head = [column.title for column in _COLUMNS]
+        lines += ["", markdown_table(head, [_cells(row) for row in found.rows]), ""]
     return "\n".join(
         [*lines, "Values with 95 % intervals; report.html has all figures, report.json the raw data.", ""]
     )
+
+
+def _cells(row: Row) -> list[str]:
+    """A cell for each of `_COLUMNS`; of an artifact that failed, its name and the reason."""
+    if row.error:
+        return [row.name, f"failed: {row.error}"]
+    metrics = [shown(row.scores.metrics[name]) if row.scores else "" for name in SHOWN]
+    speeds = [milliseconds(row.speed.typical_ms), milliseconds(row.speed.p90_ms)] if row.speed else ["", ""]
+    return [
+        row.name, megabytes(row.size_bytes), *metrics, *_verdicts(row), *speeds, megabytes(row.peak_bytes),
+    ]  # fmt: skip
 
 
 def _verdicts(row: Row) -> tuple[str, str, str, str]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from sonoedge.benchmarks.records.runfile import Run
-from sonoedge.benchmarks.retention.results import Result, Row
+if TYPE_CHECKING:
+    from sonoedge.benchmarks.records.runfile import Run
+    from sonoedge.benchmarks.retention.results import Result, Row
 
 
 @dataclass(frozen=True)

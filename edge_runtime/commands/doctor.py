@@ -5,17 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sonoedge.edge_runtime.backends import is_available
 from sonoedge.edge_runtime.bundle.contract import Bundle
+from sonoedge.edge_runtime.commands.options import JSON, add_bundle
 from sonoedge.edge_runtime.device.doctor import FAILURE, OK, UNKNOWN, WARNING, Check, examine
 from sonoedge.edge_runtime.device.latency import measure
 from sonoedge.edge_runtime.errors import UsageError
 from sonoedge.edge_runtime.model.classifier import Classifier
+from sonoedge.edge_runtime.terminal import hanging
 from sonoedge.edge_runtime.words import INTENDED_USE
 
 _SIGN = {OK: "ok", WARNING: "WARN", FAILURE: "FAIL", UNKNOWN: "-"}
@@ -23,11 +24,11 @@ _SIGN = {OK: "ok", WARNING: "WARN", FAILURE: "FAIL", UNKNOWN: "-"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("--bundle", type=Path, help="bundle that this device will run")
+    add_bundle(parser, "the one that this device will run", required=False)
     parser.add_argument(
         "--measure", type=int, default=0, metavar="N", help="also time N inferences of each artifact"
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    JSON.add(parser, "one object")
     parser.epilog = (
         "examples:\n  sonoedge doctor\n  sonoedge doctor --bundle bundle\n"
         "  sonoedge doctor --bundle bundle --measure 20"
@@ -60,8 +61,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _line(check: Check) -> str:
-    text = f"{_SIGN[check.status]:<5}{check.name:<22}{check.finding}"
-    return f"{text}\n{'':<27}-> {check.advice}" if check.advice else text
+    text = hanging(f"{_SIGN[check.status]:<5}{check.name:<22}", check.finding)
+    return f"{text}\n{hanging(' ' * 27, f'-> {check.advice}')}" if check.advice else text
 
 
 def _measure(bundle: Bundle, runs: int) -> dict[str, Any]:

@@ -12,16 +12,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoedge.edge_runtime.api import load
-from sonoedge.edge_runtime.commands.predict import (
+from sonoedge.edge_runtime.commands.options import (
     FRAME,
+    JSON,
+    OUT,
+    QUIET,
     UNGATED,
+    add_bundle,
+    add_choice_of_model,
+)
+from sonoedge.edge_runtime.commands.predict import (
     exit_code,
     image_paths,
     line,
     output_stems,
     refusal_note,
 )
-from sonoedge.edge_runtime.device.profile import add_profile
 from sonoedge.edge_runtime.errors import DataError, UsageError
 from sonoedge.edge_runtime.explain.files import remove_explanation, write_explanation
 from sonoedge.edge_runtime.explain.gradcam import FUSED
@@ -29,6 +35,7 @@ from sonoedge.edge_runtime.imaging.masks import find_mask, read_mask
 from sonoedge.edge_runtime.model.cascade import Cascade
 from sonoedge.edge_runtime.model.predictor import Predictor
 from sonoedge.edge_runtime.model.result import Result
+from sonoedge.edge_runtime.terminal import Progress
 from sonoedge.edge_runtime.types import UInt8Image
 from sonoedge.edge_runtime.words import INTENDED_USE
 
@@ -38,9 +45,9 @@ PREDICTED = "predicted"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files or folders")
-    parser.add_argument("--bundle", default="bundle", help="bundle folder (default: ./bundle)")
-    parser.add_argument("--artifact", help="artifact name (default: the cascade, or the first that can run here)")
-    parser.add_argument("--out", type=Path, default=Path("explained"), help="folder (default: ./explained)")
+    add_bundle(parser)
+    add_choice_of_model(parser)
+    OUT.add(parser, default=Path("explained"), shown="./explained")
     parser.add_argument("--class", dest="label", default=PREDICTED, metavar="LABEL", help=(
         "class to explain: a label of the bundle, or predicted (default)"
     ))  # fmt: skip
@@ -51,11 +58,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "lesion mask to outline: a file for one image, or a folder with masks of the images' names"
     ))  # fmt: skip
     parser.add_argument("--opacity", type=float, default=0.5, metavar="X", help="of the hottest spot, 0 to 1")
-    parser.add_argument("--frame", type=int, metavar="N", help=FRAME)
-    parser.add_argument("--ungated", action="store_true", help=UNGATED)
-    parser.add_argument("--threads", type=int, help="interpreter threads (default: cores, at most 4)")
-    add_profile(parser)
-    parser.add_argument("--json", action="store_true", help="print one JSON object a line")
+    FRAME.add(parser)
+    UNGATED.add(parser)
+    JSON.add(parser, "one object a line")
+    QUIET.add(parser)
     parser.epilog = (
         "Writes <stem>.overlay.png, .panel.png, .npz and .json per image.\n\n"
         "examples:\n"
@@ -80,26 +86,30 @@ def run(args: argparse.Namespace) -> int:
         _ = model.gated  # raises if only one model of a cascade has a gate
     label = None if args.label == PREDICTED else args.label
     failed = refused = unmasked = 0
-    for path, stem in zip(paths, output_stems(paths), strict=True):
-        try:
-            result = model(path, frame=args.frame, ungated=args.ungated)
-            mask = _mask(args.mask, path, result.picture)
-        except DataError as error:
-            print(f"error: {error}", file=sys.stderr)
-            failed += 1
-            continue
-        unmasked += args.mask is not None and mask is None
-        summary = {**result.to_json(), "method": "gradcam"}
-        if result.withheld:
-            refused += 1
-            remove_explanation(args.out / stem)
-            print(json.dumps(summary, ensure_ascii=False) if args.json else line(result), flush=True)
-            continue
-        body = write_explanation(
-            args.out / stem, result.picture, result.explain(label), summary,
-            branch=args.branch, mask=mask, opacity=args.opacity,
-        )  # fmt: skip
-        print(json.dumps(body, ensure_ascii=False) if args.json else _line(result, body), flush=True)
+    with Progress(len(paths), "images", wanted=args.progress) as progress:
+        for path, stem in zip(paths, output_stems(paths), strict=True):
+            try:
+                result = model(path, frame=args.frame, ungated=args.ungated)
+                mask = _mask(args.mask, path, result.picture)
+            except DataError as error:
+                progress.say(f"error: {error}", sys.stderr)
+                failed += 1
+                progress.step()
+                continue
+            unmasked += args.mask is not None and mask is None
+            body = {**result.to_json(), "method": "gradcam"}
+            if result.withheld:
+                refused += 1
+                remove_explanation(args.out / stem)
+                text = line(result)
+            else:
+                body = write_explanation(
+                    args.out / stem, result.picture, result.explain(label), body,
+                    branch=args.branch, mask=mask, opacity=args.opacity,
+                )  # fmt: skip
+                text = _line(result, body)
+            progress.say(json.dumps(body, ensure_ascii=False) if args.json else text)
+            progress.step()
     if unmasked:
         print(f"note: {unmasked} images have no mask in {args.mask}.", file=sys.stderr)
     if failed:

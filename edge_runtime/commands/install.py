@@ -14,6 +14,7 @@ from sonoedge.edge_runtime.bundle.freshness import created
 from sonoedge.edge_runtime.bundle.manifest import load_bundle, read_manifest
 from sonoedge.edge_runtime.bundle.signature import read_public_keys, read_signature, verify_signature
 from sonoedge.edge_runtime.bundle.trust import device_policy, enforce, read_policy, without_policy
+from sonoedge.edge_runtime.commands.options import JSON, add_threads
 from sonoedge.edge_runtime.device.health import replay_bundle, require_passed
 from sonoedge.edge_runtime.device.installation import CURRENT, KEEP, Installation, Version
 from sonoedge.edge_runtime.device.sandbox import DEFAULT_SECONDS
@@ -35,11 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "public key that must have signed the bundle (may be repeated: any of them)"
     ))  # fmt: skip
     parser.add_argument("--policy", type=Path, metavar="FILE", help="policy to enforce (default: $SONOEDGE_POLICY)")
-    parser.add_argument("--threads", type=int, help="interpreter threads (default: cores, at most 4)")
+    add_threads(parser, "of the health check")
     parser.add_argument("--timeout", type=float, default=DEFAULT_SECONDS, metavar="SECONDS", help=(
         "of the health check, for each artifact (default: %(default)g)"
     ))  # fmt: skip
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    JSON.add(parser, "one object")
     parser.epilog = (
         "Digests, schema, signature and policy are checked first. Then the bundle is copied, and the copy must\n"
         "reproduce its golden images on this machine (as in `sonoedge verify`) before it becomes DIR/current. If\n"

@@ -10,32 +10,29 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sonoedge.edge_runtime.api import load
+from sonoedge.edge_runtime.commands.options import FRAME, JSON, QUIET, UNGATED, add_bundle, add_choice_of_model
 from sonoedge.edge_runtime.device.monitor import Monitor
-from sonoedge.edge_runtime.device.profile import add_profile
 from sonoedge.edge_runtime.errors import REFUSED_EXIT_CODE, DataError, ImageError, UsageError
 from sonoedge.edge_runtime.explain.files import remove_explanation, write_explanation
 from sonoedge.edge_runtime.files import write_text_atomic
 from sonoedge.edge_runtime.imaging.image import find_images
 from sonoedge.edge_runtime.model.result import Result
+from sonoedge.edge_runtime.terminal import Progress
 from sonoedge.edge_runtime.words import INTENDED_USE
-
-FRAME = "of a DICOM loop or a TIFF of several pages, from 1 (sonoedge stream answers all of them)"
-UNGATED = "give numbers and heat maps of refused images, too; they mean nothing"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files or folders")
-    parser.add_argument("--bundle", default="bundle", help="bundle folder (default: ./bundle)")
-    parser.add_argument("--artifact", help="artifact name (default: the cascade, or the first that can run here)")
-    parser.add_argument("--threads", type=int, help="interpreter threads (default: cores, at most 4)")
-    add_profile(parser)
-    parser.add_argument("--json", action="store_true", help="print one JSON object a line")
+    add_bundle(parser)
+    add_choice_of_model(parser)
+    JSON.add(parser, "one object a line")
     parser.add_argument("--explain", metavar="DIR", help="write overlay PNG, panel PNG, NPZ and JSON per image")
     parser.add_argument("--explain-class", metavar="LABEL", help="class to explain (default: the predicted one)")
-    parser.add_argument("--frame", type=int, metavar="N", help=FRAME)
-    parser.add_argument("--ungated", action="store_true", help=UNGATED)
+    FRAME.add(parser)
+    UNGATED.add(parser)
     parser.add_argument("--counters", type=Path, metavar="FILE", help="write counts and drift (.prom or JSON)")
+    QUIET.add(parser)
     parser.epilog = (
         "examples:\n"
         "  sonoedge predict --bundle bundle frame.png\n"
@@ -59,24 +56,27 @@ def run(args: argparse.Namespace) -> int:
     if not args.json:
         print(INTENDED_USE, file=sys.stderr)
     failed, refused, monitor = 0, 0, Monitor()
-    for path, stem in zip(paths, stems, strict=True):
-        try:
-            result = model(path, frame=args.frame, ungated=args.ungated)
-        except ImageError as error:
-            print(f"error: {error}", file=sys.stderr)
-            failed += 1
-            monitor.unreadable(type(error).__name__)
-            continue
-        refused += result.withheld
-        if args.explain and result.withheld:
-            remove_explanation(Path(args.explain) / stem)
-        elif args.explain:
-            why = result.explain(args.explain_class)
-            write_explanation(Path(args.explain) / stem, result.picture, why, result.to_json())
-        monitor.answered(result)
-        if args.counters:
-            monitor.watch(model.deciding_model(result), result)
-        print(json.dumps(result.to_json(), ensure_ascii=False) if args.json else line(result), flush=True)
+    with Progress(len(paths), "images", wanted=args.progress) as progress:
+        for path, stem in zip(paths, stems, strict=True):
+            try:
+                result = model(path, frame=args.frame, ungated=args.ungated)
+            except ImageError as error:
+                progress.say(f"error: {error}", sys.stderr)
+                failed += 1
+                monitor.unreadable(type(error).__name__)
+                progress.step()
+                continue
+            refused += result.withheld
+            if args.explain and result.withheld:
+                remove_explanation(Path(args.explain) / stem)
+            elif args.explain:
+                why = result.explain(args.explain_class)
+                write_explanation(Path(args.explain) / stem, result.picture, why, result.to_json())
+            monitor.answered(result)
+            if args.counters:
+                monitor.watch(model.deciding_model(result), result)
+            progress.say(json.dumps(result.to_json(), ensure_ascii=False) if args.json else line(result))
+            progress.step()
     if args.counters:
         json_text = json.dumps(monitor.to_json(), ensure_ascii=False) + "\n"
         write_text_atomic(args.counters, monitor.prometheus() if args.counters.suffix == ".prom" else json_text)

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 from sonoedge.edge_runtime.bundle.contract import MANIFEST
-from sonoedge.edge_runtime.device.profile import add_profile, choice
+from sonoedge.edge_runtime.commands.options import add_bundle, add_choice_of_model
+from sonoedge.edge_runtime.device.profile import choice
 from sonoedge.edge_runtime.errors import BundleError, UsageError
 from sonoedge.edge_runtime.words import INTENDED_USE
 
@@ -19,8 +20,8 @@ VENDOR = Path(__file__).parents[1] / "serve" / "vendor"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("--bundle", type=Path, default=Path("bundle"), help="bundle folder (default: ./bundle)")
-    parser.add_argument("--artifact", help="artifact name (default: the cascade, or the first that can run here)")
+    add_bundle(parser)
+    add_choice_of_model(parser, threads="of each worker")
     parser.add_argument("--host", default="127.0.0.1", help="address (default: this machine only)")
     parser.add_argument("--port", type=int, default=8000, help="default: %(default)s; 0 picks a free one")
     parser.add_argument("--token", help=(
@@ -32,8 +33,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "need a token"
     ))  # fmt: skip
     parser.add_argument("--workers", type=int, default=1, help="frames computed at once (default: %(default)s)")
-    parser.add_argument("--threads", type=int, help="threads per interpreter (default: cores, at most 4)")
-    add_profile(parser)
     parser.add_argument("--max-upload-mib", type=int, default=32, help="default: %(default)s")
     parser.add_argument("--certificate", type=Path, metavar="PEM", help=(
         "serve HTTPS: browsers give a page from another machine no camera without it"

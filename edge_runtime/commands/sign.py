@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 from sonoedge.edge_runtime.bundle.signature import new_key, sign_bundle
+from sonoedge.edge_runtime.commands.options import JSON
 from sonoedge.edge_runtime.errors import UsageError
 
 PASSWORD_VARIABLE = "SONOEDGE_KEY_PASSWORD"
@@ -22,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--password", action="store_true", help=f"ask for the key's password (or ${PASSWORD_VARIABLE})"
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    JSON.add(parser, "one object")
     parser.epilog = (
         "examples:\n"
         "  sonoedge sign --new-key clinic --password\n"

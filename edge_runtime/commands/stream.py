@@ -17,8 +17,8 @@ import numpy as np
 from PIL import Image
 
 from sonoedge.edge_runtime.api import load
-from sonoedge.edge_runtime.commands.predict import UNGATED, exit_code, refusal_note
-from sonoedge.edge_runtime.device.profile import add_profile
+from sonoedge.edge_runtime.commands.options import JSON, QUIET, UNGATED, add_bundle, add_choice_of_model
+from sonoedge.edge_runtime.commands.predict import exit_code, refusal_note
 from sonoedge.edge_runtime.dicom.read import read_dicom
 from sonoedge.edge_runtime.errors import DataError, MissingExtraError, UsageError
 from sonoedge.edge_runtime.files import write_bytes_atomic
@@ -37,11 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--source", required=True, metavar="camera|FILE|DIR", help=(
         "camera, camera:DEVICE, a video, GIF or TIFF clip, a DICOM file, or a folder of frames"
     ))  # fmt: skip
-    parser.add_argument("--bundle", default="bundle", help="bundle folder (default: ./bundle)")
-    parser.add_argument("--artifact", help="artifact name (default: the cascade, or the first that can run here)")
-    parser.add_argument("--threads", type=int, help="interpreter threads (default: cores, at most 4)")
-    add_profile(parser)
-    parser.add_argument("--json", action="store_true", help="print one JSON object a frame")
+    add_bundle(parser)
+    add_choice_of_model(parser)
+    JSON.add(parser, "one object a line, for each frame")
     parser.add_argument("--crop", default="none", metavar="none|auto|L,T,R,B", help=(
         "classify only this part; auto: the DICOM region or the detected scan (default: none)"
     ))  # fmt: skip
@@ -52,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--views", type=int, default=1, metavar="N", help=(
         "classify N - 1 slightly shifted crops of each frame, too: 'uncertain' where one changes the answer (to 9)"
     ))  # fmt: skip
-    parser.add_argument("--ungated", action="store_true", help=UNGATED)
+    UNGATED.add(parser)
     parser.add_argument("--annotated", type=Path, metavar="FILE|DIR", help=(
         "write frames with heat map: .gif, .mp4, .dcm (Secondary Capture) or a folder"
     ))  # fmt: skip
@@ -65,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--realtime", action="store_true", help="play a file at its own speed and drop late frames")
     parser.add_argument("--max-frames", type=int, metavar="N", help="stop after N answers")
-    parser.add_argument("--quiet", action="store_true", help="no progress")
+    QUIET.add(parser)
     parser.epilog = (
         "examples:\n"
         "  sonoedge stream --bundle bundle --source camera\n"
@@ -151,7 +149,7 @@ def _run(
                     f"{recorder.path.name} is full: it ends with frame {result.frame}, and so does this stream. "
                     "Use .mp4 or a folder, which have no limit."
                 )
-            if not args.quiet and perf_counter() - shown > 2:
+            if args.progress and perf_counter() - shown > 2:
                 shown = perf_counter()
                 of = f" of {count}" if count else ""
                 print(f"{len(lines)}{of} frames, {stream.dropped} dropped", file=sys.stderr)

@@ -14,17 +14,31 @@ from sonoedge.edge_runtime.bundle.contract import Bundle
 from sonoedge.edge_runtime.bundle.manifest import load_bundle
 from sonoedge.edge_runtime.bundle.signature import read_public_keys, read_signature, verify_signature
 from sonoedge.edge_runtime.bundle.trust import device_policy, enforce, read_policy, without_policy
+from sonoedge.edge_runtime.commands.options import (
+    AGREEMENT_DATA,
+    ARTIFACT,
+    JSON,
+    MAX_FLIPS,
+    add_bundle_argument,
+    add_threads,
+)
 from sonoedge.edge_runtime.device.agreement import FLOAT, Agreement, find_frames, measure_agreement
 from sonoedge.edge_runtime.device.health import replay_bundle, require_passed
 from sonoedge.edge_runtime.device.replay import Replay, load_golden
 from sonoedge.edge_runtime.device.sandbox import DEFAULT_SECONDS
 from sonoedge.edge_runtime.errors import UsageError, VerificationError
+from sonoedge.edge_runtime.terminal import Column, fitted
+
+_COLUMNS = (
+    Column("artifact", 16, left=True), Column("replay |d|", 12), Column("(limit)", 11), Column("Keras |d|", 11),
+    Column("(limit)", 11), Column("map", 10), Column("decisions", 11), Column("", left=True),
+)  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("bundle", metavar="BUNDLE", help="bundle folder")
-    parser.add_argument("--artifact", help="check this artifact only (default: all)")
+    add_bundle_argument(parser)
+    ARTIFACT.add(parser, "the only one to check", shown="all")
     parser.add_argument(
         "--key",
         action="append",
@@ -34,20 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="public key that must have signed the bundle (may be repeated: any of them)",
     )
     parser.add_argument("--policy", type=Path, metavar="FILE", help="policy to enforce (default: $SONOEDGE_POLICY)")
-    parser.add_argument(
-        "--agreement-data",
-        type=Path,
-        metavar="DIR",
-        help="unlabelled frames: compare decisions with the bundle's float32 file or its stored answers",
-    )
-    parser.add_argument(
-        "--max-flips",
-        type=float,
-        default=0.01,
-        metavar="X",
-        help="largest share of decisions that may differ on these frames (default: %(default)s)",
-    )
-    parser.add_argument("--threads", type=int, help="interpreter threads (default: cores, at most 4)")
+    AGREEMENT_DATA.add(parser, "with those of the bundle's float32 file, or with its stored answers")
+    MAX_FLIPS.add(parser, "on these frames", default=0.01)
+    add_threads(parser)
     parser.add_argument(
         "--timeout",
         type=float,
@@ -58,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--in-process", action="store_true", help="no child process: a crashing model file ends this command"
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    JSON.add(parser, "one object")
     parser.epilog = (
         "examples:\n"
         "  sonoedge verify bundle\n"
@@ -105,12 +108,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"signature: {signer}" + ("; the policy is met" if policy is not None else ""))
         if left_out:
             print(f"left out by the policy: {', '.join(left_out)}")
-        print(
-            f"{'artifact':<16} {'replay |d|':>11} {'(limit)':>10} {'Keras |d|':>10} {'(limit)':>10} {'map':>9} "
-            f"{'decisions':>10}"
-        )
-        for result in results:
-            print(_row(result))
+        print(fitted(_COLUMNS, [_row(result) for result in results]))
         for found in agreed:
             unknown = f"; {found.left_out} frames without an answer left out" if found.left_out else ""
             print(
@@ -154,14 +152,14 @@ def _object(result: Replay) -> dict[str, Any]:
     return {**body, "passed": result.passed}
 
 
-def _row(result: Replay) -> str:
+def _row(result: Replay) -> list[str]:
     if result.skipped:
-        return f"{result.artifact:<16} skipped: {result.skipped}"
+        return [result.artifact, f"skipped: {result.skipped}"]
     if result.failure:
-        return f"{result.artifact:<16} FAILED: {result.failure}"
-    limits = result.tolerance
-    same = f"{result.decisions - result.changed} of {result.decisions}"
-    return (
-        f"{result.artifact:<16} {result.replay_error:>11.2e} {limits[0]:>10.1e} {result.reference_error:>10.2e} "
-        f"{limits[1]:>10.1e} {result.cam_error:>9.1e} {same:>10}  {'ok' if result.passed else 'FAILED'}"
-    )
+        return [result.artifact, f"FAILED: {result.failure}"]
+    limits = [f"{limit:.1e}" for limit in result.tolerance]
+    return [
+        result.artifact, f"{result.replay_error:.2e}", limits[0], f"{result.reference_error:.2e}", limits[1],
+        f"{result.cam_error:.1e}", f"{result.decisions - result.changed} of {result.decisions}",
+        "ok" if result.passed else "FAILED",
+    ]  # fmt: skip

@@ -86,7 +86,7 @@ def read_profile(path: Path) -> DeviceProfile:
     return profile
 
 
-def add_profile(parser: argparse.ArgumentParser) -> None:
+def add_profile(parser: argparse._ActionsContainer) -> None:
     """Add the option ``--profile``."""
     parser.add_argument("--profile", type=Path, metavar="FILE", help=(
         "take artifact and threads from a device profile (sonoedge benchmark --autotune)"

@@ -6,25 +6,32 @@ import argparse
 import json
 from pathlib import Path
 
+from sonoedge.edge_runtime.commands.options import DATA, JSON, OUT, QUIET, add_threads
 from sonoedge.export.cascade.make import CascadeBundle, make_cascade
 from sonoedge.train.arguments import call_with, take_defaults
+from sonoedge.train.tables import Column, fitted
 from sonoedge.train.terminal import shown
+
+_COLUMNS = (
+    Column("", 12, left=True), Column("images", 8), Column("full model asked", 18), Column("agreement with it", 28),
+    Column("(95 % interval by group)", left=True),
+)  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``sonoedge cascade``."""
     parser.add_argument("--first", type=Path, required=True, metavar="BUNDLE", help="of the cheap model")
     parser.add_argument("--full", type=Path, required=True, metavar="BUNDLE", help="of the full model")
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="the images of the training run")
-    parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE", help="new bundle with both")
+    DATA.add(parser, "those of the training run", type=Path, required=True)
+    OUT.add(parser, "the bundle with both", required=True)
     parser.add_argument("--agreement", type=float, metavar="X", help=(
         "share of the full model's decisions to keep (default: %(default)s)"
     ))  # fmt: skip
     parser.add_argument("--first-artifact", metavar="NAME", help="default: the first of its bundle")
     parser.add_argument("--full-artifact", metavar="NAME", help="default: the first of its bundle")
-    parser.add_argument("--threads", type=int, help="interpreter threads (default: cores, at most 4)")
-    parser.add_argument("--quiet", dest="progress", action="store_false", help="no progress bars")
-    parser.add_argument("--json", action="store_true", help="print what was measured as one JSON object")
+    add_threads(parser)
+    QUIET.add(parser)
+    JSON.add(parser, "what was measured")
     take_defaults(parser, make_cascade)
     parser.epilog = (
         "Validation images decide where the full model is asked; test images only measure.\n\n"
@@ -50,12 +57,13 @@ def _over_float(ms: dict[str, float]) -> str:
 
 def _table(made: CascadeBundle) -> str:
     measured = made.measured
-    lines = [f"{'':<12}{'images':>8}{'full model asked':>18}{'agreement with it':>28}  (95 % interval by group)"]
+    rows = []
     for subset in ("validation", "test"):
         if row := measured.get(subset):
             low, high = row["agreement_interval"]
             cell = f"{row['agreement']:.2%} [{low:.2%}, {high:.2%}]"
-            lines.append(f"{subset:<12}{row['images']:>8}{row['escalated']:>18.1%}{cell:>28}")
+            rows.append([subset, str(row["images"]), f"{row['escalated']:.1%}", cell, ""])
+    lines = [fitted(_COLUMNS, rows)]
     ms = measured["latency_ms"]
     lines.append(
         f"mean {ms['cascade_mean']:.1f} ms an image, {ms['speedup']:.1f} times faster than the full model "

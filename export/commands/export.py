@@ -6,41 +6,52 @@ import argparse
 import json
 from pathlib import Path
 
+from sonoedge.edge_runtime.commands.options import (
+    AGREEMENT_DATA,
+    DATA,
+    DEFAULT,
+    JSON,
+    MAX_FLIPS,
+    MODEL,
+    OUT,
+    QUIET,
+    old_spelling,
+)
 from sonoedge.export.api import PRECISIONS, export
 from sonoedge.export.bundle.exported import ExportedBundle
 from sonoedge.export.bundle.limits import add_limits
 from sonoedge.train.arguments import call_with, take_defaults
+from sonoedge.train.commands.options import FORMAT, SEED, add_feature_cache
+from sonoedge.train.tables import Column, fitted
 from sonoedge.train.terminal import shown
+
+_COLUMNS = (
+    Column("artifact", 16, left=True), Column("precision", 11, left=True), Column("MB", 8), Column("threshold", 11),
+    Column("|logit - Keras| on golden images", 35),
+)  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``sonoedge export``."""
     from sonoedge.export.formats import FORMATS
 
-    parser.add_argument("--model", type=Path, metavar="RUN", help=(
-        "run folder, or a .keras file (then give --labels) (default: the newest run under ./runs)"
-    ))  # fmt: skip
-    parser.add_argument("--out", type=Path, help="bundle folder (default: ./bundle)")
-    parser.add_argument("--format", dest="formats", metavar="A,B|all", help=(
-        f"formats, separated by commas, or all: {', '.join(FORMATS)} (default: %(default)s)"
-    ))  # fmt: skip
-    parser.add_argument("--data", type=Path, metavar="DIR", help="where the run's images are now")
+    MODEL.add(parser, "a .keras file will do, too, with --labels", shown="the newest under ./runs")
+    OUT.add(parser, "the bundle", shown="./bundle")
+    FORMAT.add(parser, ", ".join(FORMATS), dest="formats", shown=DEFAULT)
+    DATA.add(parser, "the run's", type=Path, shown="where the run read them")
     parser.add_argument("--calibration-data", type=Path, metavar="DIR", help=(
         "own representative images (default: training images of the run)"
     ))  # fmt: skip
     parser.add_argument("--num-calibration-samples", type=int, metavar="N", help="default: %(default)s")
-    parser.add_argument("--seed", type=int, help="of the choice of calibration images")
+    SEED.add(parser, "for the choice of calibration images", shown=DEFAULT)
     guard = parser.add_argument_group("int8 accuracy guard")
     guard.add_argument("--max-drop", type=float, metavar="X", help=(
         "largest drop in accuracy and in AUC on validation, absolute (default: %(default)s)"
     ))  # fmt: skip
-    guard.add_argument("--max-flips", type=float, metavar="X", help=(
-        "largest share of decisions that change (default: %(default)s)"
-    ))  # fmt: skip
-    guard.add_argument("--agreement-data", type=Path, metavar="DIR", help=(
-        "unlabelled frames on which the published file's decisions are compared with float32's, too: flips need no "
-        "labels. An images.csv may name patients (image,patient). The answers are stored in the bundle for "
-        "`sonoedge verify --agreement-data` on the device"
+    MAX_FLIPS.add(guard, shown=DEFAULT)
+    AGREEMENT_DATA.add(guard, (
+        "flips need no labels. An images.csv may name patients (image,patient). The answers are stored in the "
+        "bundle for `sonoedge verify --agreement-data` on the device"
     ))  # fmt: skip
     guard.add_argument("--allow-drop", action="store_true", help="take the nearest candidate when none is within")
     guard.add_argument("--float16-weights", action="store_true", help=(
@@ -59,10 +70,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "write the error of every tensor against float32, as JSON and plot"
     ))  # fmt: skip
     add_limits(parser)
-    parser.add_argument("--cache", type=Path, metavar="DIR", help="default: ~/.cache/sonoedge/quantized")
-    parser.add_argument("--feature-cache", type=Path, metavar="DIR", help=(
-        "the --cache of train, for the out-of-domain gate (default: ~/.cache/sonoedge/features)"
+    quantized = parser.add_argument("--quantized-cache", dest="cache", type=Path, metavar="DIR", help=(
+        "quantized files and their measurements (default: ~/.cache/sonoedge/quantized)"
     ))  # fmt: skip
+    old_spelling(parser, "--cache", quantized)
+    add_feature_cache(parser, "for the out-of-domain gate")
     parser.add_argument("--no-gate", dest="gate", action="store_false", help=(
         "leave out the out-of-domain gate, which needs the run's images: nothing tells the device then which "
         "pictures are unlike those of training"
@@ -76,8 +88,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "operating point: the highest threshold with this sensitivity on the run's validation images"
     ))  # fmt: skip
     parser.add_argument("--name", help="name of the bundle (default: the run's)")
-    parser.add_argument("--quiet", dest="progress", action="store_false", help="no progress bars")
-    parser.add_argument("--json", action="store_true", help="print the bundle's artifacts as one JSON object")
+    QUIET.add(parser)
+    JSON.add(parser, "the bundle's artifacts")
     take_defaults(parser, export)
     parser.epilog = (
         "examples:\n"
@@ -97,12 +109,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _table(bundle: ExportedBundle) -> str:
-    lines = [
-        f"\n{'artifact':<16}{'precision':<11}{'MB':>8}{'threshold':>11}{'|logit - Keras| on golden images':>35}"
-    ]
-    for a in bundle.artifacts:
-        error = a.metrics["golden_logit_error"]
-        lines.append(f"{a.name:<16}{a.precision:<11}{a.size_bytes / 1e6:>8.1f}{a.threshold:>11.3f}{error:>35.1e}")
+    rows = [
+        [a.name, a.precision, f"{a.size_bytes / 1e6:.1f}", f"{a.threshold:.3f}",
+         f"{a.metrics['golden_logit_error']:.1e}"]
+        for a in bundle.artifacts
+    ]  # fmt: skip
+    lines = [f"\n{fitted(_COLUMNS, rows)}"]
     lines += [f"wrote {bundle.path}", bundle.intended_use]
     # At the end, where nobody overlooks them.
     lines += [f"{a.name}: {a.promise.text}" for a in bundle.artifacts if a.promise and not a.promise.kept]

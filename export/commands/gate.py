@@ -12,29 +12,35 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sonoedge.edge_runtime.bundle.contract import GATE_FILE
+from sonoedge.edge_runtime.commands.options import ARTIFACTS, DATA, JSON, MODEL, QUIET, RUNNABLE, add_bundle
 from sonoedge.export.bundle.gate import GateCheck, add_gate, check_gate
 from sonoedge.train.arguments import call_with, take_defaults
+from sonoedge.train.commands.options import add_feature_cache
+from sonoedge.train.tables import Column, fitted
 from sonoedge.train.terminal import shown
 
 if TYPE_CHECKING:
     from sonoedge.export.gate.fit import FittedGate
 
+_COLUMNS = (
+    Column("images", 40, left=True), Column("n", 6), Column("refused", 9), Column("flagged", 9),
+    Column("median", 9), Column("AUC against test", 18),
+)  # fmt: skip
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``sonoedge gate``."""
-    parser.add_argument("--bundle", type=Path, help="bundle folder (default: ./bundle)")
-    parser.add_argument("--model", type=Path, metavar="RUN", help="run folder (default: the newest under ./runs)")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="where the run's images are now")
-    parser.add_argument("--feature-cache", type=Path, metavar="DIR", help=(
-        "the --cache of train (default: ~/.cache/sonoedge/features)"
-    ))  # fmt: skip
-    parser.add_argument("--artifacts", metavar="A,B", help="default: every one that can run here")
+    add_bundle(parser)
+    MODEL.add(parser, shown="the newest under ./runs")
+    DATA.add(parser, "the run's", type=Path, shown="where the run read them")
+    add_feature_cache(parser)
+    ARTIFACTS.add(parser, shown=RUNNABLE)
     parser.add_argument("--check", type=Path, nargs="+", metavar="DIR", help=(
         "change nothing: rates of the run's test images and of each folder, and the AUC between them"
     ))  # fmt: skip
     parser.add_argument("--grey", action="store_true", help="with --check: folders' images in grey, as B-mode is")
-    parser.add_argument("--quiet", dest="progress", action="store_false", help="no progress bars")
-    parser.add_argument("--json", action="store_true", help="print the limits as one JSON object")
+    QUIET.add(parser)
+    JSON.add(parser, "the limits, or what --check found")
     take_defaults(parser, add_gate)
     parser.epilog = (
         "`sonoedge export` does this for every bundle of a run; the command is for bundles that lack a gate.\n\n"
@@ -51,21 +57,21 @@ def run(args: argparse.Namespace) -> int:
             checked = call_with(check_gate, args, folders=args.check)
             print(json.dumps(asdict(checked)) if args.json else check_table(checked))
             return 0
-        fitted = call_with(add_gate, args)
-    print(json.dumps({"bundle": str(args.bundle), **fitted.facts}) if args.json else table(fitted))
+        added = call_with(add_gate, args)
+    print(json.dumps({"bundle": str(args.bundle), **added.facts}) if args.json else table(added))
     return 0
 
 
-def table(fitted: FittedGate) -> str:
+def table(added: FittedGate) -> str:
     """The limits and rates as text."""
-    facts = fitted.facts
+    facts = added.facts
     lines = [
         f"{GATE_FILE}: {facts['images']} images of the {facts['source']}, {facts['copies']} augmented copies "
-        f"of each, {len(fitted.gate.components)} directions"
+        f"of each, {len(added.gate.components)} directions"
     ]
     lines += [
         f"  {name:<16} flags above {limit.warning:.3f}, refuses above {limit.threshold:.3f}"
-        for name, limit in fitted.limits.items()
+        for name, limit in added.limits.items()
     ]
     lines += [
         f"  {subset}: {rate['refused']:.1%} of {rate['images']} images refused, {rate['flagged']:.1%} flagged"
@@ -76,12 +82,10 @@ def table(fitted: FittedGate) -> str:
 
 def check_table(found: GateCheck) -> str:
     """Limits, and a row for each set of images, as text."""
-    lines = [
-        f"{found.artifact}: flagged above {found.warning:.3f}, refused above {found.threshold:.3f}",
-        f"{'images':<40}{'n':>6}{'refused':>9}{'flagged':>9}{'median':>9}{'AUC against test':>18}",
-    ]
-    for row in found.sets:
-        auc = "" if row.auc is None else f"{row.auc:.4f}"
-        shares = f"{row.refused:>9.1%}{row.flagged:>9.1%}"
-        lines.append(f"{row.images[-39:]:<40}{row.n:>6}{shares}{row.median:>9.2f}{auc:>18}")
-    return "\n".join(lines)
+    rows = [
+        [row.images[-39:], str(row.n), f"{row.refused:.1%}", f"{row.flagged:.1%}", f"{row.median:.2f}",
+         "" if row.auc is None else f"{row.auc:.4f}"]
+        for row in found.sets
+    ]  # fmt: skip
+    limits = f"{found.artifact}: flagged above {found.warning:.3f}, refused above {found.threshold:.3f}"
+    return f"{limits}\n{fitted(_COLUMNS, rows)}"

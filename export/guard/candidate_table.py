@@ -11,7 +11,13 @@ import numpy as np
 
 from sonoedge.export.guard.comparison import Budget, Comparison, counted_json, rounded
 from sonoedge.export.quantize.recipes import Recipe
+from sonoedge.train.tables import Column, fitted
 
+_COLUMNS = (
+    Column("candidate", left=True), Column("MB", 7), Column("int8", 6), Column("p50 ms", 9), Column("faster", 8),
+    Column("flipped, 95 % interval by group", 34, left=True), Column("expected", 9), Column("accuracy", 9),
+    Column("AUC", 9), Column("|logit|", 9), Column("threshold", 10), Column("verdict", left=True),
+)  # fmt: skip
 LATENCY_TIE = 0.03
 """Candidates whose median latencies differ by less are equally fast: the measurement cannot tell them apart."""
 
@@ -151,29 +157,22 @@ def promise(candidate: Candidate | None, budget: Budget) -> dict[str, Any]:
 
 def table_text(table: CandidateTable) -> str:
     """The table of all candidates for the terminal."""
-    width = max(len(c.name) for c in table.candidates)
-    lines = [
-        f"  {'candidate':<{width}}{'MB':>7}{'int8':>6}{'p50 ms':>9}{'faster':>8}  "
-        f"{'flipped, 95 % interval by group':<34}{'expected':>9}"
-        f"{'accuracy':>9}{'AUC':>9}{'|logit|':>9}{'threshold':>10}  verdict"
-    ]
-    chosen, measured = table.chosen, None
+    rows = []
+    chosen, measured, budget = table.chosen, None, table.budget
     for c in table.candidates:
         found = c.comparison
         if found is None:
-            lines.append(f"  {c.name:<{width}}  skipped: {c.error.splitlines()[0]}")
+            rows.append([c.name, f" skipped: {c.error.splitlines()[0]}"])
             continue
         measured = found.differing
-        budget = table.budget
-        lines.append(
-            f"  {c.name:<{width}}{c.size_bytes / 1e6:>7.1f}{100 * c.int8_share:>5.0f}%{c.p50_ms:>9.2f}"
-            f"{f'{table.speedup(c):.1f}x':>8}  {measured.counted_words():<34}"
-            f"{f'{100 * found.expected_flips:.1f} %':>9}{found.accuracy_difference.value:>+9.4f}"
-            f"{found.auc_difference.value:>+9.4f}"
-            f"{found.logit_error:>9.3f}{found.threshold:>10.3f}  {found.verdict(budget)}"
-            f"{found.open_words(budget)}{' <- taken' if c is chosen else ''}"
-        )
-    budget = table.budget
+        verdict = f"{found.verdict(budget)}{found.open_words(budget)}{' <- taken' if c is chosen else ''}"
+        rows.append([
+            c.name, f"{c.size_bytes / 1e6:.1f}", f"{100 * c.int8_share:.0f}%", f"{c.p50_ms:.2f}",
+            f"{table.speedup(c):.1f}x", measured.counted_words(), f"{100 * found.expected_flips:.1f} %",
+            f"{found.accuracy_difference.value:+.4f}", f"{found.auc_difference.value:+.4f}",
+            f"{found.logit_error:.3f}", f"{found.threshold:.3f}", verdict,
+        ])  # fmt: skip
+    lines = [fitted(_COLUMNS, rows, indent="  ")]
     counted = f"{measured.images} validation images in {measured.groups} groups; " if measured else ""
     lines.append(
         f"  {counted}float32 {table.float_p50_ms:.2f} ms; budget: accuracy and AUC drop "

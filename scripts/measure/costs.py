@@ -178,7 +178,7 @@ def memory_cost(images: int, weights: str) -> dict[str, float]:
         sonoedge = [sys.executable, "-m", "sonoedge.edge_runtime"]
         subprocess.run([*sonoedge, "phantoms", "--out", str(data), "--cases", str(images // 4)], check=True)
         command = [*sonoedge, "train", "--data", str(data), "--weights", weights, "--out", str(out), "--quiet"]
-        subprocess.run([*command, "--cache", str(Path(folder) / "cache")], check=True)
+        subprocess.run([*command, "--feature-cache", str(Path(folder) / "cache")], check=True)
         return {"images": images, "peak_bytes": read_card(out / "run.json").peak_memory_bytes or 0}
 
 

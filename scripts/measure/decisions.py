@@ -110,7 +110,7 @@ def prepare(folder: Path, data: Path, weights: Path, formats: str, options: Sequ
         given = ["--data", data, "--weights", weights, "--out", run, *options]
         called("train", given, folder / "train.log")
     if not bundle.exists():
-        given = ["--model", run, "--format", formats, "--cache", folder.parent / "cache", "--out", bundle]
+        given = ["--model", run, "--format", formats, "--quantized-cache", folder.parent / "cache", "--out", bundle]
         called("export", given, folder / "export.log")
 
 

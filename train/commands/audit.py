@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from sonoedge.edge_runtime.commands.options import CLASSES, JSON, OUT, QUIET, SKIP_UNREADABLE
 from sonoedge.train.records.reader import record_text
 from sonoedge.train.terminal import shown
 
@@ -15,12 +16,11 @@ from sonoedge.train.terminal import shown
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``sonoedge audit``."""
     parser.add_argument("data", type=Path, metavar="DATA", help="folder of labelled images")
-    parser.add_argument("--classes", metavar="A,B", help="class names, the positive one last")
-    parser.add_argument("--skip-unreadable", action="store_true", help="leave damaged images out")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help=(
-        "write audit.json, audit.md, worst-pairs.png and groups.csv (for train --groups)"
-    ))  # fmt: skip
-    parser.add_argument("--json", action="store_true", help="print one JSON object with all file names")
+    CLASSES.add(parser)
+    SKIP_UNREADABLE.add(parser)
+    OUT.add(parser, "audit.json, audit.md, worst-pairs.png and groups.csv, for train --groups")
+    QUIET.add(parser)
+    JSON.add(parser, "one object with all file names")
     parser.epilog = (
         "Copies are found by file name, by equal files, and by content: turned by up to 30 degrees, mirrored,\n"
         "sharpened or rescaled.\n\n"
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
             classes=args.classes,
             skip_unreadable=args.skip_unreadable,
             out=args.out,
-            progress=not args.json,
+            progress=args.progress and not args.json,
         )
     print(record_text(found, indent=1) if args.json else render(found), end="" if args.json else "\n")
     return 0

@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
+from sonoedge.edge_runtime.commands.options import DATA, JSON, OUT, QUIET
+from sonoedge.train.commands.options import (
+    AUGMENT,
+    BATCH_SIZE,
+    EPOCHS,
+    INPUT_SIZE,
+    LEARNING_RATE,
+    OVERWRITE,
+    SEED,
+    TEACHER,
+    WEIGHTS,
+    add_feature_cache,
+)
 from sonoedge.train.records.reader import record_text
 from sonoedge.train.records.settings import DistillSettings
 from sonoedge.train.terminal import shown
@@ -14,31 +26,25 @@ _USUAL = DistillSettings("", "")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``sonoedge distill``."""
-    parser.add_argument("--teacher", required=True, type=Path, metavar="RUN", help="finished run folder")
-    parser.add_argument("--data", required=True, metavar="DIR", help="the images that the teacher was trained on")
+    TEACHER.add(parser, required=True)
+    DATA.add(parser, "those that the teacher was trained on", required=True)
     parser.add_argument("--student", default=_USUAL.student, metavar="NAME", help=(
         "efficientnet-lite0, mobilenetv2 or efficientnetb0 (default: %(default)s)"
     ))  # fmt: skip
-    parser.add_argument("--weights", default=_USUAL.weights, metavar="imagenet|none|DIR", help=(
-        "what the student starts from; DIR holds <backbone>_notop.weights.h5 (default: %(default)s)"
-    ))  # fmt: skip
-    parser.add_argument("--input-size", type=int, metavar="PIXELS", help="default: 192")
-    parser.add_argument("--augment", type=int, default=_USUAL.augment, metavar="N", help=(
-        "augmented copies per training image (default: %(default)s)"
-    ))  # fmt: skip
-    parser.add_argument("--epochs", type=int, default=_USUAL.fit.epochs, help="default: %(default)s")
-    parser.add_argument("--batch-size", type=int, default=_USUAL.fit.batch_size, metavar="N", help=(
-        "default: %(default)s"
-    ))  # fmt: skip
-    parser.add_argument("--learning-rate", type=float, default=_USUAL.fit.learning_rate, metavar="RATE", help=(
-        "default: %(default)s"
-    ))  # fmt: skip
-    parser.add_argument("--seed", type=int, default=_USUAL.seed, help="of the batches and of untrained weights")
-    parser.add_argument("--out", type=Path, required=True, metavar="RUN2", help="run folder of the student")
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing run")
-    parser.add_argument("--cache", type=Path, metavar="DIR", help="default: ~/.cache/sonoedge/features")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
-    parser.add_argument("--json", action="store_true", help="print the run card as one JSON object")
+    WEIGHTS.add(parser, (
+        "what the student starts from; DIR holds <backbone>_notop.weights.h5"
+    ), default=_USUAL.weights)  # fmt: skip
+    INPUT_SIZE.add(parser, shown="192")
+    AUGMENT.add(parser, default=_USUAL.augment)
+    EPOCHS.add(parser, default=_USUAL.fit.epochs)
+    BATCH_SIZE.add(parser, default=_USUAL.fit.batch_size)
+    LEARNING_RATE.add(parser, default=_USUAL.fit.learning_rate)
+    SEED.add(parser, "for the batches and untrained weights", default=_USUAL.seed)
+    OUT.add(parser, "the student's run", required=True)
+    OVERWRITE.add(parser)
+    add_feature_cache(parser, old="--cache")
+    QUIET.add(parser)
+    JSON.add(parser, "the run card")
     parser.epilog = (
         "Training images only are taught. The teacher sees each copy once; an interrupted training goes on.\n"
         "The student's run is exported, verified and measured like any other.\n\n"
@@ -67,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
             out=args.out,
             overwrite=args.overwrite,
             cache=args.cache,
-            progress=not args.quiet,
+            progress=args.progress,
         )
     if args.json:
         print(record_text(finished.card, indent=None), end="")

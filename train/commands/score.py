@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
+from sonoedge.edge_runtime.commands.options import DATA, JSON, MODEL, QUIET, SKIP_UNREADABLE
+from sonoedge.train.commands.options import add_feature_cache
 from sonoedge.train.records.reader import record_text
 from sonoedge.train.terminal import shown
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``sonoedge score``."""
-    parser.add_argument("--model", type=Path, required=True, metavar="RUN", help="run folder")
-    parser.add_argument("--data", required=True, metavar="DIR", help="labelled images of the same classes")
+    MODEL.add(parser, required=True)
+    DATA.add(parser, "of the same classes", required=True)
     parser.add_argument("--by", metavar="A,B", help=(
         "columns of the folder's CSV to report by (default: device, scanner, birads where it has them); "
         "lesion size comes from masks"
     ))  # fmt: skip
-    parser.add_argument("--skip-unreadable", action="store_true", help="leave damaged images out")
-    parser.add_argument("--cache", type=Path, metavar="DIR", help="feature cache, as for train")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    SKIP_UNREADABLE.add(parser)
+    add_feature_cache(parser, old="--cache")
+    QUIET.add(parser)
+    JSON.add(parser, "one object")
     parser.epilog = (
         "Images that the run was trained or chosen on, and copies of them, are left out.\n"
         "Every scoring is added to RUN/scorings.jsonl.\n\n"
@@ -40,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
             by=args.by,
             skip_unreadable=args.skip_unreadable,
             cache=args.cache,
-            progress=not args.quiet,
+            progress=args.progress,
         )
     if args.json:
         print(record_text(found, indent=None), end="")

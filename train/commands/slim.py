@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
+from sonoedge.edge_runtime.commands.options import DATA, JSON, OUT, QUIET
+from sonoedge.train.commands.options import AUGMENT, OVERWRITE, SEED, TEACHER, add_feature_cache
 from sonoedge.train.records.reader import record_text
 from sonoedge.train.records.settings import SlimSettings
 from sonoedge.train.terminal import shown
@@ -14,23 +15,21 @@ _USUAL = SlimSettings("", "")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``sonoedge slim``."""
-    parser.add_argument("--teacher", required=True, type=Path, metavar="RUN", help="finished run with a VGG")
-    parser.add_argument("--data", required=True, metavar="DIR", help="the images that it was trained on")
+    TEACHER.add(parser, "with a VGG", required=True)
+    DATA.add(parser, "those that the teacher was trained on", required=True)
     parser.add_argument("--divisor", type=float, default=_USUAL.divisor, metavar="X", help=(
         "multiply-adds of the VGG's 3 x 3 layers are divided by this (default: %(default)s)"
     ))  # fmt: skip
     parser.add_argument("--images", type=int, default=_USUAL.images, metavar="N", help=(
         "training images that decide which directions are kept (default: %(default)s)"
     ))  # fmt: skip
-    parser.add_argument("--augment", type=int, default=_USUAL.augment, metavar="N", help=(
-        "augmented copies per training image, for the head (default: %(default)s)"
-    ))  # fmt: skip
-    parser.add_argument("--seed", type=int, default=_USUAL.seed, help="of the draw of these images")
-    parser.add_argument("--out", type=Path, required=True, metavar="RUN2", help="run folder of the slim model")
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing run")
-    parser.add_argument("--cache", type=Path, metavar="DIR", help="default: ~/.cache/sonoedge/features")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
-    parser.add_argument("--json", action="store_true", help="print the run card as one JSON object")
+    AUGMENT.add(parser, "for the head", default=_USUAL.augment)
+    SEED.add(parser, "for the draw of these images", default=_USUAL.seed)
+    OUT.add(parser, "the slim model's run", required=True)
+    OVERWRITE.add(parser)
+    add_feature_cache(parser, old="--cache")
+    QUIET.add(parser)
+    JSON.add(parser, "the run card")
     parser.epilog = (
         "No layer of a backbone is trained: the VGG's are factored in closed form; then the head is taught, on\n"
         "training images.\n\n"
@@ -55,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
             out=args.out,
             overwrite=args.overwrite,
             cache=args.cache,
-            progress=not args.quiet,
+            progress=args.progress,
         )
     if args.json:
         print(record_text(finished.card, indent=None), end="")

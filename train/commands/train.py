@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
+from sonoedge.edge_runtime.commands.options import CLASSES, DATA, JSON, OUT, QUIET, SKIP_UNREADABLE
+from sonoedge.train.commands.options import (
+    AUGMENT,
+    BATCH_SIZE,
+    EPOCHS,
+    GROUPS,
+    INPUT_SIZE,
+    LEARNING_RATE,
+    OVERWRITE,
+    SEED,
+    WEIGHTS,
+    add_feature_cache,
+)
 from sonoedge.train.config.options import OPTIONS
 from sonoedge.train.records.reader import record_text
 from sonoedge.train.records.settings import DEFAULT_COPIES, PAPER, TrainSettings
@@ -26,18 +38,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ))  # fmt: skip
     parser.add_argument("--print-config", action="store_true", help="print such a YAML file instead of training")
     data = parser.add_argument_group("data")
-    data.add_argument("--data", metavar="DIR", help="class folders, BUSI, BUS-BRA or the Kaggle set")
-    data.add_argument("--classes", metavar="A,B", help="class names, the positive one last")
+    DATA.add(data, "class folders, BUSI, BUS-BRA or the Kaggle set")
+    CLASSES.add(data)
     data.add_argument("--split", metavar="grouped|paper|FILE", help=(
         "grouped: by source image or patient (default); paper: stratified random; or the split.json of another run"
     ))  # fmt: skip
-    data.add_argument("--groups", metavar="FILE", help="groups.csv of an audit, instead of the folder's own groups")
-    data.add_argument("--skip-unreadable", **switch, help="leave broken images out instead of stopping")
+    GROUPS.add(data, "instead of the folder's own groups")
+    SKIP_UNREADABLE.add(data, **switch)
     model = parser.add_argument_group("model")
     model.add_argument("--backbones", metavar="A,B", help=f"default: {_USUAL.backbones}")
-    model.add_argument("--weights", metavar="imagenet|none|DIR", help=(
-        f"DIR holds <backbone>_notop.weights.h5 (default: {_USUAL.weights})"
-    ))  # fmt: skip
+    WEIGHTS.add(model, "DIR holds <backbone>_notop.weights.h5", shown=_USUAL.weights)
     model.add_argument("--preprocessing", choices=["native", "unit"], help=(
         "native: what each backbone was trained on (default); unit: [0, 1] for all, as the paper says"
     ))  # fmt: skip
@@ -50,27 +60,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"widths of the dense layers (default: {','.join(map(str, _USUAL.units))})"
     ))  # fmt: skip
     model.add_argument("--dropout", type=float, help=f"of gradient training (default: {_USUAL.dropout})")
-    model.add_argument("--input-size", type=int, metavar="PIXELS", help=f"default: {_USUAL.input_size}")
+    INPUT_SIZE.add(model, shown=str(_USUAL.input_size))
     fit = parser.add_argument_group("fit")
     fit.add_argument("--protocol", choices=["default", "paper"], help=(
         "default: logistic regression, written into the dense layers; paper: Adam 1e-5, batch 16, 24 epochs"
     ))  # fmt: skip
-    fit.add_argument(
-        "--seed", type=int, help=f"of the split, the initial weights and the batches (default: {_USUAL.seed})"
-    )
+    SEED.add(fit, "for the split, the initial weights and the batches", shown=str(_USUAL.seed))
     fit.add_argument("--sweep", metavar="FILE", help=(
         "TOML with lists of learning_rate, batch_size, units, weight_decay: the best on validation is trained"
     ))  # fmt: skip
-    fit.add_argument("--augment", type=int, metavar="N", help=(
-        f"augmented copies per training image (default: {DEFAULT_COPIES}, with --protocol paper 0)"
-    ))  # fmt: skip
-    fit.add_argument("--epochs", type=int, help=f"with --protocol paper, at most (default: {PAPER.epochs})")
-    fit.add_argument("--batch-size", type=int, metavar="N", help=(
-        f"with --protocol paper or --fine-tune (default: {PAPER.batch_size})"
-    ))  # fmt: skip
-    fit.add_argument("--learning-rate", type=float, metavar="RATE", help=(
-        f"with --protocol paper (default: {PAPER.learning_rate})"
-    ))  # fmt: skip
+    AUGMENT.add(fit, shown=f"{DEFAULT_COPIES}, with --protocol paper 0")
+    EPOCHS.add(fit, "with --protocol paper, at most", shown=str(PAPER.epochs))
+    BATCH_SIZE.add(fit, "with --protocol paper or --fine-tune", shown=str(PAPER.batch_size))
+    LEARNING_RATE.add(fit, "with --protocol paper", shown=str(PAPER.learning_rate))
     fit.add_argument("--fine-tune", metavar="REGEX", help="then train these layers too, e.g. 'vgg19/block5_.*'")
     fit.add_argument("--fine-tune-epochs", type=int, help=f"default: {_USUAL.fine_tune_epochs}")
     fit.add_argument("--fine-tune-rate", type=float, metavar="RATE", help=f"default: {_USUAL.fine_tune_rate}")
@@ -83,17 +85,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     fit.add_argument("--mixed-precision", **switch, help="float16 computation on a GPU (Keras policy)")
     fit.add_argument("--data-parallel", **switch, help="all GPUs (Keras distribution; JAX backend)")
     out = parser.add_argument_group("output")
-    out.add_argument("--out", type=Path, metavar="RUN", help="run folder (default: runs/<date>-<time>)")
-    out.add_argument("--overwrite", action="store_true", default=None, help="replace an existing run")
-    out.add_argument("--cache", type=Path, metavar="DIR", help=(
-        "feature cache (default: ~/.cache/sonoedge/features)"
-    ))  # fmt: skip
+    OUT.add(out, "the run", shown="runs/<date>-<time>")
+    OVERWRITE.add(out, default=None)
+    add_feature_cache(out, old="--cache")
     out.add_argument("--log", action="extend", type=lambda text: text.split(","), metavar="A,B", help=(
         "csv: history.csv and metrics.csv in the run folder; tensorboard: its folder tensorboard; mlflow: where "
         "MLFLOW_TRACKING_URI says"
     ))  # fmt: skip
-    out.add_argument("--quiet", action="store_true", help="no progress bars")
-    out.add_argument("--json", action="store_true", help="print the run card as one JSON object")
+    QUIET.add(out)
+    JSON.add(out, "the run card")
     parser.epilog = (
         "Frozen backbones see each image once: features are cached, and an interrupted run goes on from there.\n\n"
         "examples:\n"
@@ -115,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
     from sonoedge.train.api import train
 
     with shown(lines=not args.json):
-        finished = train(**options, config=args.config, progress=not args.quiet)
+        finished = train(**options, config=args.config, progress=args.progress)
     if args.json:
         print(record_text(finished.card, indent=None), end="")
     return 0

@@ -17,6 +17,7 @@ from sonoedge.train.evaluation.figures import plot_confusion, plot_curves, plot_
 from sonoedge.train.evaluation.intervals import Interval
 from sonoedge.train.evaluation.metrics import classification_metrics, sigmoid
 from sonoedge.train.records.run_card import RunCard, TrainedCard
+from sonoedge.train.tables import Column, fitted
 
 Logits = NDArray[np.float64]
 History = dict[str, list[float]]
@@ -70,10 +71,13 @@ def draw_figures(
 
 def summary(card: RunCard, out: Path) -> str:
     """What the terminal shows of a finished run: ``card`` is the run card, ``out`` the run folder."""
-    lines = [f"\n{'':<8}{'accuracy':>22}{'AUC':>22}{'sensitivity':>22}{'specificity':>22}   (95 % intervals)"]
+    rows = []
     for subset, metrics in card.metrics.items():
         cells = [shown(*metrics[name]) for name in ("accuracy", "auc", "sensitivity", "specificity")]
-        lines.append(f"{subset:<8}" + "".join(f"{cell:>22}" for cell in cells))
+        rows.append([subset, *cells, ""])
+    titles = [Column(title, 22) for title in ("accuracy", "AUC", "sensitivity", "specificity")]
+    table = fitted([Column("", 8, left=True), *titles, Column("(95 % intervals)", left=True)], rows)
+    lines = [f"\n{table}"]
     seconds = card.seconds
     lines.append(
         f"threshold {card.threshold:.3f} ({card.threshold_rule}); weights: {card.settings.weights}; "

@@ -27,6 +27,7 @@ from sonoedge.train.fitting.heads import head_logits
 from sonoedge.train.models.fusion import load_model, logit_model, open_model
 from sonoedge.train.records.reader import Record, as_record, record_text
 from sonoedge.train.records.run_card import Metrics, Subgroup, TrainedCard
+from sonoedge.train.tables import Column, fitted
 
 SCORINGS = "scorings.jsonl"
 """The log in the run folder: one `Score` a line."""
@@ -110,13 +111,12 @@ def score_run(
 
 def render(score: Score) -> str:
     """A scoring as a text table."""
+    rows = [["all", str(score.images), *_cells(score.metrics)]]
+    rows += [[name[:41], str(part.images), *_cells(part.metrics)] for name, part in score.subgroups.items()]
     lines = [
         f"{score.run} on {score.data}: {score.images} images in {score.groups} groups",
-        f"{'':<42}{'images':>7}" + "".join(f"{name:>22}" for name in SHOWN),
-        f"{'all':<42}{score.images:>7}{_cells(score.metrics)}",
+        fitted([Column("", 42, left=True), Column("images", 7), *(Column(name, 22) for name in SHOWN)], rows),
     ]
-    for name, part in score.subgroups.items():
-        lines.append(f"{name[:41]:<42}{part.images:>7}{_cells(part.metrics)}")
     if score.left_out_as_seen:
         lines.append(
             f"note: {score.left_out_as_seen} images left out that the run has seen, "
@@ -132,8 +132,8 @@ def render(score: Score) -> str:
     return "\n".join([*lines, "95 % intervals, by group.", INTENDED_USE])
 
 
-def _cells(metrics: Metrics) -> str:
-    return "".join(f"{cell(metrics[name]):>22}" for name in SHOWN)
+def _cells(metrics: Metrics) -> list[str]:
+    return [cell(metrics[name]) for name in SHOWN]
 
 
 def logits_of(finished: TrainedRun, dataset: Dataset, cache: Path, *, progress: bool) -> NDArray[np.float64]:

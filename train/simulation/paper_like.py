@@ -11,6 +11,7 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -18,8 +19,10 @@ from PIL import Image, ImageFilter
 from sonoedge.edge_runtime.errors import DataError
 from sonoedge.edge_runtime.imaging.image import read_image, resize
 from sonoedge.edge_runtime.types import UInt8Image
-from sonoedge.train.data.dataset import Dataset
 from sonoedge.train.folders import atomic_directory
+
+if TYPE_CHECKING:
+    from sonoedge.train.data.dataset import Dataset
 
 MANIFEST = "paper_like.json"
 MAX_FILES = 18

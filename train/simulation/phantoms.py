@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from tqdm import tqdm
 
 from sonoedge.edge_runtime.errors import DataError, UsageError
 from sonoedge.train.folders import atomic_directory
@@ -79,6 +78,8 @@ def generate_phantoms(
     )
     if _is_complete(out, settings, [row[0] for row in rows]):
         return out
+    from tqdm import tqdm
+
     with atomic_directory(out, marker=_MANIFEST) as partial:
         for label in LABELS:
             (partial / label).mkdir(parents=True)
