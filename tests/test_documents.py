@@ -89,6 +89,15 @@ def wrong_commands(text: str) -> list[str]:
     return wrong
 
 
+def unknown_options(text: str) -> list[str]:
+    """Options in code spans that begin with one: some command must have each."""
+    known = {option for name in COMMANDS for option in options_of(name)}
+    spans = [span for span in re.findall(r"`([^`]+)`", FENCED.sub("", text)) if span.startswith("--")]
+    return [
+        word for span in spans for word in re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", span) if word not in known
+    ]
+
+
 def long_lines(text: str) -> list[str]:
     """Lines of prose that are too long; a figure's comments do not count, a table row has no end."""
     plain = re.sub(r"<!-- (?:figure \w+|end) -->", "", FENCED.sub("", text))
@@ -108,6 +117,7 @@ def test_links_lead_somewhere(path: Path) -> None:
 @each_guide
 def test_commands_and_their_options_exist(path: Path) -> None:
     assert wrong_commands(text_of(path)) == []
+    assert unknown_options(text_of(path)) == []
 
 
 @each_guide
@@ -131,6 +141,7 @@ def test_the_checks_find_something() -> None:
         "sonoedge predict --bundel",
     ]
     assert wrong_commands("`sonoedge export --format\n  all`, then `pip install sonoedge --upgrade`") == []
+    assert unknown_options("`--format all --fromat x`, `pip install --pre`") == ["--fromat"]
     links = "[a](README.md#limits) [b](nothing.md) [c](train/README.md#nothing) [d](https://example.org) `[e](e)`"
     assert broken_links(Path("README.md"), links) == ["nothing.md", "train/README.md#nothing"]
     assert long_lines("a " * 70) and not long_lines("| a " * 70)

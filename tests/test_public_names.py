@@ -6,7 +6,7 @@ import importlib
 
 import pytest
 
-PACKAGES = ("sonoedge", "sonoedge.edge_runtime")
+PACKAGES = ("sonoedge", "sonoedge.edge_runtime", "sonoedge.train", "sonoedge.export", "sonoedge.benchmarks")
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -28,12 +28,19 @@ def check_logs(names: Sequence[str]) -> None:
 
     Raises:
         MissingExtraError: MLflow is not installed.
-        UsageError: an unknown name.
+        UsageError: an unknown name, or MLflow's store cannot be used.
     """
     if unknown := [name for name in names if name not in LOGS]:
         raise UsageError(f"--log takes {', '.join(LOGS)}. Received: {', '.join(map(repr, unknown))}.")
     if "mlflow" in names and find_spec("mlflow") is None:
         raise MissingExtraError("mlflow", "mlflow")
+    if "mlflow" in names:
+        import mlflow
+
+        try:
+            mlflow.MlflowClient().search_experiments(max_results=1)
+        except (mlflow.exceptions.MlflowException, ImportError, OSError) as error:
+            raise UsageError(f"MLflow's store cannot be used, see MLFLOW_TRACKING_URI: {_first(error)}") from error
 
 
 def log_into(names: Sequence[str], card: TrainedCard, folder: Path) -> None:
@@ -62,7 +69,12 @@ def log_beside(names: Sequence[str], card: TrainedCard, run: Path) -> None:
             for name, value, step in _scalars(card):
                 mlflow.log_metric(name, value, step=step)
     except (mlflow.exceptions.MlflowException, OSError) as error:
-        raise SonoEdgeError(f"{run} is complete, but MLflow did not take its figures: {error}") from error
+        raise SonoEdgeError(f"{run} is complete, but MLflow did not take its figures: {_first(error)}") from error
+
+
+def _first(error: Exception) -> str:
+    """The first line of an error: MLflow's may be long."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _stages(card: TrainedCard) -> Iterator[tuple[str, list[dict[str, float]]]]:

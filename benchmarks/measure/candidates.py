@@ -127,7 +127,7 @@ def measure_all(
     moments: list[Thermal] = []
     if protocol is not None:
         for number, group in enumerate(_groups(planned, results, interleaved=protocol.interleaved)):
-            _time(group, images, protocol, results, journal, f"latency {number}", bar, moments)
+            _time(group, images, protocol, results, journal, f"rounds {number}", bar, moments)
         jobs = [(p, n) for p in planned if p.swept for n in sweep]
         for p, threads in bar(jobs, "threads"):
             if not results[p.name].error:

@@ -16,11 +16,9 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -28,6 +26,7 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from scripts.measure.running import called
 from scripts.results.tables import decisions
 from sonoedge.benchmarks.measure.environment import how_made
 from sonoedge.edge_runtime.bundle.manifest import load_bundle
@@ -113,16 +112,6 @@ def prepare(folder: Path, data: Path, weights: Path, formats: str, options: Sequ
     if not bundle.exists():
         given = ["--model", run, "--format", formats, "--quantized-cache", folder.parent / "cache", "--out", bundle]
         called("export", given, folder / "export.log")
-
-
-def called(command: str, arguments: Sequence[object], log: Path) -> None:
-    """Run ``sonoedge COMMAND``; its output, then its time, go to the log."""
-    print(f"{command} {log.parent.name}", file=sys.stderr, flush=True)
-    started = perf_counter()
-    with log.open("w", encoding="utf-8") as file:
-        given = [sys.executable, "-m", "sonoedge.edge_runtime", command, *map(str, arguments)]
-        subprocess.run(given, check=True, stdout=file, stderr=subprocess.STDOUT)
-        file.write(f"\n{perf_counter() - started:.0f} s\n")
 
 
 def split_of(dataset: Dataset, parts: dict[str, Dataset]) -> Split:

@@ -74,22 +74,6 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"sonoedge {edge_runtime.__version__}\n"
 
 
-@pytest.mark.parametrize(
-    ("typed", "advice"),
-    [
-        ("predicct", "Did you mean 'predict'?"),
-        ("bench", "Did you mean 'benchmark'?"),
-        ("nonsense", "Commands: demo, "),
-    ],
-)
-def test_unknown_command(typed: str, advice: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main([typed, "--help"]) == 2
-    output = capsys.readouterr()
-    assert output.out == ""
-    assert output.err.startswith(f"error: unknown command {typed!r}. {advice}")
-    assert output.err.count("\n") == 1
-
-
 def test_arguments_default_to_those_of_the_process(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

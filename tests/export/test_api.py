@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+import sonoedge
 import sonoedge.export
-from sonoedge.edge_runtime import Classifier, load_bundle
+from sonoedge.edge_runtime.bundle.manifest import load_bundle
 from sonoedge.edge_runtime.errors import BundleError, ModelError, UsageError
 from sonoedge.edge_runtime.imaging.image import find_images
 from tests.helpers.commands import differences
@@ -67,7 +68,8 @@ def test_the_bundle_stands_for_its_path(made: sonoedge.export.ExportedBundle, ph
     with pytest.raises(UsageError, match="no artifact 'tflite-int8'"):
         made.artifact("tflite-int8")
     image = find_images(phantoms)[0]
-    assert Classifier(made).predict_file(image, gated=False).artifact == "tflite-fp32"
+    with sonoedge.load(made) as model:
+        assert model(image).artifact == "tflite-fp32"
 
 
 def test_it_says_what_it_does_to_the_log_and_prints_nothing(

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from scripts import result_tables
 from scripts.results.documents import RESULTS, guides, pages, problems, write
 from scripts.results.figures import FIGURES
 from scripts.results.tables import TABLES
@@ -24,10 +25,22 @@ It changed <!-- figure changed_out_of_fold --><!-- end -->.
 """
 
 
+def edit(root: Path, name: str, **values: Any) -> None:
+    path = root / RESULTS / name
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A checkout with the measured JSON, a README whose figures are written, and a guide without figures."""
+    """A checkout with figures that no measurement changes: a README shows them, a guide has none."""
     shutil.copytree(ROOT / RESULTS, tmp_path / RESULTS, ignore=shutil.ignore_patterns("*.md"))
+    rows = json.loads((ROOT / RESULTS / "benchmark.json").read_text())["rows"]
+    changed = [row | {"changed": 13 if row["kind"] == "peer" else 0} for row in rows]
+    edit(
+        tmp_path, "benchmark.json", commands=["sonoedge export --format all --out bundle"], date="2026-01-02",
+        machine={"processor": "CPU X", "cores": 2, "threads": 2}, data={"images": 94}, rows=changed,
+    )  # fmt: skip
+    edit(tmp_path, "decisions.json", pooled={"tflite-int8": {"events": 2, "images": 628}})
     (tmp_path / "README.md").write_text(README)
     (tmp_path / "train").mkdir()
     (tmp_path / "train" / "README.md").write_text("# train\n\nAt least 90 % are int8.\n")
@@ -42,13 +55,21 @@ def change(path: Path, before: str, after: str) -> None:
     path.write_text(text.replace(before, after, 1))
 
 
-def edit(root: Path, name: str, **values: Any) -> None:
-    path = root / RESULTS / name
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
-
-
 def test_the_documents_of_this_repository() -> None:
     assert problems(ROOT) == []
+
+
+def test_the_command(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    change(root / "README.md", "13 of 94", "3 of 94")
+    monkeypatch.setattr(result_tables, "ROOT", root)
+    monkeypatch.setattr("sys.argv", ["result_tables.py", "--check"])
+    assert result_tables.main() == 1
+    assert capsys.readouterr().out.startswith("README.md: figures differ from docs/results.")
+    monkeypatch.setattr("sys.argv", ["result_tables.py"])
+    assert result_tables.main() == 0
+    monkeypatch.setattr("sys.argv", ["result_tables.py", "--check"])
+    assert result_tables.main() == 0
+    assert capsys.readouterr().out == "wrote README.md\n"
 
 
 def test_every_table_and_figure_is_used() -> None:
@@ -71,8 +92,8 @@ def test_a_caption_says_how_the_table_was_made(root: Path) -> None:
     [
         ("13 of 94", "3 of 94"),
         ("2 of 628", "0 of 628"),
-        ("--format\nall", "--format\ntflite-int8"),
-        ("2026-11-30", ""),
+        ("--format all", "--format onnx"),
+        ("2026-01-02", "2026-01-03"),
     ],
 )
 def test_a_figure_or_caption_that_somebody_changed(root: Path, before: str, after: str) -> None:
@@ -81,8 +102,7 @@ def test_a_figure_or_caption_that_somebody_changed(root: Path, before: str, afte
 
 
 def test_a_json_that_was_made_with_another_option(root: Path) -> None:
-    commands = json.loads((root / RESULTS / "benchmark.json").read_text())["commands"]
-    edit(root, "benchmark.json", commands=[*commands[:-1], f"{commands[-1]} --max-images 10"])
+    edit(root, "benchmark.json", commands=["sonoedge export --format all --max-images 10 --out bundle"])
     assert len(problems(root)) == 1
     assert write(root) == ["README.md"]
     assert "--max-images 10" in (root / "README.md").read_text().replace("\n", " ")

@@ -59,6 +59,13 @@ class MLflow:
         self.exceptions = SimpleNamespace(MlflowException=RuntimeError)
         self._fails = fails
 
+    def MlflowClient(self) -> MLflow:
+        return self
+
+    def search_experiments(self, max_results: int) -> None:
+        if self._fails:
+            raise RuntimeError("no such server\nand advice")
+
     @contextmanager
     def start_run(self, run_name: str) -> Any:
         if self._fails:
@@ -99,6 +106,12 @@ def test_what_cannot_be_logged_is_refused_before_the_training(monkeypatch: pytes
     check_logs(["csv", "tensorboard"])
     with pytest.raises(UsageError, match=r"--log takes csv, tensorboard, mlflow\. Received: 'wandb'"):
         check_logs(["csv", "wandb"])
+    monkeypatch.setattr("sonoedge.train.tracking.find_spec", lambda name: name)
+    monkeypatch.setitem(sys.modules, "mlflow", MLflow())  # type: ignore[arg-type]
+    check_logs(["mlflow"])
+    monkeypatch.setitem(sys.modules, "mlflow", MLflow(fails=True))  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"store cannot be used, see MLFLOW_TRACKING_URI: no such server$"):
+        check_logs(["mlflow"])
     monkeypatch.setattr("sonoedge.train.tracking.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"\[mlflow\]"):
         check_logs(["mlflow"])

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,9 @@ from sonoedge.export.gate.fit import distances, fit_gate, limits_from, principal
 from sonoedge.export.gate.images import COPIES, copies_of, images_of_folder
 from sonoedge.train.evaluation.run_folder import open_run
 from sonoedge.train.features.cache import default_cache
+from sonoedge.train.records.settings import TrainSettings
 from tests.helpers.commands import Result
+from tests.helpers.measured_runs import run_card
 from tests.helpers.models import small_model
 
 Run = Callable[..., Result]
@@ -215,18 +218,19 @@ def test_keras_and_the_file_give_the_same_features(
 @pytest.mark.parametrize(
     ("settings", "copies"),
     [
-        ({"augment": 0, "fine_tune": None}, 0),
-        ({"augment": 2, "fine_tune": None}, 2),
-        ({"augment": 9, "fine_tune": None}, COPIES),
-        ({"augment": 2, "fine_tune": "vgg19/.*"}, 0),
-        ({"augment": 3}, 0),
+        (TrainSettings("", augment=0), 0),
+        (TrainSettings("", augment=2), 2),
+        (TrainSettings("", augment=9), COPIES),
+        (TrainSettings("", augment=2, fine_tune="vgg19/.*"), 0),
+        (None, 0),
     ],
     ids=["no copies", "two", "many", "tuned backbones", "a student"],
 )
-def test_copies_are_those_whose_features_are_kept(settings: dict, copies: int) -> None:
+def test_copies_are_those_whose_features_are_kept(settings: TrainSettings | None, copies: int) -> None:
     from sonoedge.train.evaluation.run_folder import Run as Folder
 
-    assert copies_of(Folder(Path("x"), {"settings": settings}, None)) == copies  # type: ignore[arg-type]
+    card: Any = run_card(settings) if settings else object()  # the card of a student is of another type
+    assert copies_of(Folder(Path("x"), card, None)) == copies  # type: ignore[arg-type]
 
 
 def test_principal_directions_are_those_of_all_singular_vectors() -> None:

@@ -29,6 +29,7 @@ from sonoedge.train.distillation.teacher import open_teacher
 from sonoedge.train.evaluation.metrics import sigmoid
 from sonoedge.train.evaluation.run_folder import open_run
 from sonoedge.train.models.fusion import load_model
+from sonoedge.train.records.run_card import DistilledCard
 from sonoedge.train.records.settings import DistillFit
 from sonoedge.train.simulation.phantoms import generate_phantoms
 from tests.helpers.commands import Result, call
@@ -57,9 +58,10 @@ def student_run(
 def test_the_students_run_is_like_any_other(student_run: Path, tiny_run: Path, phantoms: Path) -> None:
     card = open_run(student_run).card
     assert (student_run / "split.json").read_bytes() == (tiny_run / "split.json").read_bytes()
-    assert list(card["weights"]) == ["mobilenetv2"]
-    assert card["distillation"]["teacher"]["weights"] == open_run(tiny_run).card["weights"]
-    low, high = card["distillation"]["auc_minus_teacher"]["test"][1:]
+    assert isinstance(card, DistilledCard)
+    assert list(card.weights) == ["mobilenetv2"]
+    assert card.distillation.teacher.weights == open_run(tiny_run).card.weights
+    low, high = card.distillation.auc_minus_teacher["test"][1:]
     assert -1 <= low <= high <= 1
     with (student_run / "predictions.csv").open() as file:
         rows = list(csv.DictReader(file))

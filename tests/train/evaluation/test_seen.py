@@ -15,12 +15,14 @@ from sonoedge.train.data.dataset import Dataset, load_dataset
 from sonoedge.train.data.split import make_split
 from sonoedge.train.evaluation.run_folder import Run
 from sonoedge.train.evaluation.seen import find_seen
+from sonoedge.train.records.settings import TrainSettings
 from sonoedge.train.simulation.phantoms import generate_phantoms
+from tests.helpers.measured_runs import run_card
 
 
 @pytest.fixture(scope="module")
 def run(phantoms: Path) -> Run:
-    return Run(Path("run"), {"threshold": 0.5}, make_split(load_dataset(phantoms)))
+    return Run(Path("run"), run_card(TrainSettings("data")), make_split(load_dataset(phantoms)))
 
 
 @pytest.fixture(scope="module")

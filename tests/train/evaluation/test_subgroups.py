@@ -16,6 +16,7 @@ from sonoedge.train.evaluation.run_folder import Run, load_subsets
 from sonoedge.train.evaluation.subgroups import by_column
 from sonoedge.train.fitting import trainer as training
 from sonoedge.train.records.settings import TrainSettings
+from tests.helpers.measured_runs import run_card
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def run(odd: tuple[Path, Path]) -> Run:
         load_dataset(folder)
     dataset = load_dataset(folder, groups=groups, skip_unreadable=True)
     assert len(dataset) == 49
-    return Run(Path("run"), {}, make_split(dataset))
+    return Run(Path("run"), run_card(TrainSettings("data")), make_split(dataset))
 
 
 def test_the_subsets_are_those_of_the_run(run: Run) -> None:
