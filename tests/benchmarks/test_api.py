@@ -18,7 +18,7 @@ from tests.helpers.measured_runs import FILES
 @pytest.mark.parametrize(
     ("command", "function", "own"),
     [
-        ("benchmark", "benchmark", ("device_run", "autotune")),
+        ("benchmark", "benchmark", ("device_run", "autotune", "sustained")),
         ("report", "write_report", ()),
         ("cross-validate", "cross_validate", ()),
         ("benchmark-explain", "benchmark_explain", ()),
