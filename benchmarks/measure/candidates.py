@@ -15,11 +15,10 @@ from typing import Any
 
 from sonoedge.benchmarks.measure.environment import thermal
 from sonoedge.benchmarks.measure.opening import Spec
-from sonoedge.benchmarks.measure.scoring import Scored, score_together
+from sonoedge.benchmarks.measure.scoring import Scored, lanes_for, score_together
 from sonoedge.benchmarks.measure.workers import Asked, BenchmarkApp, Worker
 from sonoedge.benchmarks.records.journal import Journal
 from sonoedge.benchmarks.records.runfile import Protocol, Thermal, Timing
-from sonoedge.edge_runtime.backends import usable_cores
 from sonoedge.edge_runtime.device.system import memory_bytes
 from sonoedge.edge_runtime.errors import ModelError, SonoEdgeError
 
@@ -159,7 +158,7 @@ def _score(
     found = {p.name: journal.get(f"score {p.name}") for p in planned if p.scores and not results[p.name].error}
     # The slowest first, so that none of them is left alone at the end.
     todo = sorted((p for p in planned if p.name in found and not found[p.name]), key=lambda p: -p.expected_bytes)
-    lanes, threads = (1, None) if timed else _lanes(todo)
+    lanes, threads = (1, None) if timed else lanes_for([p.expected_bytes for p in todo], of=len(found))
     openers = {p.name: partial(p.open, threads) for p in todo}
     for name, outcome in score_together(openers, images, lanes, bar, timed=timed):
         if isinstance(outcome, SonoEdgeError):
@@ -188,16 +187,6 @@ def _summary(scored: Scored, *, timed: bool) -> dict[str, Any]:
 
 def _medians(stages: Sequence[dict[str, float]]) -> dict[str, float]:
     return {key: median(one[key] for one in stages) for key in (stages[0] if stages else ())}
-
-
-def _lanes(planned: Sequence[Planned]) -> tuple[int, int]:
-    """How many candidates score at once, and with how many threads each: all cores, as far as memory goes."""
-    cores = usable_cores()
-    free, lanes = memory_bytes("MemAvailable"), max(1, min(cores, len(planned)))
-    largest = sorted((p.expected_bytes for p in planned), reverse=True)
-    while free is not None and lanes > 1 and sum(largest[:lanes]) > 0.8 * free:
-        lanes -= 1
-    return lanes, max(1, cores // lanes)
 
 
 def _groups(planned: Sequence[Planned], results: dict[str, Measured], *, interleaved: bool) -> list[list[Planned]]:

@@ -15,6 +15,8 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from sonoedge.benchmarks.measure.workers import Asked
+from sonoedge.edge_runtime.backends import usable_cores
+from sonoedge.edge_runtime.device.system import memory_bytes
 from sonoedge.edge_runtime.errors import SonoEdgeError
 
 
@@ -87,3 +89,22 @@ def score_together(
                 raise outcome
     finally:
         stopped.set()
+
+
+def lanes_for(sizes: Sequence[int], *, of: int) -> tuple[int, int]:
+    """How many candidates score at once, and with how many threads each: all cores, as far as memory goes.
+
+    The threads follow from cores and candidates alone. The last bits of an answer may depend on them; they must not
+    depend on free memory, nor on what an interrupted run has scored before.
+
+    Args:
+        sizes: expected bytes of the candidates that are not scored yet.
+        of: the number of all that score.
+    """
+    cores, free = usable_cores(), memory_bytes("MemAvailable")
+    threads = max(1, cores // max(1, of))
+    lanes = max(1, min(cores // threads, len(sizes)))
+    largest = sorted(sizes, reverse=True)
+    while free is not None and lanes > 1 and sum(largest[:lanes]) > 0.8 * free:
+        lanes -= 1
+    return lanes, threads

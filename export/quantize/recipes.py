@@ -86,7 +86,8 @@ def parse_recipe(body: Any) -> Recipe:
     try:
         recipe = read_record(Recipe, body, "recipe")
     except DataError as error:
-        raise UsageError(str(error)) from error
+        keys = "A recipe has the keys base, ranges, rules; a rule has regex, operation, precision, ranges."
+        raise UsageError(f"{error} {keys}") from error
     if recipe.base not in BASES:
         raise UsageError(f"A recipe's base is one of {', '.join(BASES)}. Received: {recipe.base!r}.")
     if recipe.ranges and recipe.ranges not in RANGES:

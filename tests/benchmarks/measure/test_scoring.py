@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from sonoedge.benchmarks.measure import candidates as measuring
+from sonoedge.benchmarks.measure import scoring
 from sonoedge.benchmarks.measure.candidates import Planned, measure_all
 from sonoedge.benchmarks.measure.opening import Spec
 from sonoedge.benchmarks.measure.scoring import Scored, score_together
@@ -92,7 +93,10 @@ def test_an_interrupt_ends_it() -> None:
 
 
 def test_lanes_are_what_cores_and_memory_allow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four cores and room for two of three candidates: two at a time, the largest first, with two threads each."""
+    """Six cores and room for two of three candidates: two at a time, the largest first, with two threads each.
+
+    Threads do not depend on memory, nor on what an interrupted run has scored before.
+    """
     opened: list[tuple[str, int]] = []
 
     class Recorded(Fake):
@@ -104,15 +108,19 @@ def test_lanes_are_what_cores_and_memory_allow(tmp_path: Path, monkeypatch: pyte
             return {**super().ask(**command), "stages_ms": {}}
 
     monkeypatch.setattr(measuring, "Worker", Recorded)
-    monkeypatch.setattr(measuring, "usable_cores", lambda: 4)
+    monkeypatch.setattr(scoring, "usable_cores", lambda: 6)
     planned = [
         Planned(
             name, "artifact", "tflite", "fp32", size, 0.5, Spec("artifact", "", name, "", "tflite", 3), scores=True
         )
         for name, size in (("small", 10), ("large", 90), ("middle", 50))
     ]
-    monkeypatch.setattr(measuring, "memory_bytes", lambda _: 2.6 * measuring._PROCESS_BYTES)
+    monkeypatch.setattr(scoring, "memory_bytes", lambda _: 2.6 * measuring._PROCESS_BYTES)
     journal = Journal(tmp_path / "j", "x")
     results, _ = measure_all(planned, IMAGES, None, [], journal, lambda items, _: items)
     assert sorted(opened) == [("large", 2), ("middle", 2), ("small", 2)] and opened[-1][0] == "small"
     assert all(result.logits == [1.0, 2.0, 3.0] for result in results.values())
+    journal._steps.pop("score small")
+    monkeypatch.setattr(scoring, "memory_bytes", lambda _: None)
+    measure_all(planned, IMAGES, None, [], journal, lambda items, _: items)
+    assert opened[3:] == [("small", 2)]
