@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -144,10 +144,7 @@ def prepare() -> None:
     )
     for module in (*modules, "sonoedge.train.fitting.trainer", "litert_quantizer.quantizer"):
         import_module(module)
-    from sonoedge.train.fitting import heads as fit
     from sonoedge.train.models.backbones import BACKBONES, Backbone
-
-    fit.PAPER = replace(fit.PAPER, epochs=3)  # kills are to fall on the writing, not on the learning
 
     def application(width: int) -> Any:
         def build(*, include_top: bool, weights: str | None, input_shape: tuple, name: str) -> keras.Model:
@@ -168,6 +165,7 @@ def arguments(folder: Path, data: Path) -> dict[str, list[str]]:
     run, bundle = folder / "run", folder / "bundle"
     train = ["train", "--data", data, "--out", run, "--overwrite", "--backbones", "tiny_a,tiny_b", "--quiet"]
     train += ["--weights", "none", "--input-size", 32, "--units", 8, "--protocol", "paper"]
+    train += ["--epochs", 3]  # kills are to fall on the writing, not on the learning
     export = ["export", "--model", run, "--out", bundle, "--format", "tflite-fp32,openvino-fp32", "--quiet"]
     # Without the search, whose choice may depend on latency.
     int8 = ["export", "--model", run, "--out", folder / "int8", "--format", "tflite-int8", "--precision", "w8a8"]

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sonoedge.edge_runtime.bundle.manifest import load_bundle
 from sonoedge.edge_runtime.device.monitor import LATENCY_BOUNDS_MS, PROBABILITY_BOUNDS, Histogram, Monitor
 from sonoedge.edge_runtime.model.assess import Assessment
 from sonoedge.edge_runtime.model.result import Result
+from tests.helpers.places import SMALL_BUNDLE
 
 
 def answer(
@@ -36,8 +38,11 @@ def answer(
         gate=None,
         hints=(),
         band=None,
+        frame=None,
+        picture=np.zeros((2, 2, 3), np.uint8),
         outputs=None,
         features=None,
+        bundle=load_bundle(SMALL_BUNDLE),
     )
 
 

@@ -125,7 +125,7 @@ def test_a_recipe_is_followed_measured_stored_and_repeated(sonoedge: Run, tiny_r
     ("body", "message"),
     [
         ({"rules": [{"regex": "resnet"}]}, "matches no operator"),
-        ({"layers": []}, "keys base, ranges, rules"),
+        ({"layers": []}, "recipe has unknown keys: layers"),
         ({"ranges": "symmetric"}, "ranges are one of"),
     ],
 )

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec import structs
 from PIL import Image, ImageFilter
 
-from sonoedge.train.commands import score as scoring
 from sonoedge.train.data.dataset import Dataset, load_dataset
 from sonoedge.train.data.split import make_split
 from sonoedge.train.evaluation.run_folder import Run
 from sonoedge.train.evaluation.seen import find_seen
+from sonoedge.train.experiments import scoring
+from sonoedge.train.records.reader import record_text
 from sonoedge.train.records.settings import TrainSettings
 from sonoedge.train.simulation.phantoms import generate_phantoms
 from tests.helpers.measured_runs import run_card
@@ -59,7 +61,7 @@ def test_copies_of_what_was_trained_on_are_seen(run: Run, mixed: Dataset) -> Non
 
 
 def test_what_cannot_be_compared_is_counted(run: Run, mixed: Dataset, tmp_path: Path) -> None:
-    moved = replace(run, split=replace(run.split, data_root=str(tmp_path)))
+    moved = replace(run, split=structs.replace(run.split, data_root=str(tmp_path)))
     seen = find_seen(moved, mixed)
     known = sum(entry.subset != "test" for entry in run.split.entries)
     assert names(mixed, seen.identical) == {"same.png"}
@@ -75,10 +77,11 @@ def test_copies_are_not_scored(run: Run, mixed: Dataset, tmp_path: Path, monkeyp
         return dataset.y - 0.5 + np.linspace(0, 1, len(dataset))
 
     monkeypatch.setattr(scoring, "logits_of", logits)
-    result = scoring.score(run, mixed, None, cache=tmp_path, progress=False)
+    result = scoring.score_run(replace(run, path=tmp_path), mixed, None, cache=tmp_path, progress=False)
     left = {Path(sample.relative_path).name for sample in scored[0].samples}
     assert not left & {"same.png", "copy-sharpened.png", "copy-turned.png"}
     assert "of-test.png" in left
-    assert (result["images"], result["left_out_as_seen"], result["left_out_as_copies"]) == (14, 6, 4)
-    text = scoring.render({**result, "earlier_scorings": 0})
+    assert (result.images, result.left_out_as_seen, result.left_out_as_copies) == (14, 6, 4)
+    assert (tmp_path / scoring.SCORINGS).read_text() == record_text(result, indent=None)
+    text = scoring.render(result)
     assert "6 images left out that the run has seen, 4 of them as copies" in text

@@ -81,7 +81,7 @@ def test_a_split_brings_its_own_groups(run: Run, odd: tuple[Path, Path], tmp_pat
     assert sum(len(data) for data in subsets.values()) == 49
     both = TrainSettings(str(odd[0]), split=str(path), groups=str(odd[1]))
     with pytest.raises(UsageError, match="--groups cannot be used with --split FILE"):
-        training.train(both, tmp_path / "out", progress=False, verbose=False)
+        training.train(both, tmp_path / "out", progress=False)
     assert not (tmp_path / "out").exists()
 
 

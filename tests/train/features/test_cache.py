@@ -119,7 +119,7 @@ def test_a_damaged_shard_is_computed_again(
     tmp_path: Path,
     decoded: list[str],
     damage: bytes,
-    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     first = extract_features(model.branches, dataset.samples, cache=tmp_path)
     damaged = shards(tmp_path)[0]
@@ -127,7 +127,7 @@ def test_a_damaged_shard_is_computed_again(
     decoded.clear()
     same(extract_features(model.branches, dataset.samples, cache=tmp_path), first)
     assert len(decoded) == 20
-    assert damaged.name in capsys.readouterr().err
+    assert damaged.name in caplog.text
 
 
 def test_other_weights_have_features_of_their_own(
