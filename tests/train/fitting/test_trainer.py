@@ -239,5 +239,5 @@ def test_paper_split_reports_the_leak(sonoedge: Run, phantoms: Path, weights_dir
     result = sonoedge("train", *arguments)
     assert result.code == 0
     # Two views of a case on both sides of a random split.
-    assert "have a copy or the same patient in training" in result.out
+    assert "have a copy or the same patient in training" in result.err
     assert json.loads((tmp_path / "run" / "run.json").read_text())["dataset"]["groups_on_both_sides"] > 0
