@@ -6,11 +6,22 @@ import importlib
 
 import pytest
 
-PACKAGES = ("sonoedge", "sonoedge.edge_runtime", "sonoedge.train", "sonoedge.export", "sonoedge.benchmarks")
+DEVICE = ("sonoedge", "sonoedge.edge_runtime")
+WORKSTATION = ("sonoedge.train", "sonoedge.export", "sonoedge.benchmarks")
 
 
-@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize("package", DEVICE)
 def test_every_public_name_is_there(package: str) -> None:
+    all_are_there(package)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("package", WORKSTATION)
+def test_every_public_name_of_the_workstation_is_there(package: str) -> None:
+    all_are_there(package)
+
+
+def all_are_there(package: str) -> None:
     module = importlib.import_module(package)
     assert module.__all__ == sorted(set(module.__all__))
     for name in module.__all__:

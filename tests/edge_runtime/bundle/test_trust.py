@@ -18,6 +18,7 @@ from tests.helpers.bundles import policy_file, rewrite, set_in
 from tests.helpers.places import VECTORS
 
 
+@pytest.mark.long
 @pytest.mark.slow  # test_any_changed_byte_is_found tries a sample of them
 def test_every_changed_byte_is_detected(signed: Bundle, tmp_path: Path) -> None:
     """Every byte of every file, each with another value; scripts/checks/bytes.py tries all 255 of them."""

@@ -105,6 +105,7 @@ def test_a_folder_too_small_to_split_is_still_audited(tmp_path: Path, capsys: py
     assert "1 unreadable images left out" in text
 
 
+@pytest.mark.long
 @pytest.mark.slow  # data/test_copies.py finds the copies, data/test_layouts.py reads the file
 def test_copies_by_content_become_a_groups_file_that_training_splits_by(
     tmp_path: Path, phantoms: Path, capsys: pytest.CaptureFixture[str]
