@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sonoedge.benchmarks.measure.candidates import Bar, Planned
     from sonoedge.benchmarks.report.written import BenchmarkReport
     from sonoedge.edge_runtime.bundle.contract import Bundle
+    from sonoedge.train.evaluation.run_folder import TrainedRun
 
 StrPath = str | os.PathLike[str]
 FULL = "full Keras model"
@@ -206,11 +207,12 @@ def measure(
     bundle = replace(bundle, path=bundle.path.resolve())
     planned = artifact_candidates(bundle, artifacts, count, bare=peers and mode != "none")
     make_protocol(mode, count, planned)
+    run = None if model is None else _open_run(model)  # before the images are read: what is wrong shows at once
     data, images = load_selection(bundle, folder, classes, skip_unreadable=skip_unreadable, limit=max_images)
     reference = next((p.name for p in planned if p.precision == "fp32"), planned[0].name)
     model_text = "no --model given: the reference is an artifact, not the Keras model itself"
-    if model is not None:
-        full, others = _full_and_peers(model, bundle, planned, count, bar, with_peers=peers)
+    if run is not None:
+        full, others = _full_and_peers(run, bundle, planned, count, bar, with_peers=peers)
         planned = [full, *planned, *others]
         reference, model_text = full.name, "the Keras model of the run"
     if mode == "none":
@@ -241,8 +243,16 @@ def measure(
     return measured
 
 
+def _open_run(path: Path) -> TrainedRun:
+    from sonoedge.train.quiet import quiet
+
+    with quiet():
+        from sonoedge.train.evaluation.run_folder import open_run
+    return open_run(path)
+
+
 def _full_and_peers(
-    model: Path, bundle: Bundle, planned: list[Planned], threads: int, bar: Bar, *, with_peers: bool
+    opened: TrainedRun, bundle: Bundle, planned: list[Planned], threads: int, bar: Bar, *, with_peers: bool
 ) -> tuple[Planned, list[Planned]]:
     from sonoedge.benchmarks.measure.candidates import Planned
     from sonoedge.benchmarks.measure.opening import Spec
@@ -250,8 +260,6 @@ def _full_and_peers(
 
     with quiet():
         from sonoedge.benchmarks.measure.peers import peers
-        from sonoedge.train.evaluation.run_folder import open_run
-    opened = open_run(model)
     size = opened.model_path.stat().st_size
     spec = Spec("full", str(opened.path.resolve()), "", str(bundle.path), "keras", threads)
     full = Planned(FULL, "full", "keras", "fp32", size, opened.threshold, spec, scores=True)

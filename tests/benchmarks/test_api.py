@@ -10,7 +10,7 @@ import pytest
 
 import sonoedge.benchmarks
 from sonoedge.benchmarks import benchmark, write_report
-from sonoedge.edge_runtime.errors import DataError, UsageError
+from sonoedge.edge_runtime.errors import DataError, ModelError, UsageError
 from tests.helpers.commands import differences
 from tests.helpers.measured_runs import FILES
 
@@ -86,6 +86,8 @@ def test_what_python_can_get_wrong(float_bundle: Path, tmp_path: Path) -> None:
         benchmark(float_bundle, out=tmp_path / "r")
     with pytest.raises(UsageError, match="--mode must be one of"):
         benchmark(float_bundle, tmp_path, out=tmp_path / "r", mode="fast")
+    with pytest.raises(ModelError, match="No such run folder"):
+        benchmark(float_bundle, tmp_path / "not even looked at", out=tmp_path / "r", model=tmp_path / "run")
     with pytest.raises(DataError, match="No such"):
         write_report(tmp_path / "nowhere.json", out=tmp_path / "r")
     with pytest.raises(UsageError, match="cannot be negative"):
