@@ -31,7 +31,7 @@ _DISTILL, _SLIM = DistillSettings("", ""), SlimSettings("", "")
 
 
 def train(
-    data: Place | None = None,
+    data: Place | Sequence[Place] | None = None,
     *,
     classes: str | Sequence[str] | None = None,
     split: Place | None = None,
@@ -76,7 +76,7 @@ def train(
         again = train(config=run, seed=1)
 
     Args:
-        data: the images; may be left out with ``config``.
+        data: folder of the images, or several folders of different sources; may be left out with ``config``.
         out: the run folder; by default ``runs/<date>-<time>``.
         config: a YAML file with options, or another run to repeat: its folder or its run.json.
         callbacks: told what happens, see `train.callbacks`.

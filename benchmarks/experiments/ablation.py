@@ -146,7 +146,7 @@ def cross_validate(
         cache=path_of(cache) or default_cache(), progress=progress, say=LOG.info,
     )  # fmt: skip
     facts = (
-        f"{dataset.root.name}: {len(dataset)} images in {len(set(dataset.groups))} groups, digest "
+        f"{dataset.name}: {len(dataset)} images in {len(set(dataset.groups))} groups, digest "
         f"{dataset.digest[:16]}; weights {Path(weights).name}, {folds} folds, seed {seed}"
     )
     lines, pairs = tuple(lines_of(dataset, found)), tuple(pairs_of(dataset, found))

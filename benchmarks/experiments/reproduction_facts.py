@@ -67,7 +67,7 @@ def compare(units: Sequence[Unit]) -> list[Comparison]:
 def data_line(dataset: Dataset) -> str:
     """The data set in one line."""
     counts = ", ".join(f"{int((dataset.y == k).sum())} {label}" for k, label in enumerate(dataset.labels))
-    return f"{dataset.root.name}: {len(dataset)} images in {len(set(dataset.groups))} groups ({counts})"
+    return f"{dataset.name}: {len(dataset)} images in {len(set(dataset.groups))} groups ({counts})"
 
 
 def notes(units: Sequence[Unit]) -> list[str]:

@@ -118,7 +118,7 @@ def evaluate(request: ExplanationRequest) -> ExplanationReport:
         weights=(bundle.provenance.get("training") or {}).get("weights") or {},
         machine=machine_record(request.threads),
         notes=[
-            *(f"{name}: {len(images)} images of {images.root.name}" for name, images in sets.items()),
+            *(f"{name}: {len(images)} images of {images.name}" for name, images in sets.items()),
             *request.notes,
         ],
         fidelity=kept,

@@ -52,7 +52,7 @@ def with_masks(dataset: Dataset) -> NDArray[np.int64]:
     """
     usable = [i for i, sample in enumerate(dataset.samples) if _mask(sample) is not None]
     if not usable:
-        raise DataError(f"No image in {dataset.root.name} has a lesion mask: localisation cannot be measured.")
+        raise DataError(f"No image in {dataset.name} has a lesion mask: localisation cannot be measured.")
     return np.array(usable)
 
 

@@ -95,4 +95,4 @@ def agreement_frames(folder: Path, used: Mapping[str, str]) -> AgreementFrames:
         Sample(frame.path, frame.path.relative_to(folder).as_posix(), 0, f"group {first}", frame.sha256, None)
         for frame, first in zip(frames, groups_from_pairs(len(frames), pairs), strict=True)
     )
-    return AgreementFrames(Dataset(folder, ("frame", "none"), samples))
+    return AgreementFrames(Dataset({"": folder}, ("frame", "none"), samples))

@@ -35,6 +35,7 @@ from sonoedge.edge_runtime.imaging.image import read_image, to_input
 from sonoedge.edge_runtime.model.classifier import Classifier
 from sonoedge.edge_runtime.proportion import GroupedCount
 from sonoedge.train.data.dataset import Dataset, load_dataset
+from sonoedge.train.data.sources import data_root
 from sonoedge.train.data.split import Split, SplitEntry, write_split
 from sonoedge.train.evaluation.metrics import sigmoid
 from sonoedge.train.evaluation.run_folder import Run, load_subsets, open_run
@@ -122,7 +123,7 @@ def split_of(dataset: Dataset, parts: dict[str, Dataset]) -> Split:
         for s in sorted(dataset.samples, key=lambda s: s.relative_path)
     )
     return Split(
-        data_root=dataset.root.resolve().as_posix(), labels=dataset.labels, strategy="grouped", seed=0,
+        data_root=data_root(dataset), labels=dataset.labels, strategy="grouped", seed=0,
         fractions=(0.7, 0.1, 0.2), entries=entries,
     )  # fmt: skip
 
@@ -137,7 +138,7 @@ def counted(folder: Path, dataset: Dataset, *, external: bool = False) -> dict[s
     if external:
         images, full = dataset, full_logits(run, dataset)
     else:
-        images, full = test_logits(run, dataset.root)
+        images, full = test_logits(run, dataset.roots[""])
     ours = sigmoid(full) >= run.threshold
     facts: dict[str, Any] = {
         "test_auc": [round(float(x), 4) for x in run.card.metrics["test"]["auc"]],

@@ -116,7 +116,7 @@ def bench(folder: Path, model: Any, runtime: str = "tflite", *, images: int = 60
         Sample(path, path.name, int(p >= threshold) ^ int(i % 7 == 0), path.name, sha256_file(path), None)
         for i, (path, p) in enumerate(zip(paths, probability, strict=True))
     )
-    dataset = Dataset(folder / "validation", ("benign", "malignant"), samples)
+    dataset = Dataset({"": folder / "validation"}, ("benign", "malignant"), samples)
     evaluator = Evaluator(
         dataset, (SIZE, SIZE), runtime, folder / f"head{suffix}", exact, threshold, cache=folder / "cache"
     )

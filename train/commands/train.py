@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ))  # fmt: skip
     parser.add_argument("--print-config", action="store_true", help="print such a YAML file instead of training")
     data = parser.add_argument_group("data")
-    DATA.add(data, "class folders, BUSI, BUS-BRA or the Kaggle set")
+    DATA.add(data, "class folders, BUSI, BUS-BRA or the Kaggle set; again for each further source", action="append")
     CLASSES.add(data)
     data.add_argument("--split", metavar="grouped|paper|FILE", help=(
         "grouped: by source image or patient (default); paper: stratified random; or the split.json of another run"

@@ -23,6 +23,13 @@ def _text(value: Any) -> str:
     return str(fspath(value))
 
 
+def _places(value: Any) -> str | tuple[str, ...]:
+    places = tuple(_text(part) for part in (value if isinstance(value, list | tuple) else [value]))
+    if not places:
+        raise Unfit("must name at least one folder.")
+    return places if len(places) > 1 else places[0]
+
+
 def _names(value: Any) -> tuple[str, ...]:
     parts = value.split(",") if isinstance(value, str) else value
     if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
@@ -86,7 +93,7 @@ def _one_of(words: tuple[str, ...]) -> Callable[[Any], str]:
 
 
 OPTIONS: dict[str, Callable[[Any], Any]] = {
-    "data": _text,
+    "data": _places,
     "classes": _names,
     "split": _text,
     "groups": _text,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -48,6 +48,7 @@ class Sample:
         group: name of its group of copies or views; all of a group must stay on one side of a split.
         sha256: digest of the file, hex.
         mask_path: the lesion mask; None if there is none.
+        source: the hospital or data set that it comes from; empty if there is only one.
     """
 
     path: Path
@@ -56,20 +57,32 @@ class Sample:
     group: str
     sha256: str
     mask_path: Path | None
+    source: str = ""
 
 
 @dataclass(frozen=True)
 class Dataset:
     """Labelled images, sorted by relative path.
 
-    ``labels[-1]`` is the positive class. ``notes`` are lines to print: they say what was merged or left out, and
-    why.
+    ``roots`` holds the folder of the images. If there are several, it holds each by the name of its source, with
+    which all relative paths in it begin (`train.data.sources`). ``labels[-1]`` is the positive class. ``notes`` are
+    lines to print: they say what was merged or left out, and why.
     """
 
-    root: Path
+    roots: Mapping[str, Path]
     labels: tuple[str, ...]
     samples: tuple[Sample, ...]
     notes: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Names of the folders."""
+        return " + ".join(root.name for root in self.roots.values())
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of the sources, sorted; one empty name if there is only one."""
+        return tuple(sorted({sample.source for sample in self.samples}))
 
     @property
     def y(self) -> NDArray[np.int64]:
@@ -174,11 +187,12 @@ def group_scan(scan: Scan, group_by: Literal["auto", "none"] = "auto") -> Datase
 def _groups_of(dataset: Dataset, path: Path) -> tuple[str, ...]:
     """The group of every image, from a groups file that must list exactly the images of this folder."""
     table = {safe_relative(line["image"]): line["group"].strip() for line in read_csv(path, ("image", "group"))}
+    (root,) = dataset.roots.values()
     missing = [sample.relative_path for sample in dataset.samples if sample.relative_path not in table]
-    extra = [image for image in table if not (dataset.root / image).is_file()]
+    extra = [image for image in table if not (root / image).is_file()]
     if missing or extra:
         raise DataError(
-            f"The groups of {path} do not match {dataset.root}: {len(missing)} images are not listed, "
+            f"The groups of {path} do not match {root}: {len(missing)} images are not listed, "
             f"{len(extra)} listed images are not there, for example {few(missing or extra, 3)}"
         )
     return tuple(table[sample.relative_path] for sample in dataset.samples)
@@ -230,7 +244,8 @@ def scan_folder(
         label = index_of[row.label.casefold()]
         mask = mask_of(row.relative_path, labels[label], masks)
         path = root / row.relative_path
-        samples.append(Sample(path, row.relative_path, label, "", result[0], root / mask if mask else None))
+        mask_path = root / mask if mask else None
+        samples.append(Sample(path, row.relative_path, label, "", result[0], mask_path, row.source))
         thumbnails.append(result[1])
         kept_rows.append(row)
     if unreadable and not skip_unreadable:
@@ -242,7 +257,7 @@ def scan_folder(
         notes.append(f"{len(unreadable)} unreadable images left out: {few(unreadable)}")
     _require_all_classes(labels, {labels[sample.label] for sample in samples}, "readable image")
     return Scan(
-        dataset=Dataset(root, labels, tuple(samples), tuple(notes)),
+        dataset=Dataset({"": root}, labels, tuple(samples), tuple(notes)),
         given_groups=tuple(row.group for row in kept_rows),
         flagged=tuple(row.flagged for row in kept_rows),
         thumbnails=np.stack(thumbnails),

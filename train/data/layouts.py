@@ -2,7 +2,7 @@
 
 Understood layouts (a folder named ``masks``, in any case, is never a class):
 
-    images.csv       image,label[,group|case|patient][,group_has_conflicting_labels] beside the folders
+    images.csv       image,label[,group|case|patient][,source][,group_has_conflicting_labels] beside the folders
     <class>/…        one folder per class, any depth below it
     {train,val,test}/<class>/…   the published augmented set; merged, since its copies lie on both sides
     bus_data.csv     the original BUS-BRA: ID,Case,Pathology and Images/, Masks/
@@ -28,12 +28,16 @@ _GROUP_COLUMNS = ("group", "case", "patient")
 
 @dataclass(frozen=True)
 class Row:
-    """What a CSV row or a folder says of one image: path below the root, label, group (or None), conflict flag."""
+    """What a CSV row or a folder says of one image: path below the root, label, group (or None), conflict flag, source.
+
+    The source is empty if nothing is said.
+    """
 
     relative_path: str
     label: str
     group: str | None = None
     flagged: bool = False
+    source: str = ""
 
 
 def safe_relative(text: str) -> str:
@@ -163,6 +167,7 @@ def _csv_rows(root: Path, images: list[str]) -> tuple[list[Row], list[str], list
             line["label"].strip(),
             (line[column].strip() or None) if column else None,
             line.get("group_has_conflicting_labels", "").strip().casefold() in {"true", "1", "yes"},
+            line.get("source", "").strip(),
         )
         for line in table
     ]

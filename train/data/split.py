@@ -15,6 +15,7 @@ import numpy as np
 from sonoedge.edge_runtime.errors import DataError, UsageError, few
 from sonoedge.train.data.dataset import Dataset, Sample
 from sonoedge.train.data.layouts import safe_relative
+from sonoedge.train.data.sources import data_root
 from sonoedge.train.records.reader import Record, read_record, write_record
 
 Subset = Literal["train", "val", "test"]
@@ -25,20 +26,24 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class SplitEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One image and the subset it belongs to; ``label`` indexes `Split.labels`."""
+    """One image and the subset it belongs to; ``label`` indexes `Split.labels`; ``source`` as in `Sample`."""
 
     relative_path: str
     sha256: str
     label: int
     group: str
     subset: Subset
+    source: str = ""
 
 
 class Split(Record, frozen=True, kw_only=True, tag="sonoedge-split"):
-    """Assignment of images to `SUBSETS`: entries are sorted by relative path, fractions are in that order."""
+    """Assignment of images to `SUBSETS`: entries are sorted by relative path, fractions are in that order.
+
+    ``data_root`` is the folder of the images; if there are several, each folder by the name of its source.
+    """
 
     schema_version: Literal[2] = 2
-    data_root: str
+    data_root: str | dict[str, str]
     labels: tuple[str, ...]
     strategy: Strategy
     seed: int
@@ -53,7 +58,7 @@ def make_split(
     fractions: tuple[float, float, float] = (0.70, 0.15, 0.15),
     seed: int = 0,
 ) -> Split:
-    """Assign every image to train, val or test, stratified by class and reproducible from the seed.
+    """Assign every image to train, val or test, stratified by source and class, reproducible from the seed.
 
     Args:
         dataset: images with groups of one label each, such as those of `train.data.dataset.load_dataset`.
@@ -64,7 +69,7 @@ def make_split(
 
     Raises:
         UsageError: unknown strategy, fractions or seed out of range.
-        DataError: a class has too few groups (or images) to be in every subset, or a group has two labels.
+        DataError: a class of a source has too few groups (or images) to be in every subset, or a group has two labels.
     """
     if strategy not in _STRATEGIES:
         raise UsageError(f"The split strategy must be one of {', '.join(_STRATEGIES)}. Received: {strategy}")
@@ -73,31 +78,35 @@ def make_split(
     if seed < 0:
         raise UsageError(f"The seed must not be negative. Received: {seed}")
     grouped = strategy == "grouped"
-    families: defaultdict[tuple[int, str], list[str]] = defaultdict(list)
+    families: defaultdict[tuple[str, int], dict[str, list[str]]] = defaultdict(dict)
     for sample in dataset.samples:
-        families[sample.label, sample.group if grouped else sample.relative_path].append(sample.relative_path)
-    if grouped and len({group for _, group in families}) < len(families):
+        unit = sample.group if grouped else sample.relative_path
+        families[sample.source, sample.label].setdefault(unit, []).append(sample.relative_path)
+    if grouped and len({group for units in families.values() for group in units}) < sum(
+        map(len, families.values())
+    ):
         raise DataError("Groups with conflicting labels cannot be split by group: leave them out first.")
     subset_of_path: dict[str, Subset] = {}
-    for label, name in enumerate(dataset.labels):
-        units = {key: paths for (owner, key), paths in families.items() if owner == label}
-        if len(units) < len(SUBSETS):
-            raise DataError(
-                f"Every subset needs an image of each class: at least {len(SUBSETS)} "
-                f"{'groups' if grouped else 'images'} of {name} are needed. Received: {len(units)}"
-            )
-        rng = np.random.default_rng([seed, label])
-        keys = sorted(units)
-        shuffled = {keys[i]: len(units[keys[i]]) for i in rng.permutation(len(keys))}
-        for key, subset in _assign(shuffled, fractions).items():
-            subset_of_path.update(dict.fromkeys(units[key], subset))
+    for number, source in enumerate(dataset.sources):
+        for label, name in enumerate(dataset.labels):
+            units = families[source, label]
+            if len(units) < len(SUBSETS):
+                raise DataError(
+                    f"Every subset needs an image of each class: at least {len(SUBSETS)} "
+                    f"{'groups' if grouped else 'images'} of {f'{source} {name}'.strip()} are needed. "
+                    f"Received: {len(units)}"
+                )
+            rng = np.random.default_rng([seed, label, *([number] if number else [])])
+            keys = sorted(units)
+            shuffled = {keys[i]: len(units[keys[i]]) for i in rng.permutation(len(keys))}
+            for key, subset in _assign(shuffled, fractions).items():
+                subset_of_path.update(dict.fromkeys(units[key], subset))
     entries = (
-        SplitEntry(s.relative_path, s.sha256, s.label, s.group, subset_of_path[s.relative_path])
+        SplitEntry(s.relative_path, s.sha256, s.label, s.group, subset_of_path[s.relative_path], s.source)
         for s in sorted(dataset.samples, key=lambda sample: sample.relative_path)
     )
-    root = dataset.root.resolve().as_posix()
     return Split(
-        data_root=root, labels=dataset.labels, strategy=strategy, seed=seed, fractions=fractions,
+        data_root=data_root(dataset), labels=dataset.labels, strategy=strategy, seed=seed, fractions=fractions,
         entries=tuple(entries),
     )  # fmt: skip
 
@@ -122,6 +131,14 @@ def read_split(path: str | Path) -> Split:
     except DataError as error:
         raise DataError(f"{path} is not a split of this version: {error}") from error
     return split
+
+
+def path_of(split: Split, entry: SplitEntry) -> Path:
+    """Where the image of an entry lay when the split was made."""
+    if isinstance(split.data_root, str):
+        return Path(split.data_root) / entry.relative_path
+    name, _, inside = entry.relative_path.partition("/")
+    return Path(split.data_root.get(name, name)) / inside
 
 
 def apply_split(dataset: Dataset, split: Split) -> dict[str, Dataset]:
@@ -158,10 +175,10 @@ def apply_split(dataset: Dataset, split: Split) -> dict[str, Dataset]:
         if sample.label != entry.label:
             problems.append(f"{entry.relative_path} (now labelled {dataset.labels[sample.label]})")
             continue
-        found[entry.subset].append(replace(sample, group=entry.group))
+        found[entry.subset].append(replace(sample, group=entry.group, source=entry.source))
     if problems:
         raise DataError(
-            f"{len(problems)} of {len(split.entries)} images of the split do not match {dataset.root}: "
+            f"{len(problems)} of {len(split.entries)} images of the split do not match {dataset.name}: "
             f"{few(problems)}"
         )
     return {subset: replace(dataset, samples=tuple(found[subset]), notes=()) for subset in SUBSETS}

@@ -19,8 +19,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoedge.edge_runtime.errors import DataError, ModelError, UsageError
-from sonoedge.train.data.dataset import Dataset, scan_folder
+from sonoedge.edge_runtime.errors import DataError, ModelError, UsageError, few
+from sonoedge.train.data.dataset import Dataset
+from sonoedge.train.data.sources import Places, named_folders, scan_sources
 from sonoedge.train.data.split import Split, apply_split, read_split
 from sonoedge.train.records.run_card import CARD, Metrics, RunCard, read_card
 
@@ -87,7 +88,7 @@ def open_run(path: str | os.PathLike[str]) -> TrainedRun:
         raise ModelError(f"{folder / SPLIT}: {error}") from error
 
 
-def load_subsets(run: Run, root: str | Path | None = None, *, progress: bool = False) -> dict[str, Dataset]:
+def load_subsets(run: Run, root: Places | None = None, *, progress: bool = False) -> dict[str, Dataset]:
     """The run's images by subset, each checked against its digest.
 
     The groups are those of the run; none are formed here. Images that the run left out, such as unreadable ones,
@@ -95,17 +96,43 @@ def load_subsets(run: Run, root: str | Path | None = None, *, progress: bool = F
 
     Args:
         run: a finished one.
-        root: folder of the images; by default the folder from which the run read them.
+        root: folder of the images; by default the folder from which the run read them. For a run on several
+            sources: their folders, or one folder that holds them by the names of the sources.
         progress: show a bar on stderr.
 
     Raises:
         DataError: the folder is not there, or images of the split are missing, changed or labelled differently.
     """
-    folder = Path(root or run.split.data_root)
-    if not folder.is_dir():
-        raise DataError(f"The run's images were in {folder}, which is not there. Say where they are with --data.")
-    scan = scan_folder(folder, classes=run.split.labels, skip_unreadable=True, progress=progress)
-    return apply_split(scan.dataset, run.split)
+    folders = folders_of(run.split, root)
+    if missing := [str(folder) for folder in folders.values() if not folder.is_dir()]:
+        raise DataError(
+            f"The run's images were in {few(missing)}, which is not there. Say where they are with --data."
+        )
+    dataset = scan_sources(folders, classes=run.split.labels, skip_unreadable=True, progress=progress)
+    return apply_split(dataset, run.split)
+
+
+def folders_of(split: Split, root: Places | None = None) -> dict[str, Path]:
+    """Folders of a split's images by the name of the source; a single folder has an empty name.
+
+    Args:
+        split: of a run.
+        root: see `load_subsets`.
+
+    Raises:
+        UsageError: ``root`` holds other sources than the split.
+    """
+    usual = split.data_root if isinstance(split.data_root, dict) else {"": split.data_root}
+    if not root:
+        return {name: Path(folder) for name, folder in usual.items()}
+    given = named_folders(root)
+    if set(given) == {""} != set(usual):
+        given = {name: given[""] / name for name in usual}
+    if set(given) != set(usual):
+        raise UsageError(
+            f"The run's images are of {', '.join(usual) or 'one folder'}. Received: {', '.join(given)}."
+        )
+    return given
 
 
 def validation_logits(run: Run) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -13,7 +13,7 @@ from sonoedge.edge_runtime.imaging.image import read_image
 from sonoedge.train.data.copies import centre_square, copy_pairs
 from sonoedge.train.data.dataset import Dataset
 from sonoedge.train.data.grouping import near_duplicate_pairs, thumbnail
-from sonoedge.train.data.split import subset_of
+from sonoedge.train.data.split import path_of, subset_of
 from sonoedge.train.evaluation.run_folder import Run
 
 
@@ -61,7 +61,7 @@ def _sources(run: Run, dataset: Dataset, known: set[str]) -> dict[str, Path]:
     """Where the run's images can be read, by SHA-256: among the data, or where the run read them."""
     found = {sample.sha256: sample.path for sample in dataset.samples if sample.sha256 in known}
     for entry in run.split.entries:
-        path = Path(run.split.data_root) / entry.relative_path
+        path = path_of(run.split, entry)
         if entry.sha256 in known - found.keys() and path.is_file() and sha256_file(path) == entry.sha256:
             found[entry.sha256] = path
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ def subgroups(
     Raises:
         UsageError: the folder has no CSV, or its CSV lacks a column that was asked for.
     """
-    members = {**by_column(dataset, columns), **by_size(dataset)}
+    members = {**by_source(dataset), **by_column(dataset, columns), **by_size(dataset)}
     return {
         name: {
             "images": len(rows),
@@ -75,11 +76,31 @@ def by_column(dataset: Dataset, columns: Sequence[str] | None) -> dict[str, list
     Raises:
         UsageError: the folder has no CSV, or its CSV lacks a column that was asked for.
     """
-    path = next((p for p in (dataset.root / "images.csv", dataset.root / "bus_data.csv") if p.is_file()), None)
+    index = {sample.relative_path: i for i, sample in enumerate(dataset.samples)}
+    members: dict[str, list[int]] = {}
+    for source, root in dataset.roots.items():
+        for name, image, value in _cells_of(root, columns):
+            if (row := index.get(f"{source}/{image}" if source else image)) is not None:
+                members.setdefault(f"{name} {value}", []).append(row)
+    return {name: sorted(rows) for name, rows in sorted(members.items())}
+
+
+def by_source(dataset: Dataset) -> dict[str, list[int]]:
+    """Rows by source, such as ``source busi``; an empty dictionary if there is only one."""
+    sources = dataset.sources
+    return {
+        f"source {source}": [i for i, sample in enumerate(dataset.samples) if sample.source == source]
+        for source in (sources if len(sources) > 1 else ())
+    }
+
+
+def _cells_of(root: Path, columns: Sequence[str] | None) -> list[tuple[str, str, str]]:
+    """Column, image and value of every cell that is asked for in a folder's CSV."""
+    path = next((p for p in (root / "images.csv", root / "bus_data.csv") if p.is_file()), None)
     if path is None:
         if columns:
-            raise UsageError(f"--by needs an images.csv. Received: {dataset.root}")
-        return {}
+            raise UsageError(f"--by needs an images.csv. Received: {root}")
+        return []
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
         fields = reader.fieldnames or []
@@ -87,15 +108,7 @@ def by_column(dataset: Dataset, columns: Sequence[str] | None) -> dict[str, list
             columns = [name for name in USUAL_COLUMNS if name in fields]
         if missing := [name for name in columns if name not in fields]:
             raise UsageError(f"{path} has no column {', '.join(missing)}. It has: {', '.join(fields)}")
-        rows = list(reader) if columns else []
-    if not rows:
-        return {}
-    by_image = {row_path(row): row for row in rows}
-    members: dict[str, list[int]] = {}
-    for name in columns:
-        for i, sample in enumerate(dataset.samples):
-            members.setdefault(f"{name} {by_image[sample.relative_path][name].strip()}", []).append(i)
-    return dict(sorted(members.items()))
+        return [(name, row_path(row), row[name].strip()) for row in reader for name in columns]
 
 
 def by_size(dataset: Dataset) -> dict[str, list[int]]:

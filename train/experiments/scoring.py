@@ -91,7 +91,7 @@ def score_run(
     result: dict[str, Any] = {
         "kind": "sonoedge-scoring",
         "run": finished.path.name,
-        "data": dataset.root.name,
+        "data": dataset.name,
         "digest": dataset.digest,
         "images": len(dataset),
         "groups": len(set(dataset.groups)),

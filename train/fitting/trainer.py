@@ -15,7 +15,8 @@ from sonoedge.edge_runtime.errors import DataError, UsageError
 from sonoedge.edge_runtime.files import write_text_atomic
 from sonoedge.edge_runtime.words import INTENDED_USE
 from sonoedge.train.callbacks import RunFinished, tell
-from sonoedge.train.data.dataset import Dataset, load_dataset, scan_folder
+from sonoedge.train.data.dataset import Dataset
+from sonoedge.train.data.sources import data_root, load_sources, scan_sources
 from sonoedge.train.data.split import (
     SUBSETS,
     Split,
@@ -177,7 +178,7 @@ def _pipeline(input_wait: InputWait, workers: int) -> dict[str, Any]:
 def _data(settings: TrainSettings, progress: bool) -> tuple[dict[str, Dataset], Split, tuple[str, ...]]:
     """Images by subset, the split, and what was merged or left out."""
     if settings.split in get_args(Strategy):
-        dataset = load_dataset(
+        dataset = load_sources(
             settings.data,
             classes=settings.classes,
             groups=settings.groups,
@@ -191,10 +192,10 @@ def _data(settings: TrainSettings, progress: bool) -> tuple[dict[str, Dataset], 
         _require_two(split.labels)
         classes = settings.classes or split.labels
         # No groups are formed: the split has its own.
-        dataset = scan_folder(
+        dataset = scan_sources(
             settings.data, classes=classes, skip_unreadable=settings.skip_unreadable, progress=progress
-        ).dataset
-        split = structs.replace(split, data_root=dataset.root.resolve().as_posix())
+        )
+        split = structs.replace(split, data_root=data_root(dataset))
     return apply_split(dataset, split), split, dataset.notes
 
 
@@ -219,5 +220,9 @@ def describe_split(subsets: dict[str, Dataset], split: Split) -> None:
         data = subsets[subset]
         counts = ", ".join(f"{int((data.y == k).sum())} {label}" for k, label in enumerate(data.labels))
         LOG.info(f"{subset:<6}{len(data):>6} images in {len(set(data.groups))} groups ({counts})")
+        for source in data.sources if len(data.sources) > 1 else ():
+            own = [sample.label for sample in data.samples if sample.source == source]
+            parts = ", ".join(f"{own.count(k)} {label}" for k, label in enumerate(data.labels))
+            LOG.info(f"{'':<6}{len(own):>6} of {source} ({parts})")
     if leaks := leak_count(split):
         LOG.warning(f"{leaks} validation and test images have a copy or the same patient in training.")

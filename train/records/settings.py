@@ -50,11 +50,11 @@ PAPER = FitSettings(learning_rate=1e-5, batch_size=16, epochs=24, patience=10)
 class TrainSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that decides a run; see ``sonoedge train --help`` for what the fields mean.
 
-    ``epochs``, ``batch_size`` and ``learning_rate`` are those of gradient training; None leaves them to the
+    ``data`` is a folder, or several of different sources. ``epochs``, ``batch_size`` and ``learning_rate`` are those of gradient training; None leaves them to the
     protocol. ``fits`` are the settings that a sweep chose.
     """
 
-    data: str
+    data: str | tuple[str, ...]
     weights: str = "imagenet"
     backbones: str = "vgg19,efficientnetb0"
     classes: tuple[str, ...] | None = None
@@ -152,6 +152,10 @@ def words_only(settings: TrainSettings) -> dict[str, Any]:
 
 def with_whole_paths(settings: TrainSettings) -> TrainSettings:
     """The settings with absolute paths, so that the run can be repeated from another folder."""
+
+    def whole(value: Any) -> Any:
+        return tuple(map(whole, value)) if isinstance(value, tuple) else str(Path(value).absolute())
+
     places = {name: getattr(settings, name) for name in PLACES}
-    whole = {name: str(Path(value).absolute()) for name, value in places.items() if value and value not in _WORDS}
-    return msgspec.structs.replace(settings, **whole)
+    changed = {name: whole(value) for name, value in places.items() if value and value not in _WORDS}
+    return msgspec.structs.replace(settings, **changed)

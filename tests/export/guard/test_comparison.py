@@ -24,7 +24,7 @@ def dataset(labels: list[int]) -> Dataset:
     samples = tuple(
         Sample(Path(f"{i}.png"), f"{i}.png", y, f"g{i}", f"{i:064x}", None) for i, y in enumerate(labels)
     )
-    return Dataset(Path(), ("benign", "malignant"), samples)
+    return Dataset({"": Path()}, ("benign", "malignant"), samples)
 
 
 def alternating(count: int) -> list[int]:

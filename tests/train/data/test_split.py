@@ -40,7 +40,7 @@ def dataset_of(group_sizes: dict[int, list[int]], root: Path = Path("data")) -> 
                 digest = hashlib.sha256(name.encode()).hexdigest()
                 samples.append(Sample(root / name, name, label, f"{label}-{group}", digest, None))
     samples.sort(key=lambda sample: sample.relative_path)
-    return Dataset(root, tuple(f"class{label}" for label in group_sizes), tuple(samples))
+    return Dataset({"": root}, tuple(f"class{label}" for label in group_sizes), tuple(samples))
 
 
 SIZES = st.lists(st.integers(1, 4), min_size=3, max_size=40)
