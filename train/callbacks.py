@@ -27,7 +27,7 @@ from typing import Any, Literal
 
 from sonoedge.train.records.run_card import RunCard
 
-Stage = Literal["head", "fine-tune", "teach"]
+Stage = Literal["head", "fine-tune", "end-to-end", "teach"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class EpochEnded:
     """An epoch of gradient training.
 
     Attributes:
-        stage: ``head``, ``fine-tune``, or ``teach`` (distill and slim).
+        stage: ``head``, ``fine-tune``, ``end-to-end``, or ``teach`` (distill and slim).
         epoch: from 1 on.
         epochs: at most; early stopping may end before.
         figures: what Keras logged, such as ``loss`` and ``val_loss``.

@@ -15,14 +15,21 @@ from sonoedge.train.terminal import shown
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    DATA.add(parser, "as for train", required=True)
+    DATA.add(parser, "as for train; again for each further source", required=True, action="append")
     CLASSES.add(parser)
     GROUPS.add(parser, "instead of the folder's own groups")
     WEIGHTS.add(parser, "as for train", shown=DEFAULT)
-    parser.add_argument("--rows", metavar="A,B", help="rows of the table; the first is the baseline (default: all)")
+    parser.add_argument(
+        "--rows",
+        metavar="A,B",
+        help="rows of the table; the first is the baseline (default: all on frozen features)",
+    )
     parser.add_argument("--split", metavar="grouped,paper", help=(
         "grouped: whole groups; paper: single images, which leaks; both: the difference is the leak "
         "(default: %(default)s)"
+    ))  # fmt: skip
+    parser.add_argument("--leave-one-source-out", action="store_true", help=(
+        "test on each source by a model that was trained on the others"
     ))  # fmt: skip
     parser.add_argument("--folds", type=int, metavar="N", help="default: %(default)s")
     parser.add_argument("--without-stress", dest="stress", action="store_false", help=(
@@ -39,6 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Choose by this table and never by an external set. Interrupted, it goes on after the last fold.\n\n"
         "examples:\n"
         "  sonoedge cross-validate --data BUSI --out ablation\n"
+        "  sonoedge cross-validate --data BUSI --data UCLM --data UC --leave-one-source-out --rows copies,compact "
+        "--out travel\n"
         "  sonoedge cross-validate --data paper-like --rows decay --split grouped,paper --out leak"
     )
 

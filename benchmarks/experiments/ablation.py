@@ -18,8 +18,7 @@ from sonoedge.train.terminal import LOG
 
 if TYPE_CHECKING:
     from sonoedge.benchmarks.experiments.cross_validation import Line, Pair
-    from sonoedge.train.data.split import Strategy
-    from sonoedge.train.experiments.cross_validation import OutOfFold
+    from sonoedge.train.experiments.cross_validation import FoldsBy, OutOfFold
 
 StrPath = str | os.PathLike[str]
 
@@ -78,7 +77,7 @@ class Ablation:
 
 
 def cross_validate(
-    data: StrPath,
+    data: StrPath | Sequence[StrPath],
     *,
     out: StrPath,
     classes: str | Sequence[str] | None = None,
@@ -86,6 +85,7 @@ def cross_validate(
     weights: StrPath = "imagenet",
     rows: str | Sequence[str] | None = None,
     split: str | Sequence[str] = "grouped",
+    leave_one_source_out: bool = False,
     folds: int = 5,
     stress: bool = True,
     input_size: int = 224,
@@ -96,13 +96,15 @@ def cross_validate(
     """Run the missing folds and write the table. Choose by it, and never by an external set.
 
     Args:
-        data: labelled images, as for `train`.
+        data: labelled images, as for `train`; several folders are several sources.
         out: folder of the table; finished folds in it are kept.
         classes: two class names, the positive one last.
         groups: groups.csv of an audit.
         weights: ``imagenet``, ``none`` or a folder.
-        rows: rows of the table, the first is the baseline; None for all.
+        rows: rows of the table, the first is the baseline; None for all on frozen features.
         split: ``grouped``, ``paper`` (single images, which leaks) or both.
+        leave_one_source_out: in place of ``split`` and ``folds``: test on each source by a model that has seen the
+            others.
         folds: 2 to 100.
         stress: also test on augmented copies, for which all backbones run once more.
         input_size: pixels.
@@ -118,6 +120,7 @@ def cross_validate(
     splits = [name.strip() for name in names_in(split) if name.strip()]
     if not splits or set(splits) - {"grouped", "paper"} or len(set(splits)) != len(splits):
         raise UsageError(f"--split takes grouped, paper or both. Received: {split!r}.")
+    by: list[FoldsBy] = ["sources"] if leave_one_source_out else cast("list[FoldsBy]", splits)
     check_ranges(
         ("--folds", folds, 2, 100), ("--input-size", input_size, *PIXEL_RANGE), ("--seed", seed, *SEED_RANGE)
     )
@@ -128,26 +131,27 @@ def cross_validate(
 
     with quiet():
         from sonoedge.benchmarks.experiments.cross_validation import lines_of, page, pairs_of
-        from sonoedge.train.data.dataset import load_dataset
+        from sonoedge.train.data.sources import load_sources
         from sonoedge.train.experiments.cross_validation import cross_validate as run_folds
         from sonoedge.train.experiments.cross_validation import parse_rows
         from sonoedge.train.features.cache import default_cache
         from sonoedge.train.records.settings import TrainSettings
 
     chosen = parse_rows(rows if rows is None or isinstance(rows, str) else ",".join(rows))
-    dataset = load_dataset(Path(data), classes=names_in(classes) or None, groups=path_of(groups), progress=progress)
+    dataset = load_sources(data, classes=names_in(classes) or None, groups=path_of(groups), progress=progress)
     if len(dataset.labels) != 2:
         raise DataError(
             f"The classifier is binary. Classes: {', '.join(dataset.labels)}; choose two with --classes."
         )
-    settings = TrainSettings(os.fspath(data), weights=os.fspath(weights), input_size=input_size, seed=seed)
+    settings = TrainSettings("", weights=os.fspath(weights), input_size=input_size, seed=seed)
     found = run_folds(
-        dataset, chosen, cast("list[Strategy]", splits), settings, target, folds=folds, stress=stress,
+        dataset, chosen, by, settings, target, folds=folds, stress=stress,
         cache=path_of(cache) or default_cache(), progress=progress, say=LOG.info,
     )  # fmt: skip
+    count = f"one of {len(dataset.sources)} sources left out" if leave_one_source_out else f"{folds} folds"
     facts = (
         f"{dataset.name}: {len(dataset)} images in {len(set(dataset.groups))} groups, digest "
-        f"{dataset.digest[:16]}; weights {Path(weights).name}, {folds} folds, seed {seed}"
+        f"{dataset.digest[:16]}; weights {Path(weights).name}, {count}, seed {seed}"
     )
     lines, pairs = tuple(lines_of(dataset, found)), tuple(pairs_of(dataset, found))
     images = tuple(sample.relative_path for sample in dataset.samples)

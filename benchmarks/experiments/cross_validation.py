@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from markupsafe import Markup
 
 from sonoedge.benchmarks.report.html import render
@@ -108,12 +109,15 @@ def pairs_of(dataset: Dataset, found: Sequence[OutOfFold]) -> list[Pair]:
             wanted.append((single, fused))
     pairs = []
     for a, b in wanted:
-        if (a, "grouped") in at and (b, "grouped") in at:
-            one, two = at[a, "grouped"], at[b, "grouped"]
-            difference = paired_fold_auc_difference(
-                dataset.y, (one.logits, one.fold), (two.logits, two.fold), dataset.groups
-            )
-            pairs.append(Pair(a, b, "AUC", difference))
+        for split in ("grouped", "sources"):
+            if (a, split) in at and (b, split) in at:
+                one, two = at[a, split], at[b, split]
+                difference = paired_fold_auc_difference(
+                    dataset.y, (one.logits, one.fold), (two.logits, two.fold), dataset.groups
+                )
+                pairs.append(Pair(a, b, "AUC", difference))
+    for part in found:
+        pairs += _by_source(dataset, at[first, "sources"], part) if (first, "sources") in at else []
     for row in dict.fromkeys(part.row for part in found):
         if (row, "grouped") in at and (row, "paper") in at:
             honest, leaky = at[row, "grouped"], at[row, "paper"]
@@ -125,6 +129,21 @@ def pairs_of(dataset: Dataset, found: Sequence[OutOfFold]) -> list[Pair]:
             before, after = ((part.margins >= 0) == (dataset.y == 1) for part in (honest, leaky))
             difference = paired_mean_difference(before, after, dataset.y, dataset.groups)
             pairs.append(Pair(*names, "accuracy", difference))
+    return pairs
+
+
+def _by_source(dataset: Dataset, first: OutOfFold, second: OutOfFold) -> list[Pair]:
+    """The difference on each source that was left out."""
+    pairs = []
+    for number, source in enumerate(dataset.sources if second.row != first.row else ()):
+        mine = np.flatnonzero(first.fold == number)
+        difference = paired_fold_auc_difference(
+            dataset.y[mine],
+            (first.logits[mine], first.fold[mine]),
+            (second.logits[mine], second.fold[mine]),
+            [dataset.groups[i] for i in mine],
+        )
+        pairs.append(Pair(first.row, second.row, f"AUC on {source}", difference))
     return pairs
 
 

@@ -92,6 +92,15 @@ def _one_of(words: tuple[str, ...]) -> Callable[[Any], str]:
     return check
 
 
+RECIPES: dict[str, dict[str, Any]] = {
+    "fused": {},
+    "compact": {
+        "protocol": "end-to-end", "backbones": "efficientnetlite0", "maps": "lesion", "input_size": 192,
+        "units": (64,), "dropout": 0.2,
+    },
+}  # fmt: skip
+"""Named sets of options; an option that is given wins over its recipe."""
+
 OPTIONS: dict[str, Callable[[Any], Any]] = {
     "data": _places,
     "classes": _names,
@@ -106,6 +115,7 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
     "units": _widths,
     "dropout": _number(0.0, 0.99),
     "input_size": _whole(*PIXEL_RANGE),
+    "recipe": _one_of(tuple(RECIPES)),
     "protocol": _one_of(get_args(Protocol)),
     "seed": _whole(*SEED_RANGE),
     "sweep": _text,
@@ -117,6 +127,11 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
     "fine_tune_epochs": _whole(1, 10_000),
     "fine_tune_rate": _number(1e-9, 1.0),
     "average_weights": _yes_or_no,
+    "weight_decay": _number(0.0, 1.0),
+    "warm_up": _number(0.0, 0.5),
+    "label_smoothing": _number(0.0, 0.5),
+    "lesion_weight": _number(0.0, 100.0),
+    "augment_policy": _text,
     "mixed_precision": _yes_or_no,
     "data_parallel": _yes_or_no,
     "out": _text,

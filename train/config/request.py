@@ -18,7 +18,7 @@ from msgspec import structs
 
 from sonoedge.edge_runtime.errors import UsageError
 from sonoedge.train.config.needs import NEEDS
-from sonoedge.train.config.options import OPTIONS, Unfit
+from sonoedge.train.config.options import OPTIONS, RECIPES, Unfit
 from sonoedge.train.records.run_card import CARD, TrainedCard, read_card
 from sonoedge.train.records.settings import DEFAULT_COPIES, TrainSettings
 
@@ -29,7 +29,8 @@ class Request:
 
     Attributes:
         settings: what decides the run.
-        others: options that do not: ``out``, ``overwrite``, ``cache``, ``workers``, ``log``.
+        others: options that do not, or have done so: ``recipe``, ``out``, ``overwrite``, ``cache``, ``workers``,
+            ``log``.
         same_images: digest of the images of the run that is repeated; None if the images are chosen anew.
     """
 
@@ -71,7 +72,7 @@ def request_of(options: Mapping[str, Any], config: str | PathLike[str] | None = 
             except Unfit as error:
                 raise UsageError(f"{names[name]} {error}") from None
     others = {name: values.pop(name) for name in list(values) if name not in TrainSettings.__struct_fields__}
-    settings = _settled(base, values)
+    settings = _settled(base, values, others.get("recipe"))
     _refuse_idle(settings, {name: label for name, label in names.items() if values.get(name) is not False})
     return Request(settings, others, same_images)
 
@@ -90,9 +91,11 @@ def config_text(settings: TrainSettings) -> str:
     return str(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True))
 
 
-def _settled(base: TrainSettings | None, values: Mapping[str, Any]) -> TrainSettings:
+def _settled(base: TrainSettings | None, values: Mapping[str, Any], recipe: str | None) -> TrainSettings:
     """Settings from checked values, with the defaults that depend on the protocol."""
     if base is not None:
+        if recipe is not None:
+            raise UsageError("--recipe does nothing beside the run to repeat, which has all options already.")
         if "sweep" in values:
             base = structs.replace(base, fits=None)  # the new sweep chooses again
         settings = structs.replace(base, **values)
@@ -101,9 +104,10 @@ def _settled(base: TrainSettings | None, values: Mapping[str, Any]) -> TrainSett
         return structs.replace(settings, **dict.fromkeys(idle - values.keys()))
     if "data" not in values:
         raise UsageError("Name the images with --data, or in the file of --config.")
-    paper = values.get("protocol") == "paper"
-    usual = {"maps": "last", "augment": 0} if paper else {"maps": "stages", "augment": DEFAULT_COPIES}
-    return TrainSettings(**{**usual, **values})
+    chosen = {**RECIPES[recipe or "fused"], **values}
+    frozen = chosen.get("protocol", "default") == "default"
+    usual = {"maps": "stages", "augment": DEFAULT_COPIES} if frozen else {"maps": "last", "augment": 0}
+    return TrainSettings(**{**usual, **chosen})
 
 
 def _refuse_idle(settings: TrainSettings, names: Mapping[str, str]) -> None:

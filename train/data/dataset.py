@@ -112,14 +112,16 @@ class Dataset:
 class Scan:
     """Everything read from a folder, before groups are formed and conflicts dropped.
 
-    ``given_groups[i]`` holds the CSV's group column, or None. ``flagged[i]`` holds its conflict column. Thumbnails
-    are float32 (N, 32, 32). `Sample.group` is still empty.
+    ``given_groups[i]`` holds the CSV's group column, or None. ``patients`` says that these groups are of images.csv
+    and may be patients; those that an audit found are of copies. ``flagged[i]`` holds the CSV's conflict column.
+    Thumbnails are float32 (N, 32, 32). `Sample.group` is still empty.
     """
 
     dataset: Dataset
     given_groups: tuple[str | None, ...]
     flagged: tuple[bool, ...]
     thumbnails: Float32Array
+    patients: bool = True
 
 
 def load_dataset(
@@ -132,6 +134,8 @@ def load_dataset(
     progress: bool = False,
 ) -> Dataset:
     """Read a folder of labelled images, group the copies and drop groups with conflicting labels.
+
+    A group of images.csv, such as a patient, may have more than one label, unless the CSV marks it as conflicting.
 
     Args:
         root: folder in one of the layouts of `train.data.layouts`.
@@ -148,7 +152,7 @@ def load_dataset(
     """
     scan = scan_folder(root, classes=classes, skip_unreadable=skip_unreadable, progress=progress)
     if groups is not None:
-        scan = replace(scan, given_groups=_groups_of(scan.dataset, Path(groups)))
+        scan = replace(scan, given_groups=_groups_of(scan.dataset, Path(groups)), patients=False)
     return group_scan(scan, group_by)
 
 
@@ -161,17 +165,21 @@ def group_scan(scan: Scan, group_by: Literal["auto", "none"] = "auto") -> Datase
     found, samples = scan.dataset, scan.dataset.samples
     names: list[str | None] = [None] * len(samples)
     pairs = pairs_with_equal([sample.sha256 for sample in samples])
-    if group_by == "auto" and any(scan.given_groups):
+    copies = groups_from_pairs(len(samples), pairs)
+    by_patient = group_by == "auto" and any(scan.given_groups)
+    if by_patient:
         names = list(scan.given_groups)
         pairs += pairs_with_equal(names)
     elif group_by == "auto":
         pairs += pairs_with_equal(family_keys(found)) + near_duplicate_pairs(scan.thumbnails)
     firsts = groups_from_pairs(len(samples), pairs)
+    # A patient may have a benign and a malignant lesion; two labels of one view contradict each other.
+    contradicting = copies if by_patient and scan.patients else firsts
+    bad = {firsts[i] for i, flag in enumerate(scan.flagged) if flag}
     labels_of: dict[int, set[int]] = {}
-    for first, sample in zip(firsts, samples, strict=True):
-        labels_of.setdefault(first, set()).add(sample.label)
-    bad = {first for first, flag in zip(firsts, scan.flagged, strict=True) if flag}
-    bad |= {first for first, labels in labels_of.items() if len(labels) > 1}
+    for part, sample in zip(contradicting, samples, strict=True):
+        labels_of.setdefault(part, set()).add(sample.label)
+    bad |= {firsts[part] for part, labels in labels_of.items() if len(labels) > 1}
     kept = tuple(
         replace(sample, group=names[first] or samples[first].relative_path)
         for first, sample in zip(firsts, samples, strict=True)
@@ -180,6 +188,8 @@ def group_scan(scan: Scan, group_by: Literal["auto", "none"] = "auto") -> Datase
     notes = found.notes
     if bad:
         notes += (f"{len(samples) - len(kept)} images in {len(bad)} groups with conflicting labels left out",)
+    if mixed := len({(sample.group, sample.label) for sample in kept}) - len({sample.group for sample in kept}):
+        notes += (f"{mixed} groups of images.csv hold more than one class: each stays on one side of a split",)
     _require_all_classes(found.labels, {found.labels[sample.label] for sample in kept}, "usable image")
     return replace(found, samples=kept, notes=notes)
 

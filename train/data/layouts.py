@@ -28,10 +28,7 @@ _GROUP_COLUMNS = ("group", "case", "patient")
 
 @dataclass(frozen=True)
 class Row:
-    """What a CSV row or a folder says of one image: path below the root, label, group (or None), conflict flag, source.
-
-    The source is empty if nothing is said.
-    """
+    """What a CSV row or a folder says of one image; the path is below the root, no source is an empty one."""
 
     relative_path: str
     label: str

@@ -1,13 +1,12 @@
 """Images of several sources: data sets, hospitals or scanners that are trained on together.
 
 Two ways to name them: several folders, each in a layout of its own, or one folder whose images.csv has a column
-``source``. Within a folder copies are grouped as always. Between sources there must be none: an image in two of them
-would be counted twice, and lie on both sides when one source is left out.
+``source``. Within a folder copies are grouped as always. Between sources there must be none: an image in two
+of them would be counted twice, and lie on both sides when one source is left out.
 """
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -35,13 +34,13 @@ def load_sources(
     """Read one or more folders of labelled images and group the copies within each.
 
     Args:
-        folders: one folder, or several of different names. With several, every relative path begins with the name of
-            its folder, and so does the name of every group.
+        folders: one folder, or several of different names. With several, every relative path begins with the name
+            of its folder, and so does the name of every group.
         classes, groups, skip_unreadable, progress: see `train.data.dataset.load_dataset`.
 
     Raises:
-        DataError: a folder cannot be used, the classes of the folders differ, a source has images of one class only,
-            or an image lies in two sources.
+        DataError: a folder cannot be used, the classes of the folders differ, a source has images of one class
+            only, or an image lies in two sources.
         UsageError: two folders have the same name, or ``groups`` is given for several folders.
     """
     named = named_folders(folders)
@@ -103,7 +102,7 @@ def named_folders(folders: Places) -> dict[str, Path]:
         raise UsageError("Name at least one folder with --data.")
     if len(given) == 1:
         return {"": Path(given[0])}
-    names = [Path(os.path.abspath(folder)).name for folder in given]
+    names = [Path(folder).absolute().name for folder in given]
     if doubled := [name for name, count in Counter(names).items() if count > 1]:
         raise UsageError(f"Folders of several sources must have different names. Received twice: {few(doubled)}")
     return dict(zip(names, map(Path, given), strict=True))
@@ -151,8 +150,8 @@ def _refuse_shared(samples: Sequence[Sample], pairs: Sequence[tuple[int, int]]) 
     if shared:
         names = [f"{a.relative_path} and {b.relative_path}" for a, b in shared]
         raise DataError(
-            f"{len(shared)} pairs of images of different sources show the same content: {few(names, 3)}. Remove one "
-            "of each pair; sonoedge audit finds them."
+            f"{len(shared)} pairs of images of different sources show the same content: {few(names, 3)}. Remove "
+            "one of each pair; sonoedge audit finds them."
         )
 
 
@@ -162,6 +161,6 @@ def _require_every_class(dataset: Dataset) -> None:
         present = {sample.label for sample in dataset.samples if sample.source == source}
         if missing := [label for index, label in enumerate(dataset.labels) if index not in present]:
             raise DataError(
-                f"Every source needs images of every class; else the model learns to tell the sources apart. "
+                "Every source needs images of every class; else the model learns to tell the sources apart. "
                 f"Received: {source} without {', '.join(missing)}."
             )

@@ -61,7 +61,7 @@ def make_split(
     """Assign every image to train, val or test, stratified by source and class, reproducible from the seed.
 
     Args:
-        dataset: images with groups of one label each, such as those of `train.data.dataset.load_dataset`.
+        dataset: images with their groups, such as those of `train.data.dataset.load_dataset`.
         strategy: "grouped" keeps a group on one side; "paper" shuffles single images (section III of the
             paper: 70/15/15, stratified), so copies of one source image may lie on both sides.
         fractions: shares of train, val and test; positive, with the sum 1.
@@ -69,7 +69,7 @@ def make_split(
 
     Raises:
         UsageError: unknown strategy, fractions or seed out of range.
-        DataError: a class of a source has too few groups (or images) to be in every subset, or a group has two labels.
+        DataError: a class of a source has too few groups (or images) to be in every subset.
     """
     if strategy not in _STRATEGIES:
         raise UsageError(f"The split strategy must be one of {', '.join(_STRATEGIES)}. Received: {strategy}")
@@ -78,14 +78,14 @@ def make_split(
     if seed < 0:
         raise UsageError(f"The seed must not be negative. Received: {seed}")
     grouped = strategy == "grouped"
+    units_of = dataset.groups if grouped else [sample.relative_path for sample in dataset.samples]
+    # A patient with lesions of several classes counts for the last of them, the positive one if it is there.
+    label_of: dict[str, int] = {}
+    for unit, sample in zip(units_of, dataset.samples, strict=True):
+        label_of[unit] = max(sample.label, label_of.get(unit, 0))
     families: defaultdict[tuple[str, int], dict[str, list[str]]] = defaultdict(dict)
-    for sample in dataset.samples:
-        unit = sample.group if grouped else sample.relative_path
-        families[sample.source, sample.label].setdefault(unit, []).append(sample.relative_path)
-    if grouped and len({group for units in families.values() for group in units}) < sum(
-        map(len, families.values())
-    ):
-        raise DataError("Groups with conflicting labels cannot be split by group: leave them out first.")
+    for unit, sample in zip(units_of, dataset.samples, strict=True):
+        families[sample.source, label_of[unit]].setdefault(unit, []).append(sample.relative_path)
     subset_of_path: dict[str, Subset] = {}
     for number, source in enumerate(dataset.sources):
         for label, name in enumerate(dataset.labels):

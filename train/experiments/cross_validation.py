@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from msgspec import structs
@@ -20,8 +20,8 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from sonoedge.edge_runtime.errors import DataError, UsageError
 from sonoedge.edge_runtime.files import sha256_bytes, sha256_file, write_text_atomic
+from sonoedge.train.config.options import RECIPES
 from sonoedge.train.data.dataset import Dataset
-from sonoedge.train.data.split import Strategy
 from sonoedge.train.evaluation.thresholds import steady_threshold
 from sonoedge.train.fitting.heads import LOGISTIC
 from sonoedge.train.fitting.steps import build, fit_subsets
@@ -29,6 +29,9 @@ from sonoedge.train.models.backbones import parse_backbones, weights_file
 from sonoedge.train.models.fusion import FusionModel
 from sonoedge.train.records.reader import plain
 from sonoedge.train.records.settings import FitSettings, TrainSettings
+
+FoldsBy = Literal["grouped", "paper", "sources"]
+"""What stays together: groups; nothing, as in the paper; all of a source."""
 
 _VERSION = 4
 _INNER = 7  # one seventh of the training folds stops the fit
@@ -48,6 +51,7 @@ class Row:
 
 _STAGES: Mapping[str, Any] = {"fits": (LOGISTIC,), "maps": "stages"}
 _COPIES: Mapping[str, Any] = {**_STAGES, "augment": 2}
+COMPACT: Mapping[str, Any] = RECIPES["compact"]
 _TUNED: Mapping[str, Any] = {**_STAGES, "fine_tune": _LAST_BLOCKS, "fine_tune_rate": 1e-4}
 
 ROWS = {
@@ -69,8 +73,15 @@ ROWS = {
         Row("tuned-copies", "… with 2 copies", {**_TUNED, "fine_tune_epochs": 2, "augment": 2}),
         Row("b0-tuned", "EfficientNetB0 alone, tuned, 2 copies",
             {**_TUNED, "fine_tune_epochs": 2, "augment": 2, "backbones": "efficientnetb0"}),
+        Row("compact", "all of EfficientNet-Lite0 trained, maps weighted by the lesion", COMPACT),
+        Row("compact-plain", "… without the lesion", {**COMPACT, "maps": "last"}),
+        Row("compact-unmasked", "… weighted maps, no mask shown", {**COMPACT, "lesion_weight": 0.0}),
+        Row("compact-mobilenet", "all of MobileNetV1 trained, at 1e-4",
+            {**COMPACT, "backbones": "mobilenet", "learning_rate": 1e-4}),
     )
 }  # fmt: skip
+USUAL_ROWS = tuple(name for name, row in ROWS.items() if "protocol" not in row.settings)
+"""Rows that are run if none are named: those on frozen features."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +90,7 @@ class OutOfFold:
 
     Attributes:
         row: its name.
-        split: by group or by image.
+        split: what stays together in a fold.
         logits: (N,), temperature applied, so that folds can be pooled.
         stress: logits of one augmented copy of every image, as from another scanner; None if not asked for.
         margins: (N,) logit minus the logit of the fold's threshold: positive is malignant.
@@ -87,7 +98,7 @@ class OutOfFold:
     """
 
     row: str
-    split: Strategy
+    split: FoldsBy
     logits: NDArray[np.float64]
     stress: NDArray[np.float64] | None
     margins: NDArray[np.float64]
@@ -95,13 +106,13 @@ class OutOfFold:
 
 
 def parse_rows(text: str | None) -> tuple[str, ...]:
-    """Names of rows from a comma-separated list; None stands for all.
+    """Names of rows from a comma-separated list; None stands for `USUAL_ROWS`.
 
     Raises:
         UsageError: an unknown or repeated name, or none.
     """
     if text is None:
-        return tuple(ROWS)
+        return USUAL_ROWS
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     unknown = [name for name in names if name not in ROWS]
     if not names or unknown or len(set(names)) != len(names):
@@ -112,7 +123,7 @@ def parse_rows(text: str | None) -> tuple[str, ...]:
 def cross_validate(
     dataset: Dataset,
     rows: Sequence[str],
-    splits: Sequence[Strategy],
+    splits: Sequence[FoldsBy],
     settings: TrainSettings,
     out: Path,
     *,
@@ -127,7 +138,7 @@ def cross_validate(
     Args:
         dataset: N images.
         rows: keys of `ROWS`.
-        splits: by group, by image, or both.
+        splits: what stays together in a fold, see `make_folds`.
         settings: of all rows, before the changes of each row.
         out: folder of the results.
         folds: at least 2.
@@ -146,7 +157,7 @@ def cross_validate(
     """
     results = []
     for name in rows:
-        chosen = structs.replace(settings, protocol="default", **ROWS[name].settings)
+        chosen = structs.replace(settings, **{"protocol": "default", **ROWS[name].settings})
         model: FusionModel | None = None
         for split in splits:
             parts = []
@@ -166,21 +177,28 @@ def cross_validate(
                     document = {"fingerprint": fingerprint, **part}
                     write_text_atomic(path, json.dumps(document) + "\n")
                 parts.append(part)
-                say(f"{name:<14}{split:<9}fold {number}: validation AUC {part['val_auc']:.3f}")
+                say(f"{name:<18}{split:<9}fold {number}: validation AUC {part['val_auc']:.3f}")
             results.append(_joined(dataset, name, split, parts))
     return results
 
 
-def make_folds(dataset: Dataset, folds: int, split: Strategy, seed: int) -> list[dict[str, Dataset]]:
-    """Train, val and test of every fold, stratified; whole groups unless the split is the paper's.
+def make_folds(dataset: Dataset, folds: int, split: FoldsBy, seed: int) -> list[dict[str, Dataset]]:
+    """Train, val and test of every fold, stratified.
+
+    Args:
+        dataset: N images.
+        folds: at least 2; for ``sources`` there are as many as sources.
+        split: ``grouped`` keeps groups together; ``paper`` does not; ``sources`` tests on all images of one source,
+            by a model that has seen the others (leave one source out).
+        seed: of the order.
 
     Raises:
-        DataError: a class has fewer groups (or images) than folds, or fewer than 7.
+        DataError: a class has fewer groups (or images) than folds, or fewer than 7, or there is only one source.
         UsageError: fewer than 2 folds.
     """
     if folds < 2:
         raise UsageError(f"--folds must be at least 2. Received: {folds}.")
-    groups = dataset.groups if split == "grouped" else [sample.relative_path for sample in dataset.samples]
+    groups = [sample.relative_path for sample in dataset.samples] if split == "paper" else dataset.groups
     for label, name in enumerate(dataset.labels):
         units = len({g for g, y in zip(groups, dataset.y, strict=True) if y == label})
         if units < max(folds, _INNER):
@@ -188,10 +206,11 @@ def make_folds(dataset: Dataset, folds: int, split: Strategy, seed: int) -> list
                 f"{folds} folds need at least {max(folds, _INNER)} groups of {name}. Received: {units}."
             )
     result = []
-    for rest, test in _kfold(split, folds, seed, dataset.y, groups):
+    outer = _by_source(dataset) if split == "sources" else _kfold(split, folds, seed, dataset.y, groups)
+    for rest, test in outer:
         inner = dataset.select(rest)
         inner_groups = [groups[i] for i in rest]
-        candidates = _kfold(split, _INNER, seed, inner.y, inner_groups)
+        candidates = _kfold(split, _INNER, seed, _cells(inner), inner_groups)
         parts = next((p for p in candidates if all(len(set(inner.y[i].tolist())) == 2 for i in p)), None)
         if parts is None:
             raise DataError(f"Too few groups for a validation part with both classes within {folds} folds.")
@@ -200,13 +219,27 @@ def make_folds(dataset: Dataset, folds: int, split: Strategy, seed: int) -> list
     return result
 
 
+def _by_source(dataset: Dataset) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """For each source, the rows of the others and its own."""
+    if len(dataset.sources) < 2:
+        raise DataError("To leave one source out there must be at least two: give --data once for each.")
+    of = np.array([sample.source for sample in dataset.samples])
+    return ((np.flatnonzero(of != name), np.flatnonzero(of == name)) for name in dataset.sources)
+
+
+def _cells(dataset: Dataset) -> NDArray[np.int64]:
+    """A number for every pair of source and class; the class alone if there is one source."""
+    sources = dataset.sources
+    return np.array([sources.index(s.source) * len(dataset.labels) + s.label for s in dataset.samples], np.int64)
+
+
 def _kfold(
-    split: Strategy, folds: int, seed: int, y: NDArray[np.int64], groups: Sequence[str]
+    split: FoldsBy, folds: int, seed: int, y: NDArray[np.int64], groups: Sequence[str]
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """For each fold, the rows of the other folds and its own."""
-    if split == "grouped":
-        return StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(groups, y, groups)
-    return StratifiedKFold(folds, shuffle=True, random_state=seed).split(groups, y)
+    if split == "paper":
+        return StratifiedKFold(folds, shuffle=True, random_state=seed).split(groups, y)
+    return StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(groups, y, groups)
 
 
 def _run(
@@ -231,7 +264,7 @@ def _run(
     }
 
 
-def _joined(dataset: Dataset, name: str, split: Strategy, parts: Sequence[Mapping[str, Any]]) -> OutOfFold:
+def _joined(dataset: Dataset, name: str, split: FoldsBy, parts: Sequence[Mapping[str, Any]]) -> OutOfFold:
     index = {sample.relative_path: i for i, sample in enumerate(dataset.samples)}
     logits, stress, margins = (np.zeros(len(dataset)) for _ in range(3))
     fold = np.zeros(len(dataset), np.int64)

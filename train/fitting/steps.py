@@ -1,4 +1,4 @@
-"""The stages of one fit: features, head, chosen blocks, temperature; for training and cross-validation."""
+"""The stages of one fit: features, head, chosen blocks or all layers, temperature."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from sonoedge.train.evaluation.results import History
 from sonoedge.train.features.augment import VERSION as AUGMENT_VERSION
 from sonoedge.train.features.cache import Features, compute_features, extract_features
 from sonoedge.train.features.input_wait import InputWait
+from sonoedge.train.features.policy import VERSION as POLICY_VERSION
+from sonoedge.train.fitting.end_to_end import train_end_to_end
 from sonoedge.train.fitting.feature_set import FeatureSet
 from sonoedge.train.fitting.fine_tuning import fine_tune, fine_tune_tail
 from sonoedge.train.fitting.heads import (
@@ -35,7 +37,7 @@ from sonoedge.train.models.backbones import map_channels, parse_backbones, weigh
 from sonoedge.train.models.cut import Tail, cut, unfreeze
 from sonoedge.train.models.fusion import FusionModel, HeadSpec, build_model
 from sonoedge.train.records.reader import plain
-from sonoedge.train.records.settings import PAPER, FitSettings, TrainSettings
+from sonoedge.train.records.settings import END_TO_END, PAPER, FitSettings, TrainSettings
 
 Logits = NDArray[np.float64]
 _TAIL_BYTES = 3 << 30
@@ -121,16 +123,24 @@ def fit_subsets(
     """
     started = perf_counter()
     input_wait = InputWait()
-    data = head_features(model, subsets, settings.augment, cache, progress, input_wait)
-    features_s = perf_counter() - started
-    seed = settings.seed
-    if settings.protocol == "paper":
+    seed, features_s = settings.seed, 0.0
+    branches, tail, tuned = model.branches, None, None
+    if settings.protocol != "end-to-end":
+        data = head_features(model, subsets, settings.augment, cache, progress, input_wait)
+        features_s = perf_counter() - started
+    if settings.protocol == "end-to-end":
+        fit = end_to_end_fit(settings)
+        tuned = train_end_to_end(
+            model, subsets["train"].samples, fit, settings, progress=progress,
+            backup=_backup(model, subsets, settings, cache),
+        )  # fmt: skip
+        result = FitResult(fit, {}, [])
+    elif settings.protocol == "paper":
         fit = paper_fit(settings)
         result = fit_paper(model, data["train"], data["val"], seed=seed, progress=progress, settings=fit)
     else:
         grid = settings.fits or DEFAULT_GRID
         result = fit_default(model, data["train"], data["val"], seed=seed, progress=progress, grid=grid)
-    branches, tail, tuned = model.branches, None, None
     if settings.fine_tune:
         if result.settings.logistic:
             # The regression's units come in pairs that belong together, and its prior replaces dropout.
@@ -236,6 +246,14 @@ def paper_fit(settings: TrainSettings) -> FitSettings:
     return structs.replace(PAPER, **{name: value for name, value in changed.items() if value is not None})
 
 
+def end_to_end_fit(settings: TrainSettings) -> FitSettings:
+    """The fit of ``--protocol end-to-end``: `END_TO_END`, or what the settings have in its place."""
+    changed = {name: getattr(settings, name) for name in ("learning_rate", "batch_size", "epochs")}
+    kept = {name: value for name, value in changed.items() if value is not None}
+    epochs = kept.get("epochs", END_TO_END.epochs)
+    return structs.replace(END_TO_END, weight_decay=settings.weight_decay, patience=epochs, **kept)
+
+
 def _fine_tune_fit(settings: TrainSettings) -> FitSettings:
     return FitSettings(
         settings.fine_tune_rate,
@@ -250,5 +268,5 @@ def _backup(model: FusionModel, subsets: dict[str, Dataset], settings: TrainSett
     """Folder in which an interrupted fine-tuning is found again: its name is a digest of all that decides it."""
     weights = [weights_digest(backbone) for backbone in model.backbones.values()]
     data = [subsets["train"].digest, subsets["val"].digest]
-    described = json.dumps([plain(settings), AUGMENT_VERSION, weights, data], sort_keys=True)
+    described = json.dumps([plain(settings), AUGMENT_VERSION, POLICY_VERSION, weights, data], sort_keys=True)
     return cache / "fine-tune" / sha256_bytes(described.encode())[:32]

@@ -82,6 +82,32 @@ class Stopping(keras.callbacks.EarlyStopping):
                 other.unlink()
 
 
+class Recorded(keras.callbacks.Callback):
+    """Keeps what every epoch logged, epochs before an interruption included, and stops nothing.
+
+    Attributes:
+        history: by name of a figure, its value after every epoch.
+    """
+
+    def __init__(self, backup: Path | None = None) -> None:
+        """Start without a history; ``backup``: see `Stopping`."""
+        super().__init__()
+        self.history: History = {}
+        self._file = None if backup is None else backup / "history.json"
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Go on from the history in the folder, if there is one."""
+        if self._file is not None and self._file.is_file():
+            self.history = json.loads(self._file.read_text(encoding="utf-8"))
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Add an epoch; one that runs again because its weights had not been saved in time replaces itself."""
+        for name, value in (logs or {}).items():
+            self.history[name] = [*self.history.get(name, [])[:epoch], float(value)]
+        if self._file is not None:
+            write_text_atomic(self._file, json.dumps(self.history))
+
+
 class EpochOrder(keras.callbacks.Callback):
     """Tells batches which epoch begins: after an interruption that is not the first one."""
 

@@ -25,6 +25,7 @@ import numpy as np
 
 from sonoedge.edge_runtime.errors import ModelError, UsageError
 from sonoedge.train.models import lite0
+from sonoedge.train.models.lesion import with_lesion
 from sonoedge.train.records.settings import Maps, Preprocessing
 
 CAFFE_MEAN_RGB = (123.68, 116.779, 103.939)
@@ -46,6 +47,7 @@ class Backbone:
         stem: convolution whose weights take the scale, exactly. As an operator of its own the scale takes 3 % of a
             small network's time on a device.
         stages: layers that end the stages before the last, from 1/8 of the image's size on.
+        finer: layer whose grid is twice as fine as the last.
     """
 
     application: str
@@ -55,6 +57,7 @@ class Backbone:
     bgr: bool = False
     stem: str = ""
     stages: tuple[str, ...] = ()
+    finer: str = ""
 
 
 def _caffe(application: str, cache_file: str) -> Backbone:
@@ -62,8 +65,8 @@ def _caffe(application: str, cache_file: str) -> Backbone:
     return Backbone(application, cache_file, offset=(-red, -green, -blue), bgr=True)
 
 
-def _symmetric(application: str, cache_file: str) -> Backbone:
-    return Backbone(application, cache_file, scale=(1 / 127.5,) * 3, offset=(-1.0,) * 3)
+def _symmetric(application: str, cache_file: str, finer: str = "") -> Backbone:
+    return Backbone(application, cache_file, scale=(1 / 127.5,) * 3, offset=(-1.0,) * 3, finer=finer)
 
 
 def _torch(application: str, cache_file: str) -> Backbone:
@@ -86,15 +89,24 @@ BACKBONES: dict[str, Backbone] = {
         "EfficientNetB0",
         "efficientnetb0_notop.h5",
         stages=("block3b_add", "block4c_add", "block5c_add", "block6d_add"),
+        finer="block5c_add",
     ),
-    "mobilenetv2": _symmetric("MobileNetV2", "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"),
+    "mobilenet": _symmetric("MobileNet", "mobilenet_1_0_224_tf_no_top.h5", "conv_pw_11_relu"),
+    "mobilenetv2": _symmetric(
+        "MobileNetV2", "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5", "block_12_add"
+    ),
     "resnet50v2": _symmetric("ResNet50V2", f"resnet50v2{_TF_NOTOP}"),
     "resnet50": _caffe("ResNet50", f"resnet50{_TF_NOTOP}"),
     "resnet152": _caffe("ResNet152", f"resnet152{_TF_NOTOP}"),
     "densenet121": _torch("DenseNet121", f"densenet121{_TF_NOTOP}"),
     "inceptionv3": _symmetric("InceptionV3", f"inception_v3{_TF_NOTOP}"),
     "efficientnetlite0": Backbone(
-        "EfficientNetLite0", None, scale=(1 / 128,) * 3, offset=(-127 / 128,) * 3, stem="stem_conv"
+        "EfficientNetLite0",
+        None,
+        scale=(1 / 128,) * 3,
+        offset=(-127 / 128,) * 3,
+        stem="stem_conv",
+        finer="block10_add",
     ),
 }
 """Backbones by name. Each gives (N, H, W, C) feature maps, frozen."""
@@ -126,6 +138,7 @@ def build_branch(
             all, as the paper's text says.
         maps: ``last`` gives the last map, as in the paper. ``stages`` adds the maps of earlier stages that the row
             names, averaged down to the grid of the last. They cost nothing: the backbone computes them anyway.
+            ``lesion`` gives `train.models.lesion`: maps on a finer grid, weighted by the predicted lesion.
 
     Returns:
         The sub-model and its symbolic feature map (N, h, w, C).
@@ -133,6 +146,7 @@ def build_branch(
     Raises:
         ModelError: the weights cannot be found, read or downloaded.
         MissingExtraError: the package with the weights is not installed.
+        UsageError: ``lesion`` maps of a backbone that has no finer grid.
     """
     row = BACKBONES[name]
     if weights == "imagenet":
@@ -143,11 +157,18 @@ def build_branch(
     if weights == "imagenet":
         model = _in_plain_graph(fresh(weights="imagenet"), fresh)
     else:
-        model = fresh(weights=None)
-        if weights != "none":
+        # Weights that come with a package need not lie in the folder, too.
+        packaged = row.cache_file is None and weights != "none" and not weights_file(weights, name).is_file()
+        model = fresh(weights="imagenet" if packaged else None)
+        if weights != "none" and not packaged:
             _load_weights(model, weights_file(weights, name))
     if maps == "stages" and row.stages:
         model = _with_stages(model, row.stages)
+    if maps == "lesion":
+        if not row.finer:
+            able = ", ".join(key for key, other in BACKBONES.items() if other.finer)
+            raise UsageError(f"--maps lesion works with the backbones {able}. Received: {name}.")
+        model = with_lesion(model, row.finer)
     if preprocessing == "unit":
         scaled = keras.layers.Rescaling(1 / 255.0, name=f"{name}_input")(image)
     else:

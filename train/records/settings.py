@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 import msgspec
 
-Protocol = Literal["default", "paper"]
+Protocol = Literal["default", "paper", "end-to-end"]
 Preprocessing = Literal["native", "unit"]
-Maps = Literal["last", "stages"]
+Maps = Literal["last", "stages", "lesion"]
 Pooling = Literal["gap", "flatten"]
 
 DEFAULT_COPIES = 2
@@ -47,11 +47,17 @@ PAPER = FitSettings(learning_rate=1e-5, batch_size=16, epochs=24, patience=10)
 """Table II of the paper: Adam 1e-5, batch 16, 24 epochs, early stopping with patience 10 on val_loss."""
 
 
+END_TO_END = FitSettings(3e-4, 16, epochs=16, patience=16, balanced=True)
+"""Rate, batch and epochs of ``--protocol end-to-end``."""
+
+
 class TrainSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that decides a run; see ``sonoedge train --help`` for what the fields mean.
 
-    ``data`` is a folder, or several of different sources. ``epochs``, ``batch_size`` and ``learning_rate`` are those of gradient training; None leaves them to the
-    protocol. ``fits`` are the settings that a sweep chose.
+    ``data`` is a folder, or several of different sources. ``epochs``, ``batch_size`` and ``learning_rate`` are
+    those of gradient training; None leaves them to the protocol. ``fits`` are the settings that a sweep chose.
+    ``weight_decay`` and what follows belong to ``--protocol end-to-end``: ``warm_up`` is the share of all steps in
+    which the rate rises, ``lesion_weight`` that of the lesion's loss beside the class's.
     """
 
     data: str | tuple[str, ...]
@@ -81,6 +87,11 @@ class TrainSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     average_weights: bool = False
     mixed_precision: bool = False
     data_parallel: bool = False
+    weight_decay: float = 0.01
+    warm_up: float = 0.05
+    label_smoothing: float = 0.05
+    lesion_weight: float = 1.0
+    augment_policy: str | None = None
 
 
 class DistillFit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -75,14 +75,20 @@ def test_images_csv_decides_labels_and_groups(tmp_path: Path) -> None:
     )
 
 
-def test_images_csv_with_case_column_drops_a_case_with_two_labels(two_classes: Path) -> None:
+def test_a_patient_may_have_a_benign_and_a_malignant_lesion(two_classes: Path) -> None:
     names = sorted(p.relative_to(two_classes).as_posix() for p in two_classes.rglob("*.png"))
     cases = ["1", "1", "2", "2", "3"]
     rows = [(name, name.split("/")[0], case) for name, case in zip(names, cases, strict=True)]
     write_csv(two_classes / "images.csv", ("image", "label", "case"), rows)
     data = load_dataset(two_classes)
-    assert data.groups == ["1", "1", "3"]
-    assert data.notes == ("2 images in 1 groups with conflicting labels left out",)
+    assert data.groups == cases
+    assert data.notes == ("1 groups of images.csv hold more than one class: each stays on one side of a split",)
+    (two_classes / "malignant" / "copy.png").write_bytes((two_classes / "benign" / "benign_0.png").read_bytes())
+    rows.append(("malignant/copy.png", "malignant", "4"))
+    write_csv(two_classes / "images.csv", ("image", "label", "case"), rows)
+    data = load_dataset(two_classes)
+    assert data.groups == ["2", "2", "3"]
+    assert data.notes[0] == "3 images in 1 groups with conflicting labels left out"
 
 
 def test_images_csv_without_groups_uses_the_content(two_classes: Path) -> None:

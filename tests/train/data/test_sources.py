@@ -86,7 +86,7 @@ def test_an_image_in_two_sources_of_one_csv_is_refused(tmp_path: Path) -> None:
 def test_sources_must_have_the_same_classes(tmp_path: Path) -> None:
     first = write_folders(tmp_path / "first", {"benign": 2, "malignant": 2})
     second = write_folders(tmp_path / "second", {"cyst": 2, "malignant": 2}, first_seed=500)
-    with pytest.raises(DataError, match="same classes.*first has benign, malignant; second has cyst, malignant"):
+    with pytest.raises(DataError, match=r"same classes.*first has benign, malignant; second has cyst, malignant"):
         load_sources([first, second])
 
 
@@ -106,7 +106,7 @@ def test_a_source_of_one_class_is_refused(tmp_path: Path) -> None:
 
 def test_what_else_is_refused(hospitals: list[Path], tmp_path: Path) -> None:
     same = write_folders(tmp_path / "elsewhere" / "north", {"benign": 2, "malignant": 2}, first_seed=700)
-    with pytest.raises(UsageError, match="different names. Received twice: north"):
+    with pytest.raises(UsageError, match=r"different names. Received twice: north"):
         load_sources([hospitals[0], same])
     with pytest.raises(UsageError, match="--groups is for one folder"):
         load_sources(hospitals, groups=tmp_path / "groups.csv")

@@ -119,11 +119,15 @@ def test_bad_arguments(arguments: dict[str, Any]) -> None:
         make_split(dataset_of({0: [1] * 5, 1: [1] * 5}), **arguments)
 
 
-def test_conflicting_groups_are_refused() -> None:
-    data = dataset_of({0: [1] * 5, 1: [1] * 5})
-    mixed = replace(data, samples=tuple(replace(sample, group="same") for sample in data.samples))
-    with pytest.raises(DataError, match="conflicting"):
-        make_split(mixed)
+def test_a_group_of_two_classes_stays_on_one_side() -> None:
+    data = dataset_of({0: [1] * 8, 1: [1] * 8})
+    samples = tuple(
+        replace(sample, group="both") if i in {0, 9} else sample for i, sample in enumerate(data.samples)
+    )
+    split = make_split(replace(data, samples=samples))
+    assert {entry.label for entry in split.entries if entry.group == "both"} == {0, 1}
+    assert len({entry.subset for entry in split.entries if entry.group == "both"}) == 1
+    assert leak_count(split) == 0
 
 
 @pytest.fixture
