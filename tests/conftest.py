@@ -180,6 +180,6 @@ def tiny_backbones(monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
 
     for name, width in (("tiny_a", 4), ("tiny_b", 6)):
         monkeypatch.setattr(keras.applications, name, application(width), raising=False)
-        row = Backbone(name, f"{name}.h5", scale=(1 / 127.5,) * 3, offset=(-1.0,) * 3)
+        row = Backbone(name, f"{name}.h5", scale=(1 / 127.5,) * 3, offset=(-1.0,) * 3, finer="norm")
         monkeypatch.setitem(BACKBONES, name, row)
     return "tiny_a", "tiny_b"

@@ -88,7 +88,8 @@ def cross_validate(
     leave_one_source_out: bool = False,
     folds: int = 5,
     stress: bool = True,
-    input_size: int = 224,
+    input_size: int | None = None,
+    epochs: int | None = None,
     seed: int = 0,
     cache: StrPath | None = None,
     progress: bool = False,
@@ -107,7 +108,8 @@ def cross_validate(
             others.
         folds: 2 to 100.
         stress: also test on augmented copies, for which all backbones run once more.
-        input_size: pixels.
+        input_size: pixels; None leaves it to each row.
+        epochs: of rows that train all layers, for a quick look; None leaves it to each row.
         seed: of folds and fits.
         cache: feature cache, as for `train`.
         progress: show bars.
@@ -122,7 +124,10 @@ def cross_validate(
         raise UsageError(f"--split takes grouped, paper or both. Received: {split!r}.")
     by: list[FoldsBy] = ["sources"] if leave_one_source_out else cast("list[FoldsBy]", splits)
     check_ranges(
-        ("--folds", folds, 2, 100), ("--input-size", input_size, *PIXEL_RANGE), ("--seed", seed, *SEED_RANGE)
+        ("--folds", folds, 2, 100),
+        ("--input-size", input_size or PIXEL_RANGE[0], *PIXEL_RANGE),
+        ("--epochs", 1 if epochs is None else epochs, 1, 10_000),
+        ("--seed", seed, *SEED_RANGE),
     )
     target = Path(out)
     if target.exists() and not target.is_dir():
@@ -143,15 +148,18 @@ def cross_validate(
         raise DataError(
             f"The classifier is binary. Classes: {', '.join(dataset.labels)}; choose two with --classes."
         )
-    settings = TrainSettings("", weights=os.fspath(weights), input_size=input_size, seed=seed)
+    settings = TrainSettings("", weights=os.fspath(weights), seed=seed)
     found = run_folds(
         dataset, chosen, by, settings, target, folds=folds, stress=stress,
+        input_size=input_size, epochs=epochs,
         cache=path_of(cache) or default_cache(), progress=progress, say=LOG.info,
     )  # fmt: skip
     count = f"one of {len(dataset.sources)} sources left out" if leave_one_source_out else f"{folds} folds"
     facts = (
         f"{dataset.name}: {len(dataset)} images in {len(set(dataset.groups))} groups, digest "
         f"{dataset.digest[:16]}; weights {Path(weights).name}, {count}, seed {seed}"
+        + (f", {input_size} pixels" if input_size else "")
+        + (f", {epochs} epochs" if epochs else "")
     )
     lines, pairs = tuple(lines_of(dataset, found)), tuple(pairs_of(dataset, found))
     images = tuple(sample.relative_path for sample in dataset.samples)

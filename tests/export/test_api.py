@@ -28,6 +28,7 @@ def test_the_commands_are_thin_layers(command: str, function: str, own: tuple[st
     assert differences(command, getattr(sonoedge.export, function), *own) == {}
 
 
+@pytest.mark.tensorflow
 def test_public_names() -> None:
     assert sonoedge.export.__all__ == sorted(sonoedge.export.__all__)
     for name in sonoedge.export.__all__:

@@ -129,6 +129,8 @@ def cross_validate(
     *,
     folds: int = 5,
     stress: bool = True,
+    input_size: int | None = None,
+    epochs: int | None = None,
     cache: Path,
     progress: bool = True,
     say: Callable[[str], None] = print,
@@ -142,6 +144,8 @@ def cross_validate(
         settings: of all rows, before the changes of each row.
         out: folder of the results.
         folds: at least 2.
+        input_size: pixels; None leaves it to each row.
+        epochs: of rows that train all layers; None leaves it to each row.
         stress: also test on one augmented copy of every image, for which all backbones run once more.
         cache: folder of cached features.
         progress: show bars.
@@ -158,6 +162,10 @@ def cross_validate(
     results = []
     for name in rows:
         chosen = structs.replace(settings, **{"protocol": "default", **ROWS[name].settings})
+        if input_size is not None:
+            chosen = structs.replace(chosen, input_size=input_size)
+        if epochs is not None and chosen.protocol == "end-to-end":
+            chosen = structs.replace(chosen, epochs=epochs)
         model: FusionModel | None = None
         for split in splits:
             parts = []

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import keras
@@ -29,9 +30,13 @@ from sonoedge.train.fitting.stopping import EpochOrder, Recorded
 from sonoedge.train.models.fusion import FusionModel, backbone_input
 from sonoedge.train.models.lesion import lesion_logits
 from sonoedge.train.records.settings import FitSettings, TrainSettings
+from sonoedge.train.terminal import LOG
 
 _SPARE_PIXELS = 1.7
 """Decoded images are kept at most so many times as large as the input: a crop of 60 % still fills it."""
+_HELD_BYTES = 1 << 30
+"""Decoded images up to this size are held in memory; the others are decoded again in every epoch."""
+_UNTIMED, _TIMED = 2, 8
 Lesion = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
@@ -97,7 +102,8 @@ def train_end_to_end(
         epochs=fit.epochs,
         shuffle=False,  # the batches have an order of their own
         callbacks=[
-            EpochOrder(batches), *restore, recorded, EpochBar(fit.epochs, progress, "end-to-end"),
+            EpochOrder(batches), *restore, recorded, _Estimate(steps, len(samples)),
+            EpochBar(fit.epochs, progress, "end-to-end"),
             *keras_listeners(),
         ],
         verbose=0,
@@ -128,6 +134,23 @@ def with_lesions(model: FusionModel) -> tuple[keras.Model, dict[str, tuple[int, 
     return keras.Model(image, outputs, name="taught"), grids
 
 
+class _Estimate(keras.callbacks.Callback):
+    """Says after the first batches how long all of them will take."""
+
+    def __init__(self, steps: int, images: int) -> None:
+        super().__init__()
+        self._steps, self._images, self._seen, self._started = steps, images, 0, 0.0
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Time the batches after the first two, which compile."""
+        self._seen += 1
+        if self._seen == _UNTIMED:
+            self._started = perf_counter()
+        if self._seen == _UNTIMED + _TIMED:
+            minutes = (perf_counter() - self._started) / _TIMED * self._steps / 60
+            LOG.info(f"all layers on {self._images} images: about {max(1, round(minutes))} minutes here")
+
+
 class BalancedBatches(keras.utils.PyDataset):
     """Augmented training images, every source and class with the same share.
 
@@ -149,6 +172,7 @@ class BalancedBatches(keras.utils.PyDataset):
         self._samples, self._size, self._batch_size = samples, size, batch_size
         self._policy, self._grids, self._seed = policy, grids, seed
         self._decoded: dict[int, tuple[UInt8Image, Mask | None]] = {}
+        self._held = 0
         self.start(0)
 
     def start(self, epoch: int) -> None:
@@ -191,6 +215,9 @@ class BalancedBatches(keras.utils.PyDataset):
             if shrink < 1:
                 image = resize(image, size)
                 mask = None if mask is None else np.asarray(Image.fromarray(mask).resize(size[::-1])).astype(bool)
+            if self._held > _HELD_BYTES:
+                return image, mask
+            self._held += image.nbytes
             self._decoded[row] = image, mask
         return self._decoded[row]
 
