@@ -70,6 +70,7 @@ def test_the_set_up_is_what_ci_runs() -> None:
     assert setup in script and demo in script and '"$bin/pytest"' in script
 
 
+@pytest.mark.long
 def test_sixty_seconds(folder: Path) -> None:
     for words in commands(BLOCKS[1][1]):
         assert words[0] == ".venv/bin/sonoedge"
@@ -86,6 +87,7 @@ def test_the_example_is_small_and_of_simulated_images() -> None:
     assert size <= 2_000_000
 
 
+@pytest.mark.slow
 def test_your_own_images(folder: Path, phantoms: Path) -> None:
     (folder / "BUSI").symlink_to(phantoms)
     for words in commands(BLOCKS[3][1]):

@@ -62,10 +62,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "no search (a file outside the budget is written with the words 'no accuracy promise'); "
         "dynamic, fp16, fp32: write that format of the same runtime instead"
     ))  # fmt: skip
-    guard.add_argument("--recipe", type=Path, metavar="FILE", help=(
+    recipe = guard.add_argument("--quantization-recipe", dest="recipe", type=Path, metavar="FILE", help=(
         'own recipe instead of the search: {"base": "w8a8", "ranges": "percentile", "rules": [{"regex": …, '
         '"operation": "*", "precision": "float"}]}; a bundle\'s artifacts[].recipe repeats its export'
     ))  # fmt: skip
+    old_spelling(guard, "--recipe", recipe)
     guard.add_argument("--layer-report", type=Path, metavar="DIR", help=(
         "write the error of every tensor against float32, as JSON and plot"
     ))  # fmt: skip

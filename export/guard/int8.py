@@ -112,7 +112,7 @@ def write_int8(
         if asked is None:
             raise UsageError(
                 "The accuracy guard needs the validation images of a run. For a bare .keras file choose "
-                "--precision w8a8, which keeps no promise, or a --recipe."
+                "--precision w8a8, which keeps no promise, or a --quantization-recipe."
             )
         quantizer.build(path, asked)
         recipe, chosen, table, own, features = asked, None, None, threshold, None

@@ -192,6 +192,7 @@ SENTENCES = (
 """Beginnings of long lines that the terminal itself may break."""
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.name == "nt", reason="terminals of POSIX")
 @pytest.mark.parametrize("columns", [60, 40])
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from scripts.checks import device_size
 
 SAME = dict.fromkeys(device_size.OURS | device_size.OF_LITERT, 0) | {"numpy": round(1e6 * device_size.MEGABYTES)}
@@ -23,6 +25,7 @@ def test_megabytes_more() -> None:
     assert f"has {device_size.MEGABYTES + 0.6:.1f} MB" in grown and "numpy" in grown
 
 
+@pytest.mark.long
 def test_bytecode_and_pip_do_not_count() -> None:
     found = device_size.installed()
     assert "pip" not in found and found["numpy"] > 10_000_000

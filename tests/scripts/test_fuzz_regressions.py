@@ -90,6 +90,7 @@ def test_a_golden_file_of_another_artifact() -> None:
         parse_golden(pack(golden_arrays()), ["a", "b"])
 
 
+@pytest.mark.long
 def test_a_golden_file_that_unpacks_to_too_much() -> None:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -148,6 +149,7 @@ def test_a_changed_manifest(folder: Path, data: st.DataObject) -> None:
     assert bundle.artifacts and 0 <= bundle.artifacts[0].threshold <= 1
 
 
+@pytest.mark.long
 @EXAMPLES
 @given(st.recursive(st.none() | st.booleans() | st.floats() | st.integers() | st.text(), st.lists, max_leaves=5))
 def test_a_manifest_with_a_value_of_any_kind(folder: Path, value: object) -> None:
@@ -173,6 +175,7 @@ def test_one_text_for_one_table_of_sums(folder: Path, data: st.DataObject) -> No
     assert "".join(f"{digest}  {name}\n" for name, digest in digests.items()).encode() == changed
 
 
+@pytest.mark.long
 def test_the_script_counts_and_finds(folder: Path, tmp_path: Path) -> None:
     """A short run of it; and a parser with a bug is caught (a bundle whose golden file cannot be read)."""
     command = [

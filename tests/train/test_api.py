@@ -80,6 +80,7 @@ def test_every_option_of_train_has_its_values() -> None:
     assert inspect.signature(api.train).parameters.keys() - {"config", "callbacks", "progress"} == OPTIONS.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_a_run_is_repeated_from_its_folder(
     tiny_backbones: tuple[str, str], phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -121,6 +122,7 @@ def test_other_images_are_worth_a_warning(
     assert sum("not those of the run that is repeated" in message for message in caplog.messages) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_a_sweep_is_repeated_without_its_file(
     tiny_backbones: tuple[str, str], phantoms: Path, tmp_path: Path

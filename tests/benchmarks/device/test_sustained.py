@@ -155,6 +155,7 @@ def test_bad_input(arguments: list[str], words: str, tmp_path: Path, sonoedge: S
     assert (result.code, words in result.err, out.exists()) == (UsageError.exit_code, True, False), result.err
 
 
+@pytest.mark.long
 def test_the_device_install_suffices(tmp_path: Path, on_device: OnDevice) -> None:
     """The real thing for a second, in an interpreter and a worker that refuse every package of the workstation."""
     out = tmp_path / "run.json"

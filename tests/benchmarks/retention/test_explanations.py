@@ -74,6 +74,7 @@ def test_the_interval_holds_the_median(values: list[float], groups: list[int]) -
         assert (found.low, found.high) == (0.0, 1.0)  # five images bound no median
 
 
+@pytest.mark.long
 def test_the_interval_covers() -> None:
     """Of 200 samples of a known distribution, about 95 % of the intervals hold its median."""
     rng = np.random.default_rng(5)

@@ -16,6 +16,7 @@ from sonoedge.train.evaluation.metrics import sigmoid
 from tests.helpers.measured_runs import FULL, candidate, make_run, scored_run
 
 
+@pytest.mark.long
 @settings(max_examples=25)
 @given(seed=st.integers(0, 2**32 - 1), count=st.integers(4, 60), threshold=st.floats(0.05, 0.95))
 def test_agrees_with_scikit_learn(seed: int, count: int, threshold: float) -> None:

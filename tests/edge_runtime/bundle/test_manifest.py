@@ -236,6 +236,7 @@ PLACES = [
 ]  # fmt: skip
 
 
+@pytest.mark.long
 @settings(max_examples=150)
 @given(keys=st.sampled_from(PLACES), value=JSON_VALUES)
 def test_any_other_json_value_is_a_bundle_error_or_a_bundle(

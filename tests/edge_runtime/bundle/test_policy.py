@@ -159,6 +159,7 @@ def test_a_bundle_made_before_the_policys_time_is_refused(
         trust.load_trusted(made("").path)
 
 
+@pytest.mark.long
 def test_a_device_does_not_go_back(
     made: Callable[..., Bundle], tmp_path: Path, policy: Callable[..., None], sonoedge: Callable
 ) -> None:

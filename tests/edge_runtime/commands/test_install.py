@@ -30,6 +30,7 @@ def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(install, "require_passed", lambda results: None)
 
 
+@pytest.mark.long
 def test_install_predict_and_go_back(device: Path, sonoedge: Sono) -> None:
     """The real health check, in its child process."""
     for source in ("bundle", "cascade"):
@@ -44,6 +45,7 @@ def test_install_predict_and_go_back(device: Path, sonoedge: Sono) -> None:
     assert (again.code, "no earlier bundle" in again.err) == (DataError.exit_code, True)
 
 
+@pytest.mark.long
 def test_other_results_than_at_export(device: Path, tmp_path: Path, sonoedge: Sono) -> None:
     """The digests are right, and so is the schema: only the golden images tell."""
     wrong = shutil.copytree(VECTORS / "bundle", tmp_path / "wrong")

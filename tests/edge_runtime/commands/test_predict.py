@@ -190,6 +190,7 @@ def test_two_suffixes_in_one_folder_are_kept() -> None:
     assert stems("d/x.png", "d/x.jpg", "e/x.png") == ["d/x.png", "d/x.jpg", "e/x"]
 
 
+@pytest.mark.long
 @settings(max_examples=200)
 @given(
     st.sets(
@@ -219,6 +220,7 @@ def test_stems_never_leave_the_output_folder() -> None:
     assert not any(".." in name or name.startswith("/") for name in found)
 
 
+@pytest.mark.long
 @settings(max_examples=200)
 @given(
     st.lists(

@@ -51,7 +51,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "device"
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="fork and kill -9")
 def test_killed_before_any_file_operation(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Versions 1 and 2 are installed; the install of 3, which also removes 1, is killed at every step."""

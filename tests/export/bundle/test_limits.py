@@ -90,6 +90,7 @@ def test_no_limits_and_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
         checked_limits(None, None, 3.0)
 
 
+@pytest.mark.long
 def test_a_cost_is_measured_in_a_child(monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = load_bundle(VECTORS / "bundle")
     size = (bundle.input.height, bundle.input.width)
@@ -104,6 +105,7 @@ def test_a_cost_is_measured_in_a_child(monkeypatch: pytest.MonkeyPatch) -> None:
         cost_of(bundle.path, artifact, size)
 
 
+@pytest.mark.slow
 def test_export_takes_the_artifact_or_refuses(
     small_keras: Path, tmp_path: Path, sonoedge: Sono, monkeypatch: pytest.MonkeyPatch
 ) -> None:

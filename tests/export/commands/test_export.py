@@ -228,6 +228,7 @@ def test_an_export_that_breaks_off_keeps_the_old_bundle(
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("wrong", "off_by"), [("reference", 0.01), ("run_golden", 0.1)])
 def test_a_file_that_computes_something_else_is_not_published(
     wrong: str,

@@ -241,6 +241,7 @@ def test_a_head_that_ignores_a_branch() -> None:
     assert found["share_branch_1"] == 0
 
 
+@pytest.mark.slow
 def test_a_model_of_ones_own_from_file_to_heat_map(sonoedge: Callable[..., Result], tmp_path: Path) -> None:
     keras.utils.set_random_seed(3)
     small_model(residual).save(tmp_path / "own.keras")

@@ -16,6 +16,7 @@ from sonoedge.export.quantize.recipes import Recipe
 from tests.helpers.int8_models import LOOSE, Bench, bench, int8, lacking, two_branches
 
 
+@pytest.mark.slow
 def test_where_float_would_do_most_of_the_work_the_float16_file_is_named(tmp_path: Path) -> None:
     """Both branches are equally heavy: sparing the fragile one would leave half of the multiply-adds in int8."""
     place = bench(tmp_path, two_branches(1, wide=8))
@@ -24,6 +25,7 @@ def test_where_float_would_do_most_of_the_work_the_float16_file_is_named(tmp_pat
     assert not (tmp_path / "out" / "backbone.tflite").exists()
 
 
+@pytest.mark.slow
 def test_a_budget_that_nothing_meets_is_refused_with_the_nearest(
     broken: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

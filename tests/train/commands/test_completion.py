@@ -47,7 +47,7 @@ def test_bash_completes(offered) -> None:  # type: ignore[no-untyped-def]
     assert offered("predict", "--bundle", "") == {"images"}
     assert offered("predict", "--json", "im") == {"image.png", "images"}
     assert offered("verify", "") == {"images"}
-    assert offered("train", "--protocol", "") == {"default", "paper"}
+    assert offered("train", "--protocol", "") == {"default", "paper", "end-to-end"}
     assert offered("train", "--weights", "im") == {"imagenet", "images"}
     assert offered("benchmark", "--mode", "") == {"rapid", "quick", "normal", "none"}
     assert offered("completion", "") == set(SHELLS)

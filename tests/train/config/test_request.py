@@ -20,16 +20,26 @@ from tests.helpers.measured_runs import run_card
 PAPER = {"protocol": "paper"}
 TUNED = {"fine_tune": "vgg19/block5_.*"}
 SWEPT = {"sweep": "sweep.toml"}
+WHOLE = {"protocol": "end-to-end"}
+COMPACT = {"recipe": "compact"}
 # Option, a value, modes in which it does something, modes in which it does nothing.
 MODES: tuple[tuple[str, Any, tuple[Mapping[str, Any], ...], tuple[Mapping[str, Any], ...]], ...] = (
-    ("epochs", 3, (PAPER, PAPER | TUNED), ({}, TUNED, SWEPT)),
-    ("learning_rate", 1e-3, (PAPER, PAPER | TUNED), ({}, TUNED, SWEPT)),
-    ("batch_size", 8, (PAPER, TUNED, PAPER | TUNED, SWEPT | TUNED), ({}, SWEPT)),
-    ("dropout", 0.2, (PAPER, SWEPT), ({}, TUNED)),
+    ("epochs", 3, (PAPER, PAPER | TUNED, WHOLE, COMPACT), ({}, TUNED, SWEPT)),
+    ("learning_rate", 1e-3, (PAPER, PAPER | TUNED, COMPACT), ({}, TUNED, SWEPT)),
+    ("batch_size", 8, (PAPER, TUNED, PAPER | TUNED, SWEPT | TUNED, COMPACT), ({}, SWEPT)),
+    ("dropout", 0.2, (PAPER, SWEPT, WHOLE), ({}, TUNED)),
     ("units", 8, ({}, PAPER, TUNED), (SWEPT,)),
     ("fine_tune_epochs", 3, (TUNED, PAPER | TUNED), ({}, PAPER, SWEPT)),
     ("fine_tune_rate", 1e-4, (TUNED, PAPER | TUNED), ({}, PAPER, SWEPT)),
     ("average_weights", True, (TUNED, PAPER | TUNED), ({}, PAPER, SWEPT)),
+    ("augment", 3, ({}, PAPER), (WHOLE, COMPACT)),
+    ("fine_tune", "vgg19/block5_.*", ({}, PAPER), (COMPACT,)),
+    ("sweep", "sweep.toml", ({},), (COMPACT,)),
+    ("weight_decay", 0.1, (WHOLE, COMPACT), ({}, PAPER, TUNED)),
+    ("label_smoothing", 0.1, (WHOLE, COMPACT), ({}, PAPER, SWEPT)),
+    ("augment_policy", "mine:policy", (WHOLE, COMPACT), ({}, PAPER)),
+    ("warm_up", 0.1, (WHOLE, COMPACT), ({}, PAPER)),
+    ("lesion_weight", 0.5, (COMPACT, WHOLE | {"maps": "lesion"}), ({}, WHOLE, COMPACT | {"maps": "last"})),
     ("maps", "stages", ({}, {"backbones": "vgg19, efficientnetb0"}), ({"backbones": "vgg19,mobilenetv2"},)),
 )
 
@@ -83,6 +93,29 @@ def test_defaults_depend_on_the_protocol() -> None:
         request_of({"seed": 1})
 
 
+def test_a_recipe_is_a_set_of_options(tmp_path: Path) -> None:
+    settings = request_of({"data": "d", **COMPACT}).settings
+    assert (settings.protocol, settings.maps, settings.input_size, settings.augment) == (
+        "end-to-end", "lesion", 192, 0
+    )  # fmt: skip
+    assert request_of({"data": "d", **COMPACT, "input_size": 96}).settings.input_size == 96
+    assert request_of({"data": "d", "recipe": "fused"}).settings == request_of({"data": "d"}).settings
+    path = tmp_path / "compact.yaml"
+    path.write_text(config_text(settings))
+    assert request_of({}, path).settings == settings
+    write_record(run_card(settings), tmp_path / "run.json")
+    assert request_of({"epochs": 3}, tmp_path / "run.json").settings.epochs == 3
+    with pytest.raises(UsageError, match="--recipe does nothing beside the run to repeat"):
+        request_of(COMPACT, tmp_path / "run.json")
+
+
+def test_several_sources() -> None:
+    assert request_of({"data": ["a", "b"]}).settings.data == ("a", "b")
+    assert request_of({"data": ["a"]}).settings.data == "a"
+    with pytest.raises(UsageError, match="--data must name at least one folder"):
+        request_of({"data": []})
+
+
 def test_a_yaml_file_speaks_both_spellings_and_what_is_given_wins(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text(
@@ -108,7 +141,7 @@ def test_a_yaml_file_speaks_both_spellings_and_what_is_given_wins(tmp_path: Path
         ("data: d\nseed: true", "seed must be a whole number. Received: True."),
         ("data: d\nprotocol: paper\nlearning-rate: fast", "learning-rate must be a number. Received: 'fast'."),
         ("data: d\nskip-unreadable: maybe", "skip-unreadable must be true or false. Received: 'maybe'."),
-        ("data: d\nprotocol: papr", "protocol must be one of default, paper. Received: 'papr'."),
+        ("data: d\nprotocol: papr", "protocol must be one of default, paper, end-to-end. Received: 'papr'."),
         ("data: d\nunits: [8, x]", "units takes whole numbers separated by commas. Received: [8, 'x']."),
         ("data: d\nunits: 0", "units takes positive numbers. Received: 0."),
         ("data: 3", "data must be text. Received: 3."),

@@ -57,7 +57,7 @@ ADAM_GRID = tuple(
 )
 
 
-@pytest.mark.parametrize("grid", [fit.DEFAULT_GRID, ADAM_GRID])
+@pytest.mark.parametrize("grid", [fit.DEFAULT_GRID, pytest.param(ADAM_GRID, marks=pytest.mark.slow)])
 def test_default_fit_learns_and_folds_the_standardisation(
     model: FusionModel, grid: tuple[FitSettings, ...]
 ) -> None:
