@@ -21,6 +21,21 @@ bundle="$(realpath "$bundle")" image="$(realpath "$image")"
 cd "$work"
 venv/bin/sonoedge verify "$bundle"
 venv/bin/sonoedge predict --bundle "$bundle" --json "$image"
+# The same from Python, as README and the guides show it.
+venv/bin/python - "$bundle" "$image" <<'PYTHON'
+import sys
+
+import sonoedge
+
+bundle, image = sys.argv[1:]
+model = sonoedge.load(bundle)
+result = model(image)
+print(result.label, result.probability, result.verdict)
+result.plot().save("heat.png")
+assert [answer.logit for answer in model.stream([image, image])] == [result.logit] * 2
+assert not {"tensorflow", "keras", "sklearn", "scipy"} & set(sys.modules)
+PYTHON
+test -s heat.png
 if venv/bin/sonoedge train --data . >/dev/null 2>message; then
   echo "error: train ran without its extra" >&2
   exit 1
