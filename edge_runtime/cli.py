@@ -34,6 +34,7 @@ _GROUPS = {
         ("export", "export", "model -> bundle of small files for the device"),
         ("cascade", "export", "a cheap model first, the full one only where it is not sure"),
         ("gate", "export", "teach an older bundle to refuse images unlike those of training"),
+        ("calibrate-site", "export", "the threshold from a hospital's own labelled images, beside the bundle"),
         ("sign", "edge_runtime", "sign a bundle, so that devices accept it by its signer"),
     ),
     "evidence: data, accuracy and cost": (

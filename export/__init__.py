@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sonoedge.export.api import export
     from sonoedge.export.bundle.exported import ExportedArtifact, ExportedBundle, Promise
     from sonoedge.export.bundle.gate import GateCheck, GateRates, add_gate, check_gate
+    from sonoedge.export.bundle.site import SiteCalibration, calibrate_site
     from sonoedge.export.cascade.make import CascadeBundle, make_cascade
     from sonoedge.export.gate.fit import FittedGate
 
@@ -29,7 +30,9 @@ __all__ = [
     "GateCheck",
     "GateRates",
     "Promise",
+    "SiteCalibration",
     "add_gate",
+    "calibrate_site",
     "check_gate",
     "export",
     "make_cascade",
@@ -38,6 +41,7 @@ _HOME = {
     "api": ("export",),
     "bundle.exported": ("ExportedArtifact", "ExportedBundle", "Promise"),
     "bundle.gate": ("GateCheck", "GateRates", "add_gate", "check_gate"),
+    "bundle.site": ("SiteCalibration", "calibrate_site"),
     "cascade.make": ("CascadeBundle", "make_cascade"),
     "gate.fit": ("FittedGate",),
 }

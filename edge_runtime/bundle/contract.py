@@ -133,6 +133,31 @@ class CascadeSpec:
 
 
 @dataclass(frozen=True)
+class SitePoint:
+    """The operating point of an artifact at a site; value, low and high end of each measured figure."""
+
+    artifact: str
+    threshold: float
+    sensitivity: tuple[float, ...]
+    specificity: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Site:
+    """What a site chose with its own images; `edge_runtime.bundle.site` describes the fields."""
+
+    created: str
+    site: str
+    bundle: str
+    bundle_digest: str
+    sensitivity: float
+    images: int
+    patients: int
+    positive_patients: int
+    points: tuple[SitePoint, ...]
+
+
+@dataclass(frozen=True)
 class Bundle:
     """A checked bundle.
 
@@ -152,6 +177,8 @@ class Bundle:
         site_overlay: which of `SITE_VALUES` the overlay of a site may replace.
         schema_version: of the file that was read.
         policy_checked: whether the device's policy was applied (`edge_runtime.bundle.trust`); not in bundle.json.
+        site: whose thresholds the artifacts have (`edge_runtime.bundle.site`); None for the bundle's own; not in
+            bundle.json.
     """
 
     path: Path
@@ -170,6 +197,7 @@ class Bundle:
     site_overlay: tuple[str, ...] = SITE_VALUES
     schema_version: int = field(default=SCHEMA_VERSION, compare=False)
     policy_checked: bool = field(default=False, compare=False, repr=False)
+    site: Site | None = field(default=None, compare=False, repr=False)
 
     def artifact(self, name: str) -> Artifact:
         """The artifact of that name.

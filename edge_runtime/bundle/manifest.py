@@ -43,7 +43,7 @@ def write_manifest(bundle: Bundle) -> None:
     """
     gate = GATE_FILE if (bundle.path / GATE_FILE).is_file() else None
     body = {"schema_version": SCHEMA_VERSION, **asdict(replace(bundle, gate=gate, schema_version=SCHEMA_VERSION))}
-    del body["path"], body["policy_checked"]
+    del body["path"], body["policy_checked"], body["site"]
     write_text_atomic(
         bundle.path / MANIFEST, json.dumps(body, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     )

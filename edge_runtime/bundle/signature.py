@@ -48,15 +48,24 @@ def read_signature(folder: Path) -> Signature | None:
     Raises:
         BundleError: the file is damaged, or belongs to another SHA256SUMS.
     """
-    path = folder / SIGNATURE
+    return read_signed(folder / SIGNATURE, folder / SHA256SUMS)
+
+
+def read_signed(path: Path, signed: Path) -> Signature | None:
+    """The content of a signature file, not verified; None if there is none.
+
+    Raises:
+        BundleError: the file is damaged, or belongs to another content of the file ``signed``.
+    """
     if not path.exists():
         return None
     match = _SIGNATURE_FILE.fullmatch(path.read_bytes().decode("latin-1"))
     if match is None or sha256_bytes(match[1].encode()) != match[5]:
-        raise BundleError(f"{SIGNATURE} is damaged.")
-    if sha256_file(folder / SHA256SUMS) != match[3]:
+        raise BundleError(f"{path.name} is damaged.")
+    if sha256_file(signed) != match[3]:
+        what = "the bundle" if signed.name == SHA256SUMS else "it"
         raise BundleError(
-            f"{SIGNATURE} was made for another {SHA256SUMS}: the bundle has changed since it was signed."
+            f"{path.name} was made for another {signed.name}: {what} has changed since it was signed."
         )
     return Signature(match[2], match[4])
 
@@ -73,23 +82,39 @@ def verify_signature(folder: Path, signers: Mapping[str, str]) -> str:
         TrustError: the bundle is not signed, is signed by somebody else, or the signature is forged.
         MissingExtraError: the ``cryptography`` package is not installed.
     """
-    found = read_signature(folder)
+    return check_signed(folder / SIGNATURE, folder / SHA256SUMS, signers, name=str(folder))
+
+
+def check_signed(path: Path, signed: Path, signers: Mapping[str, str], *, name: str = "") -> str:
+    """Verify the signature of a file and return the name of the signer.
+
+    Args:
+        path: the signature.
+        signed: the file.
+        signers: see `verify_signature`.
+        name: of what is signed, for errors; empty for the file.
+
+    Raises:
+        BundleError, TrustError, MissingExtraError: see `verify_signature`.
+    """
+    name = name or str(signed)
+    found = read_signed(path, signed)
     if found is None:
-        raise TrustError(f"{folder} is not signed. Allowed signers: {', '.join(signers)}.")
-    name = next((name for name, key in signers.items() if key == found.key), None)
-    if name is None:
+        raise TrustError(f"{name} is not signed. Allowed signers: {', '.join(signers)}.")
+    signer = next((signer for signer, key in signers.items() if key == found.key), None)
+    if signer is None:
         raise TrustError(
-            f"{folder} is signed by the unknown key {found.key[:16]}…. Allowed signers: {', '.join(signers)}."
+            f"{name} is signed by the unknown key {found.key[:16]}…. Allowed signers: {', '.join(signers)}."
         )
     ed25519 = _ed25519()
     from cryptography.exceptions import InvalidSignature
 
     try:
         key = ed25519.Ed25519PublicKey.from_public_bytes(bytes.fromhex(found.key))
-        key.verify(bytes.fromhex(found.signature), (folder / SHA256SUMS).read_bytes())
+        key.verify(bytes.fromhex(found.signature), signed.read_bytes())
     except (InvalidSignature, ValueError) as error:
-        raise TrustError(f"The signature of {folder} is forged: it was not made with the key of {name}.") from error
-    return name
+        raise TrustError(f"The signature of {name} is forged: it was not made with the key of {signer}.") from error
+    return signer
 
 
 def sign_bundle(folder: Path, key_file: Path, password: bytes | None = None) -> Signature:
@@ -101,13 +126,18 @@ def sign_bundle(folder: Path, key_file: Path, password: bytes | None = None) -> 
         MissingExtraError: the ``cryptography`` package is not installed.
     """
     load_bundle(folder)
+    return sign_file(folder / SHA256SUMS, folder / SIGNATURE, key_file, password)
+
+
+def sign_file(signed: Path, path: Path, key_file: Path, password: bytes | None = None) -> Signature:
+    """Sign a file with a private key, into the file ``path``; errors are those of `sign_bundle`."""
     private = _private_key(key_file, password)
-    data = (folder / SHA256SUMS).read_bytes()
+    data = signed.read_bytes()
     signature = Signature(raw_public_key(private.public_key()), private.sign(data).hex())
     body = (
         f"sonoedge-signature 1\nkey {signature.key}\nsums {sha256_bytes(data)}\nsignature {signature.signature}\n"
     )
-    write_text_atomic(folder / SIGNATURE, f"{body}check {sha256_bytes(body.encode())}\n")
+    write_text_atomic(path, f"{body}check {sha256_bytes(body.encode())}\n")
     return signature
 
 

@@ -153,4 +153,5 @@ def line(result: Result) -> str:
     why = f"  [{result.text}]" if result.reasons else ""
     if result.probability is None:
         return f"{result.verdict:<10} {tail}{why}"
-    return f"{result.label:<10} p={result.probability:.4f} (threshold {result.threshold:.4f})  {tail}{why}"
+    of_site = f" of {result.bundle.site.site}" if result.bundle.site else ""
+    return f"{result.label:<10} p={result.probability:.4f} (threshold {result.threshold:.4f}{of_site})  {tail}{why}"

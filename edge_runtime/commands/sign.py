@@ -39,14 +39,14 @@ def run(args: argparse.Namespace) -> int:
     if args.new_key:
         base = Path(args.new_key)
         private, public = base.with_name(base.name + ".key"), base.with_name(base.name + ".pub")
-        key = new_key(private, public, _password(args.password, twice=True))
+        key = new_key(private, public, key_password(args.password, twice=True))
         if args.json:
             print(json.dumps({"private_key": str(private), "public_key": str(public), "key": key}))
         else:
             print(f"wrote {private} (secret: never on a device) and {public}")
             print(f'for a policy: "allowed_signers": {{"{base.name}": "{key}"}}')
         return 0
-    signature = sign_bundle(args.bundle, args.key, _password(args.password, twice=False))
+    signature = sign_bundle(args.bundle, args.key, key_password(args.password, twice=False))
     if args.json:
         print(json.dumps({"bundle": str(args.bundle), "key": signature.key, "signature": signature.signature}))
     else:
@@ -54,7 +54,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _password(wanted: bool, *, twice: bool) -> bytes | None:
+def key_password(wanted: bool, *, twice: bool = False) -> bytes | None:
+    """The password of a private key, from the environment or asked for; None if it has none."""
     given = os.environ.get(PASSWORD_VARIABLE, "")
     if given:
         return given.encode()

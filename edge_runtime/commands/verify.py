@@ -13,6 +13,7 @@ import numpy as np
 from sonoedge.edge_runtime.bundle.contract import Bundle
 from sonoedge.edge_runtime.bundle.manifest import load_bundle
 from sonoedge.edge_runtime.bundle.signature import read_public_keys, read_signature, verify_signature
+from sonoedge.edge_runtime.bundle.site import in_use
 from sonoedge.edge_runtime.bundle.trust import device_policy, enforce, read_policy, without_policy
 from sonoedge.edge_runtime.commands.options import (
     AGREEMENT_DATA,
@@ -29,6 +30,7 @@ from sonoedge.edge_runtime.device.replay import Replay, load_golden
 from sonoedge.edge_runtime.device.sandbox import DEFAULT_SECONDS
 from sonoedge.edge_runtime.errors import UsageError, VerificationError
 from sonoedge.edge_runtime.terminal import Column, fitted
+from sonoedge.edge_runtime.typed_json import to_plain
 
 _COLUMNS = (
     Column("artifact", 16, left=True), Column("replay |d|", 12), Column("(limit)", 11), Column("Keras |d|", 11),
@@ -83,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
     bundle = without_policy(bundle) if policy is None else enforce(policy, bundle)
     kept = [artifact.name for artifact in bundle.artifacts] + (["cascade"] if bundle.cascade else [])
     left_out = [name for name in known if name not in kept]
+    site = in_use(bundle, policy).site
     golden = load_golden(bundle)
     results = replay_bundle(
         bundle, args.artifact, threads=args.threads, seconds=args.timeout, isolated=not args.in_process
@@ -93,6 +96,7 @@ def run(args: argparse.Namespace) -> int:
             "bundle": str(bundle.path),
             "signature": signer,
             "left_out": left_out,
+            **({} if site is None else {"site": to_plain(site)}),
             "artifacts": [_object(r) for r in results],
         }
         if args.agreement_data:
@@ -101,6 +105,8 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(f"{bundle.path}: digests and schema are good; {len(golden['reference_logit'])} golden images")
         print(f"signature: {signer}" + ("; the policy is met" if policy is not None else ""))
+        if site is not None:
+            print(f"site overlay: {site.site}, {site.created}, {site.patients} patients; it is for this bundle")
         if left_out:
             print(f"left out by the policy: {', '.join(left_out)}")
         print(fitted(_COLUMNS, [_row(result) for result in results]))

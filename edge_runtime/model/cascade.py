@@ -8,6 +8,7 @@ import numpy as np
 
 from sonoedge.edge_runtime.bundle.contract import MANIFEST, Bundle, CascadeSpec
 from sonoedge.edge_runtime.bundle.manifest import load_bundle
+from sonoedge.edge_runtime.bundle.site import in_use
 from sonoedge.edge_runtime.bundle.trust import load_trusted, trusted, without_policy
 from sonoedge.edge_runtime.errors import BundleError
 from sonoedge.edge_runtime.model.classifier import Classifier
@@ -176,9 +177,11 @@ def open_classifier(
 ) -> Classifier | Cascade:
     """Open a bundle to answer: its cascade if it has one and no artifact is named, else a `Classifier`.
 
+    Thresholds are those of the site, if there is an overlay (`edge_runtime.bundle.site`).
+
     Raises the errors of `Classifier` and `Cascade`.
     """
-    loaded = trusted(bundle) if isinstance(bundle, Bundle) else load_trusted(bundle)
+    loaded = in_use(trusted(bundle) if isinstance(bundle, Bundle) else load_trusted(bundle))
     if artifact == CASCADE or (artifact is None and loaded.cascade is not None):
         return Cascade(loaded, threads=threads)
     return Classifier(loaded, artifact, threads=threads)

@@ -178,7 +178,7 @@ class Result:
     def to_json(self) -> dict[str, Any]:
         """The fields of a prediction (null if withheld), ``verdict``, ``reasons``, ``text`` and ``gate``.
 
-        ``frame`` follows if one was asked for.
+        ``frame`` follows if one was asked for, and ``site`` if the threshold is that of a site's overlay.
         """
         return {
             "image": self.image,
@@ -191,4 +191,5 @@ class Result:
             **self.assessment.to_json(),
             "gate": self.gate.to_json() if self.gate else None,
             **({} if self.frame is None else {"frame": self.frame}),
+            **({} if self.bundle.site is None else {"site": self.bundle.site.site}),
         }

@@ -18,6 +18,7 @@ from PIL import Image
 
 from sonoedge.edge_runtime.bundle.checksums import SHA256SUMS, bundle_digest
 from sonoedge.edge_runtime.bundle.contract import GATE_FILE, Bundle
+from sonoedge.edge_runtime.bundle.site import in_use
 from sonoedge.edge_runtime.bundle.trust import load_trusted
 from sonoedge.edge_runtime.errors import DataError, ImageError
 from sonoedge.edge_runtime.explain.colormap import COLORMAP
@@ -83,7 +84,7 @@ class Station:
 
     def open(self) -> None:
         """Check the bundle and open the interpreters; raises what `open_classifier` raises."""
-        self.bundle = load_trusted(self._path)
+        self.bundle = in_use(load_trusted(self._path))
         # Browsers ask for its files at any time: an update must not remove them while we run.
         self._hold = keep_from_removal(self.bundle.path)
         self.digest = bundle_digest(self.bundle.path)
@@ -119,6 +120,7 @@ class Station:
             "runtime": self.artifact.runtime,
             "device": self.device,
             "threshold": self.artifact.threshold,
+            "site": self.bundle.site.site if self.bundle.site else None,
             "domain_gate": self.gated,
             "browser_artifacts": [
                 {
