@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +31,10 @@ from sonoedge.edge_runtime.model.classifier import Classifier
 from sonoedge.edge_runtime.proportion import GroupedCount, Interval, clopper_pearson
 from sonoedge.export.bundle.gate import runnable
 from sonoedge.train.arguments import names_in
-from sonoedge.train.data.dataset import Dataset, load_dataset
 from sonoedge.train.terminal import LOG
+
+if TYPE_CHECKING:
+    from sonoedge.train.data.dataset import Dataset
 
 StrPath = str | os.PathLike[str]
 MIN_POSITIVE_PATIENTS = 13
@@ -92,6 +95,8 @@ def calibrate_site(
         MissingExtraError: no artifact can run here.
         UsageError: an option with a wrong value.
     """
+    from sonoedge.train.data.dataset import load_dataset
+
     for name, value in (("--sensitivity", sensitivity), ("--lower-bound", lower_bound)):
         if value is not None and not 0.5 <= value <= 0.99:
             raise UsageError(f"{name} must be from 0.5 to 0.99. Received: {value}.")
@@ -176,9 +181,9 @@ def _require_patients(dataset: Dataset, lower_bound: float | None) -> None:
         return
     wanted = lower_bound or 0.75
     raise DataError(
-        f"A threshold of a site needs at least {MIN_POSITIVE_PATIENTS} patients with {dataset.labels[-1]}. "
-        f"Received: {count}. For a lower bound of {wanted:.2f} of the sensitivity, {patients_for(wanted) - count} more "
-        "are needed, all of them found."
+        f"A site's threshold needs at least {MIN_POSITIVE_PATIENTS} patients with {dataset.labels[-1]}. "
+        f"Received: {count}. For a lower bound of {wanted:.2f} of the sensitivity, "
+        f"{patients_for(wanted) - count} more are needed, all of them found."
     )
 
 

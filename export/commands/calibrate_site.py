@@ -35,7 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``sonoedge calibrate-site``."""
     add_bundle(parser)
     DATA.add(parser, "of the site, with patients in images.csv", type=Path, required=True)
-    parser.add_argument("--sensitivity", type=float, metavar="X", help="the aim, 0.5–0.99 (default: %(default)s)")
+    parser.add_argument("--sensitivity", type=float, metavar="X", help=(
+        "operating point: the share of positives to find, 0.5–0.99 (default: %(default)s)"
+    ))  # fmt: skip
     parser.add_argument("--lower-bound", type=float, metavar="X", help=(
         "say how many patients are missing until the 95 %% interval of the sensitivity begins here"
     ))  # fmt: skip

@@ -11,6 +11,23 @@ _SIGNATURE = "tests/edge_runtime/bundle/test_signature.py::"
 _TRUST = "tests/edge_runtime/bundle/test_trust.py::"
 
 FAULTS = (
+    # --- the overlay of a site
+    Fault(
+        "site: an overlay of another bundle is refused",
+        "edge_runtime/bundle/site.py",
+        "if site.bundle_digest != digest:",
+        "if not digest:",
+        ("tests/export/bundle/test_site.py::test_an_overlay_of_another_bundle_is_refused",),
+        heavy=True,
+    ),
+    Fault(
+        "site: a policy with signers asks for a signature",
+        "edge_runtime/bundle/site.py",
+        "if policy is not None and policy.allowed_signers:",
+        "if policy is not None and not policy.allowed_signers:",
+        ("tests/export/bundle/test_site.py::test_a_signed_overlay",),
+        heavy=True,
+    ),
     # --- the bundle
     Fault(
         "digests: a changed byte is found",

@@ -92,6 +92,21 @@ FAULTS = (
         ("tests/train/test_api.py::test_a_run_is_repeated_from_its_folder",),
         heavy=True,
     ),
+    # --- several sources
+    Fault(
+        "sources: an image in two of them is refused",
+        "train/data/sources.py",
+        "if samples[a].source != samples[b].source]",
+        "if samples[a].source != samples[a].source]",
+        ("tests/train/data/test_sources.py::test_an_image_in_two_sources_is_refused",),
+    ),
+    Fault(
+        "sources: a patient of two classes stays on one side",
+        "train/data/split.py",
+        "label_of[unit] = max(sample.label, label_of.get(unit, 0))",
+        "label_of[unit] = label_of[unit + str(sample.label)] = sample.label",
+        ("tests/train/data/test_split.py::test_a_group_of_two_classes_stays_on_one_side",),
+    ),
     # --- the guard
     Fault(
         "guard: changed decisions count",

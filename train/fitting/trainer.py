@@ -40,7 +40,7 @@ from sonoedge.train.fitting.sweep import fresh_head, plot_sweep, read_sweep, swe
 from sonoedge.train.fitting.workers import Task, compute_features_apart
 from sonoedge.train.folders import atomic_directory
 from sonoedge.train.models.backbones import parse_backbones, weights_digest
-from sonoedge.train.models.fusion import HeadSpec
+from sonoedge.train.models.fusion import FusionModel, HeadSpec
 from sonoedge.train.records.reader import as_record, plain, write_record
 from sonoedge.train.records.run_card import CARD, Point, TrainedCard
 from sonoedge.train.records.settings import TrainSettings, with_whole_paths
@@ -95,14 +95,8 @@ def train(
             LOG.info("note: untrained backbones (--weights none): good for trying the pipeline, not for accuracy.")
         cache = cache or default_cache()
         input_wait = InputWait()
-        everything = [sample for subset in SUBSETS for sample in subsets[subset].samples]
-        if cost := cost_in_words(model.branches, everything, subsets["train"].samples, settings.augment, cache):
-            LOG.info(cost)
-        if workers > 1:
-            tasks: list[Task] = [(everything, 0)]
-            if settings.augment:
-                tasks.append((subsets["train"].samples, settings.augment))
-            input_wait = compute_features_apart(settings, tasks, cache=cache, workers=workers, progress=progress)
+        if settings.protocol != "end-to-end":  # which trains the backbones, so that no features can be kept
+            input_wait = _prepare_features(model, subsets, settings, cache, workers, progress)
         points: list[Point] = []
         if settings.sweep:
             data = head_features(model, subsets, settings.augment, cache, progress)
@@ -162,6 +156,26 @@ def train(
     tell(RunFinished(out, card))
     log_beside(logs, card, out)
     return card
+
+
+def _prepare_features(
+    model: FusionModel,
+    subsets: dict[str, Dataset],
+    settings: TrainSettings,
+    cache: Path,
+    workers: int,
+    progress: bool,
+) -> InputWait:
+    """Say what the features cost; with several workers, compute them."""
+    everything = [sample for subset in SUBSETS for sample in subsets[subset].samples]
+    if cost := cost_in_words(model.branches, everything, subsets["train"].samples, settings.augment, cache):
+        LOG.info(cost)
+    if workers == 1:
+        return InputWait()
+    tasks: list[Task] = [(everything, 0)]
+    if settings.augment:
+        tasks.append((subsets["train"].samples, settings.augment))
+    return compute_features_apart(settings, tasks, cache=cache, workers=workers, progress=progress)
 
 
 def _pipeline(input_wait: InputWait, workers: int) -> dict[str, Any]:
