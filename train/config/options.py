@@ -95,8 +95,8 @@ def _one_of(words: tuple[str, ...]) -> Callable[[Any], str]:
 RECIPES: dict[str, dict[str, Any]] = {
     "fused": {},
     "compact": {
-        "protocol": "end-to-end", "backbones": "efficientnetlite0", "maps": "lesion", "input_size": 192,
-        "units": (64,), "dropout": 0.2,
+        "protocol": "end-to-end", "backbones": "mobilenet", "maps": "lesion", "input_size": 192, "units": (64,),
+        "dropout": 0.2, "learning_rate": 1e-4,
     },
 }  # fmt: skip
 """Named sets of options; an option that is given wins over its recipe."""

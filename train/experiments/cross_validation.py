@@ -73,11 +73,11 @@ ROWS = {
         Row("tuned-copies", "… with 2 copies", {**_TUNED, "fine_tune_epochs": 2, "augment": 2}),
         Row("b0-tuned", "EfficientNetB0 alone, tuned, 2 copies",
             {**_TUNED, "fine_tune_epochs": 2, "augment": 2, "backbones": "efficientnetb0"}),
-        Row("compact", "all of EfficientNet-Lite0 trained, maps weighted by the lesion", COMPACT),
+        Row("compact", "all of MobileNetV1 trained, maps weighted by the lesion", COMPACT),
         Row("compact-plain", "… without the lesion", {**COMPACT, "maps": "last"}),
         Row("compact-unmasked", "… weighted maps, no mask shown", {**COMPACT, "lesion_weight": 0.0}),
-        Row("compact-mobilenet", "all of MobileNetV1 trained, at 1e-4",
-            {**COMPACT, "backbones": "mobilenet", "learning_rate": 1e-4}),
+        Row("compact-lite0", "… of EfficientNet-Lite0, at 3e-4",
+            {**COMPACT, "backbones": "efficientnetlite0", "learning_rate": 3e-4}),
     )
 }  # fmt: skip
 USUAL_ROWS = tuple(name for name, row in ROWS.items() if "protocol" not in row.settings)
