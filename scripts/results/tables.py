@@ -101,6 +101,24 @@ def gate(body: dict[str, Any]) -> str:
     return markdown_table(head, lines)
 
 
+def travel(body: dict[str, Any]) -> str:
+    """Table of AUC on sources that were left out, and of the differences; ``body`` is travel.json."""
+    sources = list(dict.fromkeys(
+        pair["metric"].removeprefix("AUC on ") for pair in body["pairs"] if pair["metric"] != "AUC"
+    ))  # fmt: skip
+    lines = [
+        [row["row"], row["title"].removeprefix("… "), interval(row["mean_auc"]),
+         *(f"{auc:.3f}" for auc in row["fold_aucs"])]
+        for row in body["rows"]
+    ]  # fmt: skip
+    differences = [
+        [pair["second"], pair["first"], pair["metric"], interval(pair["difference"]), pair["verdict"]]
+        for pair in body["pairs"]
+    ]
+    first = markdown_table(["row", "what", "AUC, mean of the sources", *sources], lines)
+    return f"{first}\n\n{markdown_table(['row', 'minus', 'figure', 'difference', 'first is'], differences)}"
+
+
 def augmentation(body: dict[str, Any]) -> str:
     """Table of training with and without augmented copies; ``body`` is augmentation.json."""
     titles = {"stages": "no copies", "copies": "2 copies (default)"}
@@ -143,4 +161,5 @@ TABLES: dict[str, tuple[Callable[[dict[str, Any]], str], str]] = {
     "candidates": (candidates, "candidates.json"),
     "gate": (gate, "gate.json"),
     "augmentation": (augmentation, "augmentation.json"),
+    "travel": (travel, "travel.json"),
 }

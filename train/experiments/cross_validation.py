@@ -52,6 +52,7 @@ class Row:
 _STAGES: Mapping[str, Any] = {"fits": (LOGISTIC,), "maps": "stages"}
 _COPIES: Mapping[str, Any] = {**_STAGES, "augment": 2}
 COMPACT: Mapping[str, Any] = RECIPES["compact"]
+_LITE0: Mapping[str, Any] = {**COMPACT, "backbones": "efficientnetlite0", "learning_rate": None}
 _TUNED: Mapping[str, Any] = {**_STAGES, "fine_tune": _LAST_BLOCKS, "fine_tune_rate": 1e-4}
 
 ROWS = {
@@ -76,8 +77,8 @@ ROWS = {
         Row("compact", "all of MobileNetV1 trained, maps weighted by the lesion", COMPACT),
         Row("compact-plain", "… without the lesion", {**COMPACT, "maps": "last"}),
         Row("compact-unmasked", "… weighted maps, no mask shown", {**COMPACT, "lesion_weight": 0.0}),
-        Row("compact-lite0", "… of EfficientNet-Lite0, at 3e-4",
-            {**COMPACT, "backbones": "efficientnetlite0", "learning_rate": 3e-4}),
+        Row("compact-lite0", "… of EfficientNet-Lite0, at 3e-4", _LITE0),
+        Row("compact-lite0-plain", "… without the lesion", {**_LITE0, "maps": "last"}),
     )
 }  # fmt: skip
 USUAL_ROWS = tuple(name for name, row in ROWS.items() if "protocol" not in row.settings)
