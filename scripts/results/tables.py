@@ -119,6 +119,31 @@ def travel(body: dict[str, Any]) -> str:
     return f"{first}\n\n{markdown_table(['row', 'minus', 'figure', 'difference', 'first is'], differences)}"
 
 
+def compact(body: dict[str, Any]) -> str:
+    """Table of what the compact recipe is worth at home and elsewhere; ``body`` is compact.json."""
+
+    def auc(values: list[float]) -> str:
+        return "{:.3f} [{:.3f}, {:.3f}]".format(*values)
+
+    trained, external, site = body["train"], body["external"], body["site"]
+    own, after = site["own_threshold"], (site["sensitivity"], site["specificity"])
+    elsewhere = f"{external['images']} images of {external['groups']} patients elsewhere"
+    lines = [["test images of all sources, AUC", auc(trained["test"]["auc"])]]
+    lines += [
+        [f"test images of {name.removeprefix('source ')} ({part['images']}), AUC", auc(part["metrics"]["auc"])]
+        for name, part in trained["by_source"].items()
+    ]
+    lines += [
+        [f"{elsewhere}, AUC of the Keras model", auc(external["full"]["auc"])],
+        ["the same, AUC of `tflite-int8`", auc(external["tflite-int8"]["auc"])],
+        ["sensitivity and specificity there, threshold of the run", f"{own[0]:.2f}, {own[1]:.2f}"],
+        [f"the same, threshold from {site['patients']} of the patients there (median of {site['draws']} draws)",
+         f"{after[0]['median']:.2f}, {after[1]['median']:.2f}"],
+        ["tenth percentiles of these", f"{after[0]['p10']:.2f}, {after[1]['p10']:.2f}"],
+    ]  # fmt: skip
+    return markdown_table(["", "value [95 %, by patient]"], lines)
+
+
 def augmentation(body: dict[str, Any]) -> str:
     """Table of training with and without augmented copies; ``body`` is augmentation.json."""
     titles = {"stages": "no copies", "copies": "2 copies (default)"}
@@ -161,5 +186,6 @@ TABLES: dict[str, tuple[Callable[[dict[str, Any]], str], str]] = {
     "candidates": (candidates, "candidates.json"),
     "gate": (gate, "gate.json"),
     "augmentation": (augmentation, "augmentation.json"),
+    "compact": (compact, "compact.json"),
     "travel": (travel, "travel.json"),
 }

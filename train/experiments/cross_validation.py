@@ -77,8 +77,8 @@ ROWS = {
         Row("compact", "all of MobileNetV1 trained, maps weighted by the lesion", COMPACT),
         Row("compact-plain", "… without the lesion", {**COMPACT, "maps": "last"}),
         Row("compact-unmasked", "… weighted maps, no mask shown", {**COMPACT, "lesion_weight": 0.0}),
-        Row("compact-lite0", "… of EfficientNet-Lite0, at 3e-4", _LITE0),
-        Row("compact-lite0-plain", "… without the lesion", {**_LITE0, "maps": "last"}),
+        Row("compact-lite0", "the same with EfficientNet-Lite0, at 3e-4", _LITE0),
+        Row("compact-lite0-plain", "EfficientNet-Lite0 without the lesion", {**_LITE0, "maps": "last"}),
     )
 }  # fmt: skip
 USUAL_ROWS = tuple(name for name, row in ROWS.items() if "protocol" not in row.settings)
