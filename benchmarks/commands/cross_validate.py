@@ -8,7 +8,7 @@ import json
 from sonoedge.benchmarks.experiments.ablation import cross_validate
 from sonoedge.edge_runtime.commands.options import CLASSES, DATA, DEFAULT, JSON, OUT, QUIET
 from sonoedge.train.arguments import call_with, take_defaults
-from sonoedge.train.commands.options import EPOCHS, GROUPS, INPUT_SIZE, SEED, WEIGHTS, add_feature_cache
+from sonoedge.train.commands.options import GROUPS, INPUT_SIZE, SEED, WEIGHTS, add_feature_cache
 from sonoedge.train.tables import for_terminal
 from sonoedge.train.terminal import shown
 
@@ -36,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "no test on augmented copies, for which all backbones run once more"
     ))  # fmt: skip
     INPUT_SIZE.add(parser, shown="that of each row")
-    EPOCHS.add(parser, "by rows that train all layers", shown="that of each row")
+    parser.add_argument("--screen", action="store_true", help=(
+        "a first look at rows that train all layers: 128 pixels, 6 epochs"
+    ))  # fmt: skip
     SEED.add(parser, "for folds and fits", shown=DEFAULT)
     OUT.add(parser, "the table, and the folds", required=True)
     add_feature_cache(parser, old="--cache")

@@ -89,7 +89,7 @@ def cross_validate(
     folds: int = 5,
     stress: bool = True,
     input_size: int | None = None,
-    epochs: int | None = None,
+    screen: bool = False,
     seed: int = 0,
     cache: StrPath | None = None,
     progress: bool = False,
@@ -109,7 +109,7 @@ def cross_validate(
         folds: 2 to 100.
         stress: also test on augmented copies, for which all backbones run once more.
         input_size: pixels; None leaves it to each row.
-        epochs: of rows that train all layers, for a quick look; None leaves it to each row.
+        screen: a first look: rows that train all layers do so at 128 pixels for 6 epochs.
         seed: of folds and fits.
         cache: feature cache, as for `train`.
         progress: show bars.
@@ -126,7 +126,6 @@ def cross_validate(
     check_ranges(
         ("--folds", folds, 2, 100),
         ("--input-size", input_size or PIXEL_RANGE[0], *PIXEL_RANGE),
-        ("--epochs", 1 if epochs is None else epochs, 1, 10_000),
         ("--seed", seed, *SEED_RANGE),
     )
     target = Path(out)
@@ -151,7 +150,7 @@ def cross_validate(
     settings = TrainSettings("", weights=os.fspath(weights), seed=seed)
     found = run_folds(
         dataset, chosen, by, settings, target, folds=folds, stress=stress,
-        input_size=input_size, epochs=epochs,
+        input_size=input_size, screen=screen,
         cache=path_of(cache) or default_cache(), progress=progress, say=LOG.info,
     )  # fmt: skip
     count = f"one of {len(dataset.sources)} sources left out" if leave_one_source_out else f"{folds} folds"
@@ -159,7 +158,7 @@ def cross_validate(
         f"{dataset.name}: {len(dataset)} images in {len(set(dataset.groups))} groups, digest "
         f"{dataset.digest[:16]}; weights {Path(weights).name}, {count}, seed {seed}"
         + (f", {input_size} pixels" if input_size else "")
-        + (f", {epochs} epochs" if epochs else "")
+        + (", all layers at 128 pixels for 6 epochs" if screen else "")
     )
     lines, pairs = tuple(lines_of(dataset, found)), tuple(pairs_of(dataset, found))
     images = tuple(sample.relative_path for sample in dataset.samples)

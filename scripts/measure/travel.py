@@ -1,7 +1,7 @@
 """Measure how training choices travel to a source that was left out: travel.json.
 
     python scripts/measure/travel.py --data BUSI --data BUS-UCLM --data BUS-UC --weights WEIGHTS --work work \
-        --rows compact-lite0,compact --input-size 128 --epochs 6 --about-weights "real MobileNetV1"
+        --rows copies,compact --screen --about-weights "real MobileNetV1"
 
 The script types ``sonoedge cross-validate --leave-one-source-out``; the JSON names the command as it was run.
 Finished folds in the folder of ``--work`` are not run again.
@@ -31,8 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, action="append", required=True, help="a source; once for each")
     parser.add_argument("--weights", type=Path, required=True, help="backbone weights, as for train")
     parser.add_argument("--rows", required=True, help="rows of cross-validate, the baseline first")
-    parser.add_argument("--input-size", metavar="PIXELS", help="as for cross-validate")
-    parser.add_argument("--epochs", metavar="N", help="as for cross-validate")
+    parser.add_argument("--screen", action="store_true", help="as for cross-validate")
     parser.add_argument("--work", type=Path, default=Path("work"), help="the folds (default: ./work)")
     parser.add_argument("--about-weights", metavar="TEXT", help="what the weights are, for the JSON")
     parser.add_argument("--out", type=Path, default=Path("docs/results"), help="default: ./docs/results")
@@ -41,8 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     work.mkdir(parents=True, exist_ok=True)
     given: list[object] = [part for folder in args.data for part in ("--data", folder)]
     given += ["--weights", args.weights, "--leave-one-source-out", "--rows", args.rows, "--without-stress"]
-    for option, value in (("--input-size", args.input_size), ("--epochs", args.epochs)):
-        given += [option, value] if value else []
+    given += ["--screen"] if args.screen else []
     given += ["--out", work / "travel"]
     called("cross-validate", given, work / "travel.log")
     command = this_command("sonoedge cross-validate", list(map(str, given)))

@@ -30,6 +30,9 @@ from sonoedge.train.models.fusion import FusionModel
 from sonoedge.train.records.reader import plain
 from sonoedge.train.records.settings import FitSettings, TrainSettings
 
+SCREEN: Mapping[str, Any] = {"input_size": 128, "epochs": 6}
+"""Settings for a first look at rows that train all layers: differences count, not the level."""
+
 FoldsBy = Literal["grouped", "paper", "sources"]
 """What stays together: groups; nothing, as in the paper; all of a source."""
 
@@ -131,7 +134,7 @@ def cross_validate(
     folds: int = 5,
     stress: bool = True,
     input_size: int | None = None,
-    epochs: int | None = None,
+    screen: bool = False,
     cache: Path,
     progress: bool = True,
     say: Callable[[str], None] = print,
@@ -146,7 +149,7 @@ def cross_validate(
         out: folder of the results.
         folds: at least 2.
         input_size: pixels; None leaves it to each row.
-        epochs: of rows that train all layers; None leaves it to each row.
+        screen: rows that train all layers do so at `SCREEN`, a sixth of the work.
         stress: also test on one augmented copy of every image, for which all backbones run once more.
         cache: folder of cached features.
         progress: show bars.
@@ -163,10 +166,10 @@ def cross_validate(
     results = []
     for name in rows:
         chosen = structs.replace(settings, **{"protocol": "default", **ROWS[name].settings})
+        if screen and chosen.protocol == "end-to-end":
+            chosen = structs.replace(chosen, **SCREEN)
         if input_size is not None:
             chosen = structs.replace(chosen, input_size=input_size)
-        if epochs is not None and chosen.protocol == "end-to-end":
-            chosen = structs.replace(chosen, epochs=epochs)
         model: FusionModel | None = None
         for split in splits:
             parts = []
