@@ -1,9 +1,10 @@
 """`calibrate_site`: the threshold of a bundle from a hospital's own labelled images.
 
-The threshold is an order statistic of the positive images' logits, each patient with the same weight. With n
-positive patients and the aim s, it is the k-th lowest with k = floor((1 - s) (n + 1)), at least the lowest. A new
-positive patient lies below it with a probability of k / (n + 1), at most 1 - s, whatever the distribution is (Vovk
-et al., Algorithmic Learning in a Random World, 2005: conformal prediction). Few patients give a low threshold.
+The threshold is a quantile of the positive images' logits, each patient with the same weight. With n positive
+patients the k-th lowest has a new one below it with the probability k / (n + 1), whatever the distribution is (Vovk
+et al., Algorithmic Learning in a Random World, 2005). So the quantile lies at (1 - s) (n + 1) patients for the aim
+s, between two of them by interpolation (type 6 of Hyndman and Fan, The American Statistician, 1996): the
+sensitivity is s on the mean over sites. Where that is less than one patient, the threshold lies below the lowest.
 """
 
 from __future__ import annotations
@@ -142,7 +143,7 @@ def calibrate_site(
 def threshold_for(
     logits: NDArray[np.float64], y: NDArray[np.int64], groups: Sequence[str], sensitivity: float
 ) -> float:
-    """The highest logit at or above which a new positive image lies with the wanted probability.
+    """The logit at or above which a new positive image lies with the wanted probability.
 
     Args:
         logits: (N,).
@@ -151,19 +152,19 @@ def threshold_for(
         sensitivity: 0–1.
 
     Returns:
-        A cut in the middle of the gap below the lowest logit that must be found.
+        The cut, see above.
     """
     positive = np.flatnonzero(y == 1)
     order = positive[np.argsort(logits[positive], kind="stable")]
     names = [groups[i] for i in order]
     counts = {name: names.count(name) for name in names}
-    weight = np.array([1 / counts[name] for name in names])
+    passed = np.cumsum([1 / counts[name] for name in names])
     allowed = (1 - sensitivity) * (len(counts) + 1)
-    # The last image up to which no more than the allowed weight has been passed.
-    first = max(int(np.searchsorted(np.cumsum(weight), allowed + 1e-9, side="right")) - 1, 0)
-    found = float(logits[order[first]])
-    below = logits[logits < found]
-    return (found + float(below.max())) / 2 if below.size else found - 0.5
+    lowest = float(logits[order[0]])
+    if allowed >= passed[0]:
+        return float(np.interp(allowed, passed, logits[order]))
+    below = logits[logits < lowest]
+    return (lowest + float(below.max())) / 2 if below.size else lowest - 0.5
 
 
 def patients_for(lower_bound: float, level: float = 0.95) -> int:

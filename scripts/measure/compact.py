@@ -44,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--external", type=Path, required=True, help="images of another source")
     parser.add_argument("--weights", type=Path, required=True, help="backbone weights, as for train")
     parser.add_argument("--work", type=Path, default=Path("work"), help="run and bundle (default: ./work)")
+    parser.add_argument("--max-flips", default="0.01", help="budget of export (default: %(default)s, as there)")
     parser.add_argument("--about-weights", metavar="TEXT", help="what the weights are, for the JSON")
     parser.add_argument("--out", type=Path, default=Path("docs/results"), help="default: ./docs/results")
     args = parser.parse_args(argv)
@@ -53,12 +54,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = [part for folder in args.data for part in ("--data", folder)]
     commands = [
         step(run, "train", [*given, "--weights", args.weights, "--recipe", "compact"]),
-        step(bundle, "export", ["--model", run, "--format", ARTIFACT]),
+        step(
+            bundle, "export", ["--model", run, "--format", f"tflite-fp16,{ARTIFACT}", "--max-flips", args.max_flips]
+        ),
     ]
     looked = work / "score.json"
     if not looked.exists():  # one look at the external images
         write_text_atomic(looked, json.dumps(plain(score(run, args.external))))
+    explained = ["--bundle", bundle, "--model", run, "--data", args.data[0], "--artifacts", ARTIFACT]
+    commands.append(
+        step(work / "explain", "benchmark-explain", [*explained, "--faithfulness-images", 0, "--timing-runs", 0])
+    )
     commands.append(this_command("sonoedge score", ["--model", str(run), "--data", str(args.external)]))
+    manifest = read(bundle / "bundle.json")
+    (artifact,) = [one for one in manifest["artifacts"] if one["name"] == ARTIFACT]
     card, external = read(run / "run.json"), load_dataset(args.external)
     logits = file_logits(bundle, external)
     kept = ("value", "low", "high")
@@ -71,6 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 name: part for name, part in card["subgroups"].items() if name.startswith("source ")
             },
         },
+        "file": {"size_bytes": artifact["size_bytes"], **artifact["metrics"]["validation"]},
+        "pointing": pointing(read(work / "explain" / "explanation.json")["localisation"]),
         "external": {
             "data": args.external.name, "images": len(external), "groups": len(set(external.groups)),
             "full": read(looked)["metrics"],
@@ -80,6 +91,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     }  # fmt: skip
     write_text_atomic(args.out / "compact.json", json.dumps(body, indent=1, ensure_ascii=False) + "\n")
     return 0
+
+
+def pointing(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, list[float]]]:
+    """The pointing game of `explanation.json`, by subset and map: value, low and high end."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for row in rows:
+        if row["method"].startswith(("Grad-CAM", "centre")):
+            values = row["metrics"]["pointing"]
+            figures = [round(values[key], 4) for key in ("value", "low", "high")]
+            found.setdefault(row["subset"], {})[row["method"]] = figures
+    return found
 
 
 def file_logits(bundle: Path, dataset: Dataset) -> np.ndarray:

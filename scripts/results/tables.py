@@ -125,7 +125,7 @@ def compact(body: dict[str, Any]) -> str:
     def auc(values: list[float]) -> str:
         return "{:.3f} [{:.3f}, {:.3f}]".format(*values)
 
-    trained, external, site = body["train"], body["external"], body["site"]
+    trained, external, site, file = body["train"], body["external"], body["site"], body["file"]
     own, after = site["own_threshold"], (site["sensitivity"], site["specificity"])
     elsewhere = f"{external['images']} images of {external['groups']} patients elsewhere"
     lines = [["test images of all sources, AUC", auc(trained["test"]["auc"])]]
@@ -137,10 +137,22 @@ def compact(body: dict[str, Any]) -> str:
         [f"{elsewhere}, AUC of the Keras model", auc(external["full"]["auc"])],
         ["the same, AUC of `tflite-int8`", auc(external["tflite-int8"]["auc"])],
         ["sensitivity and specificity there, threshold of the run", f"{own[0]:.2f}, {own[1]:.2f}"],
-        [f"the same, threshold from {site['patients']} of the patients there (median of {site['draws']} draws)",
-         f"{after[0]['median']:.2f}, {after[1]['median']:.2f}"],
+        [
+            f"the same, threshold from {site['patients']} of the patients there (median of {site['draws']} draws)",
+            f"{after[0]['median']:.2f}, {after[1]['median']:.2f}",
+        ],
         ["tenth percentiles of these", f"{after[0]['p10']:.2f}, {after[1]['p10']:.2f}"],
-    ]  # fmt: skip
+        [
+            "`tflite-int8`: MB; decisions changed of the validation images",
+            f"{file['size_bytes'] / 1e6:.1f}; {file['flipped']} of {file['images']}",
+        ],
+        ["training, minutes", f"{trained['seconds']['fit'] / 60:.0f}"],
+    ]
+    for subset, maps in body["pointing"].items():
+        lines += [
+            [f"peak of the heat map in the lesion, {subset}: {name}", auc(values)]
+            for name, values in maps.items()
+        ]  # fmt: skip
     return markdown_table(["", "value [95 %, by patient]"], lines)
 
 

@@ -42,8 +42,12 @@ def test_draws_with_too_few_positive_patients_do_not_count() -> None:
 
 def test_the_table() -> None:
     auc = [0.9, 0.8, 0.95]
+    figures = {"pointing": dict(zip(("value", "low", "high"), auc, strict=True))}
+    rows = [{"method": name, "subset": "test", "metrics": figures} for name in ("Grad-CAM, malignant", "EigenCAM")]
     body = {
-        "train": {"test": {"auc": auc}, "by_source": {"source a": {"images": 7, "metrics": {"auc": auc}}}},
+        "file": {"size_bytes": 3_800_000, "flipped": 2, "images": 9},
+        "pointing": compact.pointing(rows),
+        "train": {"seconds": {"fit": 120.0}, "test": {"auc": auc}, "by_source": {"source a": {"images": 7, "metrics": {"auc": auc}}}},
         "external": {"images": 9, "groups": 4, "full": {"auc": auc}, "tflite-int8": {"auc": auc}},
         "site": {
             "draws": 5, "patients": 3, "own_threshold": [0.5, 0.6],
@@ -51,5 +55,7 @@ def test_the_table() -> None:
         },
     }  # fmt: skip
     lines = table(body).splitlines()
-    assert len(lines) == 9
+    assert len(lines) == 12
+    assert "| training, minutes | 2 |" in lines
+    assert lines[-1] == "| peak of the heat map in the lesion, test: Grad-CAM, malignant | 0.900 [0.800, 0.950] |"
     assert "| test images of a (7), AUC | 0.900 [0.800, 0.950] |" in lines
