@@ -42,12 +42,13 @@ def test_draws_with_too_few_positive_patients_do_not_count() -> None:
 
 def test_the_table() -> None:
     auc = [0.9, 0.8, 0.95]
+    by_source = {"source a": {"images": 7, "metrics": {"auc": auc}}}
     figures = {"pointing": dict(zip(("value", "low", "high"), auc, strict=True))}
     rows = [{"method": name, "subset": "test", "metrics": figures} for name in ("Grad-CAM, malignant", "EigenCAM")]
     body = {
         "file": {"size_bytes": 3_800_000, "flipped": 2, "images": 9},
         "pointing": compact.pointing(rows),
-        "train": {"seconds": {"fit": 120.0}, "test": {"auc": auc}, "by_source": {"source a": {"images": 7, "metrics": {"auc": auc}}}},
+        "train": {"seconds": {"fit": 120.0}, "test": {"auc": auc}, "by_source": by_source},
         "external": {"images": 9, "groups": 4, "full": {"auc": auc}, "tflite-int8": {"auc": auc}},
         "site": {
             "draws": 5, "patients": 3, "own_threshold": [0.5, 0.6],
