@@ -34,6 +34,7 @@ def description(*, token: bool) -> dict[str, Any]:
         crop=_nullable({"type": "array", "items": {"type": "integer"}}),
         intended_use=_string(),
     )
+    answer["properties"]["site"] = _string("whose threshold it is; only with the overlay of a site")
     parts = {"type": "number", "description": "part of the logit"}
     explained = _object(
         explained_label=_string(),

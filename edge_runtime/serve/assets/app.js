@@ -153,7 +153,8 @@ function render(result) {
   }
   const over = result.recent ? `${result.recent.frames} recent frames` : band && `${band.views} slightly shifted views`;
   const range = band ? `${percent(band.low)} to ${percent(band.high)} over ${over}. ` : "";
-  $("bar-text").textContent = `${range}Called suspicious from ${percent(result.threshold)}.`;
+  const whose = info?.site ? `, the threshold of ${info.site}` : "";
+  $("bar-text").textContent = `${range}Called suspicious from ${percent(result.threshold)}${whose}.`;
   $("hints").replaceChildren(...hintItems(result));
   $("heat-controls").disabled = !result.explanation;
   $("stage-note").hidden = true;
