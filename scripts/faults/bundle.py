@@ -90,7 +90,7 @@ FAULTS = (
     Fault(
         "trust: a forged signature is refused",
         "edge_runtime/bundle/signature.py",
-        "        key.verify(bytes.fromhex(found.signature), (folder / SHA256SUMS).read_bytes())\n",
+        "        key.verify(bytes.fromhex(found.signature), signed.read_bytes())\n",
         "",
         (_SIGNATURE + "test_a_forged_signature_is_refused",),
     ),

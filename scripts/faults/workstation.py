@@ -15,8 +15,8 @@ FAULTS = (
     Fault(
         "split: a patient is on one side only",
         "train/data/split.py",
-        "sample.group if grouped else sample.relative_path",
-        "sample.group if not grouped else sample.relative_path",
+        "dataset.groups if grouped else [sample.relative_path",
+        "dataset.groups if not grouped else [sample.relative_path",
         (_SPLIT + "test_grouped_split_properties",),
     ),
     Fault(
