@@ -103,8 +103,8 @@ FAULTS = (
     Fault(
         "sources: a patient of two classes stays on one side",
         "train/data/split.py",
-        "label_of[unit] = max(sample.label, label_of.get(unit, 0))",
-        "label_of[unit] = label_of[unit + str(sample.label)] = sample.label",
+        "families[sample.source, label_of[unit]].setdefault",
+        "families[sample.source, sample.label].setdefault",
         ("tests/train/data/test_split.py::test_a_group_of_two_classes_stays_on_one_side",),
     ),
     # --- the guard
