@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sonoedge.edge_runtime.errors import UsageError
+from sonoedge.train.arguments import names_in, path_of
 from sonoedge.train.callbacks import Callback, listening
 from sonoedge.train.config.checks import check_new_run, check_ranges
 from sonoedge.train.config.options import OPTIONS, PIXEL_RANGE, SEED_RANGE
@@ -110,7 +111,7 @@ def train(
         train_run(
             request.settings,
             folder,
-            cache=_path(asked.get("cache")),
+            cache=path_of(asked.get("cache")),
             workers=asked.get("workers", 1),
             progress=progress,
             logs=asked.get("log", ()),
@@ -176,7 +177,7 @@ def distill(
         fit=DistillFit(learning_rate=learning_rate, batch_size=batch_size, epochs=epochs),
     )
     with listening(callbacks):
-        teach(settings, Path(out), cache=_path(cache), progress=progress)
+        teach(settings, Path(out), cache=path_of(cache), progress=progress)
     return open_run(out)
 
 
@@ -222,7 +223,7 @@ def slim(
         from sonoedge.train.evaluation.run_folder import open_run
     settings = SlimSettings(_text(teacher), _text(data), divisor, images, augment, seed)
     with listening(callbacks):
-        slim_run(settings, Path(out), cache=_path(cache), progress=progress)
+        slim_run(settings, Path(out), cache=path_of(cache), progress=progress)
     return open_run(out)
 
 
@@ -256,7 +257,9 @@ def score(
     dataset = load_dataset(
         Path(data), classes=finished.split.labels, skip_unreadable=skip_unreadable, progress=progress
     )
-    return score_run(finished, dataset, _names(by), cache=_path(cache) or default_cache(), progress=progress)
+    return score_run(
+        finished, dataset, names_in(by) or None, cache=path_of(cache) or default_cache(), progress=progress
+    )
 
 
 def audit(
@@ -278,10 +281,12 @@ def audit(
         DataError: the folder cannot be read, see `train.data.dataset.load_dataset`.
         UsageError: ``out`` is a file, or another folder with content.
     """
-    folder = _path(out)
+    folder = path_of(out)
     if folder is not None and folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} exists and is not a folder.")
-    found = audit_folder(Path(data), classes=_names(classes), skip_unreadable=skip_unreadable, progress=progress)
+    found = audit_folder(
+        Path(data), classes=names_in(classes) or None, skip_unreadable=skip_unreadable, progress=progress
+    )
     if folder is not None:
         from sonoedge.train.evaluation.audit_report import write_audit
 
@@ -289,17 +294,5 @@ def audit(
     return found
 
 
-def _path(place: Place | None) -> Path | None:
-    return None if place is None else Path(place)
-
-
 def _text(place: Place) -> str:
     return str(Path(place)) if isinstance(place, PathLike) else place
-
-
-def _names(value: str | Sequence[str] | None) -> list[str] | None:
-    """Names from a list or from a comma-separated text."""
-    if value is None:
-        return None
-    parts = value.split(",") if isinstance(value, str) else value
-    return [part.strip() for part in parts if part.strip()]

@@ -137,7 +137,7 @@ def cross_validate(
         from sonoedge.benchmarks.experiments.cross_validation import lines_of, page, pairs_of
         from sonoedge.train.data.sources import load_sources
         from sonoedge.train.experiments.cross_validation import cross_validate as run_folds
-        from sonoedge.train.experiments.cross_validation import parse_rows
+        from sonoedge.train.experiments.rows import parse_rows
         from sonoedge.train.features.cache import default_cache
         from sonoedge.train.records.settings import TrainSettings
 

@@ -17,7 +17,8 @@ from sonoedge.train.evaluation.calibration import expected_calibration_error
 from sonoedge.train.evaluation.fold_auc import mean_fold_auc, paired_fold_auc_difference
 from sonoedge.train.evaluation.intervals import Interval
 from sonoedge.train.evaluation.metrics import classification_metrics, paired_mean_difference, sigmoid
-from sonoedge.train.experiments.cross_validation import ROWS, OutOfFold
+from sonoedge.train.experiments.cross_validation import OutOfFold
+from sonoedge.train.experiments.rows import ROWS
 from sonoedge.train.markdown import markdown_table
 
 _HEAD = (

@@ -63,6 +63,7 @@ def assert_same(new: Any, old: Any, where: str) -> None:
         assert new == old, where
 
 
+@pytest.mark.long
 def test_the_files_are_current(writer: Any, tmp_path: Path) -> None:
     writer.write(tmp_path)
     for path in sorted(tmp_path.rglob("*")):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from scripts.measure import compact
 from scripts.results.tables import compact as table
@@ -24,6 +25,7 @@ def patients(count: int, share: float, seed: int) -> tuple[Dataset, np.ndarray]:
     return Dataset({"": Path()}, ("benign", "malignant"), tuple(samples)), logits
 
 
+@pytest.mark.long
 def test_the_wanted_sensitivity_is_met_on_patients_that_chose_nothing() -> None:
     dataset, logits = patients(300, 0.4, 0)
     found = compact.draws(dataset, logits, run_threshold=0.99)
@@ -34,6 +36,7 @@ def test_the_wanted_sensitivity_is_met_on_patients_that_chose_nothing() -> None:
     assert found == compact.draws(dataset, logits, run_threshold=0.99)
 
 
+@pytest.mark.long
 def test_draws_with_too_few_positive_patients_do_not_count() -> None:
     dataset, logits = patients(300, 0.25, 1)
     found = compact.draws(dataset, logits, run_threshold=0.5)

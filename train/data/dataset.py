@@ -27,10 +27,12 @@ from sonoedge.train.data.grouping import (
 from sonoedge.train.data.layouts import (
     SUBSET_FOLDERS,
     Row,
+    choose_labels,
     find_files,
     labelled_rows,
     mask_of,
     read_csv,
+    require_all_classes,
     safe_relative,
 )
 
@@ -190,7 +192,7 @@ def group_scan(scan: Scan, group_by: Literal["auto", "none"] = "auto") -> Datase
         notes += (f"{len(samples) - len(kept)} images in {len(bad)} groups with conflicting labels left out",)
     if mixed := len({(sample.group, sample.label) for sample in kept}) - len({sample.group for sample in kept}):
         notes += (f"{mixed} groups of images.csv hold more than one class: each stays on one side of a split",)
-    _require_all_classes(found.labels, {found.labels[sample.label] for sample in kept}, "usable image")
+    require_all_classes(found.labels, {found.labels[sample.label] for sample in kept}, "usable image")
     return replace(found, samples=kept, notes=notes)
 
 
@@ -238,13 +240,13 @@ def scan_folder(
         raise DataError(f"The data folder {problem}. Received: {root}")
     images, masks = find_files(root)
     rows, class_names, notes = labelled_rows(root, images)
-    labels = _choose_labels(root, class_names, classes)
+    labels = choose_labels(root, class_names, classes)
     index_of = {label.casefold(): index for index, label in enumerate(labels)}
     chosen = [row for row in rows if row.label.casefold() in index_of]
     chosen.sort(key=lambda row: row.relative_path)
     left_out = Counter(row.label for row in rows if row.label.casefold() not in index_of)
     notes += [f"{count} images of class {label} left out" for label, count in sorted(left_out.items())]
-    _require_all_classes(labels, {labels[index_of[row.label.casefold()]] for row in chosen}, "image")
+    require_all_classes(labels, {labels[index_of[row.label.casefold()]] for row in chosen}, "image")
 
     samples, thumbnails, kept_rows, unreadable = [], [], [], []
     for row, result in zip(chosen, _read_all(root, chosen, progress), strict=True):
@@ -265,39 +267,13 @@ def scan_folder(
         )
     if unreadable:
         notes.append(f"{len(unreadable)} unreadable images left out: {few(unreadable)}")
-    _require_all_classes(labels, {labels[sample.label] for sample in samples}, "readable image")
+    require_all_classes(labels, {labels[sample.label] for sample in samples}, "readable image")
     return Scan(
         dataset=Dataset({"": root}, labels, tuple(samples), tuple(notes)),
         given_groups=tuple(row.group for row in kept_rows),
         flagged=tuple(row.flagged for row in kept_rows),
         thumbnails=np.stack(thumbnails),
     )
-
-
-def _choose_labels(root: Path, found: Iterable[str], classes: Sequence[str] | None) -> tuple[str, ...]:
-    """Class names, compared without case, the positive one last."""
-    names: dict[str, str] = {}
-    for name in sorted(found):
-        names.setdefault(name.casefold(), name)
-    received = f"Received: {', '.join(names.values()) or 'none'} in {root}"
-    if classes is not None:
-        wanted = [name.casefold() for name in classes]
-        if unknown := [name for name in classes if name.casefold() not in names]:
-            raise DataError(f"Unknown class names: {', '.join(unknown)}. {received}")
-        if len(set(wanted)) != len(wanted) or "malignant" in wanted[:-1]:
-            raise DataError(f"Classes must differ, and malignant must be last. Received: {', '.join(classes)}")
-    elif {"benign", "malignant"} <= names.keys():
-        return ("benign", "malignant")
-    else:
-        wanted = sorted(names, key=lambda name: (name == "malignant", name))
-    if len(wanted) < 2:
-        raise DataError(f"At least two class folders are needed, such as benign/ and malignant/. {received}")
-    return tuple(classes) if classes is not None else tuple(names[name] for name in wanted)
-
-
-def _require_all_classes(labels: Sequence[str], present: set[str], what: str) -> None:
-    if empty := [label for label in labels if label not in present]:
-        raise DataError(f"Every class needs at least one {what}. Received: no {what} of {', '.join(empty)}")
 
 
 def _read_all(root: Path, rows: list[Row], progress: bool) -> Iterator[tuple[str, Float32Array] | ImageError]:

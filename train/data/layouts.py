@@ -14,7 +14,7 @@ import csv
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -219,3 +219,39 @@ def _require_files(root: Path, csv_name: str, paths: list[str]) -> None:
         raise DataError(f"{csv_name} lists {len(doubled)} images more than once: {few(doubled)}")
     if missing := [path for path in paths if not (root / path).is_file()]:
         raise DataError(f"{len(missing)} images listed in {csv_name} are not in {root}: {few(missing)}")
+
+
+def choose_labels(root: Path, found: Iterable[str], classes: Sequence[str] | None) -> tuple[str, ...]:
+    """Class names, compared without case, the positive one last.
+
+    Args:
+        root: the folder, for errors.
+        found: names of all classes.
+        classes: those that are wanted; None: benign and malignant if both are there, else all.
+
+    Raises:
+        DataError: an unknown name, one given twice, malignant not last, or fewer than two classes.
+    """
+    names: dict[str, str] = {}
+    for name in sorted(found):
+        names.setdefault(name.casefold(), name)
+    received = f"Received: {', '.join(names.values()) or 'none'} in {root}"
+    if classes is not None:
+        wanted = [name.casefold() for name in classes]
+        if unknown := [name for name in classes if name.casefold() not in names]:
+            raise DataError(f"Unknown class names: {', '.join(unknown)}. {received}")
+        if len(set(wanted)) != len(wanted) or "malignant" in wanted[:-1]:
+            raise DataError(f"Classes must differ, and malignant must be last. Received: {', '.join(classes)}")
+    elif {"benign", "malignant"} <= names.keys():
+        return ("benign", "malignant")
+    else:
+        wanted = sorted(names, key=lambda name: (name == "malignant", name))
+    if len(wanted) < 2:
+        raise DataError(f"At least two class folders are needed, such as benign/ and malignant/. {received}")
+    return tuple(classes) if classes is not None else tuple(names[name] for name in wanted)
+
+
+def require_all_classes(labels: Sequence[str], present: set[str], what: str) -> None:
+    """Raise `DataError` if a class has no ``what``."""
+    if empty := [label for label in labels if label not in present]:
+        raise DataError(f"Every class needs at least one {what}. Received: no {what} of {', '.join(empty)}")

@@ -101,12 +101,7 @@ BACKBONES: dict[str, Backbone] = {
     "densenet121": _torch("DenseNet121", f"densenet121{_TF_NOTOP}"),
     "inceptionv3": _symmetric("InceptionV3", f"inception_v3{_TF_NOTOP}"),
     "efficientnetlite0": Backbone(
-        "EfficientNetLite0",
-        None,
-        scale=(1 / 128,) * 3,
-        offset=(-127 / 128,) * 3,
-        stem="stem_conv",
-        finer="block10_add",
+        "EfficientNetLite0", None, (1 / 128,) * 3, (-127 / 128,) * 3, stem="stem_conv", finer="block10_add"
     ),
 }
 """Backbones by name. Each gives (N, H, W, C) feature maps, frozen."""

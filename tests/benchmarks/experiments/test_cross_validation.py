@@ -16,7 +16,8 @@ from sonoedge.train.evaluation.fold_auc import mean_fold_auc, paired_fold_auc_di
 from sonoedge.train.evaluation.intervals import UNDEFINED, Interval
 from sonoedge.train.evaluation.metrics import classification_metrics, paired_mean_difference
 from sonoedge.train.experiments import cross_validation
-from sonoedge.train.experiments.cross_validation import ROWS, Row, make_folds, parse_rows
+from sonoedge.train.experiments.cross_validation import make_folds
+from sonoedge.train.experiments.rows import ROWS, Row, parse_rows
 from sonoedge.train.records.settings import FitSettings
 from sonoedge.train.simulation.paper_like import write_paper_like
 from tests.helpers.commands import Result

@@ -41,6 +41,7 @@ def test_predict_and_explain(tmp_path: Path, sonoedge: Callable) -> None:
     assert readable_by_others(out) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("annotated", ["a.gif", "a.mp4", "a.dcm", "frames"])
 def test_stream(annotated: str, tmp_path: Path, sonoedge: Callable) -> None:
     for package in ("highdicom", "av"):

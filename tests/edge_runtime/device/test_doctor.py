@@ -137,6 +137,7 @@ def test_interpreters_are_imported_in_a_child(result: object, status: str, words
     assert (check.status, words in check.finding) == (status, True)
 
 
+@pytest.mark.long
 def test_no_interpreter_for_the_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "is_available", lambda runtime: False)
     check = doctor.check_bundle(build(tmp_path / "bundle"))
