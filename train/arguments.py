@@ -30,7 +30,8 @@ def call_with(function: Callable[..., T], args: argparse.Namespace, **others: An
 
 def names_in(names: str | Sequence[str] | None) -> list[str]:
     """Names from a list, or from a text with commas between them; empty for None and for an empty text."""
-    return [name for name in names.split(",") if name] if isinstance(names, str) else list(names or ())
+    parts = names.split(",") if isinstance(names, str) else list(names or ())
+    return [name.strip() for name in parts if name.strip()]
 
 
 def path_of(value: Any) -> Path | None:
