@@ -9,7 +9,7 @@ from sonoedge.edge_runtime.bundle.contract import Bundle
 from sonoedge.edge_runtime.bundle.trust import without_policy
 from sonoedge.edge_runtime.device.replay import Replay, load_golden, replay
 from sonoedge.edge_runtime.device.sandbox import DEFAULT_SECONDS, replay_isolated
-from sonoedge.edge_runtime.errors import MissingExtraError, VerificationError
+from sonoedge.edge_runtime.errors import MissingExtraError, UsageError, VerificationError
 from sonoedge.edge_runtime.model.cascade import first_bundle
 
 
@@ -32,8 +32,10 @@ def replay_bundle(
 
     Raises:
         BundleError: golden.npz or the cheap model's bundle is not sound.
-        UsageError: there is no such artifact.
+        UsageError: there is no such artifact, or a limit is none.
     """
+    if not 0 < seconds < float("inf") or (threads is not None and threads < 1):
+        raise UsageError("--timeout must be more than 0 s, and --threads at least 1.")
     names = [bundle.artifact(artifact).name] if artifact else [a.name for a in bundle.artifacts]
     parts = [(bundle, names, "")]
     if bundle.cascade and not artifact:

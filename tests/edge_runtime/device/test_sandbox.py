@@ -36,6 +36,13 @@ def test_limits_of_the_child(run_bundle: Path) -> None:
     assert replay_isolated(bundle, "tflite-fp32").passed
 
 
+@pytest.mark.parametrize("limit", [("--timeout", "nan"), ("--timeout", "0"), ("--threads", "0")])
+def test_a_limit_that_is_none_is_one_sentence(run_bundle: Path, sonoedge: Callable, limit: tuple[str, str]) -> None:
+    result = sonoedge("verify", run_bundle, *limit)
+    assert result.code == 2
+    assert "must be more than 0 s, and --threads at least 1" in result.err
+
+
 def test_the_child_runs_our_code_only(run_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder of our package's name where the command is called is not imported."""
     (tmp_path / "edge_runtime").mkdir()
