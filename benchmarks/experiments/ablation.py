@@ -137,7 +137,7 @@ def cross_validate(
         from sonoedge.benchmarks.experiments.cross_validation import lines_of, page, pairs_of
         from sonoedge.train.data.sources import load_sources
         from sonoedge.train.experiments.cross_validation import cross_validate as run_folds
-        from sonoedge.train.experiments.rows import parse_rows
+        from sonoedge.train.experiments.rows import SCREEN, parse_rows
         from sonoedge.train.features.cache import default_cache
         from sonoedge.train.records.settings import TrainSettings
 
@@ -158,7 +158,7 @@ def cross_validate(
         f"{dataset.name}: {len(dataset)} images in {len(set(dataset.groups))} groups, digest "
         f"{dataset.digest[:16]}; weights {Path(weights).name}, {count}, seed {seed}"
         + (f", {input_size} pixels" if input_size else "")
-        + (", all layers at 128 pixels for 6 epochs" if screen else "")
+        + (f", all layers at {SCREEN['input_size']} pixels for {SCREEN['epochs']} epochs" if screen else "")
     )
     lines, pairs = tuple(lines_of(dataset, found)), tuple(pairs_of(dataset, found))
     images = tuple(sample.relative_path for sample in dataset.samples)

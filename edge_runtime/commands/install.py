@@ -15,7 +15,7 @@ from sonoedge.edge_runtime.bundle.manifest import load_bundle, read_manifest
 from sonoedge.edge_runtime.bundle.signature import read_public_keys, read_signature, verify_signature
 from sonoedge.edge_runtime.bundle.trust import device_policy, enforce, read_policy, without_policy
 from sonoedge.edge_runtime.commands.options import JSON, TIMEOUT, add_threads
-from sonoedge.edge_runtime.device.health import replay_bundle, require_passed
+from sonoedge.edge_runtime.device.health import check_limits, replay_bundle, require_passed
 from sonoedge.edge_runtime.device.installation import CURRENT, KEEP, Installation, Version
 from sonoedge.edge_runtime.device.sandbox import DEFAULT_SECONDS
 from sonoedge.edge_runtime.errors import BundleError, DataError, UsageError
@@ -70,8 +70,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("Name a bundle to install, or give --rollback or --status: one of the three.")
     if args.keep < KEEP:
         raise UsageError(f"--keep must be at least {KEEP}, for a way back. Received: {args.keep}.")
-    if not 0 < args.timeout < float("inf") or (args.threads is not None and args.threads < 1):
-        raise UsageError("--timeout must be more than 0 s, and --threads at least 1.")
+    check_limits(args.timeout, args.threads)
     # Not only the copy: a bundle that is refused must not fill the disk.
     source = _accepted(args)(load_bundle(args.bundle)) if args.bundle is not None else None
     installation = Installation(args.to)

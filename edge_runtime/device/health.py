@@ -13,6 +13,12 @@ from sonoedge.edge_runtime.errors import MissingExtraError, UsageError, Verifica
 from sonoedge.edge_runtime.model.cascade import first_bundle
 
 
+def check_limits(seconds: float, threads: int | None) -> None:
+    """Raise `UsageError` if a limit of `replay_bundle` is none."""
+    if not 0 < seconds < float("inf") or (threads is not None and threads < 1):
+        raise UsageError("--timeout must be more than 0 s, and --threads at least 1.")
+
+
 def replay_bundle(
     bundle: Bundle,
     artifact: str | None = None,
@@ -34,8 +40,7 @@ def replay_bundle(
         BundleError: golden.npz or the cheap model's bundle is not sound.
         UsageError: there is no such artifact, or a limit is none.
     """
-    if not 0 < seconds < float("inf") or (threads is not None and threads < 1):
-        raise UsageError("--timeout must be more than 0 s, and --threads at least 1.")
+    check_limits(seconds, threads)
     names = [bundle.artifact(artifact).name] if artifact else [a.name for a in bundle.artifacts]
     parts = [(bundle, names, "")]
     if bundle.cascade and not artifact:

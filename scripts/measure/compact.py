@@ -24,6 +24,7 @@ from scripts.measure.published import read, step
 from sonoedge.benchmarks.measure.environment import how_made, this_command
 from sonoedge.edge_runtime.files import write_text_atomic
 from sonoedge.edge_runtime.imaging.image import read_image
+from sonoedge.edge_runtime.model.cascade import logit_threshold
 from sonoedge.edge_runtime.model.classifier import Classifier
 from sonoedge.export.bundle.site import MIN_POSITIVE_PATIENTS, threshold_for
 from sonoedge.train.api import score
@@ -126,11 +127,10 @@ def draws(dataset: Dataset, logits: np.ndarray, *, run_threshold: float) -> dict
         rows = np.flatnonzero(local)
         cut = threshold_for(logits[rows], dataset.y[rows], [dataset.groups[i] for i in rows], AIM)
         figures.append(_found(dataset.y[~local], logits[~local] >= cut))
-    own = float(np.log(run_threshold) - np.log1p(-run_threshold))
     sensitivity, specificity = np.array(figures).T
     return {
         "draws": DRAWS, "patients": PATIENTS, "aim": AIM, "refused_draws": refused,
-        "own_threshold": _found(dataset.y, logits >= own),
+        "own_threshold": _found(dataset.y, logits >= logit_threshold(run_threshold)),
         "sensitivity": _quantiles(sensitivity), "specificity": _quantiles(specificity),
     }  # fmt: skip
 

@@ -76,27 +76,30 @@ def scan_sources(
     """Read folders without forming groups, for a split that has its own: `Sample.group` stays empty.
 
     Args:
-        folders: as for `load_sources`, or by name of the source.
+        folders: see `named_folders`.
         classes, skip_unreadable, progress: see `train.data.dataset.scan_folder`.
 
     Raises:
         DataError, UsageError: as for `load_sources`, but copies are not looked for.
     """
-    named = {name: Path(folder) for name, folder in folders.items()} if isinstance(folders, Mapping) else None
-    named = named or named_folders(folders)  # type: ignore[arg-type]
     scans = {
         name: scan_folder(folder, classes=classes, skip_unreadable=skip_unreadable, progress=progress).dataset
-        for name, folder in named.items()
+        for name, folder in named_folders(folders).items()
     }
     return scans[""] if set(scans) == {""} else _joined(scans)
 
 
-def named_folders(folders: Places) -> dict[str, Path]:
+def named_folders(folders: Places | Mapping[str, Place]) -> dict[str, Path]:
     """Folders by the name of the source; a single folder has an empty name.
+
+    Args:
+        folders: one, several of different names, or folders that have names already.
 
     Raises:
         UsageError: no folder, or two of the same name.
     """
+    if isinstance(folders, Mapping):
+        return {name: Path(folder) for name, folder in folders.items()}
     given = [folders] if isinstance(folders, str | PathLike) else list(folders)
     if not given:
         raise UsageError("Name at least one folder with --data.")

@@ -122,9 +122,9 @@ def folders_of(split: Split, root: Places | None = None) -> dict[str, Path]:
     Raises:
         UsageError: ``root`` holds other sources than the split.
     """
-    usual = split.data_root if isinstance(split.data_root, dict) else {"": split.data_root}
+    usual = named_folders(split.data_root)
     if not root:
-        return {name: Path(folder) for name, folder in usual.items()}
+        return usual
     given = named_folders(root)
     if set(given) == {""} != set(usual):
         given = {name: given[""] / name for name in usual}

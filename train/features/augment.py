@@ -28,12 +28,16 @@ def augmented_copy(image: UInt8Image, sha256: str, copy: int) -> UInt8Image:
         copy: number of the copy, at least 1.
     """
     rng = _generator(sha256, copy)
-    moved = _moved(image, rng)
+    return scanned_again(_moved(image, rng), rng)
+
+
+def scanned_again(picture: Image.Image, rng: np.random.Generator) -> UInt8Image:
+    """Beam and screen of another scanner on an RGB picture: blur, speckle, shadow, time-gain, gamma and gain."""
     if rng.random() < 0.5:
-        moved = moved.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.2)))
-    grey = np.asarray(moved).astype(np.float32) / 255.0
+        picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.2)))
+    grey = np.asarray(picture).astype(np.float32) / 255.0
     height, width = grey.shape[:2]
-    field = speckle(rng, height, width) * shadow(rng, height, width) * tilt(rng, height)
+    field = _speckle(rng, height, width) * _shadow(rng, height, width) * _tilt(rng, height)
     gamma, gain = np.exp(rng.uniform(np.log(0.7), np.log(1.4))), rng.uniform(0.8, 1.2)
     changed = gain * np.clip(grey * field[..., None], 0, 1) ** gamma
     result: UInt8Image = np.rint(255.0 * np.clip(changed, 0, 1)).astype(np.uint8)
@@ -60,14 +64,14 @@ def _moved(image: UInt8Image, rng: np.random.Generator) -> Image.Image:
     )
 
 
-def speckle(rng: np.random.Generator, height: int, width: int) -> NDArray[np.float32]:
+def _speckle(rng: np.random.Generator, height: int, width: int) -> NDArray[np.float32]:
     """Multiplicative grain about two pixels wide and one deep (lateral resolution is the worse), mean 1."""
     strength = rng.uniform(0, 0.15)
     noise = rng.standard_normal((height, width + 1)).astype(np.float32)
     return (1 + strength * (noise[:, :-1] + noise[:, 1:]) / np.float32(np.sqrt(2))).astype(np.float32)
 
 
-def shadow(rng: np.random.Generator, height: int, width: int) -> NDArray[np.float32]:
+def _shadow(rng: np.random.Generator, height: int, width: int) -> NDArray[np.float32]:
     """A soft dark stripe that starts at some depth and goes down to the edge; all ones in seven of ten copies."""
     present = rng.random() < 0.3
     centre, half = rng.uniform(0.1, 0.9) * width, rng.uniform(0.04, 0.12) * width
@@ -79,7 +83,7 @@ def shadow(rng: np.random.Generator, height: int, width: int) -> NDArray[np.floa
     return (1 - depth * np.outer(down, across)).astype(np.float32)
 
 
-def tilt(rng: np.random.Generator, height: int) -> NDArray[np.float32]:
+def _tilt(rng: np.random.Generator, height: int) -> NDArray[np.float32]:
     """Time-gain curve (H, 1): up to 20 % brighter or darker at one end than at the other."""
     slope = rng.uniform(-0.2, 0.2)
     return (1 + slope * (np.arange(height) / max(height - 1, 1) - 0.5))[:, None].astype(np.float32)

@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw
 
 from sonoedge.edge_runtime.errors import UsageError
 from sonoedge.edge_runtime.types import UInt8Image
-from sonoedge.train.features.augment import shadow, speckle, tilt
+from sonoedge.train.features.augment import scanned_again
 
 Mask = NDArray[np.bool_]
 Policy = Callable[[UInt8Image, Mask | None, np.random.Generator], tuple[UInt8Image, Mask | None]]
@@ -48,15 +48,7 @@ def another_scanner(
     mask = None if mask is None else mask[top:bottom, left:right]
     if rng.random() < 0.5:
         image, mask = image[:, ::-1], None if mask is None else mask[:, ::-1]
-    picture = Image.fromarray(np.ascontiguousarray(image))
-    if rng.random() < 0.5:
-        picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.2)))
-    grey = np.asarray(picture).astype(np.float32) / 255.0
-    height, width = grey.shape[:2]
-    field = speckle(rng, height, width) * shadow(rng, height, width) * tilt(rng, height)
-    gamma, gain = np.exp(rng.uniform(np.log(0.7), np.log(1.4))), rng.uniform(0.8, 1.2)
-    changed = gain * np.clip(grey * field[..., None], 0, 1) ** gamma
-    result: UInt8Image = np.rint(255.0 * np.clip(changed, 0, 1)).astype(np.uint8)
+    result = scanned_again(Image.fromarray(np.ascontiguousarray(image)), rng)
     if rng.random() < 0.3:
         result = _with_calipers(result, mask, rng)
     return result, mask

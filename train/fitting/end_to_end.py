@@ -27,6 +27,7 @@ from sonoedge.train.evaluation.results import History
 from sonoedge.train.features.policy import Mask, Policy, changed, find_policy
 from sonoedge.train.fitting.heads import EpochBar
 from sonoedge.train.fitting.stopping import EpochOrder, Recorded
+from sonoedge.train.models.cut import unfreeze
 from sonoedge.train.models.fusion import FusionModel, backbone_input
 from sonoedge.train.models.lesion import lesion_logits
 from sonoedge.train.records.settings import FitSettings, TrainSettings
@@ -69,10 +70,7 @@ def train_end_to_end(
     """
     policy = find_policy(settings.augment_policy)
     keras.utils.set_random_seed(settings.seed)
-    for backbone in model.backbones.values():
-        backbone.trainable = True
-        for layer in backbone.layers:
-            layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
+    unfreeze(model, ".*")
     network, grids = with_lesions(model)
     batches = BalancedBatches(samples, network.input_shape[1:3], fit.batch_size, policy, grids, seed=settings.seed)
     steps = len(batches) * fit.epochs
@@ -83,7 +81,7 @@ def train_end_to_end(
         warmup_target=fit.learning_rate,
         warmup_steps=math.ceil(settings.warm_up * steps),
     )
-    optimizer = keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay)
+    optimizer = keras.optimizers.AdamW(rate, weight_decay=fit.weight_decay)
     optimizer.exclude_from_weight_decay(var_names=["bias"])
     share = settings.lesion_weight / max(len(grids), 1)
     network.compile(
