@@ -61,18 +61,16 @@ ROWS = {
         Row("compact-lite0-plain", "EfficientNet-Lite0 without the lesion", {**_LITE0, "maps": "last"}),
     )
 }  # fmt: skip
-USUAL_ROWS = tuple(name for name, row in ROWS.items() if "protocol" not in row.settings)
-"""Rows that are run if none are named: those on frozen features."""
 
 
 def parse_rows(text: str | None) -> tuple[str, ...]:
-    """Names of rows from a comma-separated list; None stands for `USUAL_ROWS`.
+    """Names of rows from a comma-separated list; None stands for those on frozen features.
 
     Raises:
         UsageError: an unknown or repeated name, or none.
     """
     if text is None:
-        return USUAL_ROWS
+        return tuple(name for name, row in ROWS.items() if "protocol" not in row.settings)
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     unknown = [name for name in names if name not in ROWS]
     if not names or unknown or len(set(names)) != len(names):
