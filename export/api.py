@@ -131,7 +131,7 @@ def export(
     if run is None and len(names_in(labels)) != 2:
         raise UsageError("A .keras file needs --labels NEGATIVE,POSITIVE.")
     chosen = run.split.labels if run else tuple(names_in(labels))
-    asked = _recipe(recipe)
+    asked, operating_point = _recipe(recipe), _threshold(threshold, sensitivity, run)
     measured = any(row.is_measured for row in rows)
     images = _images(run, path_of(data), gate=gate, measured=measured)
     draw = {"count": num_calibration_samples, "seed": seed, "progress": progress}
@@ -141,7 +141,7 @@ def export(
         labels=chosen,
         formats=rows,
         name=name or (path.stem if run is None else path.resolve().name),
-        threshold=_threshold(threshold, sensitivity, run),
+        threshold=operating_point,
         run=run,
         calibration=calibration,
         calibration_seed=seed,

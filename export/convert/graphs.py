@@ -17,6 +17,7 @@ from typing import Any
 import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
+from numpy.typing import NDArray
 
 from sonoedge.edge_runtime.errors import ModelError
 from sonoedge.export.convert.operators import Operator
@@ -54,10 +55,20 @@ def tflite_text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
+def tflite_name(graph: Any, operator: Any) -> str:
+    """Name of an operator: those of the tensors that it writes, as in litert-quantizer, so that recipes match."""
+    return "".join(f"{tflite_text(graph.tensors[i].name)};" for i in operator.outputs)
+
+
+def tflite_constant(parsed: Any, tensor: int) -> NDArray[np.float32]:
+    """A constant of a parsed flatbuffer, float32, in its shape."""
+    found = parsed.subgraphs[0].tensors[tensor]
+    data = np.asarray(parsed.buffers[found.buffer].data, np.uint8)
+    return np.frombuffer(data.tobytes(), np.float32).reshape(found.shape)
+
+
 def tflite_operators(model: bytes) -> tuple[Operator, ...]:
     """Operators of a flatbuffer with one sub-graph and one signature, with the outputs that depend on each.
-
-    An operator is named after the tensors that it writes, as in litert-quantizer, so that recipes match.
 
     Raises:
         ModelError: the bytes are no TensorFlow Lite file.
@@ -66,7 +77,7 @@ def tflite_operators(model: bytes) -> tuple[Operator, ...]:
     graph = parsed.subgraphs[0]
     codes = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
     reached = {name: _ancestors(graph, tensor) for name, tensor in _signature_outputs(parsed).items()}
-    names = ["".join(f"{tflite_text(graph.tensors[i].name)};" for i in op.outputs) for op in graph.operators]
+    names = [tflite_name(graph, op) for op in graph.operators]
     writer = {int(i): name for op, name in zip(graph.operators, names, strict=True) for i in op.outputs}
     return tuple(
         Operator(

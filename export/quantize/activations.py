@@ -1,4 +1,4 @@
-"""The activations of calibration images, recorded once for all formats.
+"""What calibration images say about a float backbone, recorded once for all formats: activations, and weights.
 
 They are recorded in LiteRT and cached image by image. An interrupted pass goes on where it was, and another run on
 the same backbones runs no image twice. OpenVINO runs the same backbone, so its tensors are looked up among LiteRT's
@@ -20,9 +20,11 @@ from sonoedge.export.cache import read_arrays, write_arrays
 from sonoedge.export.quantize.calibration import CalibrationSet
 from sonoedge.export.quantize.ranges import SAMPLES_PER_IMAGE, ActivationStatistics, Float
 from sonoedge.export.quantize.recorders import OpenVINORecorder, Recorder, TFLiteRecorder, same_tensors
+from sonoedge.export.quantize.rounding import ROUNDING_VERSION, Weights, round_weights
 
 _VERSION = "2"
 _COMPARED_IMAGES = 2
+_ROUNDING_IMAGES = 150
 
 
 class Activations:
@@ -68,6 +70,26 @@ class Activations:
             return found
         alone = self._collect(lambda: recorder.only(missing), "\n".join([digest, *missing]))
         return found.beside(alone)
+
+    def rounded(self, model: bytes) -> dict[str, Weights]:
+        """Weights of a backbone, or of a branch of it, rounded for the images; see `export.quantize.rounding`.
+
+        Args:
+            model: flatbuffer.
+        """
+        digests = self._calibration.digests
+        chosen = range(0, len(digests), -(-len(digests) // _ROUNDING_IMAGES))
+        described = [ROUNDING_VERSION, sha256_bytes(model), str(self._size), *(digests[i] for i in chosen)]
+        path = self._cache / f"rounded-{sha256_bytes(chr(10).join(described).encode())[:32]}.npz"
+        known = read_arrays(path)
+        if known is None:
+            inputs = islice(self._calibration.inputs(self._size), 0, None, chosen.step)
+            bar = tqdm(inputs, desc="rounding", total=len(chosen), disable=not self._progress, leave=False)
+            found = round_weights(model, bar)
+            known = {f"{part}:{name}": value for name, own in found.items() for part, value in vars(own).items()}
+            write_arrays(path, **known)
+        names = [key.removeprefix("kernel:") for key in known if key.startswith("kernel:")]
+        return {name: Weights(known[f"kernel:{name}"], known[f"bias:{name}"]) for name in names}
 
     def _collect(self, recorder: Callable[[], Recorder], key: str) -> ActivationStatistics:
         inputs = self._calibration.inputs(self._size)

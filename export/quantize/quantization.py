@@ -16,7 +16,7 @@ from sonoedge.export.memory import released
 from sonoedge.export.quantize.recipes import DYNAMIC, FLOAT16, WEIGHT_ONLY
 from sonoedge.train.quiet import quiet
 
-QUANTIZATION_VERSION = "4"
+QUANTIZATION_VERSION = "5"
 """Raise it when a recipe gives other files than before: cached ones are then not used."""
 _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _FLOAT_ARITHMETIC = {

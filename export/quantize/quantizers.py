@@ -44,6 +44,7 @@ from sonoedge.export.quantize.quantization import (
 from sonoedge.export.quantize.ranges import ActivationStatistics, activation_ranges
 from sonoedge.export.quantize.recipes import BASES, FLOAT, FLOAT16, TFLITE_ONLY, Recipe, assignments, range_rules
 from sonoedge.export.quantize.recorders import OpenVINORecorder
+from sonoedge.export.quantize.rounding import Weights, with_weights
 
 _SIXTEEN_BITS = "extremes"
 """The default range of 16-bit activations: they have steps enough to clip nothing."""
@@ -145,7 +146,11 @@ class _Static(ABC):
 
 
 class TFLiteQuantizer(_Static):
-    """LiteRT post-training quantization of a float32 flatbuffer."""
+    """LiteRT post-training quantization of a float32 flatbuffer.
+
+    Branches with depthwise convolutions get weights that are rounded for their results; see
+    `export.quantize.rounding`. In other branches a value is made of hundreds of weights, whose errors average out.
+    """
 
     runtime, suffix, stretches = "tflite", ".tflite", 24
     # Not float16: the interpreter in browsers runs such operators with slow kernels, which round differently.
@@ -167,17 +172,32 @@ class TFLiteQuantizer(_Static):
         """See `Quantizer.build`."""
         precisions = assignments(recipe, self.operators)
         self._checked_rule(recipe)
-        if branch not in self._models and branch is not None:
-            self._models[branch] = tflite_branch(self._models[None], branch)
-        model = self._models[branch]
+        model = self._model(branch)
         if branch is not None:
             inside = {operator.name for operator in self.operators if branch in operator.branches}
             precisions = {name: precision for name, precision in precisions.items() if name in inside}
         if set(precisions.values()) <= {FLOAT}:
             write_bytes_atomic(path, model)
             return
-        ranges = self._ranges(recipe)
-        write_bytes_atomic(path, quantize_tflite(model, precisions, recipe.base, ranges))
+        exact = {name for name, precision in precisions.items() if precision in {FLOAT, FLOAT16}}
+        rounded = {name: own for name, own in self._rounded.items() if name in precisions and name not in exact}
+        model = with_weights(model, rounded) if rounded else model
+        write_bytes_atomic(path, quantize_tflite(model, precisions, recipe.base, self._ranges(recipe)))
+
+    def _model(self, branch: str | None) -> bytes:
+        """The float32 flatbuffer, whole or of one branch."""
+        if branch not in self._models and branch is not None:
+            self._models[branch] = tflite_branch(self._models[None], branch)
+        return self._models[branch]
+
+    @cached_property
+    def _rounded(self) -> dict[str, Weights]:
+        """Rounded weights by operator name."""
+        few = {b for op in self.operators if op.operation == "DEPTHWISE_CONV_2D" for b in op.branches}
+        found: dict[str, Weights] = {}
+        for branch in sorted(few):
+            found |= self._activations.rounded(self._model(branch))
+        return found
 
 
 class OpenVINOQuantizer(_Static):

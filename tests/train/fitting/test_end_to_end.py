@@ -132,6 +132,7 @@ def test_it_learns_class_and_lesion_and_leaves_normalisation(
     np.testing.assert_allclose(probability, model.full(image), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_lesion_weight_zero_leaves_the_masks_out(model: FusionModel, images: Dataset) -> None:
     # A policy that does not look at the mask either.
     settings = structs.replace(TINY, lesion_weight=0.0, epochs=1, augment_policy=f"{__name__}:as_it_is")
@@ -176,6 +177,7 @@ def test_a_backbone_without_a_finer_grid_is_refused() -> None:
         build_branch("vgg16", keras.Input((32, 32, 3)), weights="none", maps="lesion")
 
 
+@pytest.mark.slow
 def test_from_images_to_a_bundle(
     sonoedge: Callable[..., Result], tiny_backbones: tuple[str, str], phantoms: Path, tmp_path: Path
 ) -> None:

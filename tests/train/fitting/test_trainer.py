@@ -51,6 +51,7 @@ def test_run_folder(tiny_run: Path, phantoms: Path) -> None:
         assert low <= value <= high
 
 
+@pytest.mark.slow
 def test_the_saved_model_gives_the_written_predictions(tiny_run: Path, phantoms: Path) -> None:
     with (tiny_run / "predictions.csv").open() as file:
         rows = list(csv.DictReader(file))

@@ -13,6 +13,7 @@ from sonoedge.train.models.students import build_student, student, with_head
 from tests.helpers.models import SIZE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("units", [(), (5,), (6, 4)])
 @pytest.mark.parametrize("pretrained", [True, False])
 def test_the_whole_student_answers_as_its_parts(
