@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 from sonoedge.edge_runtime.errors import ModelError
 from sonoedge.export.convert.operators import Operator
 
+MOVED = "/moved"
+"""End of the name of an addition that corrects the operator of the name before it."""
 _PASSIVE = frozenset({"Constant", "Parameter", "Result", "Convert"})
 
 
@@ -189,8 +191,11 @@ def name_openvino_nodes(model: Any) -> None:
 
 
 def openvino_tensor(port: Any) -> str:
-    """Name of an operator's result: the operator's name; from the second result on with ``:`` and a number."""
-    name, number = port.get_node().get_friendly_name(), port.get_index()
+    """Name of an operator's result: the operator's name; from the second result on with ``:`` and a number.
+
+    The result of an operator and the same with a correction added (`MOVED`) have one name and one range.
+    """
+    name, number = port.get_node().get_friendly_name().removesuffix(MOVED), port.get_index()
     return f"{name}:{number}" if number else str(name)
 
 

@@ -87,7 +87,7 @@ class CandidateBuilder:
         if set(precisions.values()) <= {"float"}:
             return None
         ranges = {n: r for n, r in range_rules(recipe, operators).items() if n in inside}
-        key = (branch, recipe.ranges, *precisions.items(), *ranges.items())
+        key = (branch, recipe.ranges, recipe.rounding, *precisions.items(), *ranges.items())
         if key not in self._parts:
             path = self._folder / "parts" / str(len(self._parts)) / f"backbone{self.quantizer.suffix}"
             path.parent.mkdir(parents=True)

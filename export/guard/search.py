@@ -1,9 +1,10 @@
 """The accuracy guard: build and measure quantized candidates, take the fastest that decides the same.
 
-Candidates, until the budget holds: everything quantized; whole branches spared, the most harmful first; the most
-harmful operators spared, in the branches that are left; the same with other range rules. Spared operators calculate
-in float32. At least `MIN_INT8_SHARE` of the multiply-adds stay in int8: below that a float16 file is the better
-one. Harm is measured on the logit, never guessed from a layer's name.
+Candidates, until the budget holds: everything quantized; whole branches spared, the most harmful first; everything
+quantized with weights rounded for their results; the most harmful operators spared, in the branches that are left;
+the same with other range rules. Spared operators calculate in float32. At least `MIN_INT8_SHARE` of the
+multiply-adds stay in int8: below that a float16 file is better. Harm is measured on the logit, never guessed from a
+layer's name.
 
 Branches do not touch one another, so that a candidate's logits follow from files of single branches. A branch runs
 once, whatever the others do, in the real interpreter and against the float32 file of the same runtime. Candidates
@@ -55,10 +56,11 @@ def search_candidates(
     builder = CandidateBuilder(quantizer, evaluator, folder)
     search = _Search(builder, budget, progress)
     for ranges in search.range_choices():
-        plain = builder.add(
-            f"w8a8, {_in_words(ranges)} ranges", recipe_for(frozenset(), quantizer.operators, ranges=ranges)
-        )
-        if (plain.within(budget) and not mix) or search.spare(ranges):
+        if (search.everything(ranges) and not mix) or search.spare_branches(ranges):
+            break
+        if quantizer.fits_rounding and search.everything(ranges, rounding="fitted") and not mix:
+            break
+        if search.spare_operators(ranges):
             break
     return builder.table(budget)
 
@@ -77,8 +79,9 @@ class _Search:
         self._quantizer, self._branches = builder.quantizer, builder.evaluator.branches
         self._operators = self._quantizer.operators
         self._harm: dict[str, dict[str, float]] = {}
-        self._orders: dict[tuple[tuple[str, ...], frozenset[str]], list[int]] = {}
+        self._orders: dict[tuple[tuple[str, ...], frozenset[str], str], list[int]] = {}
         self._all = frozenset(operator.name for operator in self._operators)
+        self._rounding, self._error = "nearest", float("inf")
 
     def range_choices(self) -> Iterator[Ranges]:
         """Range rules by branch: first the best for each branch, then each single rule for all branches."""
@@ -90,33 +93,60 @@ class _Search:
             if set(best.values()) != {rule}:
                 yield dict.fromkeys(self._branches, rule)
 
-    def spare(self, ranges: Ranges) -> bool:
-        """Add candidates that spare branches, then operators; returns whether one of them is within the budget."""
-        harm = {branch: self._harm_of(rule)[branch] for branch, rule in ranges.items()}
-        ranked = sorted(harm, key=lambda branch: -harm[branch])
-        spared: frozenset[str] = frozenset()
-        for count in range(1, len(ranked)):
-            kept = set(ranked[:count])
-            names = frozenset(op.name for op in self._operators if op.branches and op.branches <= kept)
-            recipe = self._recipe(names, ranges)
-            if int8_share(recipe, self._operators) < MIN_INT8_SHARE:
-                break
-            spared = names
-            named = f"mixed by branch, {' + '.join(ranked[:count])} {self._quantizer.spared}"
-            if self._builder.add(named, recipe).within(self._budget):
+    def everything(self, ranges: Ranges, rounding: str = "nearest") -> bool:
+        """Add the candidate with all operators in int8; returns whether it is within the budget.
+
+        Mixes by operator then have the rounding with the smaller logit error.
+        """
+        named = f"w8a8, {_in_words(ranges)} ranges" + (", fitted rounding" if rounding == "fitted" else "")
+        recipe = recipe_for(frozenset(), self._operators, ranges=ranges, rounding=rounding)
+        candidate = self._builder.add(named, recipe)
+        error = np.inf if candidate.comparison is None else candidate.comparison.logit_error
+        self._rounding = rounding if rounding == "nearest" or error < self._error else "nearest"
+        self._error = error
+        return candidate.within(self._budget)
+
+    def spare_branches(self, ranges: Ranges) -> bool:
+        """Add candidates that spare whole branches, until one is within the budget; returns whether one is."""
+        for words, names in self._branch_mixes(ranges):
+            named = f"mixed by branch, {words} {self._quantizer.spared}"
+            if self._builder.add(named, self._recipe(names, ranges)).within(self._budget):
                 return True
-        rest = [b for b in ranked if any(b in op.branches and op.name not in spared for op in self._operators)]
+        return False
+
+    def spare_operators(self, ranges: Ranges) -> bool:
+        """Add candidates that spare operators of the branches that are left; returns whether one is within."""
+        spared = frozenset[str]().union(*(names for _, names in self._branch_mixes(ranges)))
+        branches = self._ranked(ranges)
+        rest = [b for b in branches if any(b in op.branches and op.name not in spared for op in self._operators)]
         passed = 0
         for names in self._operator_mixes(rest, spared, ranges):
             named = f"mixed by operator, {len(names)} of {len(self._operators)} {self._quantizer.spared}"
+            named += "" if self._rounding == "nearest" else ", fitted rounding"
             passed += self._builder.add(named, self._recipe(names, ranges)).within(self._budget)
             if passed == _WANTED_MIXES:
                 break
         return passed > 0
 
+    def _ranked(self, ranges: Ranges) -> list[str]:
+        """Branches, the most harmful first."""
+        harm = {branch: self._harm_of(rule)[branch] for branch, rule in ranges.items()}
+        return sorted(harm, key=lambda branch: -harm[branch])
+
+    def _branch_mixes(self, ranges: Ranges) -> Iterator[tuple[str, frozenset[str]]]:
+        """Branches to spare, in words, with their operators: one more each time, while enough stays in int8."""
+        ranked = self._ranked(ranges)
+        for count in range(1, len(ranked)):
+            kept = set(ranked[:count])
+            names = frozenset(op.name for op in self._operators if op.branches and op.branches <= kept)
+            if int8_share(self._recipe(names, ranges), self._operators) < MIN_INT8_SHARE:
+                break
+            yield " + ".join(ranked[:count]), names
+
     def _recipe(self, names: frozenset[str], ranges: Ranges) -> Recipe:
         """These operators spared, the others int8."""
-        return recipe_for(names, self._operators, ranges=ranges, kept=self._quantizer.spared)
+        kept, rounding = self._quantizer.spared, self._rounding
+        return recipe_for(names, self._operators, ranges=ranges, kept=kept, rounding=rounding)
 
     def _harm_of(self, rule: str) -> dict[str, float]:
         """By branch, squared logit error if only that branch is quantized; infinite if it cannot run."""
@@ -135,11 +165,11 @@ class _Search:
         fragile = [branch for branch in ranked if not self._holds(branch, spared, ranges)] or list(ranked[:1])
         stretches = self._stretches(fragile, spared)
         # The order by the first range rule serves the others: which operators are fragile hardly depends on it.
-        key = (tuple(fragile), spared)
+        key = (tuple(fragile), spared, self._rounding)
         if key not in self._orders:
             harm = []
             for branch, names in tqdm(stretches, desc="operators", disable=not self._progress, leave=False):
-                alone = recipe_for(self._all - names, self._operators, ranges=ranges)
+                alone = recipe_for(self._all - names, self._operators, ranges=ranges, rounding=self._rounding)
                 harm.append(self._harm_alone(branch, alone))
             self._orders[key] = [int(i) for i in np.argsort(harm)[::-1]]
         order = self._orders[key]

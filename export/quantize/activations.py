@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from sonoedge.edge_runtime.files import sha256_bytes
 from sonoedge.export.cache import read_arrays, write_arrays
+from sonoedge.export.convert.graphs import tflite_branch
 from sonoedge.export.quantize.calibration import CalibrationSet
 from sonoedge.export.quantize.ranges import SAMPLES_PER_IMAGE, ActivationStatistics, Float
 from sonoedge.export.quantize.recorders import OpenVINORecorder, Recorder, TFLiteRecorder, same_tensors
@@ -25,6 +26,7 @@ from sonoedge.export.quantize.rounding import ROUNDING_VERSION, Weights, round_w
 _VERSION = "2"
 _COMPARED_IMAGES = 2
 _ROUNDING_IMAGES = 150
+_PARTS = ("exact", "rounded")
 
 
 class Activations:
@@ -43,6 +45,11 @@ class Activations:
     ) -> None:
         self._model, self._calibration, self._size = model, calibration, size
         self._cache, self._progress = cache, progress
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """SHA-256 of the images."""
+        return self._calibration.digests
 
     def first(self, count: int) -> list[Float]:
         """The first inputs, float32 (1, height, width, 3), 0–255."""
@@ -71,25 +78,36 @@ class Activations:
         alone = self._collect(lambda: recorder.only(missing), "\n".join([digest, *missing]))
         return found.beside(alone)
 
-    def rounded(self, model: bytes) -> dict[str, Weights]:
-        """Weights of a backbone, or of a branch of it, rounded for the images; see `export.quantize.rounding`.
+    def rounded(self, branch: str, steps: int) -> dict[str, tuple[Weights, Weights]]:
+        """Weights of a branch as they are and rounded for the images; see `export.quantize.rounding`.
 
         Args:
-            model: flatbuffer.
+            branch: output of the backbone.
+            steps: from zero to the largest weight of a filter.
         """
-        digests = self._calibration.digests
+        model, digests = tflite_branch(self._model, branch), self._calibration.digests
         chosen = range(0, len(digests), -(-len(digests) // _ROUNDING_IMAGES))
-        described = [ROUNDING_VERSION, sha256_bytes(model), str(self._size), *(digests[i] for i in chosen)]
+        described = [
+            ROUNDING_VERSION,
+            str(steps),
+            sha256_bytes(model),
+            str(self._size),
+            *(digests[i] for i in chosen),
+        ]
         path = self._cache / f"rounded-{sha256_bytes(chr(10).join(described).encode())[:32]}.npz"
         known = read_arrays(path)
         if known is None:
             inputs = islice(self._calibration.inputs(self._size), 0, None, chosen.step)
             bar = tqdm(inputs, desc="rounding", total=len(chosen), disable=not self._progress, leave=False)
-            found = round_weights(model, bar)
-            known = {f"{part}:{name}": value for name, own in found.items() for part, value in vars(own).items()}
+            known = {}
+            for name, pair in round_weights(model, bar, steps).items():
+                for part, own in zip(_PARTS, pair, strict=True):
+                    known |= {f"{part} kernel {name}": own.kernel, f"{part} bias {name}": own.bias}
             write_arrays(path, **known)
-        names = [key.removeprefix("kernel:") for key in known if key.startswith("kernel:")]
-        return {name: Weights(known[f"kernel:{name}"], known[f"bias:{name}"]) for name in names}
+        first = f"{_PARTS[0]} kernel "
+        names = [key.removeprefix(first) for key in known if key.startswith(first)]
+        pairs = ([Weights(known[f"{p} kernel {n}"], known[f"{p} bias {n}"]) for p in _PARTS] for n in names)
+        return {name: (exact, own) for name, (exact, own) in zip(names, pairs, strict=True)}
 
     def _collect(self, recorder: Callable[[], Recorder], key: str) -> ActivationStatistics:
         inputs = self._calibration.inputs(self._size)

@@ -76,7 +76,7 @@ def _general_scales(model: bytes) -> bytes:
 
 
 @released()
-def quantize_openvino(model: Any, model_input: NDArray[np.float32]) -> Any:
+def quantize_openvino(model: Any, model_input: NDArray[np.float32], weight_steps: int | None = None) -> Any:
     """Static int8 of a whole `openvino.Model`: weights per channel, activations per tensor, with a zero point.
 
     NNCF decides where quantizers stand. The ranges of the activations are those of one image, until
@@ -86,12 +86,13 @@ def quantize_openvino(model: Any, model_input: NDArray[np.float32]) -> Any:
     Args:
         model: float32.
         model_input: any image, float32 (1, height, width, 3), 0–255.
+        weight_steps: steps from zero to the largest weight of a filter; None leaves them to NNCF.
     """
     with quiet():
         import nncf
         from nncf.quantization.advanced_parameters import QuantizationParameters
 
-        return nncf.quantize(
+        quantized = nncf.quantize(
             model,
             nncf.Dataset([model_input]),
             subset_size=1,
@@ -103,6 +104,27 @@ def quantize_openvino(model: Any, model_input: NDArray[np.float32]) -> Any:
                 backend_params={"compress_weights": False},
             ),
         )
+    if weight_steps is not None:
+        _set_weight_steps(quantized, weight_steps)
+    return quantized
+
+
+def _set_weight_steps(model: Any, steps: int) -> None:
+    """Set the ranges of all weights, in place, so that the largest of a filter is so many steps from zero."""
+    import openvino
+
+    for node in model.get_ordered_ops():
+        if node.get_type_name() != "FakeQuantize" or node.input_value(0).get_node().get_type_name() != "Constant":
+            continue
+        shape = tuple(node.get_input_shape(2))
+        axes = tuple(i for i, size in enumerate(shape) if size == 1)
+        largest = np.abs(node.input_value(0).get_node().get_data()).max(axis=axes, keepdims=True)
+        high = np.maximum(largest, _SMALLEST_STEP) * ((node.get_attributes()["levels"] - 1) / 2 / steps)
+        for first, value in ((1, -high), (2, high)):
+            end = openvino.opset13.constant(value.astype(np.float32)).output(0)
+            for number in (first, first + 2):
+                node.input(number).replace_source_output(end)
+    model.validate_nodes_and_infer_types()
 
 
 def quantized_tensors(model: Any) -> tuple[str, ...]:

@@ -44,7 +44,14 @@ from sonoedge.export.quantize.quantization import (
 from sonoedge.export.quantize.ranges import ActivationStatistics, activation_ranges
 from sonoedge.export.quantize.recipes import BASES, FLOAT, FLOAT16, TFLITE_ONLY, Recipe, assignments, range_rules
 from sonoedge.export.quantize.recorders import OpenVINORecorder
-from sonoedge.export.quantize.rounding import Weights, with_weights
+from sonoedge.export.quantize.rounding import (
+    HALF_STEPS,
+    ROUNDING_VERSION,
+    STEPS,
+    Weights,
+    with_weights,
+    with_weights_openvino,
+)
 
 _SIXTEEN_BITS = "extremes"
 """The default range of 16-bit activations: they have steps enough to clip nothing."""
@@ -61,6 +68,7 @@ class Quantizer(Protocol):
         range_rules: rules for ranges that a recipe may name; the first is the default.
         spared: precision of operators that static quantization harms.
         stretches: number of parts into which a search over operators divides a branch; fewer if builds take longer.
+        fits_rounding: whether it can round weights for their results, which takes a pass over the images.
     """
 
     runtime: str
@@ -69,6 +77,7 @@ class Quantizer(Protocol):
     range_rules: tuple[str, ...]
     spared: str
     stretches: int
+    fits_rounding: bool
 
     def build(self, path: Path, recipe: Recipe, branch: str | None = None) -> None:
         """Write the backbone, or the part of it that one branch needs, as the recipe says.
@@ -97,9 +106,12 @@ class _Static(ABC):
     runtime: str
     operators: tuple[Operator, ...]
     range_rules: tuple[str, ...]
+    weight_steps: int
 
-    def __init__(self) -> None:
+    def __init__(self, activations: Activations) -> None:
+        self._activations = activations
         self._by_rule: dict[str, dict[str, tuple[float, float]]] = {}
+        self._weights: dict[str, dict[str, tuple[Weights, Weights]]] = {}
 
     @property
     @abstractmethod
@@ -113,6 +125,12 @@ class _Static(ABC):
         image, *others = self.statistics.names
         names = [image, *(name for name in others if name in static)]
         return audit_activations(self.statistics.columns({n: n for n in names}), [rules[n] for n in names])
+
+    def _rounded(self, branch: str) -> dict[str, tuple[Weights, Weights]]:
+        """See `Activations.rounded`."""
+        if branch not in self._weights:
+            self._weights[branch] = self._activations.rounded(branch, self.weight_steps)
+        return self._weights[branch]
 
     def _ranges(self, recipe: Recipe) -> dict[str, tuple[float, float]]:
         """Lowest and highest value of every tensor."""
@@ -146,22 +164,18 @@ class _Static(ABC):
 
 
 class TFLiteQuantizer(_Static):
-    """LiteRT post-training quantization of a float32 flatbuffer.
+    """LiteRT post-training quantization of a float32 flatbuffer."""
 
-    Branches with depthwise convolutions get weights that are rounded for their results; see
-    `export.quantize.rounding`. In other branches a value is made of hundreds of weights, whose errors average out.
-    """
-
-    runtime, suffix, stretches = "tflite", ".tflite", 24
+    runtime, suffix, stretches, fits_rounding = "tflite", ".tflite", 24, True
+    weight_steps = STEPS
     # Not float16: the interpreter in browsers runs such operators with slow kernels, which round differently.
     spared: str = FLOAT
     range_rules: tuple[str, ...] = ("percentile", "mse", "average", "extremes")
 
     def __init__(self, float_model: bytes, activations: Activations) -> None:
-        super().__init__()
+        super().__init__(activations)
         self.operators = tflite_operators(float_model)
         self._models: dict[str | None, bytes] = {None: float_model}
-        self._activations = activations
 
     @property
     def statistics(self) -> ActivationStatistics:
@@ -179,9 +193,11 @@ class TFLiteQuantizer(_Static):
         if set(precisions.values()) <= {FLOAT}:
             write_bytes_atomic(path, model)
             return
-        exact = {name for name, precision in precisions.items() if precision in {FLOAT, FLOAT16}}
-        rounded = {name: own for name, own in self._rounded.items() if name in precisions and name not in exact}
-        model = with_weights(model, rounded) if rounded else model
+        if recipe.rounding == "fitted":
+            rounded = {name for name, precision in precisions.items() if precision not in {FLOAT, FLOAT16}}
+            branches = {b for op in self.operators if op.name in rounded for b in op.branches}
+            own = {name: pair[1] for b in sorted(branches) for name, pair in self._rounded(b).items()}
+            model = with_weights(model, {name: weights for name, weights in own.items() if name in rounded})
         write_bytes_atomic(path, quantize_tflite(model, precisions, recipe.base, self._ranges(recipe)))
 
     def _model(self, branch: str | None) -> bytes:
@@ -190,33 +206,26 @@ class TFLiteQuantizer(_Static):
             self._models[branch] = tflite_branch(self._models[None], branch)
         return self._models[branch]
 
-    @cached_property
-    def _rounded(self) -> dict[str, Weights]:
-        """Rounded weights by operator name."""
-        few = {b for op in self.operators if op.operation == "DEPTHWISE_CONV_2D" for b in op.branches}
-        found: dict[str, Weights] = {}
-        for branch in sorted(few):
-            found |= self._activations.rounded(self._model(branch))
-        return found
-
 
 class OpenVINOQuantizer(_Static):
     """Post-training quantization of an OpenVINO file: NNCF places the quantizers, the ranges are ours."""
 
-    runtime, suffix, stretches = "openvino", ".xml", 8
+    runtime, suffix, stretches, fits_rounding = "openvino", ".xml", 8, True
+    # A file must answer alike on every machine.
+    weight_steps = HALF_STEPS
     spared: str = FLOAT16
     range_rules: tuple[str, ...] = ("average", "extremes", "percentile", "mse")
 
     def __init__(self, float_model: Path, activations: Activations, *, cache: Path) -> None:
-        super().__init__()
-        self._model, self._activations, self._cache = float_model, activations, cache
+        super().__init__(activations)
+        self._model, self._cache = float_model, cache
         self._digest = sha256_file(float_model) + sha256_file(float_model.with_suffix(".bin"))
         self.operators = openvino_operators(read_openvino(float_model))
 
     @cached_property
     def statistics(self) -> ActivationStatistics:
         """Activations of the calibration images at the tensors that are quantized."""
-        names = quantized_tensors(openvino_from_bytes(*self._quantized))
+        names = quantized_tensors(openvino_from_bytes(*self._quantized("nearest")))
         return self._activations.of_openvino(OpenVINORecorder(read_openvino(self._model), names), self._digest)
 
     def build(self, path: Path, recipe: Recipe, branch: str | None = None) -> None:
@@ -233,7 +242,7 @@ class OpenVINOQuantizer(_Static):
         if spared == set(precisions):
             model = read_openvino(self._model)
         else:
-            model = openvino_from_bytes(*self._quantized)
+            model = openvino_from_bytes(*self._quantized(recipe.rounding))
             set_ranges_openvino(model, self._ranges(recipe))
             spare_openvino(model, spared)
         if branch is not None:
@@ -242,16 +251,25 @@ class OpenVINOQuantizer(_Static):
         store_as_float16(model, {name for name, precision in precisions.items() if precision == FLOAT16})
         save_openvino(model, path)
 
-    @cached_property
-    def _quantized(self) -> tuple[bytes, bytes]:
+    def _quantized(self, rounding: str) -> tuple[bytes, bytes]:
         """The fully quantized model, without ranges: the bytes of its .xml and of its .bin."""
         versions = [f"{package} {version(package)}" for package in ("nncf", "openvino")]
-        described = [QUANTIZATION_VERSION, *versions, self._digest]
+        described = [QUANTIZATION_VERSION, *versions, self._digest, *self._rounding_key(rounding)]
         cached = self._cache / f"openvino-{sha256_bytes(json.dumps(described).encode())[:32]}.npz"
         known = read_arrays(cached)
         if known is None:
-            model = quantize_openvino(read_openvino(self._model), self._activations.first(1)[0])
+            model, image = read_openvino(self._model), self._activations.first(1)[0]
+            if rounding == "fitted":
+                branches = sorted({b for op in self.operators for b in op.branches})
+                with_weights_openvino(model, [pair for b in branches for pair in self._rounded(b).values()])
+                model = quantize_openvino(model, image, self.weight_steps)
+            else:
+                model = quantize_openvino(model, image)
             xml, weights = openvino_bytes(model)
             known = {"xml": np.frombuffer(xml, np.uint8), "bin": np.frombuffer(weights, np.uint8)}
             write_arrays(cached, **known)
         return known["xml"].tobytes(), known["bin"].tobytes()
+
+    def _rounding_key(self, rounding: str) -> list[str]:
+        """Beside the model, what fitted weights depend on."""
+        return [] if rounding == "nearest" else [ROUNDING_VERSION, *self._activations.digests]

@@ -12,7 +12,8 @@ the runtime's own spelling (``MUL`` in TensorFlow Lite, ``Multiply`` in OpenVINO
 ``float16``, ``w8a8`` or, in TensorFlow Lite, one of `TFLITE_ONLY`. ``float16`` and ``weight_only`` calculate in
 float32; their weights are stored as float16, or as int8 per channel, and become float32 when the file is opened.
 ``dynamic`` runs convolutions on int8 weights and int8 activations, whose range is measured at run time: machines do
-that differently. Without ``ranges`` the runtime's default rule is used.
+that differently. Without ``ranges`` the runtime's default rule is used. With ``"rounding": "fitted"`` int8 weights
+are rounded for a layer's results (see `export.quantize.rounding`), without it to the nearest step.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ DYNAMIC = "dynamic"
 TFLITE_ONLY = ("w8a16", WEIGHT_ONLY, DYNAMIC)
 RANGES = ("average", "extremes", "percentile", "mse")
 """Rules for activation ranges, see `export.quantize.ranges.activation_ranges`."""
+ROUNDINGS = ("nearest", "fitted")
 _PRECISIONS = (FLOAT, FLOAT16, "w8a8", *TFLITE_ONLY)
 
 
@@ -55,11 +57,12 @@ class Rule:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Base precision, range rule (empty: the runtime's default) and rules; see the module."""
+    """Base precision, range rule (empty: the runtime's default), rules, and rounding of weights; see the module."""
 
     base: str = "w8a8"
     rules: tuple[Rule, ...] = ()
     ranges: str = ""
+    rounding: str = "nearest"
 
     @property
     def precision(self) -> str:
@@ -68,7 +71,8 @@ class Recipe:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types; `parse_recipe` reads them back."""
-        return {"base": self.base, "ranges": self.ranges, "rules": [asdict(rule) for rule in self.rules]}
+        body = {"base": self.base, "ranges": self.ranges, "rules": [asdict(rule) for rule in self.rules]}
+        return body | ({"rounding": self.rounding} if self.rounding != ROUNDINGS[0] else {})
 
 
 def parse_recipe(body: Any) -> Recipe:
@@ -86,12 +90,16 @@ def parse_recipe(body: Any) -> Recipe:
     try:
         recipe = read_record(Recipe, body, "recipe")
     except DataError as error:
-        keys = "A recipe has the keys base, ranges, rules; a rule has regex, operation, precision, ranges."
+        keys = (
+            "A recipe has the keys base, ranges, rules, rounding; a rule has regex, operation, precision, ranges."
+        )
         raise UsageError(f"{error} {keys}") from error
     if recipe.base not in BASES:
         raise UsageError(f"A recipe's base is one of {', '.join(BASES)}. Received: {recipe.base!r}.")
     if recipe.ranges and recipe.ranges not in RANGES:
         raise UsageError(f"A recipe's ranges are one of {', '.join(RANGES)}. Received: {recipe.ranges!r}.")
+    if recipe.rounding not in ROUNDINGS:
+        raise UsageError(f"A recipe's rounding is one of {', '.join(ROUNDINGS)}. Received: {recipe.rounding!r}.")
     for number, rule in enumerate(recipe.rules):
         _check_rule(rule, f"Rule {number} of the recipe")
     return recipe
@@ -169,6 +177,7 @@ def recipe_for(
     base: str = "w8a8",
     ranges: str | Mapping[str, str] = "",
     kept: str = FLOAT,
+    rounding: str = "nearest",
 ) -> Recipe:
     """The shortest recipe that keeps exactly these operators in float, or in another precision.
 
@@ -181,10 +190,11 @@ def recipe_for(
         base: precision of the others.
         ranges: one range rule for all activations, or one by branch.
         kept: precision of the operators to keep.
+        rounding: of the int8 weights.
     """
     last = [replace(_rule_on(names, operators), precision=kept)] if names else []
     if isinstance(ranges, str):
-        return Recipe(base, tuple(last), ranges)
+        return Recipe(base, tuple(last), ranges, rounding)
     # The most frequent range rule becomes the recipe's own; other branches get rules for their operators.
     common = max(sorted(set(ranges.values())), key=list(ranges.values()).count)
     rules = []
@@ -192,7 +202,7 @@ def recipe_for(
         own = frozenset(op.name for op in operators if op.branches == {branch})
         if rule != common and own:
             rules.append(replace(_rule_on(own, operators), precision=base, ranges=rule))
-    return Recipe(base, (*rules, *last), common)
+    return Recipe(base, (*rules, *last), common, rounding)
 
 
 def _rule_on(names: frozenset[str], operators: Sequence[Operator]) -> Rule:

@@ -17,14 +17,22 @@ output channel, set by the largest weight, stores exactly them. So the largest w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
-from sonoedge.export.convert.graphs import pack_tflite, parse_tflite, tflite_constant, tflite_name, tflite_text
+from sonoedge.export.convert.graphs import (
+    MOVED,
+    pack_tflite,
+    parse_tflite,
+    tflite_constant,
+    tflite_name,
+    tflite_text,
+)
 from sonoedge.export.quantize.recorders import TFLiteRecorder
 
 ROUNDING_VERSION = "1"
@@ -33,9 +41,14 @@ POSITIONS = 64
 """Places of every map at which a filter's inputs are looked at, per image."""
 LARGEST_FILTER = 1152
 """Weights of a filter, at most; in larger ones the errors average out, and the covariance would take long."""
-_STEPS = 127
+STEPS = 127
+"""Steps from zero to the largest weight of a filter."""
+HALF_STEPS = 63
+"""The same where two products of 8 bits are added in 16 bits, as on x86 processors without VNNI."""
 _SWEEPS = 4
 _DAMPING = 1e-3
+_SAME = 1e-5
+"""Largest difference between two runtimes' kernels of one layer, relative to the largest weight."""
 Float = NDArray[np.float32]
 Double = NDArray[np.float64]
 
@@ -48,14 +61,15 @@ class Weights:
     bias: Float
 
 
-def round_weights(model: bytes, inputs: Iterable[Float]) -> dict[str, Weights]:
-    """Rounded weights of a backbone's convolutions by operator name.
+def round_weights(model: bytes, inputs: Iterable[Float], steps: int = STEPS) -> dict[str, tuple[Weights, Weights]]:
+    """Weights of a backbone's convolutions by operator name, as they are and rounded.
 
     Convolutions whose filters have more than `LARGEST_FILTER` weights, or share them with another, are left out.
 
     Args:
         model: float32 flatbuffer.
         inputs: calibration images, float32 (1, height, width, 3), 0–255.
+        steps: see `round_filters`.
 
     Raises:
         ModelError: the interpreter refuses the model.
@@ -68,7 +82,7 @@ def round_weights(model: bytes, inputs: Iterable[Float]) -> dict[str, Weights]:
         for layer in layers.values():
             layer.look(values[layer.source], rng)
         del values
-    return {name: layer.rounded() for name, layer in layers.items() if layer.seen}
+    return {name: (layer.exact, layer.rounded(steps)) for name, layer in layers.items() if layer.seen}
 
 
 def with_weights(model: bytes, weights: Mapping[str, Weights]) -> bytes:
@@ -89,13 +103,66 @@ def with_weights(model: bytes, weights: Mapping[str, Weights]) -> bytes:
     return pack_tflite(parsed)
 
 
-def round_filters(weights: Double, mean: Double, covariance: Double) -> tuple[Double, Double]:
-    """Round filters to 255 steps, symmetric, one scale for each.
+def with_weights_openvino(model: Any, pairs: Sequence[tuple[Weights, Weights]]) -> None:
+    """Give convolutions of a float32 `openvino.Model` other weights, in place.
+
+    OpenVINO has names of its own, so that a convolution is known by its kernel. One that is not found stays.
+
+    Args:
+        model: the same backbone as the flatbuffer's.
+        pairs: weights of the flatbuffer, and what replaces them.
+    """
+    from openvino import opset13
+
+    for node in model.get_ordered_ops():
+        constant = node.input_value(1).get_node() if "Convolution" in node.get_type_name() else None
+        if constant is None or constant.get_type_name() != "Constant":
+            continue
+        kernel = constant.get_data()
+        found = next((pair for pair in pairs if _is_same(kernel, pair[0].kernel)), None)
+        if found is None:
+            continue
+        exact, own = found
+        node.input(1).replace_source_output(opset13.constant(_as_openvino(own.kernel, kernel)).output(0))
+        shift = (own.bias - exact.bias).reshape(1, -1, 1, 1)
+        readers = list(node.output(0).get_target_inputs())
+        add = readers[0].get_node()
+        bias = next(
+            (p for p in add.inputs() if p.get_source_output().get_node().get_type_name() == "Constant"), None
+        )
+        if len(readers) == 1 and add.get_type_name() == "Add" and bias is not None:
+            data = bias.get_source_output().get_node().get_data()
+            bias.replace_source_output(opset13.constant((data + shift).astype(np.float32)).output(0))
+            continue
+        moved = opset13.add(node, opset13.constant(shift))
+        moved.set_friendly_name(f"{node.get_friendly_name()}{MOVED}")
+        for reader in readers:
+            reader.replace_source_output(moved.output(0))
+    model.validate_nodes_and_infer_types()
+
+
+def _as_openvino(kernel: Float, like: Float) -> Float:
+    """A flatbuffer's kernel, (O, h, w, I) or (1, h, w, C), in OpenVINO's (O, I, h, w) or (C, 1, 1, h, w)."""
+    turned = kernel.transpose((0, 3, 1, 2) if like.ndim == 4 else (3, 0, 1, 2))
+    return np.ascontiguousarray(turned.reshape(like.shape))
+
+
+def _is_same(kernel: Float, known: Float) -> bool:
+    depthwise = kernel.ndim == 5
+    shape = (known.shape[3], 1, 1, *known.shape[1:3]) if depthwise else tuple(known.shape[i] for i in (0, 3, 1, 2))
+    if kernel.shape != shape or (depthwise and known.shape[0] != 1):
+        return False
+    return bool(np.abs(_as_openvino(known, kernel) - kernel).max() <= _SAME * np.abs(kernel).max())
+
+
+def round_filters(weights: Double, mean: Double, covariance: Double, steps: int = STEPS) -> tuple[Double, Double]:
+    """Round filters to whole steps, one scale for each filter.
 
     Args:
         weights: (O, K).
         mean: of the inputs, (K,) or one for each filter, (O, K).
         covariance: of the inputs, (K, K) or (O, K, K).
+        steps: from zero to the largest weight of a filter.
 
     Returns:
         The rounded weights (O, K), and what must be added to the bias (O,).
@@ -103,10 +170,10 @@ def round_filters(weights: Double, mean: Double, covariance: Double) -> tuple[Do
     own = covariance.ndim == 3
     diagonal = np.einsum("...kk->...k", covariance)
     covariance = covariance + np.eye(weights.shape[1]) * (_DAMPING * diagonal.mean(axis=-1)[..., None, None] + 1e-9)
-    scale = np.maximum(np.abs(weights).max(axis=1), 1e-12) / _STEPS
-    steps = np.clip(np.rint(weights / scale[:, None]), -_STEPS, _STEPS)
+    scale = np.maximum(np.abs(weights).max(axis=1), 1e-12) / steps
+    whole = np.clip(np.rint(weights / scale[:, None]), -steps, steps)
     largest = np.abs(weights).argmax(axis=1)
-    errors = steps * scale[:, None] - weights
+    errors = whole * scale[:, None] - weights
     gradient = np.einsum("ok,okj->oj", errors, covariance) if own else errors @ covariance
     for _ in range(_SWEEPS):
         moved = False
@@ -114,15 +181,15 @@ def round_filters(weights: Double, mean: Double, covariance: Double) -> tuple[Do
             curvature = covariance[:, k, k] if own else covariance[k, k]
             step = -np.sign(gradient[:, k])
             gain = scale * (2 * step * gradient[:, k] + scale * curvature)
-            rows = np.flatnonzero((gain < 0) & (np.abs(steps[:, k] + step) <= _STEPS) & (largest != k))
+            rows = np.flatnonzero((gain < 0) & (np.abs(whole[:, k] + step) <= steps) & (largest != k))
             change = (step * scale)[rows, None]
-            steps[rows, k] += step[rows]
+            whole[rows, k] += step[rows]
             errors[rows, k] += change[:, 0]
             gradient[rows] += change * (covariance[rows, k] if own else covariance[k])
             moved |= rows.size > 0
         if not moved:
             break
-    return steps * scale[:, None], -(errors * mean).sum(axis=1)
+    return whole * scale[:, None], -(errors * mean).sum(axis=1)
 
 
 class _Layer:
@@ -130,13 +197,13 @@ class _Layer:
 
     def __init__(self, kernel: Float, bias: Float, source: int, shape: tuple[int, ...], *, depthwise: bool) -> None:
         self.source, self.seen = source, 0
-        self._kernel, self._bias, self._shape, self._depthwise = kernel, bias, shape, depthwise
+        self.exact, self._shape, self._depthwise = Weights(kernel, bias), shape, depthwise
         self._total: Double | float = 0.0
         self._squares: Double | float = 0.0
 
     def look(self, values: Float, rng: np.random.Generator) -> None:
         """Add the inputs at some places of one image; at the rim filters read padding and are not looked at."""
-        height, width = self._kernel.shape[1:3]
+        height, width = self.exact.kernel.shape[1:3]
         maps = values.reshape(self._shape[1:])
         rows, columns = maps.shape[0] - height + 1, maps.shape[1] - width + 1
         if rows < 1 or columns < 1:
@@ -149,15 +216,17 @@ class _Layer:
         self._squares = self._squares + np.swapaxes(patches, -1, -2) @ patches
         self.seen += len(places)
 
-    def rounded(self) -> Weights:
+    def rounded(self, steps: int) -> Weights:
         """The layer's weights, rounded for the inputs that were seen."""
         mean = np.asarray(self._total) / self.seen
         covariance = np.asarray(self._squares) / self.seen - mean[..., :, None] * mean[..., None, :]
-        kernel = self._kernel.astype(np.float64)
+        kernel = self.exact.kernel.astype(np.float64)
         filters = kernel.reshape(-1, kernel.shape[3]).T if self._depthwise else kernel.reshape(len(kernel), -1)
-        rounded, shift = round_filters(filters, mean, covariance)
+        rounded, shift = round_filters(filters, mean, covariance, steps)
         rounded = rounded.T if self._depthwise else rounded
-        return Weights(rounded.reshape(kernel.shape).astype(np.float32), (self._bias + shift).astype(np.float32))
+        return Weights(
+            rounded.reshape(kernel.shape).astype(np.float32), (self.exact.bias + shift).astype(np.float32)
+        )
 
 
 def _layers(model: bytes, recorded: tuple[str, ...]) -> dict[str, _Layer]:
