@@ -102,13 +102,20 @@ def tflite_branch(model: bytes, output: str) -> bytes:
     graph.operators = [op for number, op in enumerate(graph.operators) if number in needed]
     graph.outputs = [tensor]
     signature.outputs = [item for item in signature.outputs if tflite_text(item.name) == output]
+    empty_unused(parsed)
+    return pack_tflite(parsed)
+
+
+def empty_unused(parsed: Any) -> None:
+    """Empty the constants of a parsed flatbuffer that no operator reads; all indices stay valid."""
+    graph = parsed.subgraphs[0]
     used = {int(i) for op in graph.operators for i in (*op.inputs, *op.outputs)} | {int(i) for i in graph.inputs}
+    read = {tensor.buffer for number, tensor in enumerate(graph.tensors) if number in used}
     for number, unused in enumerate(graph.tensors):
         if number not in used and unused.buffer:
-            # Weights of the other branches: emptied, not removed, so that all indices stay valid.
-            parsed.buffers[unused.buffer].data = None
+            if unused.buffer not in read:
+                parsed.buffers[unused.buffer].data = None
             unused.buffer = 0
-    return pack_tflite(parsed)
 
 
 def openvino_operators(model: Any) -> tuple[Operator, ...]:

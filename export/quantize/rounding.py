@@ -18,6 +18,7 @@ output channel, set by the largest weight, stores exactly them. So the largest w
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,7 @@ from numpy.typing import NDArray
 
 from sonoedge.export.convert.graphs import (
     MOVED,
+    empty_unused,
     pack_tflite,
     parse_tflite,
     tflite_constant,
@@ -91,15 +93,16 @@ def with_weights(model: bytes, weights: Mapping[str, Weights]) -> bytes:
     graph = parsed.subgraphs[0]
     for operator in graph.operators:
         own = weights.get(tflite_name(graph, operator))
-        if own is None:
-            continue
-        for place, array in ((1, own.kernel), (2, own.bias)):
-            tensor = graph.tensors[int(operator.inputs[place])]
-            if sum(other.buffer == tensor.buffer for other in graph.tensors) > 1:
-                # The converter stores equal constants once.
-                parsed.buffers.append(schema.BufferT())
-                tensor.buffer = len(parsed.buffers) - 1
-            parsed.buffers[tensor.buffer].data = np.frombuffer(array.tobytes(), np.uint8)
+        for place, array in ((1, own.kernel), (2, own.bias)) if own else ():
+            # Constants of their own: the converter stores equal ones once, for several operators.
+            tensor = copy(graph.tensors[int(operator.inputs[place])])
+            tensor.buffer = len(parsed.buffers)
+            tensor.name = f"{tflite_text(graph.tensors[int(operator.outputs[0])].name)}/rounded/{place}"
+            parsed.buffers.append(schema.BufferT())
+            parsed.buffers[-1].data = np.frombuffer(array.tobytes(), np.uint8)
+            operator.inputs[place] = len(graph.tensors)
+            graph.tensors.append(tensor)
+    empty_unused(parsed)
     return pack_tflite(parsed)
 
 
