@@ -79,8 +79,6 @@ def test_the_file_answers_more_like_float(few: Bench, tmp_path: Path) -> None:
             [np.square(a[branch] - b[branch]).mean() for a, b in zip(found, exact, strict=True)]
         )
     assert errors["fitted"] < 0.7 * errors["nearest"]
-    sizes = [(tmp_path / f"{rounding}.tflite").stat().st_size for rounding in errors]
-    assert sizes[1] < 1.1 * sizes[0], "the old weights are gone"
 
 
 def test_operators_that_stay_float_keep_their_weights(few: Bench, tmp_path: Path) -> None:
@@ -96,6 +94,12 @@ def test_operators_that_stay_float_keep_their_weights(few: Bench, tmp_path: Path
     np.testing.assert_array_equal(*kernels)
 
 
+def constants(path: Path) -> int:
+    """Bytes of the kernels in a file: of all constants that are larger than a bias."""
+    sizes = [len(buffer.data) for buffer in parse_tflite(path.read_bytes()).buffers if buffer.data is not None]
+    return sum(size for size in sizes if size > 100)
+
+
 def test_both_runtimes_get_the_same_weights(few: Bench, tmp_path: Path) -> None:
     (branch,) = few.evaluator.branches
     pairs = few.source.activations.rounded(branch, HALF_STEPS)
@@ -103,6 +107,7 @@ def test_both_runtimes_get_the_same_weights(few: Bench, tmp_path: Path) -> None:
     (tmp_path / "rounded.tflite").write_bytes(
         with_weights(few.source.tflite_float, {name: own for name, (_, own) in pairs.items()})
     )
+    assert constants(tmp_path / "rounded.tflite") == constants(few.evaluator.float_path), "the old weights are gone"
     model = read_openvino(few.source.openvino_float)
     with_weights_openvino(model, list(pairs.values()))
     save_openvino(model, tmp_path / "rounded.xml")
