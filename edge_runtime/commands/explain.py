@@ -174,6 +174,8 @@ def _line(result: Result, body: dict[str, Any]) -> str:
     peak = body["peak_xy"]
     where = f"peak at x={peak[0]} y={peak[1]}" if peak else "nothing speaks for it"
     cost = body.get("cost")
-    asked = f", {body['method']}, {cost['calls'] or cost['head_calls']} calls, {cost['seconds']:.1f} s" if cost else ""
+    asked = (
+        f", {body['method']}, {cost['calls'] or cost['head_calls']} calls, {cost['seconds']:.1f} s" if cost else ""
+    )
     note = f"\n  {body['note']}" if body.get("note") else ""
     return f"{line(result)}  [{body['explained_label']}: {where}{asked}]{note}"

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from time import perf_counter
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from sonoedge.benchmarks.explanations.figures import draw_panels, spread_choice
@@ -24,10 +26,11 @@ from sonoedge.edge_runtime.imaging.image import read_image, to_input
 from sonoedge.edge_runtime.imaging.masks import read_mask
 from sonoedge.edge_runtime.model.classifier import Classifier
 from sonoedge.edge_runtime.terminal import duration
-from sonoedge.train.data.dataset import Dataset
+from sonoedge.edge_runtime.types import UInt8Image
+from sonoedge.train.data.dataset import Dataset, Sample
 from sonoedge.train.terminal import LOG
 
-SANITY_IMAGES = 24
+SANITY_IMAGES = 16
 """A random head is explained on so many images, spread by digest."""
 _CALLS_OF_CRITERIA = 16 + 2 * len(SHARES)
 
@@ -55,26 +58,46 @@ def measure_methods(
         panels: images per class in the picture; 0 draws none.
         progress: show a bar.
     """
-    sane = set(spread_choice(dataset, max(1, SANITY_IMAGES // len(dataset.labels))))
-    journal = Journal(out.with_name(f".{out.name}.methods.partial"), _fingerprint(classifier, dataset, methods, budget))
+    sane = spread_choice(dataset, max(1, SANITY_IMAGES // len(dataset.labels)))
+    digests = [dataset.samples[i].sha256 for i in sane]
+    journal = Journal(
+        out.with_name(f".{out.name}.methods.partial"), _fingerprint(classifier, methods, budget, digests)
+    )
     LOG.info(planned_cost(classifier, dataset, methods, budget, journal.resumed))
     heads = TwoHeads(classifier)
-    steps = []
-    for i, sample in enumerate(tqdm(dataset.samples, desc="methods", unit="img", disable=not progress)):
+    for i in tqdm(_by_digest(dataset), desc="methods", unit="img", disable=not progress):
+        sample = dataset.samples[i]
 
-        def work(i: int = i, path: Path = sample.path, mask_path: Path | None = sample.mask_path) -> dict:
-            picture = read_image(path)
-            mask = None if mask_path is None else read_mask(mask_path, (picture.shape[0], picture.shape[1]))
-            if mask is not None and (not mask.any() or mask.all()):
-                mask = None
-            return measure_image(heads, picture, mask, methods, seconds=budget, sane=i in sane)
+        def work(i: int = i, sample: Sample = sample) -> dict[str, Any]:
+            picture = read_image(sample.path)
+            return measure_image(
+                heads, picture, _mask(sample, picture), methods, seconds=budget, sane=i in sane
+            )  # fmt: skip
 
-        steps.append(journal.step(sample.sha256, work))
+        journal.step(sample.sha256, work)
+    steps = [journal.get(sample.sha256) for sample in dataset.samples]
     found = compared(classifier.artifact.name, dataset, steps, budget)
     if panels:
         _draw(dataset, steps, out / picture, panels)
     journal.remove()
     return found
+
+
+def _by_digest(dataset: Dataset) -> list[int]:
+    """All indices, classes in proportion from the first on: what is finished early is what --max-images would choose."""
+    places = {}
+    for k in range(len(dataset.labels)):
+        own = sorted(np.flatnonzero(dataset.y == k).tolist(), key=lambda i: dataset.samples[i].sha256)
+        places |= {i: (rank + 0.5) / len(own) for rank, i in enumerate(own)}
+    return sorted(places, key=lambda i: places[i])
+
+
+def _mask(sample: Sample, picture: UInt8Image) -> NDArray[np.bool_] | None:
+    """The lesion mask of an image; None if it is missing, empty or full."""
+    if sample.mask_path is None:
+        return None
+    mask = read_mask(sample.mask_path, (picture.shape[0], picture.shape[1]))
+    return mask if mask.any() and not mask.all() else None
 
 
 def planned_cost(
@@ -102,11 +125,12 @@ def planned_cost(
 
 
 def _fingerprint(
-    classifier: Classifier, dataset: Dataset, methods: Sequence[Method], budget: float | None
+    classifier: Classifier, methods: Sequence[Method], budget: float | None, sane: Sequence[str]
 ) -> str:
+    """Of all that an image's step depends on; not of the other images, so that more can be added later."""
     parts = [
         bundle_digest(classifier.bundle.path), classifier.artifact.name, str(budget),
-        *(method.name for method in methods), *(sample.sha256 for sample in dataset.samples),
+        *(method.name for method in methods), *map(str, sane),
     ]  # fmt: skip
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 

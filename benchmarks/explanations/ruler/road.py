@@ -24,7 +24,10 @@ _NOISE = 2.55
 _BLOCK = 2
 """Pixels are removed in blocks of so many by so many: a sixteenth of the work, and lesions are larger."""
 _NEIGHBOURS = [
-    (dy, dx, 1 / 6 if dy == 0 or dx == 0 else 1 / 12) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if (dy, dx) != (0, 0)
+    (dy, dx, 1 / 6 if dy == 0 or dx == 0 else 1 / 12)
+    for dy in (-1, 0, 1)
+    for dx in (-1, 0, 1)
+    if (dy, dx) != (0, 0)
 ]
 
 

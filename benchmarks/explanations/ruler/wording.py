@@ -65,7 +65,9 @@ def agreement_table(found: MethodComparison) -> str:
         value = found.agreement.get(f"{a}|{b}", found.agreement.get(f"{b}|{a}", float("nan")))
         return "–" if value != value else f"{value:.2f}"
 
-    return markdown_table(["", *(titles[b] for b in names)], [[titles[a], *(cell(a, b) for b in names)] for a in names])
+    return markdown_table(
+        ["", *(titles[b] for b in names)], [[titles[a], *(cell(a, b) for b in names)] for a in names]
+    )
 
 
 def cost_table(found: MethodComparison) -> str:
@@ -78,7 +80,15 @@ def cost_table(found: MethodComparison) -> str:
         ]
         for row in found.rows if not row.control and row.seconds is not None
     ]  # fmt: skip
-    head = ["method", "runs of the model", "of the head alone", "s, median", "stopped: stable", "stopped: time", "zero maps"]
+    head = [
+        "method",
+        "runs of the model",
+        "of the head alone",
+        "s, median",
+        "stopped: stable",
+        "stopped: time",
+        "zero maps",
+    ]
     return markdown_table(head, lines)
 
 

@@ -90,7 +90,7 @@ class Budget:
         if self.stopped == TIME:
             return (
                 f"Partial result: {self.seconds:g} s were enough for {self.done} of {self.total} steps. "
-                "Regions that were not looked at are cold."
+                "A larger --budget gives the whole map."
             )
         if self.stopped == STABLE:
             return f"Stopped after {self.done} of {self.total} steps: the order of the regions no longer changed."

@@ -1,10 +1,11 @@
 """LIME: a linear model of the logit over superpixels that are hidden at random.
 
-Ribeiro et al., "Why Should I Trust You?", KDD 2016, equation 1 and algorithm 1; `lime.lime_image` draws the samples,
-weighs them by their cosine distance and fits the ridge regression. Superpixels are SLIC's (Achanta et al., TPAMI 2012) on
-the smoothed image, so that speckle does not cut them. A hidden superpixel has the image's mean colour.
+Ribeiro et al., "Why Should I Trust You?", KDD 2016, equation 1 and algorithm 1. Samples are drawn as
+`lime.lime_image` draws them; lime weighs them by their cosine distance and fits the ridge regression. Superpixels are
+SLIC's (Achanta et al., TPAMI 2012) on the smoothed image, so that speckle does not cut them. A hidden superpixel has
+the image's mean colour.
 
-Cost: up to 500 calls. Needs the extra ``xai``: it is for a workstation, not for the device.
+Cost: up to 300 calls. Needs the extra ``xai``: it is for a workstation, not for the device.
 """
 
 from __future__ import annotations
@@ -18,49 +19,37 @@ from sonoedge.edge_runtime.explain.methods.budget import Budget
 from sonoedge.edge_runtime.explain.methods.probe import Probe
 from sonoedge.edge_runtime.types import Float32Array
 
-SAMPLES = 500
-_SUPERPIXELS = 80
-_CHUNK = 25
-"""Samples between two looks at the clock."""
+SAMPLES = 300
+_SUPERPIXELS = 60
 
 
 def values(probe: Probe, budget: Budget, seed: int) -> Float32Array:
     """Each pixel's value is the weight of its superpixel, in units of the logit: float32 (height, width)."""
     from lime.lime_image import LimeImageExplainer
-    from skimage.segmentation import slic
-    picture = probe.image.astype(np.float64)
-    segments: NDArray[np.int64] = slic(picture / 255.0, n_segments=_SUPERPIXELS, compactness=10, sigma=2, start_label=0)
+
+    segments = superpixels(probe.image)
+    count = int(segments.max()) + 1
     explainer = LimeImageExplainer(random_state=seed)
-    hidden = np.broadcast_to(probe.hidden.astype(np.float64), picture.shape)
-
-    def logits(images: NDArray[np.float64], **_: Any) -> NDArray[np.float64]:
-        # The first sample of each chunk is the whole image, whose logit is known.
-        return np.array([[probe.logit], *([probe.logit_of(image.astype(np.float32))] for image in images[1:])])
-
-    data: list[NDArray[np.int64]] = []
-    found: list[NDArray[np.float64]] = []
+    data: NDArray[np.int64] = explainer.random_state.randint(0, 2, (SAMPLES + 1) * count).reshape(-1, count)
+    data[0] = 1  # the first sample is the whole image, whose logit is known
+    logits = [probe.logit]
 
     def weights() -> NDArray[np.float64]:
-        return _fitted(explainer, np.concatenate(data), np.concatenate(found))
+        return _fitted(explainer, data[: len(logits)], np.array(logits))
 
-    done = 0
-    while budget.more(done, SAMPLES, weights if data else None):
-        rows, labels = explainer.data_labels(
-            picture, hidden, segments, logits, 1 + _CHUNK, batch_size=1 + _CHUNK, **_quiet(explainer)
-        )
-        first = 1 if data else 0  # the whole image counts once
-        data.append(rows[first:])
-        found.append(labels[first:])
-        done += _CHUNK
-    if not data:
+    while budget.more(len(logits) - 1, SAMPLES, weights if len(logits) > count else None):
+        logits.append(probe.logit_where(data[len(logits)][segments]))
+    if len(logits) == 1:
         return np.zeros(probe.size, np.float32)
     return weights()[segments].astype(np.float32)
 
 
-def _quiet(explainer: Any) -> dict[str, Any]:
-    """The released version shows a bar unless told not to; the newer one has none."""
-    names = explainer.data_labels.__code__.co_varnames[: explainer.data_labels.__code__.co_argcount]
-    return {"progress_bar": False} if "progress_bar" in names else {}
+def superpixels(image: Float32Array) -> NDArray[np.int64]:
+    """The number of the superpixel of each pixel of an image (height, width, 3), from 0 without a gap."""
+    from skimage.segmentation import slic
+
+    found = slic(image.astype(np.float64) / 255.0, n_segments=_SUPERPIXELS, compactness=10, sigma=2, start_label=0)
+    return np.unique(found, return_inverse=True)[1].reshape(found.shape)
 
 
 def _fitted(explainer: Any, data: NDArray[np.int64], logits: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -70,7 +59,7 @@ def _fitted(explainer: Any, data: NDArray[np.int64], logits: NDArray[np.float64]
     distances = pairwise_distances(data, data[:1], metric="cosine").ravel()
     count = data.shape[1]
     _, pairs, *_ = explainer.base.explain_instance_with_data(
-        data, logits, distances, 0, count, feature_selection="none"
+        data, logits[:, None], distances, 0, count, feature_selection="none"
     )
     weights = np.zeros(count)
     for region, weight in pairs:

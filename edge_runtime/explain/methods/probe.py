@@ -40,9 +40,7 @@ class Probe:
     @property
     def maps(self) -> dict[str, Float32Array]:
         """The feature maps of the image by branch."""
-        return {
-            name.removeprefix("map_"): maps for name, maps in self.outputs.items() if name.startswith("map_")
-        }
+        return {name.removeprefix("map_"): maps for name, maps in self.outputs.items() if name.startswith("map_")}
 
     @property
     def logit(self) -> float:

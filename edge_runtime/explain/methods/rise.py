@@ -5,7 +5,7 @@ are shown with probability 1/2, stretched bilinearly and shifted by a part of a 
 over the masks: that takes a constant times the mean mask away, which says nothing and is most of the noise. A hidden pixel
 has the image's mean colour, not black.
 
-Cost: up to 1,000 calls.
+Cost: up to 500 calls.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sonoedge.edge_runtime.explain.methods.occlusion import CELLS
 from sonoedge.edge_runtime.explain.methods.probe import Probe
 from sonoedge.edge_runtime.types import Float32Array
 
-MASKS = 1000
+MASKS = 500
 _GRID = 8
 _SHOWN = 0.5
 _LEAST = 200

@@ -7,7 +7,7 @@ picture of one colour, if the run is complete.
 
 It looks closer in rounds of twice as many calls. What an earlier round asked is remembered, not asked again.
 
-Cost: up to 512 calls. Needs the extra ``xai``: it is for a workstation, not for the device.
+Cost: up to 256 calls. Needs the extra ``xai``: it is for a workstation, not for the device.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sonoedge.edge_runtime.explain.methods.budget import Budget
 from sonoedge.edge_runtime.explain.methods.probe import Probe
 from sonoedge.edge_runtime.types import Float32Array
 
-ROUNDS = (64, 128, 256, 512)
+ROUNDS = (64, 128, 256)
 CELLS = 24
 
 
@@ -30,6 +30,7 @@ class _Stopped(Exception):
 def values(probe: Probe, budget: Budget, seed: int) -> Float32Array:
     """Each cell's value over its area, float32 (24, 24), in units of the logit; ``seed`` is not used."""
     import shap
+
     rows, columns = (np.linspace(0, side, CELLS + 1).round().astype(int) for side in probe.size)
     known: dict[bytes, float] = {}
     asked = 0

@@ -51,11 +51,29 @@ METHODS: dict[str, Method] = {
     method.name: method
     for method in (
         Method(GRADCAM, "Grad-CAM", 0, gradcam.values, "which cells of the last maps push the logit"),
-        Method("scorecam", "Score-CAM, head only", 0, scorecam.values, "which maps, let through alone, raise the logit"),
+        Method(
+            "scorecam", "Score-CAM, head only", 0, scorecam.values, "which maps, let through alone, raise the logit"
+        ),
         Method("occlusion", "occlusion", 121, occlusion.values, "where a hidden window lowers the logit"),
         Method("rise", "RISE", rise.MASKS, rise.values, "what random masks with a high logit show"),
-        Method("lime", "LIME", lime.SAMPLES, lime.values, "which superpixels a linear model gives weight", "xai", ("lime", "skimage")),
-        Method("shap", "SHAP", shap.ROUNDS[-1], shap.values, "how the logit is shared out among regions", "xai", ("shap",)),
+        Method(
+            "lime",
+            "LIME",
+            lime.SAMPLES,
+            lime.values,
+            "which superpixels a linear model gives weight",
+            "xai",
+            ("lime", "skimage"),
+        ),
+        Method(
+            "shap",
+            "SHAP",
+            shap.ROUNDS[-1],
+            shap.values,
+            "how the logit is shared out among regions",
+            "xai",
+            ("shap",),
+        ),
     )
 }
 
