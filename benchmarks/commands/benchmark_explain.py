@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "  sonoedge benchmark-explain --bundle bundle --model runs/busi --data BUSI --out explanations\n"
         "  sonoedge benchmark-explain --bundle bundle --model runs/busi --data BUSI --external BUS-BRA \\\n"
         "      --compare runs/vgg19,runs/b0,runs/busi --out explanations\n"
-        "  sonoedge benchmark-explain --bundle bundle --data BUSI --methods scorecam,occlusion,rise --out explanations"
+        "  sonoedge benchmark-explain --bundle bundle --data BUSI --methods occlusion,rise --out explanations"
     )
 
 

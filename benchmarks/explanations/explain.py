@@ -52,8 +52,9 @@ def benchmark_explain(
         faithfulness_images: for deletion and insertion, which run the model some 60 times an image; 0: none.
         timing_runs: calls that are timed; 0: none.
         panels: images per class in the pictures.
-        methods: of explanation (`edge_runtime.explain.methods.table`), measured with one ruler on the first artifact,
-            with ``gradcam`` among them; empty: none. Finished images are kept beside ``out`` until the end.
+        methods: of explanation (`edge_runtime.explain.methods.table`), measured with one ruler on the first
+            artifact, with ``gradcam`` among them; empty: none. Finished images are kept beside ``out`` until the
+            end.
         budget: seconds of each method for an image; None: no limit.
         threads: of the interpreters; None: their default.
         progress: show bars.
@@ -108,7 +109,7 @@ def benchmark_explain(
 
 
 def _methods(names: Sequence[str]) -> list[Method]:
-    """The methods of these names, which must be able to run here; Grad-CAM, with which all are compared, is first."""
+    """The methods of these names, which must be able to run here; Grad-CAM, the measure of all, is first."""
     found = methods_of([GRADCAM, *names]) if names else []
     for method in found:
         method.require()

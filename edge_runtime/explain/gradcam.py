@@ -79,8 +79,8 @@ class Explanation:
         """A JSON object: label, branch, position of the peak, hot area and shares of the logit.
 
         The peak (x, y) is in pixels of the image of ``image_size`` (height, width). The hot area is the share of
-        pixels at half the peak or above. A method that asked the model again adds ``cost``, and ``note`` if it stopped
-        early.
+        pixels at half the peak or above. A method that asked the model again adds ``cost``, and ``note`` if it
+        stopped early.
         """
         peak, area = _peak_and_area(unit_map(self.map_of(branch), image_size), image_size)
         return {

@@ -162,33 +162,27 @@ class Predictor(ABC):
         frame: int | None = None,
         ungated: bool = False,
     ) -> Explanation:
-        """Why a picture gets its logit, by one of several methods (`edge_runtime.explain.methods.table`).
+        """Why a picture gets its logit, by any method of `edge_runtime.explain.methods.table`.
 
-        ``gradcam`` comes with the answer; the other methods ask the model again and again. In a cascade the model that
-        decided is explained. Equal seeds give equal maps, unless a budget cuts them short.
+        Of a cascade, the model that decided is explained. Equal seeds give equal maps, unless a budget cuts them.
 
         Args:
             source, frame, ungated: see `__call__`.
-            method: ``gradcam``, ``scorecam``, ``occlusion`` or ``rise``; with the extra ``xai`` also ``lime`` and
-                ``shap``.
+            method: ``gradcam``, ``scorecam``, ``occlusion``, ``rise``; with the extra ``xai`` ``lime``, ``shap``.
             budget: seconds for the map; what was found until then is returned, and `Explanation.note` says so.
             label: the class to explain; None takes the predicted one.
             seed: of methods that draw at random.
 
         Raises:
-            BundleError: the artifact was exported without explanations, or see `__call__`.
-            ImageError, ModelError: see `__call__`.
+            BundleError, ImageError, ModelError: as for a call; or the artifact was exported without explanations.
             MissingExtraError: the method needs an extra that is not installed.
-            UsageError: there is no such method or class, the budget is not above 0, or the picture is refused: what is
-                not assessed is not explained.
+            UsageError: no such method or class, a budget not above 0, or the picture is refused.
         """
         method_of(method).require()
         check_seconds(budget)
         result = self(source, frame=frame, ungated=ungated)
-        return explain_result(
-            self.deciding_model(result), result, label,
-            scale=self.scale_of(result), method=method, budget=Budget(budget), seed=seed,
-        )  # fmt: skip
+        decided, scale = self.deciding_model(result), self.scale_of(result)
+        return explain_result(decided, result, label, scale=scale, method=method, budget=Budget(budget), seed=seed)
 
     def __enter__(self) -> Self:
         return self

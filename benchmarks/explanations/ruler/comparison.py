@@ -30,7 +30,8 @@ class MethodRow:
         control: whether it knows nothing of the model.
         criteria: means with 95 % intervals by group, by `CRITERIA`.
         right, wrong: localisation on the images that the model answers rightly, and wrongly.
-        versus: mean paired differences from Grad-CAM, the centre prior and the edge detector, by their names and criterion.
+        versus: mean paired differences from Grad-CAM, the centre prior and the edge detector, by their names and
+            criterion.
         zero_maps: images on which nothing speaks for the predicted class.
         calls: mean number of runs of the model for one map; ``head_calls`` of the head alone.
         seconds: median for one map; None for a control.
@@ -59,8 +60,8 @@ class MethodComparison:
 
     Attributes:
         artifact: its name.
-        images, right, masked, sanity_images: how many there are, are answered rightly, have a mask, and were explained
-            with a random head.
+        images, right, masked, sanity_images: how many there are, are answered rightly, have a mask, and were
+            explained with a random head.
         budget: seconds of each map; None if there was no limit.
         rows: methods, then controls.
         agreement: mean rank correlation of two maps of an image, by ``a|b``.

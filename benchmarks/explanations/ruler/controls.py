@@ -18,7 +18,7 @@ def control_maps(image: Float32Array) -> dict[str, Float32Array]:
 
 
 def edges(image: Float32Array) -> Float32Array:
-    """Strength of the grey values' gradient (Sobel), smoothed: an edge detector as in Adebayo et al., NeurIPS 2018."""
+    """Strength of the grey values' gradient (Sobel), smoothed: as in Adebayo et al., NeurIPS 2018."""
     grey = gaussian_filter(image.mean(axis=2).astype(np.float64), image.shape[0] / 100)
     strength = np.hypot(sobel(grey, axis=0), sobel(grey, axis=1))
     return gaussian_filter(strength, image.shape[0] / 50).astype(np.float32)

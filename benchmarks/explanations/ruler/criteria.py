@@ -67,9 +67,10 @@ def faithful(score: Callable[[Float32Array], float], image: Float32Array, values
 
 
 def located(values: Float32Array, mask: NDArray[np.bool_] | None) -> dict[str, float]:
-    """Peak, mass and rank of the map as it is shown, >= 0, in a lesion mask of the image's size; NaN without a mask.
+    """Peak, mass and rank of the map as it is shown, >= 0, in a lesion mask of the image's size; NaN without.
 
-    Mass and rank: Arras et al., CLEVR-XAI, Information Fusion 81, 2022: share of the heat inside the mask, and share of
+    Mass and rank: Arras et al., CLEVR-XAI, Information Fusion 81, 2022: share of the heat inside the mask, and
+        share of
     the n hottest pixels inside it, n being the pixels of the mask.
     """
     if mask is None:
@@ -91,8 +92,8 @@ def rank_accuracy(heat: Float32Array, mask: NDArray[np.bool_]) -> float:
 def complexity(values: Float32Array) -> dict[str, float]:
     """Sparseness and entropy of the map >= 0 on the common grid; NaN for a zero map.
 
-    Sparseness is the Gini index, 0 for equal cells, near 1 for one hot cell (Chalasani et al., ICML 2020). Entropy is that
-    of the cells' shares of the heat, in nats (Bhatt et al., IJCAI 2020): low is simple.
+    Sparseness is the Gini index, 0 for equal cells, near 1 for one hot cell (Chalasani et al., ICML 2020). Entropy
+    is that of the cells' shares of the heat, in nats (Bhatt et al., IJCAI 2020): low is simple.
     """
     cells = np.sort(np.maximum(on_grid(values), 0.0).ravel().astype(np.float64))
     total = float(cells.sum())

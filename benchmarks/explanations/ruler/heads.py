@@ -17,9 +17,9 @@ from sonoedge.edge_runtime.types import Float32Array
 class TwoHeads:
     """Logits of inputs by the artifact's own head, and by a random linear head on the pooled maps.
 
-    Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018: a map that stays the same if the weights behind it are
-    random explains the image, not the model. What was asked before is remembered, so that a method that asks both heads
-    about the same masks runs the backbone once.
+    Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018: a map that stays the same if the weights behind
+    it are random explains the image, not the model. What was asked before is remembered, so that a method that asks
+    both heads about the same masks runs the backbone once.
     """
 
     classifier: Classifier

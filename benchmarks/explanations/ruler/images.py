@@ -40,9 +40,9 @@ def measure_image(
         sane: whether to explain a random head, too.
 
     Returns:
-        ``logit``; ``positive``; ``maps``: per method or control its criteria, and for methods ``calls``, ``head_calls``,
-        ``seconds``, ``stopped`` and ``cells``, the map on the common grid, its largest value 1; ``agreement``: rank
-        correlations by ``a|b``. What is not defined is None.
+        ``logit``; ``positive``; ``maps``: per method or control its criteria, and for methods ``calls``,
+        ``head_calls``, ``seconds``, ``stopped`` and ``cells``, the map on the common grid, its largest value 1;
+        ``agreement``: rank correlations by ``a|b``. What is not defined is None.
     """
     heads.forget()
     classifier = heads.classifier
@@ -61,7 +61,8 @@ def measure_image(
         budget = Budget(seconds)
         values = method.values(probe, budget, 0)
         found[method.name] = {
-            "calls": probe.calls, "head_calls": probe.head_calls, "seconds": budget.elapsed, "stopped": budget.stopped,
+            "calls": probe.calls, "head_calls": probe.head_calls,
+            "seconds": budget.elapsed, "stopped": budget.stopped,
             **_criteria(values, image, mask, probability),
             "sanity": _likeness(heads, method, image, outputs, values, seconds) if sane else None,
         }  # fmt: skip

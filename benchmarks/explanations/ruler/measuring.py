@@ -84,8 +84,8 @@ def measure_methods(
 
 
 def _by_digest(dataset: Dataset) -> list[int]:
-    """All indices, classes in proportion from the first on: what is finished early is what --max-images would choose."""
-    places = {}
+    """All indices, classes in proportion from the first on: the first N are what --max-images N chooses."""
+    places: dict[int, float] = {}
     for k in range(len(dataset.labels)):
         own = sorted(np.flatnonzero(dataset.y == k).tolist(), key=lambda i: dataset.samples[i].sha256)
         places |= {i: (rank + 0.5) / len(own) for rank, i in enumerate(own)}

@@ -1,7 +1,8 @@
 """ROAD: does the answer change if pixels are taken out without leaving a trace?
 
-Rong et al., A Consistent and Efficient Evaluation Strategy for Attribution Methods, ICML 2022. A hole of one colour tells
-the model where something was. Here a removed pixel becomes the weighted mean of its eight neighbours, which may be removed
+Rong et al., A Consistent and Efficient Evaluation Strategy for Attribution Methods, ICML 2022. A hole of one colour
+tells the model where something was. Here a removed pixel becomes the weighted mean of its eight neighbours, which
+may be removed
 themselves: a sparse linear system (section 4.2; direct neighbours 1/6, diagonal ones 1/12), and a little noise.
 """
 
@@ -34,7 +35,8 @@ _NEIGHBOURS = [
 def impute(image: NDArray[np.floating], removed: NDArray[np.bool_]) -> NDArray[np.float64]:
     """An image (H, W, C) with the ``removed`` pixels, bool (H, W), filled from their neighbours; no noise.
 
-    At a border the weights of the neighbours that exist are scaled to add up to one. All pixels removed gives the mean.
+    At a border the weights of the neighbours that exist are scaled to add up to one. All pixels removed gives the
+    mean.
     """
     filled = image.astype(np.float64)
     if removed.all():

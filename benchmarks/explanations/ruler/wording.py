@@ -12,18 +12,19 @@ from sonoedge.train.evaluation.intervals import Interval
 from sonoedge.train.markdown import markdown_table
 
 _RULES = (
-    "Means over the images with 95 % bootstrap intervals by group; predicted class. ▲ and ▼: above and below Grad-CAM, the "
-    "95 % interval of the paired difference without zero. Insertion, ROAD, pointing game, relevance mass and rank: high is "
-    "good. Deletion: low is good. Likeness to the map of a random head: low is good, 1 is a map that does not depend on the "
-    "model. Sparseness and entropy say how simple a map is, not how right."
+    "Means over the images with 95 % bootstrap intervals by group; predicted class. ▲ and ▼: above and below "
+    "Grad-CAM, the 95 % interval of the paired difference without zero. Insertion, ROAD, pointing game, "
+    "relevance mass and rank: high is good. Deletion: low is good. Likeness to the map of a random head: low "
+    "is good, 1 is a map that does not depend on the model. Sparseness and entropy say how simple a map is, "
+    "not how right."
 )
 
 
 def methods_section(found: MethodComparison, picture: str | None = None) -> str:
     """All tables, one sentence for each method, and the picture of cases, if there is one."""
     parts = [
-        f"{found.artifact}, {found.images} images, {found.right} answered rightly, {found.masked} with a lesion mask; a "
-        f"random head on {found.sanity_images}.",
+        f"{found.artifact}, {found.images} images, {found.right} answered rightly, {found.masked} with a lesion mask; "
+        f"a random head on {found.sanity_images}.",
         f"{_RULES}\n\n{criteria_table(found)}",
         "\n".join(f"- **{row.title}**: {row.says}" for row in found.rows if not row.control),
         f"Peak in the lesion and heat inside it, on right and on wrong answers apart:\n\n{answers_table(found)}",

@@ -1,9 +1,9 @@
 """LIME: a linear model of the logit over superpixels that are hidden at random.
 
 Ribeiro et al., "Why Should I Trust You?", KDD 2016, equation 1 and algorithm 1. Samples are drawn as
-`lime.lime_image` draws them; lime weighs them by their cosine distance and fits the ridge regression. Superpixels are
-SLIC's (Achanta et al., TPAMI 2012) on the smoothed image, so that speckle does not cut them. A hidden superpixel has
-the image's mean colour.
+`lime.lime_image` draws them; lime weighs them by their cosine distance and fits the ridge regression. Superpixels
+are SLIC's (Achanta et al., TPAMI 2012) on the smoothed image, so that speckle does not cut them. A hidden
+superpixel has the image's mean colour.
 
 Cost: up to 300 calls. Needs the extra ``xai``: it is for a workstation, not for the device.
 """
@@ -54,10 +54,9 @@ def superpixels(image: Float32Array) -> NDArray[np.int64]:
 
 def _fitted(explainer: Any, data: NDArray[np.int64], logits: NDArray[np.float64]) -> NDArray[np.float64]:
     """The weight of each superpixel."""
-    from sklearn.metrics import pairwise_distances
-
-    distances = pairwise_distances(data, data[:1], metric="cosine").ravel()
     count = data.shape[1]
+    # The cosine of a sample with the whole image, a vector of ones; a sample that shows nothing has none.
+    distances = 1.0 - np.sqrt(data.sum(axis=1) / count)
     _, pairs, *_ = explainer.base.explain_instance_with_data(
         data, logits[:, None], distances, 0, count, feature_selection="none"
     )

@@ -1,7 +1,7 @@
 """Occlusion: how far does the logit fall if a window is hidden?
 
-Zeiler and Fergus, Visualizing and Understanding Convolutional Networks, ECCV 2014, section 4.2. A window of a sixth of
-each side moves by half its side. A cell's value is the mean fall of the logit over the windows that hide it.
+Zeiler and Fergus, Visualizing and Understanding Convolutional Networks, ECCV 2014, section 4.2. A window of a sixth
+of each side moves by half its side. A cell's value is the mean fall of the logit over the windows that hide it.
 
 Cost: 121 calls. The first 36 windows cover the image once, so that a short budget still looks at every place.
 """
@@ -25,7 +25,7 @@ def values(probe: Probe, budget: Budget, seed: int) -> Float32Array:
     falls, hidden = np.zeros((CELLS, CELLS), np.float32), np.zeros((CELLS, CELLS), np.float32)
 
     def current() -> Float32Array:
-        return falls / np.maximum(hidden, 1.0)
+        return (falls / np.maximum(hidden, 1.0)).astype(np.float32)
 
     windows, whole = _windows(), probe.logit
     first = (CELLS // 2) ** 2

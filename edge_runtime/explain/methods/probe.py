@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sonoedge.edge_runtime.types import Float32Array
 
@@ -61,7 +63,7 @@ class Probe:
         self.calls += 1
         return self.sign * self.score(np.ascontiguousarray(image[None], np.float32))
 
-    def logit_where(self, shown: Float32Array) -> float:
+    def logit_where(self, shown: NDArray[Any]) -> float:
         """The logit if the image is seen through a mask (height, width): 1 shows a pixel, 0 hides it."""
         weight = shown[:, :, None].astype(np.float32)
         return self.logit_of(self.image * weight + self.hidden * (1.0 - weight))

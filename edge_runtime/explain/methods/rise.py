@@ -1,8 +1,10 @@
 """RISE: what do random masks with a high logit have in common?
 
-Petsiuk et al., RISE, BMVC 2018, equation 6: ``S = sum_i f(I * M_i) M_i / (N p)``. Each mask is an 8 x 8 grid of cells that
-are shown with probability 1/2, stretched bilinearly and shifted by a part of a cell. Here f is the logit less its mean
-over the masks: that takes a constant times the mean mask away, which says nothing and is most of the noise. A hidden pixel
+Petsiuk et al., RISE, BMVC 2018, equation 6: ``S = sum_i f(I * M_i) M_i / (N p)``. Each mask is an 8 x 8 grid of
+cells that are shown with probability 1/2, stretched bilinearly and shifted by a part of a cell. Here f is the logit
+less its mean
+over the masks: that takes a constant times the mean mask away, which says nothing and is most of the noise. A
+    hidden pixel
 has the image's mean colour, not black.
 
 Cost: up to 500 calls.
@@ -34,7 +36,7 @@ def values(probe: Probe, budget: Budget, seed: int) -> Float32Array:
 
     def current() -> Float32Array:
         count = max(done, 1)
-        return (products - np.float32(logits / count) * masks) / np.float32(count * _SHOWN)
+        return ((products - logits / count * masks) / (count * _SHOWN)).astype(np.float32)
 
     def regions() -> Float32Array:
         return stretch(current()[:, :, None], (CELLS, CELLS))[:, :, 0]

@@ -1,13 +1,13 @@
 """Score-CAM on the head alone: which feature map, let through by itself, raises the logit?
 
-Wang et al., Score-CAM, CVPR Workshops 2020. There, each map A_k is stretched to the image, scaled to 0–1 as H_k, and
-multiplied with the *image*; the model runs once for each map. Its weight is the increase of the score over a baseline,
-``f(X * H_k) - f(X_b)`` (definitions 2 and 3), and the map is ``ReLU(sum_k weight_k A_k)``.
+Wang et al., Score-CAM, CVPR Workshops 2020. There, each map A_k is stretched to the image, scaled to 0–1 as H_k,
+and multiplied with the *image*; the model runs once for each map. Its weight is the increase of the score over a
+baseline, ``f(X * H_k) - f(X_b)`` (definitions 2 and 3), and the map is ``ReLU(sum_k weight_k A_k)``.
 
-Here H_k is multiplied with the *feature maps* of all branches, and the head pools them: ``head(A * H_k) - head(0)``. The
-backbone does not run again. That is another question than the paper's: what a region contributes through the receptive
-fields of its cells, not what the image shows there. Weights are the increases themselves, without the softmax of the
-authors' code: it makes every weight positive and the maps of two classes alike.
+Here H_k is multiplied with the *feature maps* of all branches, and the head pools them: ``head(A * H_k) -
+head(0)``. The backbone does not run again. That is another question than the paper's: what a region contributes
+through the receptive fields of its cells, not what the image shows there. Weights are the increases themselves,
+without the softmax of the authors' code: it makes every weight positive and the maps of two classes alike.
 
 Cost: no call of the backbone, one call of the head for each channel.
 """

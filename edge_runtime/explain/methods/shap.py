@@ -1,9 +1,9 @@
 """SHAP: Shapley values of the logit over a hierarchy of regions (Owen values).
 
-Lundberg and Lee, A Unified Approach to Interpreting Model Predictions, NeurIPS 2017; `shap.PartitionExplainer` with shap's
-image masker, whose tree halves the image along its sides, and Owen's formula within the tree. The features are 24 x 24
-cells of the image; a hidden cell has the image's mean colour. The values add up to the logit of the image less that of a
-picture of one colour, if the run is complete.
+Lundberg and Lee, A Unified Approach to Interpreting Model Predictions, NeurIPS 2017; `shap.PartitionExplainer` with
+shap's image masker, whose tree halves the image along its sides, and Owen's formula within the tree. The features
+are 24 x 24 cells of the image; a hidden cell has the image's mean colour. The values add up to the logit of the
+image less that of a picture of one colour, if the run is complete.
 
 It looks closer in rounds of twice as many calls. What an earlier round asked is remembered, not asked again.
 

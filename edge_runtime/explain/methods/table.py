@@ -25,8 +25,8 @@ class Method:
         name: as it is typed.
         title: as it is shown.
         calls: of the whole model, at most.
-        values: gives the signed map of the explained class, float32 (h, w), from a probe, a budget and a seed; its module
-            names the source.
+        values: gives the signed map of the explained class, float32 (h, w), from a probe, a budget and a seed; its
+            module names the source.
         says: what the map shows.
         extra: of the distribution that it needs; empty if it runs on the device.
         modules: of the extra, whose absence is told before an image is computed.
