@@ -93,7 +93,7 @@ class Explanation:
         }
 
     def _cost(self) -> dict[str, Any]:
-        if not self.calls + self.head_calls:
+        if not (self.calls or self.head_calls or self.note):
             return {}
         cost = {"calls": self.calls, "head_calls": self.head_calls, "seconds": round(self.seconds, 3)}
         return {"cost": cost, **({"note": self.note} if self.note else {})}

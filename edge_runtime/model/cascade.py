@@ -76,9 +76,9 @@ class Cascade(Predictor):
         """The model that gave an answer."""
         return self.models[prediction.artifact]
 
-    def scale_of(self, result: Result) -> float:
-        """The cheap model's logits count times ``scale`` of the cascade, the full model's as they are."""
-        return self.spec.scale if result.artifact == self._first_name else 1.0
+    def scale_of(self, result: Result) -> tuple[float, float]:
+        """See `estimate` for the cheap model; the full model's logits count as they are."""
+        return (self.spec.scale, self.spec.offset) if result.artifact == self._first_name else (1.0, 0.0)
 
     def explain_prepared(
         self,

@@ -34,7 +34,7 @@ def explain_result(
     result: Result,
     label: str | None = None,
     *,
-    scale: float = 1.0,
+    scale: tuple[float, float] = (1.0, 0.0),
     method: str = GRADCAM,
     budget: Budget | None = None,
     seed: int = 0,
@@ -45,7 +45,7 @@ def explain_result(
         decided: the model that gave it, still open; of a cascade the one that decided.
         result: what it said.
         label: the class to explain; None takes the predicted one.
-        scale: what its logits are multiplied with; see `Predictor.scale_of`.
+        scale: factor and offset of its logits; see `Predictor.scale_of`.
         method: name of the method.
         budget: its time starts here at the latest; None sets no limit.
         seed: of methods that draw at random.
@@ -58,12 +58,13 @@ def explain_result(
     if method == GRADCAM:
         return plain
     assert result.outputs is not None
+    factor, offset = scale
     probe = Probe(
         image=to_input(result.picture, decided.input_size)[0],
         outputs=result.outputs,
         sign=1.0 if plain.label == result.bundle.positive_label else -1.0,
-        score=lambda model_input: scale * decided.logit(model_input),
-        score_of_maps=lambda maps: scale * decided.logit_of_maps(maps),
+        score=lambda model_input: factor * decided.logit(model_input) + offset,
+        score_of_maps=lambda maps: factor * decided.logit_of_maps(maps) + offset,
     )
     limit = budget or Budget()
     values = chosen.values(probe, limit, seed)

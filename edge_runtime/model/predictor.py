@@ -147,9 +147,9 @@ class Predictor(ABC):
         )
         return replace(result, frame=picture.frame)
 
-    def scale_of(self, result: Result) -> float:
-        """What a logit of the model that decided is multiplied with to be one of this model; see `Cascade`."""
-        return 1.0
+    def scale_of(self, result: Result) -> tuple[float, float]:
+        """Factor and offset that turn a logit of the model that decided into one of this model; see `Cascade`."""
+        return 1.0, 0.0
 
     def explain(
         self,

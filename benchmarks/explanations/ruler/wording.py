@@ -23,7 +23,7 @@ _RULES = (
 def methods_section(found: MethodComparison, picture: str | None = None) -> str:
     """All tables, one sentence for each method, and the picture of cases, if there is one."""
     parts = [
-        f"{found.artifact}, {found.images} images, {found.right} answered rightly, {found.masked} with a lesion mask; "
+        f"{found.artifact}, {found.images} images, {found.right} answered rightly, {found.masked} with a mask; "
         f"a random head on {found.sanity_images}.",
         f"{_RULES}\n\n{criteria_table(found)}",
         "\n".join(f"- **{row.title}**: {row.says}" for row in found.rows if not row.control),

@@ -38,7 +38,7 @@ def test_an_order_that_stands_stops_it(changing: bool) -> None:
     rng, order = np.random.default_rng(0), np.arange(30.0)
     budget = Budget()
     done = 0
-    while budget.more(done, 100, lambda: rng.permutation(order) if changing else order * (done + 1)):
+    while budget.more(done, 100, lambda: rng.permutation(order) if changing else 2 * order):
         done += 1
     assert (done, budget.stopped) == ((100, "complete") if changing else (20, "stable"))
     assert ("no longer changed" in budget.says()) != changing

@@ -18,7 +18,7 @@ ON_THE_DEVICE = [method for method in METHODS.values() if not method.extra]
 
 
 def spot_probe(sign: float = 1.0) -> Probe:
-    """The logit is the brightness of a spot; of two feature maps, one is bright there and counts, the other does not."""
+    """The logit is the brightness of a spot; of two feature maps, the one that is bright there counts."""
     image = np.full((*SIZE, 3), 60.0, np.float32)
     image[SPOT] = 200.0
     image[4:16, 40:55] = 200.0  # as bright, but the model does not look there
