@@ -84,7 +84,9 @@ def benchmark_explain(
         from sonoedge.benchmarks.explanations.methods import compare_methods
         from sonoedge.benchmarks.explanations.report import REPORT, write_report
     target = Path(out)
-    check_replaceable(target, marker=REPORT)
+    partial = target.with_name(f".{target.name}.methods.partial")
+    if not partial.is_file():  # a folder that an interrupted measurement left is ours
+        check_replaceable(target, marker=REPORT)
     request = ExplanationRequest(
         bundle=Path(bundle),
         data=Path(data),
@@ -103,8 +105,9 @@ def benchmark_explain(
     target.mkdir(parents=True, exist_ok=True)
     report = evaluate(request)
     if chosen:
-        report = replace(report, methods=compare_methods(request, chosen, budget))
+        report = replace(report, methods=compare_methods(request, chosen, budget, partial))
     write_report(report, target)
+    partial.unlink(missing_ok=True)
     return report
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from sonoedge.benchmarks.explanations.evaluation import ExplanationRequest, limited
 from sonoedge.benchmarks.explanations.maps import known_subset
@@ -16,9 +17,12 @@ from sonoedge.train.data.dataset import load_dataset
 
 
 def compare_methods(
-    request: ExplanationRequest, methods: Sequence[Method], budget: float | None
+    request: ExplanationRequest, methods: Sequence[Method], budget: float | None, partial: Path
 ) -> MethodComparison:
-    """Compare methods on the test images of the request; on all images if the bundle knows none of them."""
+    """Compare methods on the test images of the request; on all images if the bundle knows none of them.
+
+    What is finished is kept in the file ``partial``.
+    """
     bundle = load_trusted(request.bundle)
     dataset = load_dataset(request.data, classes=bundle.labels)
     test = known_subset(bundle, dataset, "test")
@@ -26,6 +30,6 @@ def compare_methods(
     name = next(iter(request.artifacts), None)
     with Classifier(bundle, name, threads=request.threads) as classifier:
         return measure_methods(
-            classifier, images, methods, request.out,
-            picture=METHODS_PICTURE, budget=budget, panels=request.panels, progress=request.progress,
+            classifier, images, methods, partial,
+            picture=request.out / METHODS_PICTURE, budget=budget, panels=request.panels, progress=request.progress,
         )  # fmt: skip

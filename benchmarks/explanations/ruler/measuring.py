@@ -39,30 +39,28 @@ def measure_methods(
     classifier: Classifier,
     dataset: Dataset,
     methods: Sequence[Method],
-    out: Path,
+    partial: Path,
     *,
-    picture: str,
+    picture: Path,
     budget: float | None = None,
     panels: int = 5,
     progress: bool = False,
 ) -> MethodComparison:
-    """Measure methods on all images; finished images are kept beside ``out`` until the end.
+    """Measure methods on all images.
 
     Args:
         classifier: the artifact.
         dataset: the images.
         methods: what is compared.
-        out: report folder.
-        picture: name of the file in it that shows cases side by side.
+        partial: file of the finished images: a later call goes on from it.
+        picture: file to write, with cases side by side.
         budget: seconds for each map; None sets no limit.
         panels: images per class in the picture; 0 draws none.
         progress: show a bar.
     """
     sane = spread_choice(dataset, max(1, SANITY_IMAGES // len(dataset.labels)))
     digests = [dataset.samples[i].sha256 for i in sane]
-    journal = Journal(
-        out.with_name(f".{out.name}.methods.partial"), _fingerprint(classifier, methods, budget, digests)
-    )
+    journal = Journal(partial, _fingerprint(classifier, methods, budget, digests))
     LOG.info(planned_cost(classifier, dataset, methods, budget, journal.resumed))
     heads = TwoHeads(classifier)
     for i in tqdm(_by_digest(dataset), desc="methods", unit="img", disable=not progress):
@@ -78,8 +76,7 @@ def measure_methods(
     steps = [journal.get(sample.sha256) for sample in dataset.samples]
     found = compared(classifier.artifact.name, dataset, steps, budget)
     if panels:
-        _draw(dataset, steps, out / picture, panels)
-    journal.remove()
+        _draw(dataset, steps, picture, panels)
     return found
 
 
