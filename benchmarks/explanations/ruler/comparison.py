@@ -18,6 +18,8 @@ from sonoedge.train.evaluation.bootstrap import mean_interval
 from sonoedge.train.evaluation.intervals import Interval
 
 Float = NDArray[np.float64]
+BLIND = 0.9
+"""A method whose maps are more like those of a random head than this does not explain the decision."""
 LOCALISATION = ("pointing", "mass", "rank")
 
 
@@ -139,18 +141,23 @@ def _row(
         head_calls=float(np.mean([one.get("head_calls", 0) for one in found])),
         seconds=seconds,
         early={why: sum(one.get("stopped") == why for one in found) for why in ("stable", "time")},
-        says="A control: it knows nothing of the model." if control else sentence(versus),
+        says="A control: it knows nothing of the model." if control else sentence(versus, criteria["sanity"]),
     )
 
 
-def sentence(versus: Mapping[str, Mapping[str, Interval]]) -> str:
-    """What to make of a method, in plain words, from paired differences whose interval leaves out zero."""
+def sentence(versus: Mapping[str, Mapping[str, Interval]], sanity: Interval | None = None) -> str:
+    """What to make of a method, in plain words, from paired differences whose interval leaves out zero.
+
+    ``sanity`` is the likeness of its maps to those of a random head.
+    """
     points, weighs = _versus(versus, "pointing"), _versus(versus, "road")
     parts = [
         f"Its peak is in the lesion {_words(points, 'more often than', 'less often than', 'as often as')}.",
         f"Its hot pixels matter to the answer {_words(weighs, 'more than', 'less than', 'as much as')}.",
     ]
-    if all(sign > 0 for sign in (*points.values(), *weighs.values())):
+    if sanity is not None and sanity.low > BLIND:
+        parts.append("But it hardly depends on the decision: a random head gives nearly the same map.")
+    elif all(sign > 0 for sign in (*points.values(), *weighs.values())):
         parts.append("Of these maps it is one to look at.")
     elif all(sign <= 0 for sign in points.values()):
         parts.append("Do not read the place of the lesion from it.")

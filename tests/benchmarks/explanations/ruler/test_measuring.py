@@ -104,6 +104,9 @@ def test_the_sentence_says_what_the_intervals_say() -> None:
     up, down, even = Interval(0.2, 0.1, 0.3), Interval(-0.2, -0.3, -0.1), Interval(0.0, -0.1, 0.1)
     good = sentence({"centre prior": {"pointing": up, "road": up}, "edge detector": {"pointing": up, "road": up}})
     assert "it is one to look at" in good and "more often than the middle of the picture and edges" in good
+    versus = {"centre prior": {"pointing": up, "road": up}, "edge detector": {"pointing": up, "road": up}}
+    blind = sentence(versus, Interval(0.98, 0.95, 0.99))
+    assert "a random head gives nearly the same map" in blind and "one to look at" not in blind
     poor = sentence({
         "centre prior": {"pointing": even, "road": down}, "edge detector": {"pointing": even, "road": even},
         "gradcam": {"deletion": down, "pointing": down, "entropy": up, "road": even},
