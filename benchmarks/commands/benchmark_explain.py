@@ -9,6 +9,7 @@ from pathlib import Path
 from sonoedge.benchmarks.explanations.explain import benchmark_explain
 from sonoedge.edge_runtime.commands.options import (
     ARTIFACTS,
+    BUDGET,
     DATA,
     JSON,
     MAX_IMAGES,
@@ -45,9 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--methods", metavar="A,B", help=(
         f"methods of explanation to measure with one ruler: {','.join(METHODS)} (default: none)"
     ))  # fmt: skip
-    parser.add_argument("--budget", type=float, metavar="SECONDS", help=(
-        "most seconds of each method for an image (default: no limit)"
-    ))  # fmt: skip
+    BUDGET.add(parser, shown="no limit")
     add_threads(parser)
     QUIET.add(parser)
     JSON.add(parser, "the report")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from sonoedge.edge_runtime.api import load
 from sonoedge.edge_runtime.commands.options import (
+    BUDGET,
     FRAME,
     JSON,
     OUT,
@@ -55,10 +56,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"{', '.join(METHODS)} (default: {GRADCAM}, which costs nothing; the others run the model up to "
         f"{max(method.calls for method in METHODS.values())} times an image)"
     ))  # fmt: skip
-    parser.add_argument("--budget", type=float, metavar="SECONDS", help=(
-        "most seconds for the map of an image; what was found until then is shown (default: no limit)"
+    BUDGET.add(parser, "what was found until then is shown", shown="no limit")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help=(
+        "random seed: of rise and lime (default: %(default)s)"
     ))  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of rise and lime (default: %(default)s)")
     parser.add_argument("--class", dest="label", default=PREDICTED, metavar="LABEL", help=(
         "class to explain: a label of the bundle, or predicted (default)"
     ))  # fmt: skip
