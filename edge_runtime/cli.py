@@ -90,6 +90,9 @@ _EXTRA_OF_MODULE = {
     "starlette": "serve",
     "uvicorn": "serve",
     "av": "video",
+    "lime": "xai",
+    "shap": "xai",
+    "skimage": "xai",
 }
 
 

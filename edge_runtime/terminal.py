@@ -156,7 +156,8 @@ class Progress:
     ) -> None:
         """Count to ``total``; ``what`` is counted, in the plural. ``wanted`` false shows nothing."""
         self._total, self._what, self._clock = total, what, clock
-        self._shown = wanted and total > 1 and sys.stderr.isatty() and not _is_pipe()
+        self._seen = wanted and sys.stderr.isatty() and not _is_pipe()
+        self._shown = self._seen and total > 1
         self._done, self._counter = 0, ""
         self._started = self._last = clock()
 
@@ -175,6 +176,14 @@ class Progress:
         if self._shown and now - self._last >= _REDRAW_SECONDS:
             self._last = now
             self._draw(self._text(now - self._started))
+
+    def inside(self, done: int, total: int) -> None:
+        """Show how far the thing is that is being worked on: ``done`` of ``total`` steps."""
+        now = self._clock()
+        if self._seen and now - self._last >= _REDRAW_SECONDS:
+            self._last = now
+            place = f"{self._done + 1} of {self._total} {self._what}: " if self._total > 1 else ""
+            self._draw(f"{place}{done} of {total} steps ({100 * done // max(1, total)} %)")
 
     def say(self, text: str, stream: TextIO | None = None) -> None:
         """Print a line to a stream (None: standard output); the counter moves below it."""

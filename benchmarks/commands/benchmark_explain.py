@@ -9,6 +9,7 @@ from pathlib import Path
 from sonoedge.benchmarks.explanations.explain import benchmark_explain
 from sonoedge.edge_runtime.commands.options import (
     ARTIFACTS,
+    BUDGET,
     DATA,
     JSON,
     MAX_IMAGES,
@@ -20,6 +21,7 @@ from sonoedge.edge_runtime.commands.options import (
     add_threads,
     old_spelling,
 )
+from sonoedge.edge_runtime.explain.methods.table import METHODS
 from sonoedge.train.arguments import call_with, take_defaults
 from sonoedge.train.tables import for_terminal
 from sonoedge.train.terminal import shown
@@ -41,6 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ))  # fmt: skip
     parser.add_argument("--timing-runs", type=int, metavar="N", help="default: %(default)s; 0: none")
     parser.add_argument("--panels", type=int, metavar="N", help="images per class in the pictures")
+    parser.add_argument("--methods", metavar="A,B", help=(
+        f"methods of explanation to measure with one ruler: {','.join(METHODS)} (default: none)"
+    ))  # fmt: skip
+    BUDGET.add(parser, shown="no limit")
     add_threads(parser)
     QUIET.add(parser)
     JSON.add(parser, "the report")
@@ -49,7 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "examples:\n"
         "  sonoedge benchmark-explain --bundle bundle --model runs/busi --data BUSI --out explanations\n"
         "  sonoedge benchmark-explain --bundle bundle --model runs/busi --data BUSI --external BUS-BRA \\\n"
-        "      --compare runs/vgg19,runs/b0,runs/busi --out explanations"
+        "      --compare runs/vgg19,runs/b0,runs/busi --out explanations\n"
+        "  sonoedge benchmark-explain --bundle bundle --data BUSI --methods occlusion,rise --out explanations"
     )
 
 

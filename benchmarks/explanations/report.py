@@ -12,6 +12,8 @@ from typing import Any
 from sonoedge.benchmarks.explanations.faithfulness import Faithfulness
 from sonoedge.benchmarks.explanations.localisation import Localisation
 from sonoedge.benchmarks.explanations.maps import Fidelity, Sanity
+from sonoedge.benchmarks.explanations.ruler.comparison import MethodComparison
+from sonoedge.benchmarks.explanations.ruler.wording import methods_section
 from sonoedge.benchmarks.explanations.timing import ExplanationCost
 from sonoedge.benchmarks.retention.wording import shown
 from sonoedge.edge_runtime.device.latency import Latency
@@ -21,6 +23,7 @@ from sonoedge.train.evaluation.intervals import Interval
 from sonoedge.train.markdown import markdown_table
 
 REPORT = "explanation.json"
+METHODS_PICTURE = "methods.png"
 _COLUMNS = {
     "pointing": "pointing game",
     "energy": "energy inside",
@@ -46,6 +49,7 @@ class ExplanationReport:
     sanity: Sanity | None
     costs: Sequence[ExplanationCost]
     latency: Mapping[str, Latency]
+    methods: MethodComparison | None = None
 
 
 def to_json(report: ExplanationReport) -> dict[str, Any]:
@@ -68,12 +72,13 @@ def _plain(value: Any) -> Any:
 
 def write_report(report: ExplanationReport, folder: Path) -> None:
     """Write ``explanation.json`` and ``explanation.md``."""
-    write_text_atomic(folder / "explanation.md", markdown(report))
+    picture = METHODS_PICTURE if report.methods and (folder / METHODS_PICTURE).is_file() else None
+    write_text_atomic(folder / "explanation.md", markdown(report, picture))
     write_text_atomic(folder / REPORT, json.dumps(to_json(report), indent=2, allow_nan=False) + "\n")
 
 
-def markdown(report: ExplanationReport) -> str:
-    """All tables with explanations, as Markdown."""
+def markdown(report: ExplanationReport, picture: str | None = None) -> str:
+    """All tables with explanations, as Markdown; ``picture`` is a link to the cases of all methods."""
     m = report.machine
     parts = [f"# Explanations of {report.bundle}", f"**{INTENDED_USE}**"]
     parts += ["\n".join(f"- {note}" for note in report.notes)] if report.notes else []
@@ -91,6 +96,8 @@ def markdown(report: ExplanationReport) -> str:
         parts += ["## Does the answer hang on the hot pixels?", faithfulness_table(report.faithfulness)]
     if report.sanity:
         parts += ["## Sanity", sanity_lines(report.sanity)]
+    if report.methods:
+        parts += ["## Which explanation to believe?", methods_section(report.methods, picture)]
     if report.costs:
         parts += [
             "## What it costs",

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from sonoedge.edge_runtime.api import load
 from sonoedge.edge_runtime.commands.options import (
+    BUDGET,
     FRAME,
     JSON,
     OUT,
@@ -31,8 +32,11 @@ from sonoedge.edge_runtime.commands.predict import (
 from sonoedge.edge_runtime.errors import DataError, UsageError
 from sonoedge.edge_runtime.explain.files import remove_explanation, write_explanation
 from sonoedge.edge_runtime.explain.gradcam import FUSED
+from sonoedge.edge_runtime.explain.methods.budget import Budget, check_seconds
+from sonoedge.edge_runtime.explain.methods.table import GRADCAM, METHODS, method_of
 from sonoedge.edge_runtime.imaging.masks import find_mask, read_mask
 from sonoedge.edge_runtime.model.cascade import Cascade
+from sonoedge.edge_runtime.model.explaining import explain_result
 from sonoedge.edge_runtime.model.predictor import Predictor
 from sonoedge.edge_runtime.model.result import Result
 from sonoedge.edge_runtime.terminal import Progress
@@ -48,6 +52,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_bundle(parser)
     add_choice_of_model(parser)
     OUT.add(parser, default=Path("explained"), shown="./explained")
+    parser.add_argument("--method", default=GRADCAM, metavar="NAME", help=(
+        f"{', '.join(METHODS)} (default: {GRADCAM}, which costs nothing; the others run the model up to "
+        f"{max(method.calls for method in METHODS.values())} times an image)"
+    ))  # fmt: skip
+    BUDGET.add(parser, "what was found until then is shown", shown="no limit")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help=(
+        "random seed: of rise and lime (default: %(default)s)"
+    ))  # fmt: skip
     parser.add_argument("--class", dest="label", default=PREDICTED, metavar="LABEL", help=(
         "class to explain: a label of the bundle, or predicted (default)"
     ))  # fmt: skip
@@ -67,7 +79,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "examples:\n"
         "  sonoedge explain --bundle bundle frame.png\n"
         "  sonoedge explain --bundle bundle --class malignant --mask BUSI/masks --out heat BUSI/malignant\n"
-        "  sonoedge explain --bundle bundle --artifact openvino-int8 --branch vgg19 frame.png"
+        "  sonoedge explain --bundle bundle --artifact openvino-int8 --branch vgg19 frame.png\n"
+        "  sonoedge explain --bundle bundle --method occlusion --budget 5 frame.png"
     )
 
 
@@ -75,6 +88,7 @@ def run(args: argparse.Namespace) -> int:
     """Explain images. Exit code 3 if an image or its mask could not be used, else 11 if one was refused, else 0."""
     if not 0.0 <= args.opacity <= 1.0:
         raise UsageError(f"--opacity is a share from 0 to 1. Received: {args.opacity}.")
+    _check_method(args)
     paths = image_paths(args.images)
     if args.mask is not None:
         _check_masks(args.mask, paths)
@@ -97,14 +111,18 @@ def run(args: argparse.Namespace) -> int:
                 progress.step()
                 continue
             unmasked += args.mask is not None and mask is None
-            body = {**result.to_json(), "method": "gradcam"}
+            body = {**result.to_json(), "method": args.method}
             if result.withheld:
                 refused += 1
                 remove_explanation(args.out / stem)
                 text = line(result)
             else:
+                why = explain_result(
+                    model.deciding_model(result), result, label, scale=model.scale_of(result), method=args.method,
+                    budget=Budget(args.budget, watch=progress.inside), seed=args.seed,
+                )  # fmt: skip
                 body = write_explanation(
-                    args.out / stem, result.picture, result.explain(label), body,
+                    args.out / stem, result.picture, why, body,
                     branch=args.branch, mask=mask, opacity=args.opacity,
                 )  # fmt: skip
                 text = _line(result, body)
@@ -131,6 +149,16 @@ def _check_names(model: Predictor, args: argparse.Namespace) -> None:
         raise UsageError(f"Unknown branch {args.branch!r}. Choose from: {', '.join(branches)}.")
 
 
+def _check_method(args: argparse.Namespace) -> None:
+    """Check method and budget before the bundle is opened."""
+    method_of(args.method).require()
+    check_seconds(args.budget)
+    if args.method == GRADCAM and args.budget is not None:
+        raise UsageError(f"--budget does nothing with {GRADCAM}, whose map comes with the answer: name a --method.")
+    if args.method != GRADCAM and args.branch != FUSED:
+        raise UsageError(f"Only {GRADCAM} has a map for each branch. Leave out --branch or --method {args.method}.")
+
+
 def _check_masks(masks: Path, paths: list[Path]) -> None:
     if not masks.exists():
         raise UsageError(f"No such mask file or folder: {masks}")
@@ -146,4 +174,9 @@ def _mask(masks: Path | None, path: Path, image: UInt8Image) -> NDArray[np.bool_
 def _line(result: Result, body: dict[str, Any]) -> str:
     peak = body["peak_xy"]
     where = f"peak at x={peak[0]} y={peak[1]}" if peak else "nothing speaks for it"
-    return f"{line(result)}  [{body['explained_label']}: {where}]"
+    cost = body.get("cost")
+    asked = (
+        f", {body['method']}, {cost['calls'] or cost['head_calls']} calls, {cost['seconds']:.1f} s" if cost else ""
+    )
+    note = f"\n  {body['note']}" if body.get("note") else ""
+    return f"{line(result)}  [{body['explained_label']}: {where}{asked}]{note}"

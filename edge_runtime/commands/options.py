@@ -66,6 +66,7 @@ AGREEMENT_DATA = Option(
 )
 ARTIFACT = Option("--artifact", "name of the artifact", "NAME")
 ARTIFACTS = Option("--artifacts", "names of artifacts", "A,B")
+BUDGET = Option("--budget", "most seconds of a method of explanation for an image", "SECONDS", float)
 CLASSES = Option("--classes", "class names, the positive one last", "A,B")
 DATA = Option("--data", "folder of labelled images", "DIR")
 FRAME = Option(

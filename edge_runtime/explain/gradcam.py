@@ -43,15 +43,24 @@ class Explanation:
 
     Attributes:
         label: the class explained.
-        cam: fused Grad-CAM, float32 (H, W), >= 0, in units of the logit; all zero if nothing speaks for the class.
-        branch_cams: the map of each branch, float32 (h, w), >= 0, on its own grid.
+        cam: fused map, float32 (H, W), >= 0, in units of the logit; all zero if nothing speaks for the class.
+        branch_cams: the map of each branch, float32 (h, w), >= 0, on its own grid; only Grad-CAM has them.
         shares: the parts of the positive label's logit, by branch and ``bias``; they add up to the logit.
+        method: name of the method, see `edge_runtime.explain.methods.table`.
+        calls, head_calls: how often the model, and the head alone, ran for the map.
+        seconds: that the map took.
+        note: a sentence if the method stopped early; else empty.
     """
 
     label: str
     cam: Float32Array
     branch_cams: Mapping[str, Float32Array]
     shares: Mapping[str, float]
+    method: str = "gradcam"
+    calls: int = 0
+    head_calls: int = 0
+    seconds: float = 0.0
+    note: str = ""
 
     def map_of(self, branch: str = FUSED) -> Float32Array:
         """The map of one branch, or the fused one.
@@ -63,14 +72,15 @@ class Explanation:
             return self.cam
         if branch not in self.branch_cams:
             known = ", ".join([FUSED, *self.branch_cams])
-            raise UsageError(f"Unknown branch {branch!r}. The bundle has: {known}.")
+            raise UsageError(f"Unknown branch {branch!r}. The {self.method} map has: {known}.")
         return self.branch_cams[branch]
 
     def to_json(self, image_size: tuple[int, int], branch: str = FUSED) -> dict[str, Any]:
         """A JSON object: label, branch, position of the peak, hot area and shares of the logit.
 
         The peak (x, y) is in pixels of the image of ``image_size`` (height, width). The hot area is the share of
-        pixels at half the peak or above.
+        pixels at half the peak or above. A method that asked the model again adds ``cost``, and ``note`` if it
+        stopped early.
         """
         peak, area = _peak_and_area(unit_map(self.map_of(branch), image_size), image_size)
         return {
@@ -79,7 +89,14 @@ class Explanation:
             "peak_xy": peak,
             "area_above_half_peak": round(area, 4),
             "logit_shares": {name: round(value, 6) for name, value in self.shares.items()},
+            **self._cost(),
         }
+
+    def _cost(self) -> dict[str, Any]:
+        if not (self.calls or self.head_calls or self.note):
+            return {}
+        cost = {"calls": self.calls, "head_calls": self.head_calls, "seconds": round(self.seconds, 3)}
+        return {"cost": cost, **({"note": self.note} if self.note else {})}
 
 
 def explanation(bundle: Bundle, outputs: Mapping[str, Float32Array], label: str) -> Explanation:

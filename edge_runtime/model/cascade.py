@@ -76,6 +76,10 @@ class Cascade(Predictor):
         """The model that gave an answer."""
         return self.models[prediction.artifact]
 
+    def scale_of(self, result: Result) -> tuple[float, float]:
+        """See `estimate` for the cheap model; the full model's logits count as they are."""
+        return (self.spec.scale, self.spec.offset) if result.artifact == self._first_name else (1.0, 0.0)
+
     def explain_prepared(
         self,
         model_input: Float32Array,

@@ -122,6 +122,11 @@ class Classifier(Predictor):
         with self._lock:
             return float(self.head.run(self.backbone.run({"image": model_input}))["logit"].reshape(()))
 
+    def logit_of_maps(self, maps: Mapping[str, Float32Array]) -> float:
+        """The logit of feature maps by branch, float32 (1, h, w, C): the head runs, the backbone does not."""
+        with self._lock:
+            return float(self.head.run(maps)["logit"].reshape(()))
+
     def _prediction(self, outputs: dict[str, Float32Array], name: str, latency_ms: dict[str, float]) -> Prediction:
         probability = float(outputs["probability"].reshape(()))
         positive = probability >= self.artifact.threshold

@@ -16,10 +16,14 @@ import numpy as np
 
 from sonoedge.edge_runtime.bundle.contract import Artifact, Bundle
 from sonoedge.edge_runtime.errors import ImageError, ModelError
+from sonoedge.edge_runtime.explain.gradcam import Explanation
+from sonoedge.edge_runtime.explain.methods.budget import Budget, check_seconds
+from sonoedge.edge_runtime.explain.methods.table import GRADCAM, method_of
 from sonoedge.edge_runtime.imaging.image import find_images, to_input
 from sonoedge.edge_runtime.imaging.pictures import Picture, Source, milliseconds_since, open_picture
 from sonoedge.edge_runtime.imaging.quality import hints, measure
 from sonoedge.edge_runtime.model.assess import assess, band_of, shifted_views
+from sonoedge.edge_runtime.model.explaining import Askable, explain_result
 from sonoedge.edge_runtime.model.gate import Gate, features_of
 from sonoedge.edge_runtime.model.result import Prediction, Result
 from sonoedge.edge_runtime.types import Float32Array, UInt8Image
@@ -28,7 +32,7 @@ DECODED_AHEAD = 2
 """Pictures that `Predictor.stream` decodes before they are needed."""
 
 
-class SingleModel(Protocol):
+class SingleModel(Askable, Protocol):
     """A model whose pictures one gate judges."""
 
     bundle: Bundle
@@ -142,6 +146,43 @@ class Predictor(ABC):
             picture.image, name=picture.name, decode_ms=picture.decode_ms, ungated=ungated, views=views
         )
         return replace(result, frame=picture.frame)
+
+    def scale_of(self, result: Result) -> tuple[float, float]:
+        """Factor and offset that turn a logit of the model that decided into one of this model; see `Cascade`."""
+        return 1.0, 0.0
+
+    def explain(
+        self,
+        source: Source,
+        *,
+        method: str = GRADCAM,
+        budget: float | None = None,
+        label: str | None = None,
+        seed: int = 0,
+        frame: int | None = None,
+        ungated: bool = False,
+    ) -> Explanation:
+        """Why a picture gets its logit, by any method of `edge_runtime.explain.methods.table`.
+
+        Of a cascade, the model that decided is explained. Equal seeds give equal maps, unless a budget cuts them.
+
+        Args:
+            source, frame, ungated: see `__call__`.
+            method: ``gradcam``, ``scorecam``, ``occlusion``, ``rise``; with the extra ``xai`` ``lime``, ``shap``.
+            budget: seconds for the map; what was found until then is returned, and `Explanation.note` says so.
+            label: the class to explain; None takes the predicted one.
+            seed: of methods that draw at random.
+
+        Raises:
+            BundleError, ImageError, ModelError: as for a call; or the artifact was exported without explanations.
+            MissingExtraError: the method needs an extra that is not installed.
+            UsageError: no such method or class, a budget not above 0, or the picture is refused.
+        """
+        method_of(method).require()
+        check_seconds(budget)
+        result = self(source, frame=frame, ungated=ungated)
+        decided, scale = self.deciding_model(result), self.scale_of(result)
+        return explain_result(decided, result, label, scale=scale, method=method, budget=Budget(budget), seed=seed)
 
     def __enter__(self) -> Self:
         return self

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from scripts.results.explanations import images
 from scripts.results.tables import changed_of, interval, percent
 
 
@@ -83,6 +84,7 @@ FIGURES: dict[str, tuple[Callable[[dict[str, Any]], str], str]] = {
     "stress_without_copies": (_stress("stages"), "augmentation.json"),
     "stress_with_copies": (_stress("copies"), "augmentation.json"),
     "copies_cost": (_copies_cost, "augmentation.json"),
+    "methods_images": (images, "explanations-methods.json"),
     "refused_own": (_refused_own, "gate.json"),
     "refused_photographs": (_refused("photos, grey"), "gate.json"),
 }

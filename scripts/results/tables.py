@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from scripts.results import explanations
 from sonoedge.train.markdown import markdown_table
 
 
@@ -200,4 +201,9 @@ TABLES: dict[str, tuple[Callable[[dict[str, Any]], str], str]] = {
     "augmentation": (augmentation, "augmentation.json"),
     "compact": (compact, "compact.json"),
     "travel": (travel, "travel.json"),
+    "methods": (explanations.methods, "explanations-methods.json"),
+    "methods_answers": (explanations.answers, "explanations-methods.json"),
+    "methods_agreement": (explanations.agreement, "explanations-methods.json"),
+    "methods_cost": (explanations.cost, "explanations-methods.json"),
+    "methods_words": (explanations.words, "explanations-methods.json"),
 }

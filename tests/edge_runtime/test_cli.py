@@ -251,7 +251,7 @@ def test_the_exit_code_reaches_the_shell() -> None:
     "module",
     ["tensorflow", "keras", "sklearn", "scipy", "matplotlib", "h5py", "tqdm", "litert_quantizer", "nncf", "onnx",
      "openvino", "onnxruntime", "pydicom", "starlette", "uvicorn", "av", "jinja2", "msgspec", "rich", "shtab",
-     "yaml"],
+     "yaml", "lime", "shap", "skimage"],
 )  # fmt: skip
 def test_the_extra_named_in_the_message_is_declared(
     module: str, register: Callable, capsys: pytest.CaptureFixture[str]

@@ -13,7 +13,7 @@ from tests.helpers.places import ROOT
 
 HEAVY = (
     "tensorflow", "keras", "sklearn", "scipy", "matplotlib", "onnx", "onnxruntime", "openvino", "ai_edge_litert",
-    "tflite_runtime", "tqdm", "pydicom", "h5py", "nncf", "starlette", "uvicorn", "av",
+    "tflite_runtime", "tqdm", "pydicom", "h5py", "nncf", "starlette", "uvicorn", "av", "lime", "shap", "skimage",
 )  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+"""Methods of explanation behind one interface: `table` lists them, one module holds one method."""
