@@ -27,8 +27,7 @@ class Budget:
     """Says after each step of a method whether it may go on.
 
     The ranking's check depends on calls alone, so that equal seeds give equal maps. A limit in seconds depends on
-    the
-    machine: a map that it cut short need not come out again.
+    the machine: a map that it cut short need not come out again.
 
     Args:
         seconds: None sets no limit.

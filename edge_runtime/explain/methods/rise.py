@@ -2,10 +2,8 @@
 
 Petsiuk et al., RISE, BMVC 2018, equation 6: ``S = sum_i f(I * M_i) M_i / (N p)``. Each mask is an 8 x 8 grid of
 cells that are shown with probability 1/2, stretched bilinearly and shifted by a part of a cell. Here f is the logit
-less its mean
-over the masks: that takes a constant times the mean mask away, which says nothing and is most of the noise. A
-    hidden pixel
-has the image's mean colour, not black.
+less its mean over the masks: that takes a constant times the mean mask away, which says nothing and is most of the
+noise. A hidden pixel has the image's mean colour, not black.
 
 Cost: up to 500 calls.
 """
