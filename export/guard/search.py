@@ -40,7 +40,14 @@ _WANTED_MIXES = 2
 
 @released()
 def search_candidates(
-    quantizer: Quantizer, evaluator: Evaluator, folder: Path, budget: Budget, *, mix: bool = False, progress: bool
+    quantizer: Quantizer,
+    evaluator: Evaluator,
+    folder: Path,
+    budget: Budget,
+    *,
+    mix: bool = False,
+    spare: bool = True,
+    progress: bool,
 ) -> CandidateTable:
     """Build and measure candidates.
 
@@ -50,6 +57,7 @@ def search_candidates(
         folder: for the candidates.
         budget: what may be lost; the search ends when candidates are within it.
         mix: look for mixes even if everything quantized is within the budget.
+        spare: whether operators may stay in float; otherwise only the range rules differ.
         progress: show bars.
     """
     builder = CandidateBuilder(quantizer, evaluator, folder)
@@ -58,7 +66,7 @@ def search_candidates(
         plain = builder.add(
             f"w8a8, {_in_words(ranges)} ranges", recipe_for(frozenset(), quantizer.operators, ranges=ranges)
         )
-        if (plain.within(budget) and not mix) or search.spare(ranges):
+        if (plain.within(budget) and not mix) or (spare and search.spare(ranges)):
             break
     return builder.table(budget)
 

@@ -145,16 +145,23 @@ class _Static(ABC):
 
 
 class TFLiteQuantizer(_Static):
-    """LiteRT post-training quantization of a float32 flatbuffer."""
+    """LiteRT post-training quantization of a float32 flatbuffer.
+
+    Args:
+        float_model: the flatbuffer.
+        activations: of the same flatbuffer.
+        integer_ends: inputs and outputs are integers; otherwise they are float32.
+    """
 
     runtime, suffix, stretches = "tflite", ".tflite", 24
     # Not float16: the interpreter in browsers runs such operators with slow kernels, which round differently.
     spared: str = FLOAT
     range_rules: tuple[str, ...] = ("percentile", "mse", "average", "extremes")
 
-    def __init__(self, float_model: bytes, activations: Activations) -> None:
+    def __init__(self, float_model: bytes, activations: Activations, *, integer_ends: bool = False) -> None:
         super().__init__()
         self.operators = tflite_operators(float_model)
+        self._integer_ends = integer_ends
         self._models: dict[str | None, bytes] = {None: float_model}
         self._activations = activations
 
@@ -177,7 +184,8 @@ class TFLiteQuantizer(_Static):
             write_bytes_atomic(path, model)
             return
         ranges = self._ranges(recipe)
-        write_bytes_atomic(path, quantize_tflite(model, precisions, recipe.base, ranges))
+        quantized = quantize_tflite(model, precisions, recipe.base, ranges, integer_ends=self._integer_ends)
+        write_bytes_atomic(path, quantized)
 
 
 class OpenVINOQuantizer(_Static):
