@@ -62,7 +62,7 @@ def test_each_target_has_rules_of_its_own() -> None:
     with pytest.raises(ModelError, match="by a power of two only"):
         check_operators(wide, TARGETS["ethos-u85"])
     check_operators(wide, TARGETS["edgetpu"])
-    with pytest.raises(UsageError, match="--target is one of cpu, int8-only, ethos-u55.*'hexagon'"):
+    with pytest.raises(UsageError, match=r"--target is one of cpu, int8-only, ethos-u55.*'hexagon'"):
         target_called("hexagon")
 
 
@@ -70,7 +70,7 @@ def test_int8_throughout_and_exact_pixels() -> None:
     model = without_division(lesion_graph())
     check_integers(quantized(model))
     for wrong in (model, quantized(model, integer_ends=False)):
-        with pytest.raises(ModelError, match="not int8 throughout.*float32"):
+        with pytest.raises(ModelError, match=r"not int8 throughout.*float32"):
             check_integers(wrong)
     with pytest.raises(ModelError, match=r"not int8 throughout: .* in the layer (lateral|stem).*float32"):
         check_integers(quantized(model, spared="lateral"))
