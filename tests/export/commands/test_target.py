@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,21 +16,19 @@ from sonoedge.edge_runtime.bundle.manifest import load_bundle
 from sonoedge.edge_runtime.errors import BundleError
 from sonoedge.edge_runtime.model.classifier import Classifier
 from sonoedge.edge_runtime.serve.station import Station
+from sonoedge.export import export
 from tests.helpers.commands import Result
 
 Run = Callable[..., Result]
 
 
 @pytest.fixture(scope="module")
-def integer_bundle(
-    sonoedge: Run, small_keras: Path, phantoms: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def integer_bundle(small_keras: Path, phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("integer") / "bundle"
-    result = sonoedge(
-        "export", "--model", small_keras, "--labels", "benign,malignant", "--format", "tflite-int8,tflite-fp32",
-        "--target", "edgetpu", "--precision", "w8a8", "--calibration-data", phantoms, "--no-gate", "--out", out,
+    export(
+        small_keras, labels="benign,malignant", formats="tflite-int8,tflite-fp32", target="edgetpu",
+        precision="w8a8", calibration_data=phantoms, gate=False, out=out,
     )  # fmt: skip
-    assert result.code == 0, result.err
     return out
 
 
@@ -51,17 +50,22 @@ def test_it_is_verified_and_explains_as_float_does(sonoedge: Run, integer_bundle
     logits, cams = [], []
     for name in ("tflite-int8", "tflite-fp32"):
         classifier = Classifier(integer_bundle, name)
-        prediction, arrays = classifier.explain(image)
+        prediction, arrays = classifier.explain_raw(image)
         logits.append(prediction.logit)
         cams.append(arrays["cam"].ravel())
     assert logits[0] != logits[1]
     assert cams[0] @ cams[1] / np.linalg.norm(cams[0]) / np.linalg.norm(cams[1]) > 0.98
 
 
-def test_browsers_are_given_only_files_that_they_run(integer_bundle: Path, tmp_path: Path) -> None:
-    info = Station(integer_bundle).describe()
+def test_browsers_are_given_only_files_that_they_run(integer_bundle: Path) -> None:
+    station = Station(integer_bundle, "tflite-int8")
+    station.open()
+    info = station.describe()
     assert [item["name"] for item in info["browser_artifacts"]] == ["tflite-fp32"]
     assert info["int8_only"] is False
+    station.bundle = replace(station.bundle, artifacts=(station.bundle.artifact("tflite-int8"),))
+    assert (station.describe()["browser_artifacts"], station.describe()["int8_only"]) == ([], True)
+    station.close()
 
 
 def test_a_manifest_that_does_not_fit_the_file_is_refused(integer_bundle: Path, tmp_path: Path) -> None:
