@@ -17,7 +17,7 @@ from sonoedge.edge_runtime.errors import ModelError, UsageError
 from sonoedge.export.targets.check import check_integers, check_operators, fragile_parts
 from sonoedge.export.targets.division import without_division
 from sonoedge.export.targets.table import TARGETS, target_called
-from tests.helpers.lite_graphs import Graph, changed, lesion_graph, quantized
+from tests.export.targets.lite_graphs import Graph, changed, lesion_graph, quantized
 
 INTEGER = [name for name, target in TARGETS.items() if target.is_integer]
 

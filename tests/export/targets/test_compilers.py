@@ -11,7 +11,7 @@ from sonoedge.edge_runtime.errors import MissingExtraError, ModelError
 from sonoedge.export.targets.compilers import compiled_for, require_compiler
 from sonoedge.export.targets.division import without_division
 from sonoedge.export.targets.table import TARGETS
-from tests.helpers.lite_graphs import lesion_graph, quantized
+from tests.export.targets.lite_graphs import lesion_graph, quantized
 
 U55 = TARGETS["ethos-u55"]
 EDGE_TPU = """#!/bin/sh

@@ -9,7 +9,7 @@ import numpy as np
 from sonoedge.edge_runtime.backends import open_model
 from sonoedge.export.convert.graphs import tflite_operators
 from sonoedge.export.targets.division import without_division
-from tests.helpers.lite_graphs import images, lesion_graph
+from tests.export.targets.lite_graphs import images, lesion_graph
 
 
 def test_the_product_gives_what_the_division_gives(tmp_path: Path) -> None:
