@@ -45,6 +45,7 @@ def export(
     allow_drop: bool = False,
     float16_weights: bool = False,
     precision: str = "guard",
+    target: str = "cpu",
     recipe: StrPath | Mapping[str, Any] | None = None,
     layer_report: StrPath | None = None,
     cache: StrPath | None = None,
@@ -78,6 +79,8 @@ def export(
         allow_drop: take the nearest candidate if none is within the budget.
         float16_weights: store what stays in float as float16 in TensorFlow Lite files, too.
         precision: one of `PRECISIONS`, for the int8 formats.
+        target: name in `export.targets.table.TARGETS`: all but ``cpu`` take TensorFlow Lite files that are int8
+            throughout.
         recipe: a file, or what it would hold: replaces the search.
         layer_report: folder for the error of every tensor.
         cache, feature_cache: folders of what the next export can use.
@@ -95,12 +98,13 @@ def export(
         AccuracyError: no int8 file is within the budget.
         LimitError: no artifact is within the limits.
         DataError, ImageError: the images are not there, or do not belong to the run.
-        MissingExtraError: the interpreter of a format is not installed.
+        MissingExtraError: the interpreter of a format, or the compiler of the target, is not installed.
         ModelError: the model cannot be read, or a format cannot express it.
         UsageError: an option does not fit, or ``out`` holds something else.
         VerificationError: an artifact does not agree with Keras; nothing is published.
     """
     from sonoedge.export.formats import parse_formats, with_precision
+    from sonoedge.export.guard.integers import checked_target
 
     rows = parse_formats(formats if isinstance(formats, str) else ",".join(formats))
     if precision not in PRECISIONS:
@@ -113,8 +117,9 @@ def export(
         if not 0.0 <= value <= 1.0:
             raise UsageError(f"{option} is a share from 0 to 1. Received: {value}.")
     limits = checked_limits(max_ms, max_mb, max_ram)
-    target = Path(out)
-    check_replaceable(target, marker=MANIFEST)
+    hardware = checked_target(target, rows, precision, float16_weights=float16_weights)
+    folder = Path(out)
+    check_replaceable(folder, marker=MANIFEST)
     _require(rows)
     from sonoedge.train.quiet import quiet
 
@@ -154,6 +159,7 @@ def export(
             path_of(layer_report),
             float16_weights,
             _frames(path_of(agreement_data), images if measured else None, calibration),
+            hardware,
         ),
         cache=path_of(cache),
         features=path_of(feature_cache),
@@ -161,7 +167,7 @@ def export(
         limits=limits,
     )
     _say_what_is_special(request, gate=gate)
-    return exported(export_bundle(request, target, progress=progress))
+    return exported(export_bundle(request, folder, progress=progress))
 
 
 def _require(rows: Sequence[ExportFormat]) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sonoedge.export.quantize.activations import Activations
     from sonoedge.export.quantize.calibration import CalibrationSet
     from sonoedge.export.quantize.quantizers import Quantizer
+    from sonoedge.export.targets.table import Target
 
 
 class Source:
@@ -101,16 +102,33 @@ class Source:
     @cached_property
     def activations(self) -> Activations:
         """Values of the calibration images at every tensor of the backbone, recorded once for all formats."""
+        return self._activations_of(self.tflite_float)
+
+    def _activations_of(self, model: bytes) -> Activations:
         from sonoedge.export.quantize.activations import Activations
 
-        return Activations(
-            self.tflite_float, self.calibration, self.model.input_size, cache=self.cache, progress=self._progress
-        )
+        size = self.model.input_size
+        return Activations(model, self.calibration, size, cache=self.cache, progress=self._progress)
 
-    def quantizer(self, runtime: str) -> Quantizer:
-        """The quantizer that builds int8 backbones for a runtime, ``tflite`` or ``openvino``."""
+    def quantizer(self, runtime: str, target: Target | None = None) -> Quantizer:
+        """The quantizer that builds int8 backbones.
+
+        Args:
+            runtime: ``tflite`` or ``openvino``.
+            target: hardware that takes integers only; None for processors.
+
+        Raises:
+            ModelError: the target does not take an operator of the backbone.
+        """
         from sonoedge.export.quantize.quantizers import OpenVINOQuantizer, TFLiteQuantizer
 
+        if target is not None and target.is_integer:
+            from sonoedge.export.targets.check import check_operators
+            from sonoedge.export.targets.division import without_division
+
+            model = self.tflite_float if "DIV" in target.operators else without_division(self.tflite_float)
+            check_operators(model, target)
+            return TFLiteQuantizer(model, self._activations_of(model), integer_ends=True)
         if runtime == "tflite":
             return TFLiteQuantizer(self.tflite_float, self.activations)
         return OpenVINOQuantizer(self.openvino_float, self.activations, cache=self.cache)

@@ -22,11 +22,13 @@ class Runner(Protocol):
 
     Attributes:
         input_shapes, output_shapes: static shape by tensor name, batch axis included.
+        dtypes: as which the file stores its inputs and its outputs, ``float32`` or ``int8``; ``run`` converts.
         device: interpreter, version and precision as executed, for reports.
     """
 
     input_shapes: dict[str, tuple[int, ...]]
     output_shapes: dict[str, tuple[int, ...]]
+    dtypes: tuple[str, str]
     device: dict[str, Any]
 
     def run(self, inputs: Mapping[str, Float32Array]) -> dict[str, Float32Array]:

@@ -36,6 +36,7 @@ class ONNXRunner:
             raise self._refused(error) from error
         self.input_shapes = {port.name: tuple(port.shape) for port in self._session.get_inputs()}
         self.output_shapes = {port.name: tuple(port.shape) for port in self._session.get_outputs()}
+        self.dtypes = ("float32", "float32")
         self.device = {"interpreter": f"onnxruntime {onnxruntime.__version__}", "threads": threads}
 
     def run(self, inputs: Mapping[str, Float32Array]) -> dict[str, Float32Array]:

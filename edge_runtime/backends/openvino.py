@@ -64,6 +64,7 @@ class OpenVINORunner:
             for node in model.get_runtime_model().get_ordered_ops()
             if node.get_rt_info()["layerType"].astype(str) in {"Convolution", "FullyConnected", "MatMul"}
         )
+        self.dtypes = ("float32", "float32")
         self.device = {
             "interpreter": f"openvino {openvino.__version__}",
             "threads": threads,

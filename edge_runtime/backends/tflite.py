@@ -56,6 +56,7 @@ class TFLiteRunner:
         self._outputs = {name: _Tensor(detail) for name, detail in outputs.items()}
         self.input_shapes = {name: tensor.shape for name, tensor in self._inputs.items()}
         self.output_shapes = {name: tensor.shape for name, tensor in self._outputs.items()}
+        self.dtypes = (_common_type(self._inputs), _common_type(self._outputs))
         self.device = {"interpreter": package, "threads": threads}
 
     def run(self, inputs: Mapping[str, Float32Array]) -> dict[str, Float32Array]:
@@ -67,6 +68,10 @@ class TFLiteRunner:
             name: tensor.dequantize(self._interpreter.get_tensor(tensor.index))
             for name, tensor in self._outputs.items()
         }
+
+
+def _common_type(tensors: Mapping[str, _Tensor]) -> str:
+    return "+".join(sorted({tensor.dtype.name for tensor in tensors.values()}))
 
 
 class _Tensor:

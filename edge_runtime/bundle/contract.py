@@ -41,6 +41,8 @@ RESIZE_RULE = "pillow-bilinear-antialiased-stretch"
 RUNTIMES = ("tflite", "openvino", "onnx")
 REASONS = ("outside_training", "unlike_training", "not_b_mode", "shifted_view")
 """The codes of what can speak against a picture (`edge_runtime.model.assess`)."""
+DTYPES = ("float32", "int8")
+"""What a backbone's inputs and outputs may be; int8 in TensorFlow Lite only."""
 SITE_VALUES = ("temperature", "threshold")
 """What the overlay of a site may replace."""
 
@@ -93,7 +95,8 @@ class Artifact:
         size_bytes: of all files of this artifact together.
         threshold: an image is positive if its probability (0–1) is at least this.
         metrics: figures measured at export, by name.
-        input_dtype, output_dtype: of the files' tensors; ``float32``.
+        input_dtype, output_dtype: of the backbone's tensors: both ``float32``, or both ``int8``. An int8 input is
+            the image - 128; an int8 map has its scale and zero point in the file. The head is float32.
     """
 
     name: str

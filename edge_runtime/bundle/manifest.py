@@ -12,6 +12,7 @@ from typing import Any
 
 from sonoedge.edge_runtime.bundle.checksums import SHA256SUMS, check_digests, check_path, digests_text
 from sonoedge.edge_runtime.bundle.contract import (
+    DTYPES,
     GATE_FILE,
     MANIFEST,
     READ_VERSIONS,
@@ -230,9 +231,10 @@ def _parse_artifact(body: Any, where: str) -> Artifact:
         raise BundleError(f"{where}.runtime {artifact.runtime!r} is unknown. Known: {', '.join(RUNTIMES)}.")
     if not 0.0 <= artifact.threshold <= 1.0:
         raise BundleError(f"{where}.threshold must be a probability. Received: {artifact.threshold}.")
-    if (artifact.input_dtype, artifact.output_dtype) != ("float32", "float32"):
+    known = DTYPES if artifact.runtime == "tflite" else DTYPES[:1]
+    if artifact.input_dtype not in known or artifact.output_dtype != artifact.input_dtype:
         raise BundleError(
-            f"{where}: this version sets and gets float32 only. "
+            f"{where}: this version sets and gets float32 only, or int8 only in TensorFlow Lite files. "
             f"Received: {artifact.input_dtype}, {artifact.output_dtype}."
         )
     check_path(artifact.backbone, f"{where}.backbone")

@@ -25,6 +25,7 @@ class _Closed:
 
     input_shapes: dict[str, tuple[int, ...]] = {}  # noqa: RUF012
     output_shapes: dict[str, tuple[int, ...]] = {}  # noqa: RUF012
+    dtypes = ("", "")
     device: dict[str, Any] = {}  # noqa: RUF012
 
     def run(self, inputs: Mapping[str, Float32Array]) -> dict[str, Float32Array]:
@@ -150,6 +151,12 @@ class Classifier(Predictor):
         ):
             if received != wanted:
                 raise BundleError(f"{self.artifact.name}: {what} must be {wanted}. Received: {received}.")
+        stored = (self.artifact.input_dtype, self.artifact.output_dtype)
+        if self.backbone.dtypes != stored:
+            raise BundleError(
+                f"{self.artifact.name}: bundle.json says that the backbone's inputs and outputs are {stored}. "
+                f"Received: {self.backbone.dtypes}."
+            )
         if missing := {"logit", "probability"} - set(self.head.output_shapes):
             raise BundleError(f"{self.artifact.name}: the head lacks the outputs {sorted(missing)}.")
 

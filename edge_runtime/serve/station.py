@@ -108,6 +108,7 @@ class Station:
         """The bundle for the page, ready for JSON: identity, input, threshold, files, colours, texts."""
         sums = (self.bundle.path / SHA256SUMS).read_text(encoding="utf-8").splitlines()
         digests = {line[66:]: line[:64] for line in sums}
+        files = [a for a in self.bundle.artifacts if a.runtime == "tflite"]
         return {
             "name": self.bundle.name,
             "digest": self.digest,
@@ -132,9 +133,10 @@ class Station:
                     "head": {"path": a.head, "sha256": digests[a.head]},
                     "gate": {"path": GATE_FILE, "sha256": digests[GATE_FILE]} if GATE_FILE in digests else None,
                 }
-                for a in self.bundle.artifacts
-                if a.runtime == "tflite"
+                for a in files
+                if a.input_dtype == "float32"  # the interpreter in browsers refuses int8 inputs
             ],
+            "int8_only": bool(files) and all(a.input_dtype == "int8" for a in files),
             "colormap": np.rint(COLORMAP).astype(int).tolist(),
             "words": words(),
             "intended_use": INTENDED_USE,

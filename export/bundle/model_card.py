@@ -34,7 +34,7 @@ def model_card(bundle: Bundle, card: RunCard | None) -> str:
         "",
         _artifacts(bundle),
     ]
-    lines += _promises(bundle)
+    lines += _promises(bundle) + _targets(bundle)
     lines += ["", "## Training", ""]
     if card is None:
         lines.append("A Keras model given by the user; nothing is known about its training.")
@@ -108,6 +108,26 @@ def _promises(bundle: Bundle) -> list[str]:
     for name, promised in found.items():
         text = promised["text"]
         lines.append(f"- {name}: {text}." if promised["kept"] else f"- **{name}: {text}.**")
+    return lines
+
+
+def _targets(bundle: Bundle) -> list[str]:
+    """Lines with what the compiler of an integer target says of a file."""
+    found = {a.name: a.metrics["target"] for a in bundle.artifacts if "target" in a.metrics}
+    if not found:
+        return []
+    lines = [
+        "",
+        "## Integer hardware",
+        "",
+        "The backbone is int8 from its input (image - 128) to its maps. The head is a float step on the host: it "
+        "reads the maps as float32, (stored - zero point) * scale, and gives logit, probability and Grad-CAM.",
+        "",
+    ]
+    for name, report in found.items():
+        lines.append(f"- {name} for {report['name']}: {report['text']}.")
+        if "command" in report:
+            lines.append(f"  To compile it: `{report['command']}`, in the folder `{name}`.")
     return lines
 
 

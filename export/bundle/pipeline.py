@@ -166,9 +166,8 @@ def write_artifact(
     target.mkdir(parents=True)
     backbone, head = target / f"backbone{row.suffix}", target / f"head{row.suffix}"
     source.write_head(row.runtime, head)
-    precision, threshold = row.precision, request.threshold
-    metrics: dict[str, Any] = {}
-    features: dict[str, Float32Array] = {}
+    precision, threshold, dtype = row.precision, request.threshold, "float32"
+    metrics, features = dict[str, Any](), dict[str, Float32Array]()
     if row.write_backbone is not None:
         recipe = row.write_backbone(source, backbone)
         if row.is_measured and request.int8.validation is not None:
@@ -183,11 +182,13 @@ def write_artifact(
             source, row.runtime, backbone, head, request.int8, request.threshold, scratch, progress=progress
         )
         recipe, precision, threshold = choice.recipe.to_json(), choice.recipe.precision, choice.threshold
-        features = choice.features or {}
+        features, dtype = choice.features or {}, choice.dtype
         metrics["promise"] = promise(choice.candidate, request.int8.budget)
         if choice.candidate is not None:
             metrics["validation"] = choice.candidate.to_json(request.int8.budget)
         metrics["calibration"] = choice.activations
+        if choice.target is not None:
+            metrics["target"] = choice.target
         if choice.table is not None:
             metrics["candidates"] = [c.to_json(request.int8.budget) for c in choice.table.candidates]
     artifact = Artifact(
@@ -200,6 +201,8 @@ def write_artifact(
         size_bytes=sum(path.stat().st_size for path in target.iterdir()),
         threshold=threshold,
         metrics=metrics,
+        input_dtype=dtype,
+        output_dtype=dtype,
     )
     return artifact, features
 
@@ -266,12 +269,11 @@ def _verify(folder: Path, formats: Sequence[ExportFormat], *, gated: bool) -> No
 
 def _provenance(request: ExportRequest) -> dict[str, Any]:
     calibration = request.calibration
+    packages = ("sonoedge", "keras", "tensorflow", "ai-edge-litert", "litert-quantizer", "openvino", "nncf", "onnx")
     return {
         "training": None if request.run is None else _training(request.run),
         "calibration": calibration and calibration.provenance(request.calibration_seed),
-        "versions": versions(
-            "sonoedge", "keras", "tensorflow", "ai-edge-litert", "litert-quantizer", "openvino", "nncf", "onnx"
-        ),
+        "versions": versions(*packages),
     }
 
 

@@ -34,6 +34,7 @@ _COLUMNS = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``sonoedge export``."""
     from sonoedge.export.formats import FORMATS
+    from sonoedge.export.targets.table import TARGETS
 
     MODEL.add(parser, "a .keras file will do, too, with --labels", shown="the newest under ./runs")
     OUT.add(parser, "the bundle", shown="./bundle")
@@ -61,6 +62,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "of the int8 formats. guard: search (default); mixed: the best mix found; w8a8, w8a16: "
         "no search (a file outside the budget is written with the words 'no accuracy promise'); "
         "dynamic, fp16, fp32: write that format of the same runtime instead"
+    ))  # fmt: skip
+    guard.add_argument("--target", choices=tuple(TARGETS), help=(
+        "hardware of the tflite-int8 file. cpu (default): fragile operators may stay in float; the others: int8 "
+        "from input to maps, each operator on the target's list. ethos-u55, -u65, -u85: Arm's compiler must place "
+        "all of it on the NPU (extra ethos-u)"
     ))  # fmt: skip
     recipe = guard.add_argument("--quantization-recipe", dest="recipe", type=Path, metavar="FILE", help=(
         'own recipe instead of the search: {"base": "w8a8", "ranges": "percentile", "rules": [{"regex": …, '
@@ -97,6 +103,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "  sonoedge export --format tflite-int8\n"
         "  sonoedge export --model runs/busi --format all --out bundle\n"
         "  sonoedge export --model runs/busi --format all --max-ms 100 --max-mb 30\n"
+        "  sonoedge export --model runs/student --format tflite-int8 --target ethos-u55\n"
         "  sonoedge export --model my.keras --labels benign,malignant --calibration-data frames/ --out bundle"
     )
 

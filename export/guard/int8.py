@@ -16,9 +16,11 @@ from sonoedge.export.guard.builder import CandidateBuilder
 from sonoedge.export.guard.candidate_table import Candidate, CandidateTable, table_text
 from sonoedge.export.guard.comparison import Budget
 from sonoedge.export.guard.evaluator import Evaluator
+from sonoedge.export.guard.integers import check_recipe, nothing_within, on_target
 from sonoedge.export.guard.search import search_candidates
 from sonoedge.export.quantize.quantizers import Quantizer
-from sonoedge.export.quantize.recipes import BASES, FLOAT16, Recipe
+from sonoedge.export.quantize.recipes import BASES, FLOAT16, Recipe, Rule
+from sonoedge.export.targets.table import CPU, Target
 from sonoedge.train.data.dataset import Dataset
 from sonoedge.train.terminal import LOG
 
@@ -41,6 +43,7 @@ class Int8Policy:
         layer_report: folder for the error of every tensor.
         float16_weights: store the operators that the guard spares as float16 for every runtime.
         agreement: unlabelled frames on which the published file is compared with float32, too.
+        target: what TensorFlow Lite files are made for; the CPU may calculate in float.
     """
 
     budget: Budget = field(default_factory=Budget)
@@ -51,6 +54,7 @@ class Int8Policy:
     layer_report: Path | None = None
     float16_weights: bool = False
     agreement: AgreementFrames | None = None
+    target: Target = CPU
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,8 @@ class Int8Choice:
         activations: the audit of the activation ranges.
         features: of the validation images through the file (`export.guard.evaluator.Evaluator.features`); None if
             nothing was measured.
+        target: what the compiler of an integer target says (`export.targets.compilers.compiled_for`); None for
+            processors.
     """
 
     recipe: Recipe
@@ -73,6 +79,12 @@ class Int8Choice:
     table: CandidateTable | None
     activations: dict[str, Any]
     features: dict[str, Float32Array] | None = None
+    target: dict[str, Any] | None = None
+
+    @property
+    def dtype(self) -> str:
+        """Of the backbone's input and outputs."""
+        return "float32" if self.target is None else "int8"
 
 
 def write_int8(
@@ -101,13 +113,15 @@ def write_int8(
     Raises:
         AccuracyError: no candidate is within the budget, or the chosen one flips too many frames; the message says
             what to do.
-        ModelError: no candidate can be built or run.
+        ModelError: no candidate can be built or run, or the target cannot run the file.
         UsageError: the guard without validation images, or a recipe that matches nothing.
     """
-    quantizer = source.quantizer(runtime)
+    quantizer = source.quantizer(runtime, policy.target)
     if policy.float16_weights:
         quantizer.spared = FLOAT16
     asked = policy.recipe or (Recipe(policy.precision) if policy.precision in BASES else None)
+    if asked is not None and policy.target.is_integer:
+        check_recipe(asked, quantizer, policy.target)
     if policy.validation is None:
         if asked is None:
             raise UsageError(
@@ -123,10 +137,12 @@ def write_int8(
             builder.add(f"{asked.precision}, as asked for", asked)
             table = builder.table(policy.budget, runs=_SINGLE_RUNS)
         else:
-            mix = policy.precision == "mixed"
-            table = search_candidates(quantizer, evaluator, exact.parent, policy.budget, mix=mix, progress=progress)
+            mix, spare = policy.precision == "mixed", not policy.target.is_integer
+            table = search_candidates(
+                quantizer, evaluator, exact.parent, policy.budget, mix=mix, spare=spare, progress=progress
+            )
         free = asked is not None or policy.precision == "mixed"
-        chosen = _choose(table, runtime, policy, asked_for=asked is not None)
+        chosen = _choose(table, source, runtime, policy, asked_for=asked is not None)
         chosen = _with_frames(chosen, evaluator, policy)
         _check_frames(chosen, policy, free=free)
         for file in chosen.path.parent.iterdir():
@@ -139,10 +155,11 @@ def write_int8(
     activations = quantizer.audit(recipe)
     for warning in activations["warnings"]:
         LOG.warning(f"{runtime}-int8: {warning}")
+    target = on_target(path, policy.target, scratch) if policy.target.is_integer else None
     if policy.layer_report is not None:
         files = {"taken": path} | ({"w8a8": table.candidates[0].path} if table and asked is None else {})
         _report_layers(policy.layer_report, quantizer, source, scratch, files)
-    return Int8Choice(recipe, own, chosen, table, activations, features)
+    return Int8Choice(recipe, own, chosen, table, activations, features, target)
 
 
 def measure_written(
@@ -202,7 +219,9 @@ def _evaluator(
     return evaluator, exact
 
 
-def _choose(table: CandidateTable, runtime: str, policy: Int8Policy, *, asked_for: bool) -> Candidate:
+def _choose(
+    table: CandidateTable, source: Source, runtime: str, policy: Int8Policy, *, asked_for: bool
+) -> Candidate:
     """The candidate to publish."""
     if table.nearest is None:
         raise ModelError(f"No int8 candidate for {runtime} can be run: {table.candidates[0].error}")
@@ -216,6 +235,8 @@ def _choose(table: CandidateTable, runtime: str, policy: Int8Policy, *, asked_fo
             f"No int8 candidate for {runtime} that keeps the budget is {table.min_speedup:g} times as fast as "
             f"float32.\n{table_text(table)}\n  Take the float16 file instead: --format {runtime}-fp16."
         )
+    if chosen is None and not policy.allow_drop and policy.target.is_integer:
+        raise nothing_within(table, source.tflite_float, policy.target)
     if chosen is None and not policy.allow_drop:
         raise AccuracyError(
             f"No int8 candidate for {runtime} is within the budget.\n{table_text(table)}\n"
@@ -243,7 +264,8 @@ def _report_layers(
 
     exact = scratch / f"float-{quantizer.runtime}" / f"backbone{quantizer.suffix}"
     exact.parent.mkdir(parents=True, exist_ok=True)
-    source.write_float(quantizer.runtime, exact)
+    # Not the source's: for an integer target the float graph has other operators (`export.targets.division`).
+    quantizer.build(exact, Recipe(rules=(Rule("."),)))
     inputs = list(islice(source.calibration.inputs(source.model.input_size), _REPORT_IMAGES))
     for name, path in files.items():
         layers = layer_errors(quantizer.runtime, exact, path, quantizer.operators, inputs)

@@ -41,7 +41,14 @@ _WANTED_MIXES = 2
 
 @released()
 def search_candidates(
-    quantizer: Quantizer, evaluator: Evaluator, folder: Path, budget: Budget, *, mix: bool = False, progress: bool
+    quantizer: Quantizer,
+    evaluator: Evaluator,
+    folder: Path,
+    budget: Budget,
+    *,
+    mix: bool = False,
+    spare: bool = True,
+    progress: bool,
 ) -> CandidateTable:
     """Build and measure candidates.
 
@@ -51,16 +58,17 @@ def search_candidates(
         folder: for the candidates.
         budget: what may be lost; the search ends when candidates are within it.
         mix: look for mixes even if everything quantized is within the budget.
+        spare: whether operators may stay in float; otherwise only range rules and rounding differ.
         progress: show bars.
     """
     builder = CandidateBuilder(quantizer, evaluator, folder)
     search = _Search(builder, budget, progress)
     for ranges in search.range_choices():
-        if (search.everything(ranges) and not mix) or search.spare_branches(ranges):
+        if (search.everything(ranges) and not mix) or (spare and search.spare_branches(ranges)):
             break
-        if quantizer.fits_rounding and search.everything(ranges, rounding="fitted") and not mix:
+        if search.everything(ranges, rounding="fitted") and not mix:
             break
-        if search.spare_operators(ranges):
+        if spare and search.spare_operators(ranges):
             break
     return builder.table(budget)
 

@@ -68,6 +68,8 @@ class _TFLiteTensors:
                 raise ModelError(f"{path.name} cannot be run for the layer report: {error}") from error
         details = {int(detail["index"]): detail for detail in self._interpreter.get_tensor_details()}
         self._input = int(graph.inputs[0])
+        # Pixels are exact in an integer input: its scale is 1.
+        self._input_type, self._input_zero = details[self._input]["dtype"], details[self._input]["quantization"][1]
         self._tensors: dict[str, tuple[int, float, int]] = {}
         self.limits: dict[str, tuple[float, float]] = {}
         for name in names:
@@ -83,6 +85,8 @@ class _TFLiteTensors:
         self.names = tuple(self._tensors)
 
     def run(self, model_input: Float) -> None:
+        if self._input_type != np.float32:
+            model_input = np.rint(model_input + self._input_zero).astype(self._input_type)
         self._interpreter.set_tensor(self._input, model_input)
         self._interpreter.invoke()
 

@@ -33,15 +33,21 @@ _PASSING = frozenset({"MaxPool", "Reshape", "Squeeze", "Unsqueeze", "Transpose",
 
 
 def quantize_tflite(
-    float_model: bytes, precisions: Mapping[str, str], base: str, ranges: Mapping[str, tuple[float, float]]
+    float_model: bytes,
+    precisions: Mapping[str, str],
+    base: str,
+    ranges: Mapping[str, tuple[float, float]],
+    *,
+    integer_ends: bool = False,
 ) -> bytes:
-    """Static quantization with int8 weights per channel and activations per tensor; inputs and outputs float32.
+    """Static quantization with int8 weights per channel and activations per tensor.
 
     Args:
         float_model: flatbuffer.
         precisions: by operator name, see `export.quantize.recipes`.
         base: the precision of most of them.
         ranges: lowest and highest value of every activation, by tensor name.
+        integer_ends: inputs and outputs are integers; otherwise they are float32.
 
     Returns:
         The quantized flatbuffer.
@@ -52,7 +58,7 @@ def quantize_tflite(
     with quiet():
         from litert_quantizer.quantizer import Quantizer
 
-        rules = _litert_rules(precisions, base)
+        rules = _litert_rules(precisions, base, integer_ends=integer_ends)
         try:
             result = Quantizer(float_model, rules).quantize(
                 {name: _litert_range(*ends) for name, ends in ranges.items()},
@@ -212,7 +218,7 @@ def _litert_range(low: float, high: float) -> dict[str, NDArray[np.float32]]:
     return {"min": np.array([low], np.float32), "max": np.array([high], np.float32)}
 
 
-def _litert_rules(precisions: Mapping[str, str], base: str) -> list[dict[str, Any]]:
+def _litert_rules(precisions: Mapping[str, str], base: str, *, integer_ends: bool) -> list[dict[str, Any]]:
     from litert_quantizer import recipe
 
     static = {"w8a8": recipe.static_wi8_ai8, "w8a16": recipe.static_wi8_ai16}
@@ -220,9 +226,8 @@ def _litert_rules(precisions: Mapping[str, str], base: str) -> list[dict[str, An
     unquantized = {**everything, "algorithm_key": recipe.AlgorithmName.NO_QUANTIZE}
     rules = [everything]
     # Runtimes in browsers refuse integer inputs and outputs, and nobody should have to know scales.
-    rules += [
-        {**unquantized, "operation": op} for op in (recipe.TFLOperationName.INPUT, recipe.TFLOperationName.OUTPUT)
-    ]
+    ends = () if integer_ends else (recipe.TFLOperationName.INPUT, recipe.TFLOperationName.OUTPUT)
+    rules += [{**unquantized, "operation": op} for op in ends]
     by_precision: defaultdict[str, list[str]] = defaultdict(list)
     for name, precision in precisions.items():
         if precision != base:

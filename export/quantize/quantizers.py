@@ -68,7 +68,6 @@ class Quantizer(Protocol):
         range_rules: rules for ranges that a recipe may name; the first is the default.
         spared: precision of operators that static quantization harms.
         stretches: number of parts into which a search over operators divides a branch; fewer if builds take longer.
-        fits_rounding: whether it can round weights for their results, which takes a pass over the images.
     """
 
     runtime: str
@@ -77,7 +76,6 @@ class Quantizer(Protocol):
     range_rules: tuple[str, ...]
     spared: str
     stretches: int
-    fits_rounding: bool
 
     def build(self, path: Path, recipe: Recipe, branch: str | None = None) -> None:
         """Write the backbone, or the part of it that one branch needs, as the recipe says.
@@ -164,17 +162,24 @@ class _Static(ABC):
 
 
 class TFLiteQuantizer(_Static):
-    """LiteRT post-training quantization of a float32 flatbuffer."""
+    """LiteRT post-training quantization of a float32 flatbuffer.
 
-    runtime, suffix, stretches, fits_rounding = "tflite", ".tflite", 24, True
+    Args:
+        float_model: the flatbuffer.
+        activations: of the same flatbuffer.
+        integer_ends: inputs and outputs are integers; otherwise they are float32.
+    """
+
+    runtime, suffix, stretches = "tflite", ".tflite", 24
     weight_steps = STEPS
     # Not float16: the interpreter in browsers runs such operators with slow kernels, which round differently.
     spared: str = FLOAT
     range_rules: tuple[str, ...] = ("percentile", "mse", "average", "extremes")
 
-    def __init__(self, float_model: bytes, activations: Activations) -> None:
+    def __init__(self, float_model: bytes, activations: Activations, *, integer_ends: bool = False) -> None:
         super().__init__(activations)
         self.operators = tflite_operators(float_model)
+        self._integer_ends = integer_ends
         self._models: dict[str | None, bytes] = {None: float_model}
 
     @property
@@ -198,7 +203,9 @@ class TFLiteQuantizer(_Static):
             branches = {b for op in self.operators if op.name in rounded for b in op.branches}
             own = {name: pair[1] for b in sorted(branches) for name, pair in self._rounded(b).items()}
             model = with_weights(model, {name: weights for name, weights in own.items() if name in rounded})
-        write_bytes_atomic(path, quantize_tflite(model, precisions, recipe.base, self._ranges(recipe)))
+        ranges = self._ranges(recipe)
+        quantized = quantize_tflite(model, precisions, recipe.base, ranges, integer_ends=self._integer_ends)
+        write_bytes_atomic(path, quantized)
 
     def _model(self, branch: str | None) -> bytes:
         """The float32 flatbuffer, whole or of one branch."""
@@ -210,7 +217,7 @@ class TFLiteQuantizer(_Static):
 class OpenVINOQuantizer(_Static):
     """Post-training quantization of an OpenVINO file: NNCF places the quantizers, the ranges are ours."""
 
-    runtime, suffix, stretches, fits_rounding = "openvino", ".xml", 8, True
+    runtime, suffix, stretches = "openvino", ".xml", 8
     # A file must answer alike on every machine.
     weight_steps = HALF_STEPS
     spared: str = FLOAT16

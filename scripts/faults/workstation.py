@@ -55,6 +55,28 @@ FAULTS = (
         ("tests/train/fitting/test_trainer.py::test_the_threshold_comes_from_validation_scores_alone",),
         heavy=True,
     ),
+    # --- integer targets
+    Fault(
+        "integer target: an operator that is not on the list is refused",
+        "export/targets/check.py",
+        "        if operation not in target.operators:\n",
+        "        if not target.operators:\n",
+        ("tests/export/targets/test_check.py::test_what_the_target_does_not_take_is_named",),
+    ),
+    Fault(
+        "integer target: nothing is float between input and maps",
+        "export/targets/check.py",
+        "    integers = {schema.TensorType.INT8,",
+        "    written, integers = set(), {schema.TensorType.FLOAT32, schema.TensorType.INT8,",
+        ("tests/export/targets/test_check.py::test_int8_throughout_and_exact_pixels",),
+    ),
+    Fault(
+        "integer target: an operator that Vela leaves to the CPU fails it",
+        "export/targets/vela.py",
+        "    if left:\n",
+        "    if not compiled:\n",
+        ("tests/export/targets/test_compilers.py::test_what_is_left_to_the_cpu_fails_the_target",),
+    ),
     # --- what a training is asked for, and what it leaves
     Fault(
         "options: what does nothing is refused",

@@ -8,7 +8,9 @@ export async function offlineState(info, onKept) {
   const option = $("engine").querySelector('[value="browser"]');
   option.disabled = !artifact;
   if (!artifact) {
-    $("offline-text").textContent = "This station was installed without LiteRT.js, or its bundle has no TensorFlow Lite file: offline mode is not available.";
+    $("offline-text").textContent = info.int8_only
+      ? "This bundle's file has int8 inputs, which the interpreter in browsers refuses: offline mode is not available. It needs a file that was exported with --target cpu."
+      : "This station was installed without LiteRT.js, or its bundle has no TensorFlow Lite file: offline mode is not available.";
     return;
   }
   $("save-offline").disabled = !("serviceWorker" in navigator);

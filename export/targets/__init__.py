@@ -1,0 +1,1 @@
+"""Integer-only targets: what each allows, a check that walks the graph, and the compilers."""
