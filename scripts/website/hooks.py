@@ -21,15 +21,15 @@ from scripts.results.documents import guides, pages  # noqa: E402
 from scripts.website import reference, words  # noqa: E402
 
 _LINK = re.compile(r"\]\(([^)\s#]+)")
-_MARK = re.compile(r"<!-- (?:(?:figure|table) \w+|end) -->\n?")
-_INLINE_MARK = re.compile(r"<!-- figure \w+ -->(.*?)<!-- end -->", re.DOTALL)
+_MARK = re.compile(r"(?<!`)<!-- (?:(?:figure|table) [a-z0-9_]+|end) -->\n?")
+_INLINE_MARK = re.compile(r"(?<!`)<!-- figure [a-z0-9_]+ -->(.*?)<!-- end -->", re.DOTALL)
 
 
 def on_files(files: Files, config: MkDocsConfig, **_: Any) -> Files:
     """Every document, every file that one of them links to, and the reference, by their paths in the checkout."""
     theme = [file for file in files if file.src_dir != config.docs_dir]
     documents = [path.as_posix() for path in site_documents()]
-    linked = {link for path in documents for link in _linked(path)} | {"docs/site.css"}
+    linked = {link for path in documents for link in _linked(path)} | {"docs/site.css", "docs/site.js"}
     found = [
         File.generated(config, path, abs_src_path=str(ROOT / path)) for path in sorted({*documents, *linked})
     ]
@@ -43,9 +43,8 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 
 def on_page_content(html: str, page: Any, **_: Any) -> str:
-    """Explain each word of the glossary where it first stands on a page; make tables reachable by keyboard."""
-    explained = html if page.file.src_uri == "CONTRIBUTING.md" else words.explained(html, words.glossary(ROOT))
-    return explained
+    """Explain each word of the glossary where it first stands on a page."""
+    return html if page.file.src_uri == "CONTRIBUTING.md" else words.explained(html, words.glossary(ROOT))
 
 
 def site_documents() -> list[Path]:
