@@ -10,16 +10,15 @@ export VENV="${VENV:-.venv}"
 bash scripts/release/build.sh "$work/first"
 (umask 077 && TZ=Pacific/Auckland bash scripts/release/build.sh "$work/second" >/dev/null)
 diff -r "$work/first" "$work/second" && echo "two builds, the same bytes:" && cat "$work/first/SHA256SUMS"
+"${PYTHON:-python3}" -m venv "$work/clean"
 ours="$("$VENV/bin/sonoedge" --version)"
 for file in "$work"/first/*.whl "$work"/first/*.tar.gz; do
-  "${PYTHON:-python3}" -m venv "$work/clean"
   # Without what it needs: this is about what the file holds. device_install.sh runs a device install.
-  "$work/clean/bin/pip" install --quiet --disable-pip-version-check --no-deps "$file"
+  "$work/clean/bin/pip" install --quiet --disable-pip-version-check --no-deps --force-reinstall "$file"
   theirs="$(cd "$work" && clean/bin/sonoedge --version)"
   echo "$(basename "$file"): $theirs"
   if [ "$theirs" != "$ours" ]; then
     git diff --quiet HEAD -- && echo "error: it is not this source: $ours" >&2 && exit 1
     echo "note: the checkout has changes that are not committed; a release has none of them"
   fi
-  rm -rf "$work/clean"
 done

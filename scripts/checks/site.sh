@@ -6,7 +6,8 @@ set -euo pipefail
 site="$(realpath -m "${1:-build/site}")" shots="${2:+$(realpath -m "$2")}"
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 bin="${VENV:-.venv}/bin"
-"$bin/python" -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+"$bin/python" -c "import material, mkdocstrings_handlers.python" 2>/dev/null ||
+  "$bin/python" -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
 "$bin/python" scripts/website/drawings.py --check
 NO_MKDOCS_2_WARNING=1 "$bin/python" -m mkdocs build --quiet --strict --site-dir "$site"
 "$bin/python" scripts/website/links.py "$site"

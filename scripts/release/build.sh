@@ -9,7 +9,8 @@ mkdir -p "$1"
 out="$(realpath "$1")"
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 python="$(cd "$(dirname "${VENV:-.venv}/bin/python")" && pwd)/python"
-"$python" -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[release]'
+"$python" -c "import build, twine, wheel" 2>/dev/null ||
+  "$python" -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[release]'
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 umask 022
