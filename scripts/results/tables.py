@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from scripts.results.project import mutants, support, survivors
 from sonoedge.train.markdown import markdown_table
 
 
@@ -200,4 +201,7 @@ TABLES: dict[str, tuple[Callable[[dict[str, Any]], str], str]] = {
     "augmentation": (augmentation, "augmentation.json"),
     "compact": (compact, "compact.json"),
     "travel": (travel, "travel.json"),
+    "support": (support, "support.json"),
+    "mutants": (mutants, "mutants.json"),
+    "survivors": (survivors, "mutants.json"),
 }

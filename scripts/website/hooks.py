@@ -48,8 +48,9 @@ def on_page_content(html: str, page: Any, **_: Any) -> str:
 
 
 def site_documents() -> list[Path]:
-    """README, guides, the pages of docs and the two of the project, by path from the root."""
-    return sorted({*guides(ROOT), *pages(ROOT), Path("CONTRIBUTING.md"), Path("CHANGELOG.md")})
+    """README, guides, the pages of docs and those of the project, by path from the root."""
+    project = (Path(name) for name in ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"))
+    return sorted({*guides(ROOT), *pages(ROOT), *project})
 
 
 def _linked(path: str) -> set[str]:
