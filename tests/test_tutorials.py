@@ -21,7 +21,9 @@ QUICK = ["android.md", "first-bundle.md", "raspberry-pi.md"]
 
 def blocks(name: str) -> list[tuple[str, str]]:
     """Kind and text of each code block of a tutorial."""
-    return re.findall(r"^```(\w*)\n(.*?)^```", (FOLDER / name).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    return re.findall(
+        r"^```(\w*)\n(.*?)^```", (FOLDER / name).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
 
 
 def run_all(name: str, folder: Path) -> list[str]:
@@ -37,12 +39,16 @@ def run_all(name: str, folder: Path) -> list[str]:
         if kind == "bash":
             assert text.strip() in BY_CI, text
             continue
-        lines = [("python", text)] if kind == "python" else [("", line) for line in text.splitlines() if line.strip()]
+        lines = (
+            [("python", text)] if kind == "python" else [("", line) for line in text.splitlines() if line.strip()]
+        )
         for language, line in lines:
             words = [sys.executable, "-P", "-c", line] if language else ["sh", "-c", line]
             done = subprocess.run(words, cwd=folder, env=child_environment(), capture_output=True, text=True)
             promised = re.search(r"# exit code (\d+)$", line)
-            assert done.returncode == (int(promised[1]) if promised and not language else 0), f"{line}\n{done.stderr}"
+            assert done.returncode == (int(promised[1]) if promised and not language else 0), (
+                f"{line}\n{done.stderr}"
+            )
             printed.append(done.stdout + done.stderr)
     return printed
 

@@ -1,6 +1,6 @@
 """Pack an sdist again so that its bytes depend on its content only: names in order, one time, no owner.
 
-    SOURCE_DATE_EPOCH=… python scripts/release/normal.py sonoedge-1.2.3.tar.gz OUT
+SOURCE_DATE_EPOCH=… python scripts/release/normal.py sonoedge-1.2.3.tar.gz OUT
 """
 
 from __future__ import annotations

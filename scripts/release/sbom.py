@@ -1,6 +1,6 @@
 """``sbom.cdx.json`` of a release: the two files with their digests, and the locked packages (CycloneDX 1.6).
 
-    python scripts/release/sbom.py DIST
+python scripts/release/sbom.py DIST
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from sonoedge.edge_runtime import __version__
 from sonoedge.edge_runtime.files import sha256_file
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def sbom(dist: Path, locked: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Sign the digests of a release: ``SHA256SUMS.sig`` beside ``SHA256SUMS``, as bundles are signed (Ed25519).
 
-    python scripts/release/sign.py SHA256SUMS release.key      (SONOEDGE_KEY_PASSWORD if the key has a password)
+python scripts/release/sign.py SHA256SUMS release.key      (SONOEDGE_KEY_PASSWORD if the key has a password)
 """
 
 from __future__ import annotations

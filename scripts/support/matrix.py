@@ -29,7 +29,10 @@ NOT_RUN = (
     {"what": "macOS, Windows", "why": "no such machine"},
     {"what": "Raspberry Pi 4 and 5, boards", "why": "no board; docs/results/raspberry-pi.md has what was emulated"},
     {"what": "Android phones", "why": "no phone; docs/results/android.md has what ran on the JVM"},
-    {"what": "oldest allowed version of every dependency", "why": "no script yet; the lock has one version of each"},
+    {
+        "what": "oldest allowed version of every dependency",
+        "why": "no script yet; the lock has one version of each",
+    },
 )
 """Rows of the matrix that no command here fills."""
 
@@ -57,7 +60,9 @@ def main() -> int:
 
 def versions() -> list[str]:
     """The Python versions that the classifiers of pyproject.toml name."""
-    found = (re.fullmatch(r"Programming Language :: Python :: (3\.\d+)", line) for line in _project()["classifiers"])
+    found = (
+        re.fullmatch(r"Programming Language :: Python :: (3\.\d+)", line) for line in _project()["classifiers"]
+    )
     return [match[1] for match in found if match]
 
 

@@ -21,11 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from scripts import planted_faults
 from scripts.faults.fault import Fault
+
+ROOT = Path(__file__).resolve().parents[2]
 
 LIMIT_S = 180
 """Seconds; tests that run longer count as having noticed."""
@@ -136,7 +137,13 @@ def run(name: str, count: int, jobs: int) -> dict[str, Any]:
     target = TARGETS[name]
     picked = chosen(target, count, SEED)
     faults = [
-        Fault(f"{m.path}:{m.line}: {m.after}", m.path, (ROOT / m.path).read_text(encoding="utf-8"), m.text, target.tests)
+        Fault(
+            f"{m.path}:{m.line}: {m.after}",
+            m.path,
+            (ROOT / m.path).read_text(encoding="utf-8"),
+            m.text,
+            target.tests,
+        )
         for m in picked
     ]
     planted_faults._import(planted_faults.LIGHT + (planted_faults.HEAVY if target.heavy else ()))
@@ -162,7 +169,9 @@ def main() -> int:
     parser.add_argument("--only", default=",".join(TARGETS), help="targets (default: %(default)s)")
     parser.add_argument("--count", type=int, default=100, help="mutants of each (default: %(default)s)")
     parser.add_argument("--jobs", type=int, default=2, help="at once (default: %(default)s)")
-    parser.add_argument("--out", type=Path, help="where the JSON goes; targets that it has and that are not tried stay")
+    parser.add_argument(
+        "--out", type=Path, help="where the JSON goes; targets that it has and that are not tried stay"
+    )
     args = parser.parse_args()
     rows = {name: run(name, args.count, args.jobs) for name in args.only.split(",")}
     from sonoedge.benchmarks.measure.environment import how_made

@@ -1,7 +1,7 @@
 """Draw the pictures of the concept pages: boxes and arrows, as SVG.
 
-    python scripts/website/drawings.py            # writes docs/pictures/concepts/*.svg
-    python scripts/website/drawings.py --check    # exit code 1 if one differs
+python scripts/website/drawings.py            # writes docs/pictures/concepts/*.svg
+python scripts/website/drawings.py --check    # exit code 1 if one differs
 """
 
 from __future__ import annotations
@@ -51,6 +51,12 @@ class Drawing:
     arrows: tuple[Arrow, ...]
 
 
+_BUNDLE = """bundle.json: threshold, labels
+backbone.*: picture → maps
+head.*: maps → logit, heat map
+domain.npz: the gate
+golden.npz: what to reproduce
+SHA256SUMS, signature"""
 PLAIN, WARM = "#ffffff", "#fff3e0"
 DRAWINGS = {
     "bundle": Drawing(
@@ -58,8 +64,7 @@ DRAWINGS = {
         640, 190,
         (
             Box(10, 80, 80, "run", PLAIN),
-            Box(170, 20, 220, "bundle.json: threshold, labels\nbackbone.*: picture → maps\nhead.*: maps → logit, heat map\n"
-                "domain.npz: the gate\ngolden.npz: what to reproduce\nSHA256SUMS, signature"),
+            Box(170, 20, 220, _BUNDLE),
             Box(480, 20, 140, "Raspberry Pi", WARM),
             Box(480, 80, 140, "Android", WARM),
             Box(480, 140, 140, "browser", WARM),
@@ -79,7 +84,7 @@ DRAWINGS = {
         (Arrow(0, 1, "no"), Arrow(1, 2, "no"), Arrow(2, 3, "no"), Arrow(0, 4, "kept"), Arrow(1, 4), Arrow(2, 4)),
     ),
     "grad-cam": Drawing(
-        "The backbone turns the picture into maps; the head turns the maps into the logit and the heat map at once.",
+        "The backbone turns the picture into maps; the head turns these into logit and heat map at once.",
         640, 130,
         (
             Box(10, 50, 80, "picture", PLAIN),
@@ -92,7 +97,7 @@ DRAWINGS = {
         (Arrow(0, 1), Arrow(1, 2), Arrow(2, 3), Arrow(3, 4), Arrow(3, 5)),
     ),
     "splits": Drawing(
-        "A split by picture puts copies of one patient's picture on both sides; a split by group keeps them together.",
+        "A split by picture puts copies of a picture on both sides; a split by group keeps them together.",
         620, 170,
         (
             Box(10, 10, 290, "by picture: copies on both sides", PLAIN),
@@ -151,8 +156,7 @@ def svg(drawing: Drawing) -> str:
 
 def _box(box: Box) -> str:
     lines = "".join(
-        f'<text x="{box.x + box.width / 2:g}" y="{box.y + 18 + _LINE * number}" text-anchor="middle" fill="#102027">'
-        f"{escape(line)}</text>"
+        _text(box.x + box.width / 2, box.y + 18 + _LINE * number, line)
         for number, line in enumerate(box.text.split("\n"))
     )
     frame = f'<rect x="{box.x}" y="{box.y}" width="{box.width}" height="{box.height}" rx="5" fill="{box.fill}"'
@@ -167,8 +171,12 @@ def _arrow(start: Box, end: Box, word: str) -> str:
         x1, y1 = start.x + start.width / 2, start.y + start.height
         x2, y2 = min(max(x1, end.x + 20), end.x + end.width - 20), float(end.y)
     line = f'<path d="M{x1:g} {y1:g} {x2:g} {y2:g}" stroke="#455a64" fill="none" marker-end="url(#a)"/>'
-    label = f'<text x="{(x1 + x2) / 2:g}" y="{(y1 + y2) / 2 - 5:g}" text-anchor="middle" fill="#102027">{escape(word)}</text>'
-    return line + (label if word else "")
+    return line + (_text((x1 + x2) / 2, (y1 + y2) / 2 - 5, word) if word else "")
+
+
+def _text(x: float, y: float, words: str) -> str:
+    """Words with their middle at ``x`` and their foot at ``y``."""
+    return f'<text x="{x:g}" y="{y:g}" text-anchor="middle" fill="#102027">{escape(words)}</text>'
 
 
 def main() -> int:

@@ -30,9 +30,7 @@ def on_files(files: Files, config: MkDocsConfig, **_: Any) -> Files:
     theme = [file for file in files if file.src_dir != config.docs_dir]
     documents = [path.as_posix() for path in site_documents()]
     linked = {link for path in documents for link in _linked(path)} | {"docs/site.css", "docs/site.js"}
-    found = [
-        File.generated(config, path, abs_src_path=str(ROOT / path)) for path in sorted({*documents, *linked})
-    ]
+    found = [File.generated(config, path, abs_src_path=str(ROOT / path)) for path in sorted({*documents, *linked})]
     found += [File.generated(config, path, content=text) for path, text in reference.pages().items()]
     return Files([*theme, *found])
 

@@ -1,6 +1,6 @@
 """Check a built site: every link and picture leads somewhere, nothing comes from another host, no list fell apart.
 
-    python scripts/website/links.py build/site
+python scripts/website/links.py build/site
 """
 
 from __future__ import annotations

@@ -80,9 +80,10 @@ def public(package: str) -> list[str]:
 
 def _schema() -> str:
     return (
-        "# The bundle's schema\n\nEvery object of bundle.json and what its fields mean. What the folder holds and how "
-        "it is read: [the bundle](../../edge_runtime/README.md#the-bundle).\n\n"
-        "::: sonoedge.edge_runtime.bundle.contract\n    options:\n      heading_level: 2\n      show_root_heading: false\n"
+        "# The bundle's schema\n\nEvery object of bundle.json and what its fields mean. What the folder holds and "
+        "how it is read: [the bundle](../../edge_runtime/README.md#the-bundle).\n\n"
+        "::: sonoedge.edge_runtime.bundle.contract\n"
+        "    options:\n      heading_level: 2\n      show_root_heading: false\n"
     )
 
 
@@ -96,7 +97,10 @@ def _exit_codes() -> str:
             ", ".join(filter(None, [name, f"`{error.__name__}`"])),
             line if own or not about else about,
         )
-    rows[errors.REFUSED_EXIT_CODE] = ("", "`predict`, `explain`, `stream`: an image was refused, none was unreadable.")
+    rows[errors.REFUSED_EXIT_CODE] = (
+        "",
+        "`predict`, `explain`, `stream`: an image was refused, none was unreadable.",
+    )
     lines = [f"| {code} | {name or '–'} | {about} |" for code, (name, about) in sorted(rows.items())]
     return (
         "# Exit codes\n\nA command ends with one of these codes; in Python each is an error.\n\n"
@@ -154,6 +158,6 @@ def _read(path: Path) -> Iterator[tuple[str, str]]:
 def _environment() -> str:
     lines = [f"| `{item.name}` | {item.about} | `{item.path}` |" for item in variables()]
     return (
-        "# Environment variables\n\nWhat SonoEdge reads from the environment, and where. An option of a command wins "
-        "over its variable.\n\n| variable | read for | read in |\n|---|---|---|\n" + "\n".join(lines) + "\n"
+        "# Environment variables\n\nWhat SonoEdge reads from the environment, and where. An option of a command "
+        "wins over its variable.\n\n| variable | read for | read in |\n|---|---|---|\n" + "\n".join(lines) + "\n"
     )

@@ -30,7 +30,9 @@ def test_every_exit_code_and_variable_is_there() -> None:
     variables = {variable.name: variable for variable in reference.variables()}
     assert {"SONOEDGE_BUNDLE", "SONOEDGE_POLICY", "SONOEDGE_TOKEN", "SONOEDGE_KEY_PASSWORD"} <= variables.keys()
     assert all(variable.about.endswith((".", ";")) for variable in variables.values()), variables
-    used = set(re.findall(r"\bSONOEDGE_[A-Z_]+\b", "".join(p.read_text() for p in (ROOT / "edge_runtime").rglob("*.py"))))
+    used = set(
+        re.findall(r"\bSONOEDGE_[A-Z_]+\b", "".join(p.read_text() for p in (ROOT / "edge_runtime").rglob("*.py")))
+    )
     assert used <= variables.keys()
 
 
@@ -38,7 +40,9 @@ def test_the_public_names_are_those_of_the_package() -> None:
     import sonoedge
 
     assert reference.public("sonoedge") == sonoedge.__all__
-    assert all(f"\n        - {name}\n" in PAGES["docs/reference/python.md"] for name in ("load", "Result", "export"))
+    assert all(
+        f"\n        - {name}\n" in PAGES["docs/reference/python.md"] for name in ("load", "Result", "export")
+    )
 
 
 def test_a_word_is_explained_where_it_first_stands() -> None:
@@ -56,7 +60,9 @@ def test_drawings_are_written_from_their_table() -> None:
     for name, drawing in drawings.DRAWINGS.items():
         assert (drawings.FOLDER / f"{name}.svg").read_text(encoding="utf-8") == drawings.svg(drawing)
         for box in drawing.boxes:
-            assert box.x + box.width <= drawing.width and box.y + box.height <= drawing.height, f"{name}: {box.text}"
+            assert box.x + box.width <= drawing.width and box.y + box.height <= drawing.height, (
+                f"{name}: {box.text}"
+            )
             # A letter of this size is at most 8 pixels wide on average.
             assert max(map(len, box.text.split("\n"))) * 7.4 <= box.width + 6, f"{name}: {box.text}"
 
@@ -74,7 +80,9 @@ def test_drawings_are_written_from_their_table() -> None:
 )
 def test_the_link_check_finds(body: str, fault: str, tmp_path: Path) -> None:
     (tmp_path / "b.html").write_text("<h2 id='here'>b</h2>")
-    (tmp_path / "a.html").write_text("<a href='b.html#here'>b</a> <a href='https://example.org'>c</a><p><code>- x</code></p>")
+    (tmp_path / "a.html").write_text(
+        "<a href='b.html#here'>b</a> <a href='https://example.org'>c</a><p><code>- x</code></p>"
+    )
     assert list(links.problems(tmp_path)) == []
     (tmp_path / "a.html").write_text(body)
     (found,) = links.problems(tmp_path)
