@@ -10,18 +10,12 @@ from sonoedge.train.markdown import markdown_table
 
 def support(body: dict[str, Any]) -> str:
     """What ran and what did not; ``body`` is support.json."""
-    lines = [
-        [
-            f"Python {row['python']}",
-            row["outcome"] if row["outcome"] != "not run" else f"not run: {row['why']}",
-            *(
-                [str(row["passed"]), str(row["failed"]), str(row["skipped"]), f"{row['seconds']}"]
-                if row["outcome"] != "not run"
-                else ["–"] * 4
-            ),
-        ]
-        for row in body["pythons"]
-    ]
+    lines = []
+    for row in body["pythons"]:
+        ran = row["outcome"] != "not run"
+        counts = [str(row[key]) for key in ("passed", "failed", "skipped", "seconds")] if ran else ["–"] * 4
+        outcome = f"{row['outcome']}: {', '.join(row['tests'])}" if ran else f"not run: {row['why']}"
+        lines.append([f"Python {row['python']}", outcome, *counts])
     lines += [[row["what"], f"not run: {row['why']}", "–", "–", "–", "–"] for row in body["not_run"]]
     return markdown_table(["where", "outcome", "passed", "failed", "skipped", "s"], lines)
 
@@ -35,6 +29,7 @@ def mutants(body: dict[str, Any]) -> str:
         ]
         for row in body["targets"]
     ]  # fmt: skip
+    lines += [[name, "not run", "–", "–", "–", "–"] for name in body["not_run"]]
     return markdown_table(["what", "files", "possible", "tried", "killed", "survived"], lines)
 
 

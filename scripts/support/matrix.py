@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -41,12 +41,13 @@ def main() -> int:
     """Run what can be run; exit code 1 if a run failed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", action="append", metavar="3.X", help="this Python only; may be repeated")
+    parser.add_argument("--tests", nargs="+", default=["tests"], metavar="PATH", help="a part of the tests")
     parser.add_argument("--out", type=Path, help="where the JSON goes (default: printed)")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="environments, used again by the next call")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = args.keep or Path(scratch)
-        rows = [run(version, folder) for version in args.only or versions()]
+        rows = [run(version, folder, args.tests) for version in args.only or versions()]
     from sonoedge.benchmarks.measure.environment import how_made
 
     command = "python scripts/support/matrix.py --out docs/results/support.json"
@@ -81,9 +82,9 @@ def _flat(extras: tuple[str, ...]) -> Iterator[str]:
                 yield line
 
 
-def run(version: str, folder: Path) -> dict[str, Any]:
+def run(version: str, folder: Path, tests: Sequence[str] = ("tests",)) -> dict[str, Any]:
     """One row: outcome ``passed``, ``failed`` or ``not run``, counts, seconds."""
-    row: dict[str, Any] = {"python": version, "outcome": "not run", "why": "", "passed": 0, "failed": 0}
+    row: dict[str, Any] = {"python": version, "outcome": "not run", "why": "", "tests": list(tests)}
     if not (exact := interpreter(version)):
         return row | {"why": f"no python{version} here"}
     row["python"] = exact
@@ -97,7 +98,9 @@ def run(version: str, folder: Path) -> dict[str, Any]:
             last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
             return row | {"why": f"cannot be installed: {' '.join(last)}"}
     started = monotonic()
-    done = _call([venv / "bin" / "python", "-m", "pytest", "-m", "unit", "--basetemp", folder / f"t{version}"])
+    done = _call(
+        [venv / "bin" / "python", "-m", "pytest", "-m", "unit", "--basetemp", folder / f"t{version}", *tests]
+    )
     counts = {word: int(count) for count, word in re.findall(r"(\d+) (passed|failed|error|skipped)", done.stdout)}
     if done.returncode:
         print(done.stdout[-6000:], file=sys.stderr)

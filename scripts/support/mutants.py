@@ -181,6 +181,7 @@ def main() -> int:
         rows = {name: rows.get(name) or before[name] for name in TARGETS if name in rows or name in before}
     command = f"python scripts/support/mutants.py --count {args.count} --out docs/results/mutants.json"
     body = {**how_made([command], weights="none"), "seed": SEED, "targets": list(rows.values())}
+    body["not_run"] = [name for name in TARGETS if name not in rows]
     text = json.dumps(body, indent=1, ensure_ascii=False) + "\n"
     if args.out:
         args.out.write_text(text, encoding="utf-8")

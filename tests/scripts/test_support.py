@@ -42,6 +42,5 @@ def test_the_matrix_leaves_tensorflow_out() -> None:
     assert any(line.startswith("pytest") for line in needed) and any(line.startswith("numpy") for line in needed)
     assert not [line for line in needed if line.startswith(("tensorflow", "keras", "sonoedge"))]
     assert matrix.versions() == ["3.11", "3.12", "3.13"]
-    assert matrix.run("3.99", ROOT) == {
-        "python": "3.99", "outcome": "not run", "why": "no python3.99 here", "passed": 0, "failed": 0
-    }  # fmt: skip
+    row = matrix.run("3.99", ROOT)
+    assert (row["outcome"], row["why"]) == ("not run", "no python3.99 here")
