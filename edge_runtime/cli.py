@@ -107,8 +107,9 @@ def main(argv: list[str] | None = None) -> int:
         return 0 if arguments else 2
     if arguments[0] == "--version":
         from sonoedge.edge_runtime import __version__
+        from sonoedge.edge_runtime.device.source import source_digest
 
-        print(f"sonoedge {__version__}")
+        print(f"sonoedge {__version__} (source {source_digest()[:16]})")
         return 0
     name, *rest = arguments
     if name not in COMMANDS:

@@ -19,13 +19,16 @@ The command line prints ``error: <message>`` and exits with ``exit_code``; it ne
 
 from __future__ import annotations
 
+from sonoedge.edge_runtime import __version__
+
 REFUSED_EXIT_CODE = 11
 """Exit code of ``predict``, ``explain`` and ``stream`` if an image was refused and none was unreadable."""
 
 
 def how_to_install(extra: str) -> str:
     """The command that installs an extra; from a checkout or a wheel, because no package index has SonoEdge."""
-    return f'pip install ".[{extra}]" in the checkout, or pip install "sonoedge-0.1.0-py3-none-any.whl[{extra}]"'
+    wheel = f"sonoedge-{__version__}-py3-none-any.whl"
+    return f'pip install ".[{extra}]" in the checkout, or pip install "{wheel}[{extra}]"'
 
 
 class SonoEdgeError(Exception):

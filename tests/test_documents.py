@@ -16,7 +16,7 @@ from sonoedge.edge_runtime.cli import COMMANDS
 from tests.helpers.places import ROOT
 
 GUIDES = guides(ROOT)
-DOCUMENTS = [*GUIDES, *pages(ROOT), Path("CONTRIBUTING.md"), Path("CHANGELOG.md")]
+DOCUMENTS = [*GUIDES, *pages(ROOT), *map(Path, ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"))]
 LONGEST_LINE = 120
 LONGEST_PARAGRAPH = 9
 

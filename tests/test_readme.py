@@ -67,7 +67,8 @@ def test_the_set_up_is_what_ci_runs() -> None:
     for words in commands(BLOCKS[0][1]):
         assert words[:3] == ["bash", "scripts/setup.sh", "&&"]
     assert [words[3] for words in commands(BLOCKS[0][1])] == [".venv/bin/sonoedge", ".venv/bin/pytest"]
-    assert setup in script and demo in script and '"$bin/pytest"' in script
+    assert setup in script and demo in script and "bash scripts/ci/integration.sh" in script
+    assert '"$bin/pytest"' in (ROOT / "scripts" / "ci" / "integration.sh").read_text(encoding="utf-8")
 
 
 @pytest.mark.long

@@ -23,12 +23,13 @@ _START, _END = re.compile(r"<!-- (?:table|figure) "), "<!-- end -->"
 
 
 def guides(root: Path) -> list[Path]:
-    """README and every guide in a package, by path from ``root``."""
+    """README, every guide in a package, and what docs holds beside the results; by path from ``root``."""
     found = [Path("README.md")]
     for name in GUIDES:
         paths = (path.relative_to(root) for path in (root / name).rglob("*.md"))
         found += sorted(path for path in paths if _MADE_BY_PROGRAMS.isdisjoint(path.parts))
-    return found
+    own = (path.relative_to(root) for path in (root / "docs").rglob("*.md"))
+    return found + sorted(path for path in own if not path.is_relative_to(RESULTS))
 
 
 def pages(root: Path) -> list[Path]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from scripts.results import explanations
+from scripts.results.project import mutants, support, survivors
 from sonoedge.train.markdown import markdown_table
 
 
@@ -206,4 +207,7 @@ TABLES: dict[str, tuple[Callable[[dict[str, Any]], str], str]] = {
     "methods_agreement": (explanations.agreement, "explanations-methods.json"),
     "methods_cost": (explanations.cost, "explanations-methods.json"),
     "methods_words": (explanations.words, "explanations-methods.json"),
+    "support": (support, "support.json"),
+    "mutants": (mutants, "mutants.json"),
+    "survivors": (survivors, "mutants.json"),
 }

@@ -19,6 +19,7 @@ import pytest
 
 from sonoedge import edge_runtime
 from sonoedge.edge_runtime import cli, errors
+from sonoedge.edge_runtime.device.source import source_digest
 from tests.helpers.places import ROOT
 
 
@@ -71,7 +72,7 @@ def test_no_command_prints_the_help(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--version"]) == 0
-    assert capsys.readouterr().out == f"sonoedge {edge_runtime.__version__}\n"
+    assert capsys.readouterr().out == f"sonoedge {edge_runtime.__version__} (source {source_digest()[:16]})\n"
 
 
 def test_arguments_default_to_those_of_the_process(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sonoedge.edge_runtime.bundle import signature, trust
-from sonoedge.edge_runtime.bundle.contract import Bundle
+from sonoedge.edge_runtime.bundle.contract import READ_VERSIONS, Bundle
 from sonoedge.edge_runtime.bundle.manifest import load_bundle
 from sonoedge.edge_runtime.errors import BundleError, TrustError, UsageError
 from tests.helpers.bundles import policy_file, rewrite, set_in
@@ -78,6 +78,8 @@ def test_policy_metrics_choose_artifacts(bundle: Bundle) -> None:
     assert enforce(training_test_auc_1={"min": 0.7}) == both
     with pytest.raises(TrustError, match=r"training\.test\.auc\.1 is 0\.7, required min 0\.75"):
         enforce(training_test_auc_1={"min": 0.75})
+    with pytest.raises(TrustError, match=r"training\.test\.auc\.3 is not stated"):
+        enforce(training_test_auc_3={"min": 0.0})  # one past the end of the list
 
 
 def test_policy_schema(bundle: Bundle) -> None:
@@ -88,6 +90,12 @@ def test_policy_schema(bundle: Bundle) -> None:
     with pytest.raises(TrustError, match="schema 2 or newer; this bundle has 1"):
         trust.enforce(trust.Policy(minimum_schema_version=2), old)
     assert trust.enforce(trust.Policy(), old)
+
+
+def test_a_policy_that_names_no_schema_takes_every_one_that_is_read(tmp_path: Path) -> None:
+    (tmp_path / "policy.json").write_text('{"policy_version": 1}')
+    policy = trust.read_policy(tmp_path / "policy.json")
+    assert policy.minimum_schema_version == min(READ_VERSIONS)
 
 
 @pytest.mark.parametrize(

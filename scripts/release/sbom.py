@@ -1,0 +1,65 @@
+"""``sbom.cdx.json`` of a release: the two files with their digests, and the locked packages (CycloneDX 1.6).
+
+python scripts/release/sbom.py DIST
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import sys
+import uuid
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from sonoedge.edge_runtime import __version__
+from sonoedge.edge_runtime.files import sha256_file
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def sbom(dist: Path, locked: str) -> dict[str, Any]:
+    """The same files and the same lock give the same text: its number comes from the content."""
+    files = [
+        {
+            "type": "file",
+            "bom-ref": path.name,
+            "name": path.name,
+            "hashes": [{"alg": "SHA-256", "content": sha256_file(path)}],
+        }
+        for path in sorted([*dist.glob("*.tar.gz"), *dist.glob("*.whl")])
+    ]
+    packages = [
+        {"type": "library", "bom-ref": purl, "name": name, "version": number, "purl": purl, "scope": "optional"}
+        for name, number in re.findall(r"^([\w.-]+)==(\S+)$", locked, re.MULTILINE)
+        for purl in [f"pkg:pypi/{re.sub(r'[-_.]+', '-', name).lower()}@{number}"]
+    ]
+    body: dict[str, Any] = {
+        "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.6",
+        "version": 1,
+        "metadata": {
+            "component": {
+                "type": "application",
+                "bom-ref": "sonoedge",
+                "name": "sonoedge",
+                "version": __version__,
+                "licenses": [{"license": {"id": "MIT"}}],
+                "components": files,
+            },
+            "lifecycles": [{"phase": "build"}],
+        },
+        "components": packages,
+    }
+    content = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+    return {**body, "serialNumber": f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_OID, content)}"}
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    found = sbom(folder, (ROOT / "constraints.txt").read_text(encoding="utf-8"))
+    (folder / "sbom.cdx.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
