@@ -20,7 +20,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from scripts.measure.published import read, step
+from scripts.measure.published import candidates_of, read, step
 from sonoedge.benchmarks.measure.environment import how_made, this_command
 from sonoedge.edge_runtime.files import write_text_atomic
 from sonoedge.edge_runtime.imaging.image import read_image
@@ -45,7 +45,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--external", type=Path, required=True, help="images of another source")
     parser.add_argument("--weights", type=Path, required=True, help="backbone weights, as for train")
     parser.add_argument("--work", type=Path, default=Path("work"), help="run and bundle (default: ./work)")
-    parser.add_argument("--max-flips", default="0.01", help="budget of export (default: %(default)s, as there)")
     parser.add_argument("--about-weights", metavar="TEXT", help="what the weights are, for the JSON")
     parser.add_argument("--out", type=Path, default=Path("docs/results"), help="default: ./docs/results")
     args = parser.parse_args(argv)
@@ -55,9 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = [part for folder in args.data for part in ("--data", folder)]
     commands = [
         step(run, "train", [*given, "--weights", args.weights, "--recipe", "compact"]),
-        step(
-            bundle, "export", ["--model", run, "--format", f"tflite-fp16,{ARTIFACT}", "--max-flips", args.max_flips]
-        ),
+        step(bundle, "export", ["--model", run, "--format", f"tflite-fp16,{ARTIFACT},openvino-int8"]),
     ]
     looked = work / "score.json"
     if not looked.exists():  # one look at the external images
@@ -82,6 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             },
         },
         "file": {"size_bytes": artifact["size_bytes"], **artifact["metrics"]["validation"]},
+        "candidates": candidates_of(manifest, "")["candidates"],
         "pointing": pointing(read(work / "explain" / "explanation.json")["localisation"]),
         "external": {
             "data": args.external.name, "images": len(external), "groups": len(set(external.groups)),

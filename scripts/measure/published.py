@@ -118,6 +118,8 @@ def candidates_of(manifest: Mapping[str, Any], log: str) -> dict[str, Any]:
     """What the guard measured, from bundle.json, and what only the output of `export` says: float32's time."""
     found = {}
     for artifact in manifest["artifacts"]:
+        if "candidates" not in artifact["metrics"]:
+            continue
         taken = artifact["metrics"]["validation"]["candidate"]
         found[artifact["name"]] = [
             {key: row[key] for key in _KEPT_OF_CANDIDATES} | ({"taken": True} if row["candidate"] == taken else {})
@@ -128,7 +130,7 @@ def candidates_of(manifest: Mapping[str, Any], log: str) -> dict[str, Any]:
     runtimes = [name.partition("-")[0] for name in found]
     seconds = re.search(r"^(\d+) s$", log, re.MULTILINE)
     return {
-        "float32_p50_ms": dict(zip(runtimes, times, strict=True)),
+        "float32_p50_ms": dict(zip(runtimes, times, strict=bool(log))),
         "candidates": found,
         "seconds": {"whole export": int(seconds[1]) if seconds else None},
     }

@@ -62,17 +62,18 @@ def decisions(body: dict[str, Any]) -> str:
 
 
 def candidates(body: dict[str, Any]) -> str:
-    """Table of the guard's figures for each candidate; ``body`` is candidates.json."""
-    head = ["file", "candidate", "MB", "int8", "p50 ms (float32)", "flipped [95 % by group]", "expected flips"]
+    """Table of the guard's figures for each candidate; ``body`` is candidates.json or compact.json."""
+    times = body.get("float32_p50_ms", {})
+    head = ["file", "candidate", "MB", "int8", "p50 ms (float32)" if times else "p50 ms", "flipped [95 % by group]", "expected flips"]
     lines = []
     for name, rows in body["candidates"].items():
-        exact = body["float32_p50_ms"][name.partition("-")[0]]
+        exact = f" ({times[name.partition('-')[0]]:.0f})" if times else ""
         for row in rows:
             bold = "**" if row.get("taken") else ""
             _, low, high = row["flips"]
             lines.append([
                 f"`{name}`", f"{bold}{row['candidate']}{bold}", f"{row['size_bytes'] / 1e6:.1f}",
-                f"{100 * row['int8_share']:.0f} %", f"{row['p50_ms']:.0f} ({exact:.0f})",
+                f"{100 * row['int8_share']:.0f} %", f"{row['p50_ms']:.0f}{exact}",
                 f"{row['flipped']} of {row['images']} [{100 * low:.1f}, {100 * high:.1f} %]",
                 f"{100 * row['expected_flips']:.1f} %", f"{row['logit_error']:.3f}",
             ])  # fmt: skip
@@ -201,6 +202,7 @@ TABLES: dict[str, tuple[Callable[[dict[str, Any]], str], str]] = {
     "gate": (gate, "gate.json"),
     "augmentation": (augmentation, "augmentation.json"),
     "compact": (compact, "compact.json"),
+    "rounding": (candidates, "compact.json"),
     "travel": (travel, "travel.json"),
     "methods": (explanations.methods, "explanations-methods.json"),
     "methods_answers": (explanations.answers, "explanations-methods.json"),
