@@ -64,7 +64,15 @@ def decisions(body: dict[str, Any]) -> str:
 def candidates(body: dict[str, Any]) -> str:
     """Table of the guard's figures for each candidate; ``body`` is candidates.json or compact.json."""
     times = body.get("float32_p50_ms", {})
-    head = ["file", "candidate", "MB", "int8", "p50 ms (float32)" if times else "p50 ms", "flipped [95 % by group]", "expected flips"]
+    head = [
+        "file",
+        "candidate",
+        "MB",
+        "int8",
+        "p50 ms (float32)" if times else "p50 ms",
+        "flipped [95 % by group]",
+        "expected flips",
+    ]
     lines = []
     for name, rows in body["candidates"].items():
         exact = f" ({times[name.partition('-')[0]]:.0f})" if times else ""
@@ -78,6 +86,27 @@ def candidates(body: dict[str, Any]) -> str:
                 f"{100 * row['expected_flips']:.1f} %", f"{row['logit_error']:.3f}",
             ])  # fmt: skip
     return markdown_table([*head, "RMS logit error"], lines)
+
+
+def integers(body: dict[str, Any]) -> str:
+    """Table of the files for integer hardware; ``body`` is integers.json."""
+    head = ["target", "compiled for", "MB", "operators on the NPU", "estimated ms", "kilobytes of memory",
+            "flipped [95 % by group]", "expected flips", "AUC difference"]  # fmt: skip
+    lines = []
+    for row in body["rows"]:
+        _, low, high = row["flips"]
+        memory = ", ".join(
+            f"{size / 1024:.0f} {kind.replace('_', ' ')}" for kind, size in row["memory_bytes"].items()
+        )
+        value, *ends = row["auc_difference"]
+        lines.append([
+            f"`{row['target']}`", f"{row['accelerator']}, {row['clock_hz'] / 1e6:.0f} MHz",
+            f"{row['size_bytes'] / 1e6:.1f}", f"{row['operators_on_npu']} of {row['operators']}",
+            f"{row['latency_ms']:.1f}", memory,
+            f"{row['flipped']} of {row['images']} [{100 * low:.1f}, {100 * high:.1f} %]",
+            f"{100 * row['expected_flips']:.1f} %", f"{value:+.3f} [{ends[0]:+.3f}, {ends[1]:+.3f}]",
+        ])  # fmt: skip
+    return markdown_table(head, lines)
 
 
 def gate(body: dict[str, Any]) -> str:
@@ -203,6 +232,7 @@ TABLES: dict[str, tuple[Callable[[dict[str, Any]], str], str]] = {
     "augmentation": (augmentation, "augmentation.json"),
     "compact": (compact, "compact.json"),
     "rounding": (candidates, "compact.json"),
+    "integers": (integers, "integers.json"),
     "travel": (travel, "travel.json"),
     "methods": (explanations.methods, "explanations-methods.json"),
     "methods_answers": (explanations.answers, "explanations-methods.json"),
