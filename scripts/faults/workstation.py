@@ -77,6 +77,37 @@ FAULTS = (
         "    if not compiled:\n",
         ("tests/export/targets/test_compilers.py::test_what_is_left_to_the_cpu_fails_the_target",),
     ),
+    # --- rounding of weights
+    Fault(
+        "fitted rounding: a layer's results err less",
+        "export/quantize/rounding.py",
+        "            step = -np.sign(gradient[:, k])\n",
+        "            step = np.sign(gradient[:, k])\n",
+        ("tests/export/quantize/test_rounding.py::test_results_err_less_and_weights_lie_on_the_grid",),
+    ),
+    Fault(
+        "fitted rounding: the bias takes the mean error",
+        "export/quantize/rounding.py",
+        "-(errors * mean).sum(axis=1)",
+        "(errors * mean).sum(axis=1)",
+        ("tests/export/quantize/test_rounding.py::test_results_err_less_and_weights_lie_on_the_grid",),
+    ),
+    Fault(
+        "fitted rounding: constants that operators share stay as they are",
+        "export/quantize/rounding.py",
+        "            operator.inputs[place] = len(graph.tensors)\n            graph.tensors.append(tensor)\n",
+        "            graph.tensors[int(operator.inputs[place])] = tensor\n",
+        ("tests/export/quantize/test_rounding.py::test_both_runtimes_get_the_same_weights",),
+        heavy=True,
+    ),
+    # --- methods of explanation
+    Fault(
+        "explanations: the logit is explained, for the class that is asked for",
+        "edge_runtime/model/explaining.py",
+        "        sign=1.0 if plain.label == result.bundle.positive_label else -1.0,\n",
+        "        sign=1.0,\n",
+        ("tests/edge_runtime/model/test_explaining.py::test_what_speaks_for_one_class_speaks_against_the_other",),
+    ),
     # --- what a training is asked for, and what it leaves
     Fault(
         "options: what does nothing is refused",

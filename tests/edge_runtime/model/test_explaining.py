@@ -38,6 +38,14 @@ def test_one_call_for_all_methods(model: sonoedge.Predictor, method: str) -> Non
         assert ("cost" in why.to_json((40, 50))) == (method != "gradcam")
 
 
+@pytest.mark.parametrize("method", METHODS[1:])
+def test_what_speaks_for_one_class_speaks_against_the_other(model: sonoedge.Predictor, method: str) -> None:
+    """Both maps are cut at zero, so that no place speaks for both."""
+    maps = [model.explain(grey(), method=method, label=label).cam for label in model.bundle.labels]
+    assert maps[0].any() or maps[1].any()
+    assert not (maps[0] * maps[1]).any()
+
+
 def test_gradcam_is_the_default_and_what_comes_with_the_answer(model: sonoedge.Predictor) -> None:
     why, plain = model.explain(grey()), model(grey()).explain()
     np.testing.assert_array_equal(why.cam, plain.cam)
