@@ -73,6 +73,7 @@ def test_the_bundle_stands_for_its_path(made: sonoedge.export.ExportedBundle, ph
         assert model(image).artifact == "tflite-fp32"
 
 
+@pytest.mark.slow
 def test_it_says_what_it_does_to_the_log_and_prints_nothing(
     small_keras: Path, phantoms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,

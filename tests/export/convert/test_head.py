@@ -162,6 +162,7 @@ def test_any_other_head_exports_its_gradient(name: str) -> None:
     assert_same(traced(model, maps), by_tape(model, maps))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", SUFFIXES)
 @pytest.mark.parametrize("name", ["residual", "mean and maximum"])
 def test_every_runtime_runs_an_exported_gradient(name: str, runtime: str, tmp_path: Path) -> None:

@@ -47,6 +47,7 @@ def test_the_fragile_operator_loses_most(runtime: str, tmp_path: Path) -> None:
         assert plot.size[0] > 500
 
 
+@pytest.mark.slow
 def test_a_file_against_itself_loses_nothing(tmp_path: Path) -> None:
     place = bench(tmp_path, two_branches(None), images=2)
     inputs = [preprocess_file(place.evaluator.dataset.samples[0].path, (SIZE, SIZE))]

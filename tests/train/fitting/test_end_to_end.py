@@ -112,6 +112,7 @@ def test_maps_are_weighted_by_the_lesion(model: FusionModel) -> None:
     np.testing.assert_allclose(maps, joined * weight / weight.mean(axis=(1, 2), keepdims=True), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_it_learns_class_and_lesion_and_leaves_normalisation(
     tiny_backbones: tuple[str, str], images: Dataset
 ) -> None:

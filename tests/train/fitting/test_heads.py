@@ -75,6 +75,7 @@ def test_default_fit_learns_and_folds_the_standardisation(
     assert log_loss(val.y, head_logits(model, val)) == pytest.approx(best["val_loss"], rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("averaged", [False, True])
 def test_the_weights_that_were_validated_are_kept(model: FusionModel, *, averaged: bool) -> None:
     """With averages too: neither the last weights nor averages of another epoch."""
@@ -84,6 +85,7 @@ def test_the_weights_that_were_validated_are_kept(model: FusionModel, *, average
     assert log_loss(val.y, head_logits(model, val)) == pytest.approx(min(result.history["val_loss"]), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_averaged_weights_are_others(model: FusionModel) -> None:
     start = model.head.get_weights()
     losses = []

@@ -65,6 +65,7 @@ def test_the_saved_model_gives_the_written_predictions(tiny_run: Path, phantoms:
     ]
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_replaced_unless_asked(
     sonoedge: Run, tiny_backbones: tuple[str, str], phantoms: Path, tmp_path: Path
 ) -> None:
@@ -79,6 +80,7 @@ def test_a_finished_run_is_not_replaced_unless_asked(
     assert newest_run(tmp_path) == out
 
 
+@pytest.mark.slow
 def test_another_runs_split_is_reused(
     sonoedge: Run, tiny_backbones: tuple[str, str], tiny_run: Path, phantoms: Path, tmp_path: Path
 ) -> None:

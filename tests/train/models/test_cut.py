@@ -42,6 +42,7 @@ def test_trunk_and_tail_give_the_whole_model(model: FusionModel) -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_cut_goes_below_a_residual_connection() -> None:
     model = build_model(["mobilenetv2"], weights="none", input_size=(64, 64), head=HeadSpec(units=(4,)))
     # block_14 adds its input to its output: a cut inside the block would leave that path out.
