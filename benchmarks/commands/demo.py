@@ -47,7 +47,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"{out} exists and is not a folder.")
     bars = ["--quiet"] if not args.progress else []
     with quiet():
-        from sonoedge.train.models.backbones import imagenet_at_hand, imagenet_reachable
+        from sonoedge.train.models.backbones import imagenet_at_hand
+        from sonoedge.train.models.keras_files import imagenet_reachable
     weights = args.weights
     if weights is None:
         weights = "imagenet" if imagenet_at_hand(_BACKBONES) or imagenet_reachable() else "none"

@@ -32,7 +32,7 @@ from sonoedge.train.experiments.systems import SYSTEMS
 from sonoedge.train.features.cache import Features, extract_features
 from sonoedge.train.fitting.feature_set import FeatureSet
 from sonoedge.train.fitting.heads import DEFAULT_GRID, FitResult, fit_default, fit_paper, head_logits
-from sonoedge.train.models.backbones import imagenet_at_hand, imagenet_reachable, weights_file
+from sonoedge.train.models.backbones import imagenet_available, weights_file
 from sonoedge.train.models.fusion import Head, build_head, build_model
 from sonoedge.train.records.reader import plain
 from sonoedge.train.records.settings import PAPER
@@ -225,8 +225,7 @@ class _Lab:
         if name not in self._sources:
             weights = self._settings.weights
             if weights == "imagenet":
-                there = imagenet_at_hand([name]) or imagenet_reachable()
-                self._sources[name] = "imagenet" if there else "none"
+                self._sources[name] = "imagenet" if imagenet_available(name) else "none"
             elif weights == "none":
                 self._sources[name] = "none"
             else:

@@ -45,10 +45,9 @@ SYSTEMS: dict[str, System] = {
     "efficientnetb0": System("EfficientNetB0", ("efficientnetb0",)),
     "mobilenetv2": System("MobileNetV2", ("mobilenetv2",)),
     "resnet50v2": System("ResNet50V2", ("resnet50v2",)),
-    "inceptionv3": System(
-        "InceptionV3 (for GoogLeNet)",
-        ("inceptionv3",),
-        note="Keras has no GoogLeNet (Inception v1) with ImageNet weights; its successor stands in.",
+    "googlenet": System("GoogLeNet", ("googlenet",)),
+    "mobilenet": System(
+        "MobileNetV1", ("mobilenet",), note="The paper names MobileNetV2 only; V1 is the compact recipe's backbone."
     ),
     "vgg19+resnet152": System(
         "VGG19, ResNet152",

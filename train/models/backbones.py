@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
-import urllib.request
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,7 +22,8 @@ import keras
 import numpy as np
 
 from sonoedge.edge_runtime.errors import ModelError, UsageError
-from sonoedge.train.models import lite0
+from sonoedge.train.models import googlenet, lite0
+from sonoedge.train.models.keras_files import DOWNLOAD_HOST, cache_folder, imagenet_reachable
 from sonoedge.train.models.lesion import with_lesion
 from sonoedge.train.records.settings import Maps, Preprocessing
 
@@ -32,7 +31,6 @@ CAFFE_MEAN_RGB = (123.68, 116.779, 103.939)
 _TORCH_MEAN_RGB = (0.485, 0.456, 0.406)
 _TORCH_STD_RGB = (0.229, 0.224, 0.225)
 _STAGES = "stages"
-_DOWNLOAD_HOST = "https://storage.googleapis.com/"
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class Backbone:
     """One row: a network, and the input that its weights were trained on: ``scale * RGB + offset``.
 
     Attributes:
-        application: name of the function in `keras.applications`, or in `train.models.lite0`.
+        application: name of the function in `_OURS`, or in `keras.applications`.
         cache_file: its weights in Keras' cache; None for EfficientNetLite0, whose weights come with a package.
         scale, offset: per channel.
         bgr: whether the weights expect BGR.
@@ -58,6 +56,9 @@ class Backbone:
     stem: str = ""
     stages: tuple[str, ...] = ()
     finer: str = ""
+
+
+_OURS = {"EfficientNetLite0": lite0.EfficientNetLite0, "GoogLeNet": googlenet.GoogLeNet}
 
 
 def _caffe(application: str, cache_file: str) -> Backbone:
@@ -99,6 +100,9 @@ BACKBONES: dict[str, Backbone] = {
     "resnet50": _caffe("ResNet50", f"resnet50{_TF_NOTOP}"),
     "resnet152": _caffe("ResNet152", f"resnet152{_TF_NOTOP}"),
     "densenet121": _torch("DenseNet121", f"densenet121{_TF_NOTOP}"),
+    "googlenet": Backbone(
+        "GoogLeNet", googlenet.WEIGHTS_FILE, offset=(-123.0, -117.0, -104.0), bgr=True, finer="inception_4e"
+    ),
     "inceptionv3": _symmetric("InceptionV3", f"inception_v3{_TF_NOTOP}"),
     "efficientnetlite0": Backbone(
         "EfficientNetLite0", None, (1 / 128,) * 3, (-127 / 128,) * 3, stem="stem_conv", finer="block10_add"
@@ -147,7 +151,7 @@ def build_branch(
     if weights == "imagenet":
         _require_imagenet(name, row)
     size = tuple(image.shape[1:])
-    application = getattr(lite0 if row.cache_file is None else keras.applications, row.application)
+    application = _OURS.get(row.application) or getattr(keras.applications, row.application)
     fresh = partial(application, include_top=False, input_shape=size, name=name)
     if weights == "imagenet":
         model = _in_plain_graph(fresh(weights="imagenet"), fresh)
@@ -227,7 +231,7 @@ def map_channels(backbone: keras.Model) -> tuple[int, ...]:
 
 def weights_file(folder: str | Path, name: str) -> Path:
     """Path of a backbone's weights in the folder of ``--weights DIR``."""
-    return Path(folder) / f"{name}_notop.weights.h5"
+    return Path(folder) / (googlenet.WEIGHTS_FILE if name == "googlenet" else f"{name}_notop.weights.h5")
 
 
 def imagenet_at_hand(names: Sequence[str]) -> bool:
@@ -235,15 +239,10 @@ def imagenet_at_hand(names: Sequence[str]) -> bool:
     return all(_cached(BACKBONES[name]) for name in names)
 
 
-def imagenet_reachable(timeout_s: float = 4.0) -> bool:
-    """Whether the host of Keras' weight files answers."""
-    try:
-        with urllib.request.urlopen(urllib.request.Request(_DOWNLOAD_HOST, method="HEAD"), timeout=timeout_s):
-            return True
-    except urllib.request.HTTPError:
-        return True  # it answered; what it thinks of this address does not matter
-    except (OSError, ValueError):
-        return False
+def imagenet_available(name: str) -> bool:
+    """Whether a backbone's ImageNet weights are in Keras' cache or can be downloaded; Keras does not have ours."""
+    row = BACKBONES[name]
+    return _cached(row) or (row.application not in _OURS and imagenet_reachable())
 
 
 def weights_digest(model: keras.Model) -> str:
@@ -258,25 +257,23 @@ def weights_digest(model: keras.Model) -> str:
 
 def _cached(row: Backbone) -> bool:
     """Whether the weights are in Keras' cache; also true if a package holds them (`train.models.lite0_weights`)."""
-    return row.cache_file is None or (_cache_folder() / row.cache_file).is_file()
-
-
-def _cache_folder() -> Path:
-    """Where `keras.utils.get_file` keeps weight files."""
-    return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models"
+    return row.cache_file is None or (cache_folder() / row.cache_file).is_file()
 
 
 def _require_imagenet(name: str, row: Backbone) -> None:
-    if not _cached(row) and not imagenet_reachable():
+    if not imagenet_available(name):
         raise ModelError(
             f"The ImageNet weights of {name} are neither in Keras' cache nor can they be downloaded from "
-            f"{_DOWNLOAD_HOST}. Offline: copy {row.cache_file} into {_cache_folder()}, or use --weights DIR with "
-            f"{name}_notop.weights.h5, or --weights none (untrained backbones: good for trying the pipeline, not "
+            f"{DOWNLOAD_HOST}. Offline: copy {row.cache_file} into {cache_folder()}, or use --weights DIR with "
+            f"{weights_file('', name)}, or --weights none (untrained backbones: good for trying the pipeline, not "
             "for accuracy)."
         )
 
 
 def _load_weights(model: keras.Model, path: Path) -> None:
+    if path.suffix == ".npz":
+        googlenet.set_weights(model, path)
+        return
     if not path.is_file():
         raise ModelError(f"No such weights file: {path}")
     try:

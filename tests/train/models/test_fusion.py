@@ -16,11 +16,11 @@ from sonoedge.train.models import backbones
 from sonoedge.train.models.backbones import (
     BACKBONES,
     imagenet_at_hand,
-    imagenet_reachable,
     parse_backbones,
     weights_digest,
 )
 from sonoedge.train.models.fusion import FusionModel, HeadSpec, build_model, load_model
+from sonoedge.train.models.keras_files import imagenet_reachable
 
 
 def images(count: int, size: int) -> np.ndarray:
