@@ -13,6 +13,9 @@ const SCREENS = {
   desktop: { viewport: { width: 1280, height: 900 } },
   phone: { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true },
 };
+// Each screen and each colour scheme once; with SHOTS every pair.
+const ALL = Object.keys(SCREENS).flatMap((screen) => [[screen, "light"], [screen, "dark"]]);
+const LOOKS = SHOTS ? ALL : [["desktop", "light"], ["phone", "dark"]];
 // A page of each kind; the checker takes long for the page of all Python names.
 const PAGES = ["index.html", "docs/tutorials/first-bundle.html", "docs/concepts/guard.html", "docs/reference/environment.html",
   "docs/results/benchmark.html"];
@@ -21,16 +24,17 @@ test("the site", { skip: !SITE && "no SITE" }, async (t) => {
   if (SHOTS) mkdirSync(SHOTS, { recursive: true });
   const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox"] });
   t.after(() => browser.close());
-  for (const [screen, options] of Object.entries(SCREENS)) for (const colorScheme of ["light", "dark"]) {
+  for (const [screen, colorScheme] of LOOKS) {
     await t.test(`${screen}, ${colorScheme}`, async () => {
-      const context = await browser.newContext({ ...options, colorScheme, reducedMotion: "reduce" });
+      const context = await browser.newContext({ ...SCREENS[screen], colorScheme, reducedMotion: "reduce" });
       const page = await context.newPage(), requests = [], problems = [];
       page.on("request", (request) => requests.push(request.url()));
       page.on("pageerror", (error) => problems.push(String(error)));
       const faults = {};
       for (const name of PAGES) {
         await page.goto(pathToFileURL(join(SITE, name)).href);
-        await page.waitForTimeout(150); // the theme dresses tables and code when the page is there
+        // The theme dresses tables and code when the page is there: two frames later it is done.
+        await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
         if (SHOTS) await page.screenshot({ path: join(SHOTS, `${name.replaceAll("/", "_")}-${screen}-${colorScheme}.png`) });
         if (!await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth)) problems.push(`${name} scrolls sideways`);
         const broken = await page.evaluate(() => [...document.images].filter((image) => image.complete && !image.naturalWidth).map(({ src }) => src));
