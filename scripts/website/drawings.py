@@ -72,16 +72,20 @@ DRAWINGS = {
         (Arrow(0, 1, "export"), Arrow(1, 2), Arrow(1, 3), Arrow(1, 4)),
     ),
     "guard": Drawing(
-        "The guard tries candidates from all int8 to more and more float, until decisions are kept.",
-        660, 150,
+        "The guard tries all int8, then one remedy after the other, until decisions are kept.",
+        760, 150,
         (
-            Box(10, 20, 120, "all int8"),
-            Box(180, 20, 140, "a branch in float"),
-            Box(370, 20, 160, "operators in float"),
-            Box(560, 20, 90, "refused", WARM),
-            Box(180, 100, 320, "taken: as fast as can be, decides as float32", PLAIN),
+            Box(10, 20, 70, "all int8"),
+            Box(120, 20, 130, "a branch in float"),
+            Box(290, 20, 170, "weights rounded again"),
+            Box(500, 20, 130, "layers in float"),
+            Box(680, 20, 70, "refused", WARM),
+            Box(200, 100, 330, "taken: as fast as can be, decides as float32", PLAIN),
         ),
-        (Arrow(0, 1, "no"), Arrow(1, 2, "no"), Arrow(2, 3, "no"), Arrow(0, 4, "kept"), Arrow(1, 4), Arrow(2, 4)),
+        (
+            Arrow(0, 1, "no"), Arrow(1, 2, "no"), Arrow(2, 3, "no"), Arrow(3, 4, "no"),
+            Arrow(0, 5, "kept"), Arrow(1, 5), Arrow(2, 5), Arrow(3, 5),
+        ),
     ),
     "grad-cam": Drawing(
         "The backbone turns the picture into maps; the head turns these into logit and heat map at once.",
