@@ -6,15 +6,15 @@ source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 half="${1:-both}" which="${2:-slow or not slow}"
 first=(tests/export tests/train/distillation)
 case "$half" in
-  first) exec "$bin/pytest" -m "$which" "${first[@]}" ;;
-  second) exec "$bin/pytest" -m "$which" "${first[@]/#/--ignore=}" ;;
+  first) exec "$bin/pytest" --durations 12 -m "$which" "${first[@]}" ;;
+  second) exec "$bin/pytest" --durations 12 -m "$which" "${first[@]/#/--ignore=}" ;;
 esac
 log="$(mktemp)"
 trap 'rm -f "$log"' EXIT
-"$bin/pytest" -m "$which" "${first[@]}" >"$log" 2>&1 &
+"$bin/pytest" --durations 12 -m "$which" "${first[@]}" >"$log" 2>&1 &
 other=$!
 failed=0
-"$bin/pytest" -m "$which" "${first[@]/#/--ignore=}" || failed=$?
+"$bin/pytest" --durations 12 -m "$which" "${first[@]/#/--ignore=}" || failed=$?
 wait "$other" || failed=$?
 cat "$log"
 exit "$failed"
