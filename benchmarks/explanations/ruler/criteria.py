@@ -70,8 +70,7 @@ def located(values: Float32Array, mask: NDArray[np.bool_] | None) -> dict[str, f
     """Peak, mass and rank of the map as it is shown, >= 0, in a lesion mask of the image's size; NaN without.
 
     Mass and rank: Arras et al., CLEVR-XAI, Information Fusion 81, 2022: share of the heat inside the mask, and
-        share of
-    the n hottest pixels inside it, n being the pixels of the mask.
+    share of the n hottest pixels inside it, n being the pixels of the mask.
     """
     if mask is None:
         return dict.fromkeys(("pointing", "mass", "rank"), math.nan)

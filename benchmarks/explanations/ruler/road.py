@@ -2,8 +2,8 @@
 
 Rong et al., A Consistent and Efficient Evaluation Strategy for Attribution Methods, ICML 2022. A hole of one colour
 tells the model where something was. Here a removed pixel becomes the weighted mean of its eight neighbours, which
-may be removed
-themselves: a sparse linear system (section 4.2; direct neighbours 1/6, diagonal ones 1/12), and a little noise.
+may be removed themselves: a sparse linear system (section 4.2; direct neighbours 1/6, diagonal ones 1/12), and a
+little noise.
 """
 
 from __future__ import annotations
