@@ -100,6 +100,14 @@ FAULTS = (
         ("tests/export/quantize/test_rounding.py::test_both_runtimes_get_the_same_weights",),
         heavy=True,
     ),
+    Fault(
+        "fitted rounding: the guard tries it before it leaves operators in float",
+        "export/guard/search.py",
+        'if search.everything(ranges, rounding="fitted") and not mix:',
+        "if search.everything(ranges) and not mix:",
+        ("tests/export/guard/test_search.py::test_weights_are_rounded_again_before_an_operator_stays_float",),
+        heavy=True,
+    ),
     # --- methods of explanation
     Fault(
         "explanations: the logit is explained, for the class that is asked for",

@@ -68,6 +68,33 @@ def two_branches(fragile: int | None, seed: int = 3, wide: int = 128) -> Any:
     return model
 
 
+def depthwise(seed: int = 7) -> Any:
+    """A branch whose weights must be rounded well: nine make a value, cancel out, and see inputs far from zero.
+
+    One pointwise convolution has no bias of its own.
+    """
+    import keras
+    from keras import layers
+
+    keras.utils.set_random_seed(seed)
+    image = keras.Input((SIZE, SIZE, 3), name="image")
+    x = layers.Rescaling(1 / 127.5, -1.0)(image)
+    far = keras.initializers.Constant(2.0)
+    x = layers.Conv2D(8, 3, 2, "same", activation="relu", bias_initializer=far, name="stem")(x)
+    x = layers.DepthwiseConv2D(3, padding="same", activation="relu", name="deep")(x)
+    wide = layers.Conv2D(12, 1, activation="relu", name="wide")(x)
+    again = layers.Conv2D(12, 1, use_bias=False, name="again")(x)
+    x = layers.Identity(name="features")(layers.ReLU(name="maps")(layers.Add()([wide, again])))
+    logit = layers.Dense(1, name="logit")(layers.GlobalAveragePooling2D()(x))
+    model = keras.Model(image, layers.Activation("sigmoid", name="probability")(logit))
+    kernel, bias = model.get_layer("deep").get_weights()
+    kernel = np.random.default_rng(0).normal(size=kernel.shape).astype(np.float32)
+    model.get_layer("deep").set_weights([4 * (kernel - kernel.mean(axis=(0, 1), keepdims=True)), bias])
+    kernel, bias = model.get_layer("logit").get_weights()
+    model.get_layer("logit").set_weights([40 * kernel, bias])
+    return model
+
+
 def noise_images(folder: Path, count: int, seed: int) -> tuple[Path, ...]:
     """Smooth random pictures as PNG files."""
     rng = np.random.default_rng(seed)

@@ -11,7 +11,7 @@ from sonoedge.export.guard.candidate_table import table_text
 from sonoedge.export.guard.comparison import Budget
 from sonoedge.export.guard.search import MIN_INT8_SHARE, search_candidates
 from sonoedge.export.quantize.recipes import assignments
-from tests.helpers.int8_models import LOOSE, Bench, bench, lacking, two_branches
+from tests.helpers.int8_models import LOOSE, Bench, bench, depthwise, lacking, two_branches
 
 
 @pytest.mark.slow
@@ -46,6 +46,18 @@ def test_a_sound_model_needs_no_search(tmp_path: Path) -> None:
     )
     assert [c.recipe.precision for c in table.candidates] == ["w8a8"]
     assert table.chosen is table.candidates[0]
+
+
+def test_weights_are_rounded_again_before_an_operator_stays_float(tmp_path: Path) -> None:
+    place = bench(tmp_path, depthwise())
+    quantizer = place.source.quantizer("tflite")
+    table = search_candidates(
+        quantizer, place.evaluator, tmp_path / "candidates", Budget(1.0, 0.003), progress=False
+    )
+    assert [c.recipe.rounding for c in table.candidates] == ["nearest", "fitted"]
+    assert [c.recipe.precision for c in table.candidates] == ["w8a8", "w8a8"]
+    assert not table.candidates[0].within(table.budget)
+    assert table.chosen is table.candidates[1]
 
 
 @pytest.mark.slow

@@ -13,24 +13,7 @@ from sonoedge.export.convert.graphs import parse_tflite, read_openvino, tflite_c
 from sonoedge.export.quantize.quantization import quantize_openvino
 from sonoedge.export.quantize.recipes import Recipe, Rule, parse_recipe
 from sonoedge.export.quantize.rounding import HALF_STEPS, round_filters, with_weights, with_weights_openvino
-from tests.helpers.int8_models import Bench, bench, outputs
-
-
-def depthwise() -> object:
-    """A branch of depthwise and pointwise convolutions; one pointwise convolution has no bias of its own."""
-    import keras
-    from keras import layers
-
-    keras.utils.set_random_seed(7)
-    image = keras.Input((24, 24, 3), name="image")
-    x = layers.Rescaling(1 / 127.5, -1.0)(image)
-    x = layers.Conv2D(8, 3, strides=2, padding="same", activation="relu", name="stem")(x)
-    x = layers.DepthwiseConv2D(3, padding="same", activation="relu", name="deep")(x)
-    wide = layers.Conv2D(12, 1, activation="relu", name="wide")(x)
-    again = layers.Conv2D(12, 1, use_bias=False, name="again")(x)
-    x = layers.Identity(name="features")(layers.ReLU(name="maps")(layers.Add()([wide, again])))
-    logit = layers.Dense(1, name="logit")(layers.GlobalAveragePooling2D()(x))
-    return keras.Model(image, layers.Activation("sigmoid", name="probability")(logit))
+from tests.helpers.int8_models import Bench, bench, depthwise, outputs
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +61,7 @@ def test_the_file_answers_more_like_float(few: Bench, tmp_path: Path) -> None:
         errors[rounding] = np.mean(
             [np.square(a[branch] - b[branch]).mean() for a, b in zip(found, exact, strict=True)]
         )
-    assert errors["fitted"] < 0.7 * errors["nearest"]
+    assert errors["fitted"] < 0.2 * errors["nearest"]
 
 
 def test_operators_that_stay_float_keep_their_weights(few: Bench, tmp_path: Path) -> None:
@@ -115,7 +98,7 @@ def test_both_runtimes_get_the_same_weights(few: Bench, tmp_path: Path) -> None:
     theirs = outputs(tmp_path / "rounded.xml", "openvino", few)
     exact = outputs(few.evaluator.float_path, "tflite", few)
     for a, b, c in zip(ours, theirs, exact, strict=True):
-        np.testing.assert_allclose(a[branch], b[branch], atol=1e-4)
+        np.testing.assert_allclose(a[branch], b[branch], rtol=1e-3, atol=1e-3)
         assert np.abs(a[branch] - c[branch]).max() > 1e-3
 
 
