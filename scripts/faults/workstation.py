@@ -101,11 +101,11 @@ FAULTS = (
         heavy=True,
     ),
     Fault(
-        "fitted rounding: the guard tries it before it leaves operators in float",
-        "export/guard/search.py",
-        'if search.everything(ranges, rounding="fitted") and not mix:',
-        "if search.everything(ranges) and not mix:",
-        ("tests/export/guard/test_search.py::test_weights_are_rounded_again_before_an_operator_stays_float",),
+        "fitted rounding: the file holds it",
+        "export/quantize/quantizers.py",
+        '        if recipe.rounding == "fitted":\n            rounded =',
+        '        if recipe.rounding == "never":\n            rounded =',
+        ("tests/export/quantize/test_rounding.py::test_the_file_answers_more_like_float",),
         heavy=True,
     ),
     # --- methods of explanation
