@@ -93,7 +93,7 @@ def test_the_guard_needs_validation_images(broken: Bench, tmp_path: Path) -> Non
 def test_nothing_runs(broken: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     quantizer = lacking(broken)
     quantizer.everything = True
-    monkeypatch.setattr(broken.source, "quantizer", lambda runtime: quantizer)
+    monkeypatch.setattr(broken.source, "quantizer", lambda *_: quantizer)
     with pytest.raises(ModelError, match="operator CUSTOM 'FancySwish'"):
         int8(broken, Int8Policy(LOOSE, validation=broken.evaluator.dataset), tmp_path / "out")
 
