@@ -14,8 +14,7 @@ from tests.helpers.models import SIZE
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("units", [(), (5,), (6, 4)])
-@pytest.mark.parametrize("pretrained", [True, False])
+@pytest.mark.parametrize(("units", "pretrained"), [((), True), ((5,), False), ((6, 4), True)])
 def test_the_whole_student_answers_as_its_parts(
     pretrained: bool, units: tuple[int, ...], weights_dir: Path
 ) -> None:
