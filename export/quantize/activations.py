@@ -26,7 +26,6 @@ from sonoedge.export.quantize.rounding import ROUNDING_VERSION, Weights, round_w
 _VERSION = "2"
 _COMPARED_IMAGES = 2
 _ROUNDING_IMAGES = 150
-_PARTS = ("exact", "rounded")
 
 
 class Activations:
@@ -43,7 +42,7 @@ class Activations:
     def __init__(
         self, model: bytes, calibration: CalibrationSet, size: tuple[int, int], *, cache: Path, progress: bool
     ) -> None:
-        self._model, self._calibration, self._size = model, calibration, size
+        self.model, self._calibration, self._size = model, calibration, size
         self._cache, self._progress = cache, progress
 
     @property
@@ -58,7 +57,7 @@ class Activations:
     @cached_property
     def statistics(self) -> ActivationStatistics:
         """Statistics of the flatbuffer's tensors, the image first."""
-        return self._collect(lambda: TFLiteRecorder(self._model), sha256_bytes(self._model))
+        return self._collect(lambda: TFLiteRecorder(self.model), sha256_bytes(self.model))
 
     def of_openvino(self, recorder: OpenVINORecorder, digest: str) -> ActivationStatistics:
         """Statistics of an OpenVINO model's tensors by its own names, the image first.
@@ -67,7 +66,7 @@ class Activations:
             recorder: records the wanted tensors of the model.
             digest: of the model.
         """
-        mine = same_tensors(recorder, TFLiteRecorder(self._model), self.first(_COMPARED_IMAGES))
+        mine = same_tensors(recorder, TFLiteRecorder(self.model), self.first(_COMPARED_IMAGES))
         known = self.statistics
         image = next((name for name, theirs in mine.items() if theirs == known.names[0]), known.names[0])
         columns = {image: known.names[0]} | {name: mine[name] for name in recorder.names if name in mine}
@@ -78,36 +77,26 @@ class Activations:
         alone = self._collect(lambda: recorder.only(missing), "\n".join([digest, *missing]))
         return found.beside(alone)
 
-    def rounded(self, branch: str, steps: int) -> dict[str, tuple[Weights, Weights]]:
-        """Weights of a branch as they are and rounded for the images; see `export.quantize.rounding`.
+    def rounded(self, branch: str, steps: int) -> dict[str, Weights]:
+        """Weights of a branch, rounded for the images, by operator name; see `export.quantize.rounding`.
 
         Args:
             branch: output of the backbone.
             steps: from zero to the largest weight of a filter.
         """
-        model, digests = tflite_branch(self._model, branch), self._calibration.digests
-        chosen = range(0, len(digests), -(-len(digests) // _ROUNDING_IMAGES))
-        described = [
-            ROUNDING_VERSION,
-            str(steps),
-            sha256_bytes(model),
-            str(self._size),
-            *(digests[i] for i in chosen),
-        ]
+        model, digests = tflite_branch(self.model, branch), self.digests
+        stride = -(-len(digests) // _ROUNDING_IMAGES)
+        described = [ROUNDING_VERSION, str(steps), sha256_bytes(model), str(self._size), *digests[::stride]]
         path = self._cache / f"rounded-{sha256_bytes(chr(10).join(described).encode())[:32]}.npz"
         known = read_arrays(path)
         if known is None:
-            inputs = islice(self._calibration.inputs(self._size), 0, None, chosen.step)
-            bar = tqdm(inputs, desc="rounding", total=len(chosen), disable=not self._progress, leave=False)
-            known = {}
-            for name, pair in round_weights(model, bar, steps).items():
-                for part, own in zip(_PARTS, pair, strict=True):
-                    known |= {f"{part} kernel {name}": own.kernel, f"{part} bias {name}": own.bias}
+            inputs, total = islice(self._calibration.inputs(self._size), 0, None, stride), len(digests[::stride])
+            bar = tqdm(inputs, desc="rounding", total=total, disable=not self._progress, leave=False)
+            found = round_weights(model, bar, steps)
+            known = {f"{part} {name}": array for name, own in found.items() for part, array in vars(own).items()}
             write_arrays(path, **known)
-        first = f"{_PARTS[0]} kernel "
-        names = [key.removeprefix(first) for key in known if key.startswith(first)]
-        pairs = ([Weights(known[f"{p} kernel {n}"], known[f"{p} bias {n}"]) for p in _PARTS] for n in names)
-        return {name: (exact, own) for name, (exact, own) in zip(names, pairs, strict=True)}
+        names = [key.removeprefix("kernel ") for key in known if key.startswith("kernel ")]
+        return {name: Weights(known[f"kernel {name}"], known[f"bias {name}"]) for name in names}
 
     def _collect(self, recorder: Callable[[], Recorder], key: str) -> ActivationStatistics:
         inputs = self._calibration.inputs(self._size)

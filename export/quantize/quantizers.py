@@ -109,7 +109,7 @@ class _Static(ABC):
     def __init__(self, activations: Activations) -> None:
         self._activations = activations
         self._by_rule: dict[str, dict[str, tuple[float, float]]] = {}
-        self._weights: dict[str, dict[str, tuple[Weights, Weights]]] = {}
+        self._weights: dict[str, dict[str, Weights]] = {}
 
     @property
     @abstractmethod
@@ -124,7 +124,7 @@ class _Static(ABC):
         names = [image, *(name for name in others if name in static)]
         return audit_activations(self.statistics.columns({n: n for n in names}), [rules[n] for n in names])
 
-    def _rounded(self, branch: str) -> dict[str, tuple[Weights, Weights]]:
+    def _rounded(self, branch: str) -> dict[str, Weights]:
         """See `Activations.rounded`."""
         if branch not in self._weights:
             self._weights[branch] = self._activations.rounded(branch, self.weight_steps)
@@ -201,8 +201,8 @@ class TFLiteQuantizer(_Static):
         if recipe.rounding == "fitted":
             rounded = {name for name, precision in precisions.items() if precision not in {FLOAT, FLOAT16}}
             branches = {b for op in self.operators if op.name in rounded for b in op.branches}
-            own = {name: pair[1] for b in sorted(branches) for name, pair in self._rounded(b).items()}
-            model = with_weights(model, {name: weights for name, weights in own.items() if name in rounded})
+            own = {name: weights for b in sorted(branches) for name, weights in self._rounded(b).items()}
+            model = with_weights(model, {name: own[name] for name in own.keys() & rounded})
         ranges = self._ranges(recipe)
         quantized = quantize_tflite(model, precisions, recipe.base, ranges, integer_ends=self._integer_ends)
         write_bytes_atomic(path, quantized)
@@ -226,6 +226,7 @@ class OpenVINOQuantizer(_Static):
     def __init__(self, float_model: Path, activations: Activations, *, cache: Path) -> None:
         super().__init__(activations)
         self._model, self._cache = float_model, cache
+        self._whole: dict[str, tuple[bytes, bytes]] = {}
         self._digest = sha256_file(float_model) + sha256_file(float_model.with_suffix(".bin"))
         self.operators = openvino_operators(read_openvino(float_model))
 
@@ -260,23 +261,25 @@ class OpenVINOQuantizer(_Static):
 
     def _quantized(self, rounding: str) -> tuple[bytes, bytes]:
         """The fully quantized model, without ranges: the bytes of its .xml and of its .bin."""
+        if rounding not in self._whole:
+            self._whole[rounding] = self._quantize(rounding)
+        return self._whole[rounding]
+
+    def _quantize(self, rounding: str) -> tuple[bytes, bytes]:
+        """The same from the cache on disk, where it is put first if it is not there."""
+        fitted = rounding == "fitted"
         versions = [f"{package} {version(package)}" for package in ("nncf", "openvino")]
-        described = [QUANTIZATION_VERSION, *versions, self._digest, *self._rounding_key(rounding)]
+        described = [QUANTIZATION_VERSION, *versions, self._digest]
+        described += [ROUNDING_VERSION, *self._activations.digests] if fitted else []
         cached = self._cache / f"openvino-{sha256_bytes(json.dumps(described).encode())[:32]}.npz"
         known = read_arrays(cached)
         if known is None:
-            model, image = read_openvino(self._model), self._activations.first(1)[0]
-            if rounding == "fitted":
-                branches = sorted({b for op in self.operators for b in op.branches})
-                with_weights_openvino(model, [pair for b in branches for pair in self._rounded(b).values()])
-                model = quantize_openvino(model, image, self.weight_steps)
-            else:
-                model = quantize_openvino(model, image)
+            model = read_openvino(self._model)
+            for branch in sorted({b for op in self.operators for b in op.branches}) if fitted else ():
+                with_weights_openvino(model, self._activations.model, self._rounded(branch))
+            steps = self.weight_steps if fitted else None
+            model = quantize_openvino(model, self._activations.first(1)[0], steps)
             xml, weights = openvino_bytes(model)
             known = {"xml": np.frombuffer(xml, np.uint8), "bin": np.frombuffer(weights, np.uint8)}
             write_arrays(cached, **known)
         return known["xml"].tobytes(), known["bin"].tobytes()
-
-    def _rounding_key(self, rounding: str) -> list[str]:
-        """Beside the model, what fitted weights depend on."""
-        return [] if rounding == "nearest" else [ROUNDING_VERSION, *self._activations.digests]

@@ -17,7 +17,7 @@ output channel, set by the largest weight, stores exactly them. So the largest w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass
 from typing import Any
@@ -37,7 +37,7 @@ from sonoedge.export.convert.graphs import (
 )
 from sonoedge.export.quantize.recorders import TFLiteRecorder
 
-ROUNDING_VERSION = "1"
+ROUNDING_VERSION = "2"
 """Raise it when the same model and images give other weights than before: cached ones are then not used."""
 POSITIONS = 64
 """Places of every map at which a filter's inputs are looked at, per image."""
@@ -63,8 +63,8 @@ class Weights:
     bias: Float
 
 
-def round_weights(model: bytes, inputs: Iterable[Float], steps: int = STEPS) -> dict[str, tuple[Weights, Weights]]:
-    """Weights of a backbone's convolutions by operator name, as they are and rounded.
+def round_weights(model: bytes, inputs: Iterable[Float], steps: int = STEPS) -> dict[str, Weights]:
+    """Rounded weights of a backbone's convolutions by operator name.
 
     Convolutions whose filters have more than `LARGEST_FILTER` weights, or share them with another, are left out.
 
@@ -84,7 +84,7 @@ def round_weights(model: bytes, inputs: Iterable[Float], steps: int = STEPS) -> 
         for layer in layers.values():
             layer.look(values[layer.source], rng)
         del values
-    return {name: (layer.exact, layer.rounded(steps)) for name, layer in layers.items() if layer.seen}
+    return {name: layer.rounded(steps) for name, layer in layers.items() if layer.seen}
 
 
 def with_weights(model: bytes, weights: Mapping[str, Weights]) -> bytes:
@@ -106,17 +106,25 @@ def with_weights(model: bytes, weights: Mapping[str, Weights]) -> bytes:
     return pack_tflite(parsed)
 
 
-def with_weights_openvino(model: Any, pairs: Sequence[tuple[Weights, Weights]]) -> None:
+def with_weights_openvino(model: Any, flatbuffer: bytes, weights: Mapping[str, Weights]) -> None:
     """Give convolutions of a float32 `openvino.Model` other weights, in place.
 
     OpenVINO has names of its own, so that a convolution is known by its kernel. One that is not found stays.
 
     Args:
-        model: the same backbone as the flatbuffer's.
-        pairs: weights of the flatbuffer, and what replaces them.
+        model: the backbone.
+        flatbuffer: the same backbone.
+        weights: what replaces the flatbuffer's, by the names of its operators.
     """
     from openvino import opset13
 
+    parsed = parse_tflite(flatbuffer)
+    graph = parsed.subgraphs[0]
+    pairs = [
+        (_weights_of(parsed, operator), weights[name])
+        for operator in graph.operators
+        if (name := tflite_name(graph, operator)) in weights
+    ]
     for node in model.get_ordered_ops():
         constant = node.input_value(1).get_node() if "Convolution" in node.get_type_name() else None
         if constant is None or constant.get_type_name() != "Constant":
@@ -142,6 +150,11 @@ def with_weights_openvino(model: Any, pairs: Sequence[tuple[Weights, Weights]]) 
         for reader in readers:
             reader.replace_source_output(moved.output(0))
     model.validate_nodes_and_infer_types()
+
+
+def _weights_of(parsed: Any, convolution: Any) -> Weights:
+    """The weights of a convolution as they stand in a parsed flatbuffer."""
+    return Weights(*(tflite_constant(parsed, int(i)) for i in convolution.inputs[1:3]))
 
 
 def _as_openvino(kernel: Float, like: Float) -> Float:
@@ -198,15 +211,15 @@ def round_filters(weights: Double, mean: Double, covariance: Double, steps: int 
 class _Layer:
     """A convolution, and the moments of its filters' inputs so far."""
 
-    def __init__(self, kernel: Float, bias: Float, source: int, shape: tuple[int, ...], *, depthwise: bool) -> None:
+    def __init__(self, exact: Weights, source: int, shape: tuple[int, ...], *, depthwise: bool) -> None:
         self.source, self.seen = source, 0
-        self.exact, self._shape, self._depthwise = Weights(kernel, bias), shape, depthwise
+        self._exact, self._shape, self._depthwise = exact, shape, depthwise
         self._total: Double | float = 0.0
         self._squares: Double | float = 0.0
 
     def look(self, values: Float, rng: np.random.Generator) -> None:
         """Add the inputs at some places of one image; at the rim filters read padding and are not looked at."""
-        height, width = self.exact.kernel.shape[1:3]
+        height, width = self._exact.kernel.shape[1:3]
         maps = values.reshape(self._shape[1:])
         rows, columns = maps.shape[0] - height + 1, maps.shape[1] - width + 1
         if rows < 1 or columns < 1:
@@ -223,12 +236,12 @@ class _Layer:
         """The layer's weights, rounded for the inputs that were seen."""
         mean = np.asarray(self._total) / self.seen
         covariance = np.asarray(self._squares) / self.seen - mean[..., :, None] * mean[..., None, :]
-        kernel = self.exact.kernel.astype(np.float64)
+        kernel = self._exact.kernel.astype(np.float64)
         filters = kernel.reshape(-1, kernel.shape[3]).T if self._depthwise else kernel.reshape(len(kernel), -1)
         rounded, shift = round_filters(filters, mean, covariance, steps)
         rounded = rounded.T if self._depthwise else rounded
         return Weights(
-            rounded.reshape(kernel.shape).astype(np.float32), (self.exact.bias + shift).astype(np.float32)
+            rounded.reshape(kernel.shape).astype(np.float32), (self._exact.bias + shift).astype(np.float32)
         )
 
 
@@ -243,18 +256,16 @@ def _layers(model: bytes, recorded: tuple[str, ...]) -> dict[str, _Layer]:
         kind = parsed.operatorCodes[operator.opcodeIndex].builtinCode
         if kind not in kinds or len(operator.inputs) < 3:
             continue
-        source, kernel, bias = (int(i) for i in operator.inputs)
+        source, kernel, _ = (int(i) for i in operator.inputs)
         name = tflite_text(graph.tensors[source].name)
         depthwise = kind == schema.BuiltinOperator.DEPTHWISE_CONV_2D
-        values = tflite_constant(parsed, kernel)
-        weights = values.shape[1] * values.shape[2] * (1 if depthwise else values.shape[3])
+        exact = _weights_of(parsed, operator)
+        _, height, width, deep = exact.kernel.shape
+        weights = height * width * (1 if depthwise else deep)
         options = operator.builtinOptions
         plain = options.dilationHFactor == options.dilationWFactor == 1
-        channels = int(graph.tensors[source].shape[3])
-        direct = channels == values.shape[3]  # neither groups nor a depth multiplier
+        shape = tuple(map(int, graph.tensors[source].shape))
+        direct = shape[3] == deep  # neither groups nor a depth multiplier
         if name in recorded and plain and direct and weights <= LARGEST_FILTER and readers.count(kernel) == 1:
-            shape = tuple(map(int, graph.tensors[source].shape))
-            found[tflite_name(graph, operator)] = _Layer(
-                values, tflite_constant(parsed, bias), recorded.index(name), shape, depthwise=depthwise
-            )
+            found[tflite_name(graph, operator)] = _Layer(exact, recorded.index(name), shape, depthwise=depthwise)
     return found

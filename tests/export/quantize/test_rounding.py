@@ -85,14 +85,12 @@ def constants(path: Path) -> int:
 
 def test_both_runtimes_get_the_same_weights(few: Bench, tmp_path: Path) -> None:
     (branch,) = few.evaluator.branches
-    pairs = few.source.activations.rounded(branch, HALF_STEPS)
-    assert len(pairs) == 4
-    (tmp_path / "rounded.tflite").write_bytes(
-        with_weights(few.source.tflite_float, {name: own for name, (_, own) in pairs.items()})
-    )
+    weights = few.source.activations.rounded(branch, HALF_STEPS)
+    assert len(weights) == 4
+    (tmp_path / "rounded.tflite").write_bytes(with_weights(few.source.tflite_float, weights))
     assert constants(tmp_path / "rounded.tflite") == constants(few.evaluator.float_path), "the old weights are gone"
     model = read_openvino(few.source.openvino_float)
-    with_weights_openvino(model, list(pairs.values()))
+    with_weights_openvino(model, few.source.tflite_float, weights)
     save_openvino(model, tmp_path / "rounded.xml")
     ours = outputs(tmp_path / "rounded.tflite", "tflite", few)
     theirs = outputs(tmp_path / "rounded.xml", "openvino", few)
@@ -104,9 +102,9 @@ def test_both_runtimes_get_the_same_weights(few: Bench, tmp_path: Path) -> None:
 
 def test_openvino_stores_exactly_the_rounded_weights(few: Bench) -> None:
     (branch,) = few.evaluator.branches
-    pairs = list(few.source.activations.rounded(branch, HALF_STEPS).values())
+    weights = few.source.activations.rounded(branch, HALF_STEPS)
     model = read_openvino(few.source.openvino_float)
-    with_weights_openvino(model, pairs)
+    with_weights_openvino(model, few.source.tflite_float, weights)
     quantized = quantize_openvino(model, few.source.activations.first(1)[0], HALF_STEPS)
     steps = []
     for node in quantized.get_ordered_ops():
