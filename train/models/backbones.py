@@ -230,8 +230,9 @@ def map_channels(backbone: keras.Model) -> tuple[int, ...]:
 
 
 def weights_file(folder: str | Path, name: str) -> Path:
-    """Path of a backbone's weights in the folder of ``--weights DIR``."""
-    return Path(folder) / (googlenet.WEIGHTS_FILE if name == "googlenet" else f"{name}_notop.weights.h5")
+    """Path of a backbone's weights in the folder of ``--weights DIR``; arrays of NumPy keep their file's name."""
+    own = BACKBONES[name].cache_file or ""
+    return Path(folder) / (own if own.endswith(".npz") else f"{name}_notop.weights.h5")
 
 
 def imagenet_at_hand(names: Sequence[str]) -> bool:
