@@ -19,6 +19,7 @@ from sonoedge.edge_runtime.types import Float32Array
 from sonoedge.train.data.dataset import Dataset
 from sonoedge.train.evaluation.bootstrap import mean_interval
 from sonoedge.train.evaluation.intervals import Interval
+from sonoedge.train.evaluation.metrics import sigmoid
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def heat_order(cam: Float32Array, size: tuple[int, int]) -> Float32Array:
 
 def _probability(classifier: Classifier, *, positive: bool) -> Callable[[Float32Array], float]:
     sign = 1.0 if positive else -1.0
-    return lambda model_input: float(1.0 / (1.0 + np.exp(-sign * classifier.logit(model_input))))
+    return lambda model_input: float(sigmoid(sign * classifier.logit(model_input)))
 
 
 def _cached(score: Callable[[Float32Array], float]) -> Callable[[Float32Array], float]:

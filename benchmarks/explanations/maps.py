@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 from tqdm import tqdm
 
 from sonoedge.benchmarks.explanations.eigencam import eigen_cam
 from sonoedge.benchmarks.retention.explanations import bound_of
 from sonoedge.benchmarks.retention.heatmaps import cosine
 from sonoedge.edge_runtime.bundle.contract import Bundle
+from sonoedge.edge_runtime.explain.methods.budget import rank_correlation
 from sonoedge.edge_runtime.imaging.image import read_image, to_input
 from sonoedge.edge_runtime.model.classifier import Classifier
 from sonoedge.edge_runtime.types import Float32Array
@@ -172,19 +172,11 @@ def fidelity(name: str, precision: str, subset: str, maps: Maps, truth: Maps) ->
         compared=len(pairs),
         cosine=_spread([cosine(a, b) for a, b in pairs]),
         signed=_spread([cosine(a, b) for a, b in zip(maps.cams, truth.cams, strict=True)]),
-        spearman=_spread([spearman(a, b) for a, b in zip(maps.cams, truth.cams, strict=True)]),
+        spearman=_spread([rank_correlation(a, b) for a, b in zip(maps.cams, truth.cams, strict=True)]),
         top_iou=_spread([top_region_iou(a, b) for a, b in pairs]),
         share_error=maps.share_error,
         bound=bound_of(precision),
     )
-
-
-def spearman(a: Float32Array, b: Float32Array) -> float:
-    """Rank correlation of two maps of one shape; NaN if one map is constant."""
-    x, y = rankdata(a.ravel()), rankdata(b.ravel())
-    if np.ptp(x) == 0 or np.ptp(y) == 0:
-        return float("nan")
-    return float(np.corrcoef(x, y)[0, 1])
 
 
 def top_region_iou(a: Float32Array, b: Float32Array, share: float = TOP_SHARE) -> float:

@@ -18,6 +18,7 @@ from sonoedge.edge_runtime.explain.methods.probe import Probe
 from sonoedge.edge_runtime.explain.methods.table import Method
 from sonoedge.edge_runtime.imaging.image import to_input
 from sonoedge.edge_runtime.types import Float32Array, UInt8Image
+from sonoedge.train.evaluation.metrics import sigmoid
 
 
 def measure_image(
@@ -52,7 +53,7 @@ def measure_image(
     sign = 1.0 if positive else -1.0
 
     def probability(model_input: Float32Array) -> float:
-        return 1.0 / (1.0 + math.exp(-max(-700.0, min(700.0, sign * heads.own(model_input)))))
+        return float(sigmoid(sign * heads.own(model_input)))
 
     found: dict[str, dict[str, Any]] = {}
     grids: dict[str, Float32Array] = {}

@@ -15,8 +15,9 @@ from PIL import Image
 
 from sonoedge.benchmarks.explanations.faithfulness import area_under, perturbation_curves
 from sonoedge.benchmarks.explanations.localisation import THRESHOLDS, best_threshold, centre_prior, place
-from sonoedge.benchmarks.explanations.maps import spearman, top_region_iou
+from sonoedge.benchmarks.explanations.maps import top_region_iou
 from sonoedge.benchmarks.retention.heatmaps import cosine
+from sonoedge.edge_runtime.explain.methods.budget import rank_correlation
 from sonoedge.edge_runtime.words import INTENDED_USE
 from sonoedge.train.evaluation.bootstrap import mean_interval
 from sonoedge.train.simulation.phantoms import generate_phantoms
@@ -33,12 +34,12 @@ def test_likeness_of_maps() -> None:
     a = np.array([[1.0, 2.0], [3.0, 4.0]], np.float32)
     assert cosine(a, 7 * a) == pytest.approx(1.0)
     assert cosine(a, -a) == pytest.approx(-1.0)
-    assert spearman(a, a**3) == pytest.approx(1.0)
-    assert spearman(a, -a) == pytest.approx(-1.0)
+    assert rank_correlation(a, a**3) == pytest.approx(1.0)
+    assert rank_correlation(a, -a) == pytest.approx(-1.0)
     assert top_region_iou(a, a) == 1.0
     assert top_region_iou(a, -a, share=0.5) == 0.0
     assert np.isnan(cosine(a, np.zeros_like(a)))
-    assert np.isnan(spearman(a, np.ones_like(a)))
+    assert np.isnan(rank_correlation(a, np.ones_like(a)))
 
 
 def test_a_map_that_is_the_mask() -> None:
