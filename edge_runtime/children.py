@@ -1,4 +1,4 @@
-"""Python child processes: they import SonoEdge from the same folder as this process, never from the working
+"""Child processes. Those of Python import SonoEdge from the same folder as this process, never from the working
 directory."""
 
 from __future__ import annotations
@@ -8,6 +8,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import subprocess
 
 _ROOT = str(Path(__file__).parents[2])
 """The folder that holds the package: a checkout, or site-packages."""
@@ -30,6 +34,11 @@ def child_environment(**variables: str) -> dict[str, str]:
     """This process's environment and ``variables``, with a PYTHONPATH on which a child finds the same SonoEdge."""
     paths = [_ROOT, *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **variables}
+
+
+def last_words(done: subprocess.CompletedProcess[str]) -> str:
+    """The last line that an ended child process wrote, its errors first; at most 300 characters."""
+    return (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()[-1][:300]
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from sonoedge.edge_runtime.children import last_words
 from sonoedge.edge_runtime.errors import ModelError, few
 
 HOW_TO_INSTALL = (
@@ -46,8 +47,7 @@ def compile_for_edge_tpu(path: Path, compiler: str, scratch: Path) -> dict[str, 
         raise ModelError(f"{compiler} cannot compile {path.name}: {error}") from error
     rows = [(name, int(count), status.strip()) for name, count, status in _ROW.findall(done.stdout)]
     if done.returncode or not rows:
-        words = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()[-1][:300]
-        raise ModelError(f"{compiler} cannot compile {path.name} (exit code {done.returncode}): {words}")
+        raise ModelError(f"{compiler} cannot compile {path.name} (exit code {done.returncode}): {last_words(done)}")
     if left := [f"{count} {name} ({status})" for name, count, status in rows if status != _MAPPED]:
         raise ModelError(f"{compiler} leaves operators to the CPU: {few(left)}")
     total = sum(count for _, count, _ in rows)

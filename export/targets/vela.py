@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from sonoedge.edge_runtime.children import child_environment
+from sonoedge.edge_runtime.children import child_environment, last_words
 from sonoedge.edge_runtime.errors import MissingExtraError, ModelError, few
 from sonoedge.export.convert.graphs import parse_tflite
 from sonoedge.export.targets.check import layer_of, operation_of
@@ -70,10 +70,9 @@ def compile_with_vela(path: Path, configuration: VelaConfiguration, scratch: Pat
         raise ModelError(f"Vela did not compile {path.name} within {_SECONDS} s.") from error
     compiled, (summary, *_) = out / f"{path.stem}_vela.tflite", (*out.glob(f"{path.stem}_summary_*.csv"), None)
     if done.returncode or not compiled.is_file() or summary is None:
-        words = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()[-1][:300]
         raise ModelError(
             f"Vela cannot compile {path.name} for {configuration.accelerator} (exit code {done.returncode}): "
-            f"{words}"
+            f"{last_words(done)}"
         )
     _refuse_cpu(compiled, configuration)
     row = next(csv.DictReader(summary.read_text(encoding="utf-8").splitlines()))
@@ -81,8 +80,8 @@ def compile_with_vela(path: Path, configuration: VelaConfiguration, scratch: Pat
         "compiler": f"{_PACKAGE} {version(_PACKAGE)}",
         "command": " ".join(["vela", *command_of(configuration, path.name, "compiled")]),
         "accelerator": configuration.accelerator,
-        "operators": _operators(path),
-        "operators_on_npu": _operators(path),
+        "operators": (count := _operators(path)),
+        "operators_on_npu": count,  # all of them: see `_refuse_cpu`
         "cycles_npu": int(row["cycles_npu"]),
         "cycles_total": int(row["cycles_total"]),
         "memory_bytes": {
