@@ -24,7 +24,7 @@ _EXTRA = "export"
 def sbom(bundle: Bundle) -> str:
     """The SBOM as JSON text; the same bundle made with the same packages gives the same text."""
     packages = build_packages()
-    components: list[dict[str, Any]] = [_library(name, number) for name, number in sorted(packages.items())]
+    components = [library(name, number) for name, number in sorted(packages.items())]
     data = _training_data(bundle)
     model: dict[str, Any] = {
         "type": "machine-learning-model",
@@ -47,11 +47,7 @@ def sbom(bundle: Bundle) -> str:
             for artifact in bundle.artifacts
         ],
     }
-    body: dict[str, Any] = {
-        "$schema": f"http://cyclonedx.org/schema/bom-{SPEC_VERSION}.schema.json",
-        "bomFormat": "CycloneDX",
-        "specVersion": SPEC_VERSION,
-        "version": 1,
+    body = cyclonedx({
         "metadata": {
             "component": model,
             "lifecycles": [{"phase": "build"}],
@@ -62,11 +58,22 @@ def sbom(bundle: Bundle) -> str:
         },
         "components": [*components, *data],
         "dependencies": [{"ref": "model", "dependsOn": [item["bom-ref"] for item in (*components, *data)]}],
-    }
-    # From the content, not from a clock or a random number: the same bundle gets the same number again.
-    serial = uuid.uuid5(uuid.NAMESPACE_URL, json.dumps(body, sort_keys=True))
-    body = {**body, "serialNumber": f"urn:uuid:{serial}"}
+    })  # fmt: skip
     return json.dumps(body, indent=1, ensure_ascii=False) + "\n"
+
+
+def cyclonedx(content: dict[str, Any]) -> dict[str, Any]:
+    """A CycloneDX document with this content; the same content gets the same serial number."""
+    body: dict[str, Any] = {
+        "$schema": f"http://cyclonedx.org/schema/bom-{SPEC_VERSION}.schema.json",
+        "bomFormat": "CycloneDX",
+        "specVersion": SPEC_VERSION,
+        "version": 1,
+        **content,
+    }
+    # From the content, not from a clock or a random number.
+    serial = uuid.uuid5(uuid.NAMESPACE_URL, json.dumps(body, sort_keys=True))
+    return {**body, "serialNumber": f"urn:uuid:{serial}"}
 
 
 def build_packages() -> dict[str, str]:
@@ -101,7 +108,8 @@ def _needed(requirements: Iterable[str], extras: frozenset[str]) -> list[tuple[s
     return needed
 
 
-def _library(name: str, number: str) -> dict[str, Any]:
+def library(name: str, number: str) -> dict[str, Any]:
+    """A Python package as a component."""
     purl = f"pkg:pypi/{name}@{number}"
     return {"type": "library", "bom-ref": purl, "name": name, "version": number, "purl": purl}
 

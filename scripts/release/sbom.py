@@ -5,11 +5,9 @@ python scripts/release/sbom.py DIST
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import sys
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from sonoedge.edge_runtime import __version__
 from sonoedge.edge_runtime.files import sha256_file
+from sonoedge.export.bundle.sbom import cyclonedx, library
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -33,30 +32,16 @@ def sbom(dist: Path, locked: str) -> dict[str, Any]:
         for path in sorted([*dist.glob("*.tar.gz"), *dist.glob("*.whl")])
     ]
     packages = [
-        {"type": "library", "bom-ref": purl, "name": name, "version": number, "purl": purl, "scope": "optional"}
+        library(re.sub(r"[-_.]+", "-", name).lower(), number) | {"name": name, "scope": "optional"}
         for name, number in re.findall(r"^([\w.-]+)==(\S+)$", locked, re.MULTILINE)
-        for purl in [f"pkg:pypi/{re.sub(r'[-_.]+', '-', name).lower()}@{number}"]
     ]
-    body: dict[str, Any] = {
-        "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
-        "bomFormat": "CycloneDX",
-        "specVersion": "1.6",
-        "version": 1,
-        "metadata": {
-            "component": {
-                "type": "application",
-                "bom-ref": "sonoedge",
-                "name": "sonoedge",
-                "version": __version__,
-                "licenses": [{"license": {"id": "MIT"}}],
-                "components": files,
-            },
-            "lifecycles": [{"phase": "build"}],
-        },
-        "components": packages,
-    }
-    content = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-    return {**body, "serialNumber": f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_OID, content)}"}
+    component = {
+        "type": "application", "bom-ref": "sonoedge", "name": "sonoedge", "version": __version__,
+        "licenses": [{"license": {"id": "MIT"}}], "components": files,
+    }  # fmt: skip
+    return cyclonedx({
+        "metadata": {"component": component, "lifecycles": [{"phase": "build"}]}, "components": packages,
+    })  # fmt: skip
 
 
 if __name__ == "__main__":
