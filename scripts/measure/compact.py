@@ -20,7 +20,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from scripts.measure.published import candidates_of, read, step
+from scripts.measure.published import measured_candidates, read, step
 from sonoedge.benchmarks.measure.environment import how_made, this_command
 from sonoedge.edge_runtime.files import write_text_atomic
 from sonoedge.edge_runtime.imaging.image import read_image
@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             },
         },
         "file": {"size_bytes": artifact["size_bytes"], **artifact["metrics"]["validation"]},
-        "candidates": candidates_of(manifest, "")["candidates"],
+        "candidates": measured_candidates(manifest),
         "pointing": pointing(read(work / "explain" / "explanation.json")["localisation"]),
         "external": {
             "data": args.external.name, "images": len(external), "groups": len(set(external.groups)),

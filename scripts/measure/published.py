@@ -116,24 +116,30 @@ def _row(row: Mapping[str, Any], precision: str) -> dict[str, Any]:
 
 def candidates_of(manifest: Mapping[str, Any], log: str) -> dict[str, Any]:
     """What the guard measured, from bundle.json, and what only the output of `export` says: float32's time."""
-    found = {}
-    for artifact in manifest["artifacts"]:
-        if "candidates" not in artifact["metrics"]:
-            continue
-        taken = artifact["metrics"]["validation"]["candidate"]
-        found[artifact["name"]] = [
-            {key: row[key] for key in _KEPT_OF_CANDIDATES} | ({"taken": True} if row["candidate"] == taken else {})
-            for row in artifact["metrics"]["candidates"]
-            if "error" not in row
-        ]
+    found = measured_candidates(manifest)
     times = [float(ms) for ms in re.findall(r"\bfloat32 (\d+\.\d+) ms", log)]
     runtimes = [name.partition("-")[0] for name in found]
     seconds = re.search(r"^(\d+) s$", log, re.MULTILINE)
     return {
-        "float32_p50_ms": dict(zip(runtimes, times, strict=bool(log))),
+        "float32_p50_ms": dict(zip(runtimes, times, strict=True)),
         "candidates": found,
         "seconds": {"whole export": int(seconds[1]) if seconds else None},
     }
+
+
+def measured_candidates(manifest: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """The candidates of each file that the guard chose, from bundle.json."""
+    found = {}
+    for artifact in manifest["artifacts"]:
+        if "candidates" in artifact["metrics"]:
+            taken = artifact["metrics"]["validation"]["candidate"]
+            found[artifact["name"]] = [
+                {key: row[key] for key in _KEPT_OF_CANDIDATES}
+                | ({"taken": True} if row["candidate"] == taken else {})
+                for row in artifact["metrics"]["candidates"]
+                if "error" not in row
+            ]
+    return found
 
 
 def augmentation_of(ablation: Mapping[str, Any]) -> dict[str, Any]:

@@ -48,10 +48,13 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         folder = args.keep or Path(scratch)
         rows = [run(version, folder, args.tests) for version in args.only or versions()]
-    from sonoedge.benchmarks.measure.environment import how_made
+    from sonoedge.benchmarks.measure.environment import how_made, this_command
 
-    command = "python scripts/support/matrix.py --out docs/results/support.json"
-    body = {**how_made([command], weights="none"), "pythons": rows, "not_run": list(NOT_RUN)}
+    body = {
+        **how_made([this_command("python scripts/support/matrix.py")], weights="none"),
+        "pythons": rows,
+        "not_run": list(NOT_RUN),
+    }
     text = json.dumps(body, indent=1) + "\n"
     if args.out:
         args.out.write_text(text, encoding="utf-8")

@@ -174,13 +174,16 @@ def main() -> int:
     )
     args = parser.parse_args()
     rows = {name: run(name, args.count, args.jobs) for name in args.only.split(",")}
-    from sonoedge.benchmarks.measure.environment import how_made
+    from sonoedge.benchmarks.measure.environment import how_made, this_command
 
     if args.out and args.out.is_file():
         before = {row["target"]: row for row in json.loads(args.out.read_text(encoding="utf-8"))["targets"]}
         rows = {name: rows.get(name) or before[name] for name in TARGETS if name in rows or name in before}
-    command = f"python scripts/support/mutants.py --count {args.count} --out docs/results/mutants.json"
-    body = {**how_made([command], weights="none"), "seed": SEED, "targets": list(rows.values())}
+    body = {
+        **how_made([this_command("python scripts/support/mutants.py")], weights="none"),
+        "seed": SEED,
+        "targets": list(rows.values()),
+    }
     body["not_run"] = [name for name in TARGETS if name not in rows]
     text = json.dumps(body, indent=1, ensure_ascii=False) + "\n"
     if args.out:
