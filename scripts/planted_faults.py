@@ -68,12 +68,8 @@ def main() -> int:
     if args.list:
         print("\n".join(f"{fault.promise}: {fault.path}: {' '.join(fault.tests)}" for fault in faults))
         return 0
-    _import(LIGHT)
-    if any(fault.heavy for fault in faults):
-        _import(HEAVY)
     started = monotonic()
-    with _copies(args.jobs) as copies:
-        outcomes = _run(faults, copies)
+    outcomes = plant(faults, args.jobs)
     width = max(len(fault.promise) for fault in faults)
     print(f"\n{'promise':<{width}}  {'planted in':<28}{'tests':<8}{'s':>5}")
     for fault, outcome in zip(faults, outcomes, strict=True):
@@ -83,6 +79,15 @@ def main() -> int:
         print(f"\n{outcome.word}: {fault.promise} ({' '.join(fault.tests)})\n{outcome.output[-3000:]}")
     print(f"\n{len(faults) - len(bad)} of {len(faults)} planted faults are seen; {monotonic() - started:.0f} s")
     return 1 if bad else 0
+
+
+def plant(faults: list[Fault], jobs: int, limit_s: float = LIMIT_S) -> list[Outcome]:
+    """Plant each fault in a copy of the checkout and run its tests there, ``jobs`` at once, ``limit_s`` at most."""
+    _import(LIGHT)
+    if any(fault.heavy for fault in faults):
+        _import(HEAVY)
+    with _copies(jobs) as copies:
+        return _run(faults, copies, limit_s)
 
 
 def _import(names: Iterable[str]) -> None:
@@ -109,11 +114,11 @@ def _copies(count: int) -> Iterator[list[Path]]:
         yield copies
 
 
-def _run(faults: list[Fault], copies: list[Path]) -> list[Outcome]:
+def _run(faults: list[Fault], copies: list[Path], limit_s: float) -> list[Outcome]:
     """First all tests without a fault, then each fault; as many at once as there are copies."""
     outcomes: dict[int, Outcome] = {}
     tests = sorted({test for fault in faults for test in fault.tests})
-    sound = _finish([_start(tests, copies[0])])[0]
+    sound = _finish([_start(tests, copies[0], limit_s)])[0]
     print(
         f"without a fault: {len(tests)} tests {'pass' if sound.word == UNSEEN else 'FAIL'}; {sound.seconds:.0f} s"
     )
@@ -140,7 +145,7 @@ def _run(faults: list[Fault], copies: list[Path]) -> list[Outcome]:
                     )
                     continue
                 (copy / fault.path).write_text(text.replace(fault.old, fault.new), encoding="utf-8")
-                running[place] = number, _start(fault.tests, copy), text
+                running[place] = number, _start(fault.tests, copy, limit_s), text
         sleep(0.02)
     return [outcomes[number] for number in range(len(faults))]
 
@@ -148,17 +153,17 @@ def _run(faults: list[Fault], copies: list[Path]) -> list[Outcome]:
 class _Child:
     """A fork that runs pytest."""
 
-    def __init__(self, pid: int, log: Path) -> None:
-        self._pid, self._log, self._started = pid, log, monotonic()
+    def __init__(self, pid: int, log: Path, limit_s: float) -> None:
+        self._pid, self._log, self._limit, self._started = pid, log, limit_s, monotonic()
 
     def poll(self) -> Outcome | None:
         """The outcome; None while the tests run."""
         seconds = monotonic() - self._started
-        if seconds > LIMIT_S:
+        if seconds > self._limit:
             with suppress(ProcessLookupError):
                 os.killpg(self._pid, signal.SIGKILL)
             os.waitpid(self._pid, 0)
-            return Outcome("BROKEN", seconds, f"no answer within {LIMIT_S} s\n{self._log.read_text()}")
+            return Outcome("BROKEN", seconds, f"no answer within {self._limit:g} s\n{self._log.read_text()}")
         done, status = os.waitpid(self._pid, os.WNOHANG)
         if not done:
             return None
@@ -176,12 +181,12 @@ def _finish(children: list[_Child]) -> list[Outcome]:
     return outcomes
 
 
-def _start(tests: Iterable[str], copy: Path) -> _Child:
+def _start(tests: Iterable[str], copy: Path, limit_s: float) -> _Child:
     log = copy.with_suffix(".log")
     sys.stdout.flush()
     pid = os.fork()
     if pid:
-        return _Child(pid, log)
+        return _Child(pid, log, limit_s)
     os.setsid()
     code = 70
     try:

@@ -23,8 +23,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from scripts import planted_faults
 from scripts.faults.fault import Fault
+from scripts.planted_faults import plant
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -143,13 +143,11 @@ def run(name: str, count: int, jobs: int) -> dict[str, Any]:
             (ROOT / m.path).read_text(encoding="utf-8"),
             m.text,
             target.tests,
+            target.heavy,
         )
         for m in picked
     ]
-    planted_faults._import(planted_faults.LIGHT + (planted_faults.HEAVY if target.heavy else ()))
-    planted_faults.LIMIT_S = LIMIT_S
-    with planted_faults._copies(jobs) as copies:
-        outcomes = planted_faults._run(faults, copies)
+    outcomes = plant(faults, jobs, LIMIT_S)
     if all(outcome.word == "BROKEN" and outcome.seconds == 0 for outcome in outcomes):
         raise SystemExit(f"{name}: the tests fail without a mutant.\n{outcomes[0].output[-2000:]}")
     rows = [
